@@ -1,0 +1,19 @@
+//! Events of the `dialog-LO-HI` streams that are not messages: a conversation of two.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{MessageNo, Position, ThreadId};
+
+/// Two accounts began to talk. The thread names who began; the system message STARTCONVERSATION
+/// follows from this event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ConversationStarted {
+    /// The thread, always a dialog.
+    pub thread: ThreadId,
+    /// The number of the system message: 1.
+    pub message: MessageNo,
+    /// The position of the event that set the initiator's nickname.
+    pub nickname: Position,
+}

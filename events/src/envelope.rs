@@ -1,0 +1,187 @@
+//! The envelope around an event: where and when it stands in the log, and the canonical bytes
+//! that are hashed (`docs/log-format.md`).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::put_field;
+use crate::{AccId, Event, Hash32, IdError, SecretPayload, ThreadId, Timestamp};
+
+/// The version of the canonical bytes and of the associated data of sealed payloads.
+pub const CANONICAL_VERSION: u8 = 1;
+
+/// The global, gapless number of an event in the log, from 1. 0 stands before the first event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(transparent))]
+pub struct Position(pub i64);
+
+impl Position {
+    /// Before the first event.
+    pub const START: Self = Self(0);
+
+    /// The position behind this one.
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A stream of events: one consistency boundary of the log, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StreamName {
+    /// `account-10001`: the life of an account.
+    Account(AccId),
+    /// `session-H`: one session; H = SHA-256 of its token.
+    Session(Hash32),
+    /// `dialog-10001-10002`: the conversation of two accounts, the smaller id first, so that a
+    /// pair has one stream whoever began.
+    Dialog(AccId, AccId),
+    /// `reads-10001:10002`: who has read which messages of a thread. Its own stream, since these
+    /// outnumber the messages.
+    Reads(ThreadId),
+    /// `erasure`: the data keys that were deleted.
+    Erasure,
+}
+
+impl StreamName {
+    /// The stream of the conversation between two accounts, in whatever order they are named.
+    pub fn dialog(a: AccId, b: AccId) -> Self {
+        Self::Dialog(a.min(b), a.max(b))
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(account) => write!(f, "account-{account}"),
+            Self::Session(hash) => write!(f, "session-{hash}"),
+            Self::Dialog(low, high) => write!(f, "dialog-{low}-{high}"),
+            Self::Reads(thread) => write!(f, "reads-{thread}"),
+            Self::Erasure => f.write_str("erasure"),
+        }
+    }
+}
+
+impl FromStr for StreamName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || IdError::new("a stream name", text);
+        let (family, rest) = text.split_once('-').unwrap_or((text, ""));
+        Ok(match family {
+            "account" => Self::Account(rest.parse()?),
+            "session" => Self::Session(rest.parse()?),
+            "dialog" => {
+                let (low, high) = rest.split_once('-').ok_or_else(bad)?;
+                let (low, high) = (low.parse()?, high.parse()?);
+                if low >= high {
+                    return Err(bad());
+                }
+                Self::Dialog(low, high)
+            }
+            "reads" => Self::Reads(rest.parse()?),
+            "erasure" if text == "erasure" => Self::Erasure,
+            _ => return Err(bad()),
+        })
+    }
+}
+
+/// An event that a decider wants appended.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// To which stream.
+    pub stream: StreamName,
+    /// The account that acted; none for the system and the operator.
+    pub actor: Option<AccId>,
+    /// What happened.
+    pub event: Event,
+    /// The secret part, which the ledger seals.
+    pub secret: Option<SecretPayload>,
+}
+
+/// An event of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// The global number, gapless from 1.
+    pub position: Position,
+    /// The stream.
+    pub stream: StreamName,
+    /// The number in the stream, gapless from 1.
+    pub version: i64,
+    /// When; never before the event at the position before.
+    pub time: Timestamp,
+    /// The account that acted; none for the system and the operator.
+    pub actor: Option<AccId>,
+    /// Random bytes that keep the hash of a guessable payload from being guessed.
+    pub salt: Hash32,
+    /// The schema version under which the payload was written.
+    pub schema: u16,
+    /// The public payload as written: the bytes that are hashed.
+    pub payload: Vec<u8>,
+    /// The commitment to the sealed payload, if there is one.
+    pub sealed: Option<Hash32>,
+    /// What happened, decoded and brought to the newest shape.
+    pub event: Event,
+}
+
+impl Recorded {
+    /// The canonical bytes (`docs/log-format.md`): the version byte, then each field prefixed by
+    /// its length in 4 bytes, big-endian; numbers in 8 bytes, big-endian; absent fields are empty.
+    pub fn canonical(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(224 + self.payload.len());
+        out.push(CANONICAL_VERSION);
+        put_field(&mut out, &self.position.0.to_be_bytes());
+        put_field(&mut out, self.stream.to_string().as_bytes());
+        put_field(&mut out, &self.version.to_be_bytes());
+        put_field(&mut out, self.event.kind().as_bytes());
+        put_field(&mut out, &i64::from(self.schema).to_be_bytes());
+        put_field(&mut out, &self.time.micros().to_be_bytes());
+        match self.actor {
+            Some(actor) => put_field(&mut out, &actor.number().to_be_bytes()),
+            None => put_field(&mut out, &[]),
+        }
+        put_field(&mut out, &self.salt.0);
+        put_field(&mut out, &self.payload);
+        match &self.sealed {
+            Some(hash) => put_field(&mut out, &hash.0),
+            None => put_field(&mut out, &[]),
+        }
+        out
+    }
+
+    /// SHA-256 of the canonical bytes: the entry of the transparency log.
+    pub fn hash(&self) -> Hash32 {
+        Hash32::sha256(&self.canonical())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stream_names_are_read_as_written() {
+        let acc = |n| AccId::new(n).unwrap();
+        for stream in [
+            StreamName::Account(acc(10001)),
+            StreamName::Session(Hash32([7; 32])),
+            StreamName::dialog(acc(10002), acc(10001)),
+            StreamName::Reads(ThreadId::Dialog { initiator: acc(10002), receiver: acc(10001) }),
+            StreamName::Reads(ThreadId::System(acc(10001))),
+            StreamName::Erasure,
+        ] {
+            assert_eq!(stream.to_string().parse::<StreamName>().unwrap(), stream);
+        }
+        for bad in ["", "account", "account-", "dialog-2-1", "dialog-1", "erasure-", "session-ab"] {
+            assert!(bad.parse::<StreamName>().is_err(), "{bad}");
+        }
+    }
+}

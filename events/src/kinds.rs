@@ -1,0 +1,124 @@
+//! Every kind of event, its newest schema version, and how older versions are brought up to it.
+
+use crate::{account, dialog, erasure, message, reads, session};
+
+/// A stored payload that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// A kind or schema version that this build does not know; it was written by a newer one.
+    #[error("unknown event {kind} version {schema}")]
+    Unknown {
+        /// The kind as stored.
+        kind: String,
+        /// The schema version as stored.
+        schema: u16,
+    },
+    /// The bytes are not the shape that kind and version promise.
+    #[error("malformed payload of {kind} version {schema}: {cause}")]
+    Malformed {
+        /// The kind as stored.
+        kind: &'static str,
+        /// The schema version as stored.
+        schema: u16,
+        /// What the JSON reader says.
+        cause: serde_json::Error,
+    },
+}
+
+/// Declares the kinds. Each line: the payload struct (its name is the kind), its newest schema
+/// version, and optionally `older` versions, each with a function from the stored bytes to the
+/// newest struct (the upcaster).
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $module:ident::$kind:ident = $newest:literal $(older { $($old:literal => $upcast:path),+ })?,)+) => {
+        /// What happened: the public part of an event.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Event {
+            $($(#[$doc])* $kind($module::$kind),)+
+        }
+
+        impl Event {
+            /// Every kind with its newest schema version.
+            pub const KINDS: &'static [(&'static str, u16)] = &[$((stringify!($kind), $newest)),+];
+
+            /// The name of the kind, as the log stores it.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$kind(_) => stringify!($kind),)+ }
+            }
+
+            /// The newest schema version of the kind: the one that is written.
+            pub fn schema(&self) -> u16 {
+                match self { $(Self::$kind(_) => $newest,)+ }
+            }
+
+            /// The public payload as it is stored and hashed: compact JSON, members in the order
+            /// of the struct.
+            pub fn payload(&self) -> Vec<u8> {
+                let json = match self { $(Self::$kind(payload) => serde_json::to_vec(payload),)+ };
+                json.expect("payloads hold numbers, strings and lists under string names")
+            }
+
+            /// Reads a stored payload of any version ever written.
+            ///
+            /// # Errors
+            /// [`DecodeError`] for a kind or version that this build does not know, and for
+            /// bytes that are not of its shape.
+            pub fn decode(kind: &str, schema: u16, payload: &[u8]) -> Result<Self, DecodeError> {
+                match (kind, schema) {
+                    $(
+                        (stringify!($kind), $newest) => serde_json::from_slice(payload)
+                            .map(Self::$kind)
+                            .map_err(|cause| DecodeError::Malformed { kind: stringify!($kind), schema, cause }),
+                        $($((stringify!($kind), $old) => $upcast(payload)
+                            .map(Self::$kind)
+                            .map_err(|cause| DecodeError::Malformed { kind: stringify!($kind), schema, cause }),)+)?
+                    )+
+                    _ => Err(DecodeError::Unknown { kind: kind.to_owned(), schema }),
+                }
+            }
+
+            /// The JSON Schema of every newest payload, for the test that guards the shapes.
+            #[cfg(test)]
+            pub(crate) fn shapes() -> Vec<(&'static str, u16, schemars::Schema)> {
+                vec![$((stringify!($kind), $newest, schemars::schema_for!($module::$kind))),+]
+            }
+        }
+
+        $(impl From<$module::$kind> for Event {
+            fn from(payload: $module::$kind) -> Self {
+                Self::$kind(payload)
+            }
+        })+
+    };
+}
+
+kinds! {
+    /// An account came into being.
+    account::AccountCreated = 1,
+    /// An account set its public key.
+    account::PublicKeySet = 1,
+    /// A session was opened for an account.
+    session::SessionOpened = 1,
+    /// A session ended.
+    session::SessionEnded = 1,
+    /// Two accounts began to talk.
+    dialog::ConversationStarted = 1,
+    /// Somebody wrote a message.
+    message::MessageWritten = 1,
+    /// Somebody read messages of others.
+    reads::MessagesRead = 1,
+    /// Data keys were deleted: what they sealed can never be read again.
+    erasure::KeysDeleted = 1,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_kinds_and_versions_are_refused_by_name() {
+        let error = Event::decode("AccountCreated", 99, b"{}").unwrap_err();
+        assert_eq!(error.to_string(), "unknown event AccountCreated version 99");
+        let error = Event::decode("AccountCreated", 1, b"{}").unwrap_err();
+        assert!(error.to_string().starts_with("malformed payload of AccountCreated version 1"));
+    }
+}

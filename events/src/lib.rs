@@ -1,0 +1,37 @@
+//! What happened in be8: the events, their envelope and its canonical bytes.
+//!
+//! Everything in this crate is storage format. A log written today is read for ever, so a shape
+//! here changes only by a new schema version with an upcaster ([`Event::decode`]) and a new
+//! fixture. The crate knows no clock, no randomness, no key and no I/O.
+//!
+//! ```
+//! use be8_events::{AccId, Event, account::AccountCreated, Timestamp};
+//!
+//! let event = Event::from(AccountCreated {
+//!     account: AccId::new(10_001).unwrap(),
+//!     until: Timestamp::from_micros(1_700_000_000_000_000),
+//! });
+//! let payload = event.payload();
+//! assert_eq!(event.kind(), "AccountCreated");
+//! assert_eq!(Event::decode(event.kind(), event.schema(), &payload).unwrap(), event);
+//! ```
+
+pub mod account;
+mod bytes;
+pub mod dialog;
+mod envelope;
+pub mod erasure;
+mod ids;
+mod kinds;
+pub mod message;
+pub mod reads;
+mod secret;
+pub mod session;
+mod time;
+
+pub use bytes::Hash32;
+pub use envelope::{CANONICAL_VERSION, NewEvent, Position, Recorded, StreamName};
+pub use ids::{AccId, GroupId, IdError, MessageNo, StayNo, ThreadId};
+pub use kinds::{DecodeError, Event};
+pub use secret::{KeyId, Sealed, SealedContext, Sealing, Secret, SecretPayload, Subject};
+pub use time::{Day, Timestamp};

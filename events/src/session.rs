@@ -1,0 +1,45 @@
+//! Events of the `session-H` streams: sessions, found by the SHA-256 of their token.
+
+use serde::{Deserialize, Serialize};
+
+use crate::AccId;
+
+/// A session was opened for an account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SessionOpened {
+    /// Whose session it is.
+    pub account: AccId,
+    /// How it came about.
+    pub how: Opening,
+}
+
+/// How a session came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Opening {
+    /// With the account itself, by `/newacc`.
+    Created,
+}
+
+/// A session ended; its token is dead.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SessionEnded {
+    /// Whose session it was.
+    pub account: AccId,
+    /// Why it ended.
+    pub why: Ending,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// The same browser created another account.
+    Replaced,
+}

@@ -1,0 +1,267 @@
+//! The read model of messages: which event is the n-th message of a thread. What a message shows
+//! follows from that event.
+
+use be8_events::{AccId, Hash32, KeyId, MessageNo, Position, Sealed, ThreadId, Timestamp};
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Arguments, Row, error::BoxDynError};
+
+use crate::account::{ME, account_id, is_null, session_arguments};
+use crate::read_mark::{Ranges, from_text};
+use crate::stored::{self, Stored, StoredSealed};
+use crate::{Generation, Parameters, ReadError, ReadModels};
+
+pub(crate) const TABLE: &str = "
+create table if not exists {schema}.message (
+    thread   bigint not null,
+    id       integer not null,
+    position bigint not null,
+    name     bigint,  -- position of the event that set the nickname shown with it
+    primary key (thread, id)
+);
+";
+
+/// What a batch adds.
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    numbered: Vec<(i64, MessageNo, Position, Option<Position>)>,
+    counted: Vec<(i64, MessageNo, Position)>,
+}
+
+impl Messages {
+    /// A message whose number is in its event.
+    pub(crate) fn numbered(&mut self, thread: ThreadId, id: MessageNo, position: Position, name: Option<Position>) {
+        self.numbered.push((thread.key(), id, position, name));
+    }
+
+    /// The `nth` message of this batch in a thread of the system.
+    pub(crate) fn counted(&mut self, thread: ThreadId, nth: MessageNo, position: Position) {
+        self.counted.push((thread.key(), nth, position));
+    }
+
+    pub(crate) fn sql(generation: Generation, p: &mut Parameters) -> String {
+        format!(
+            ", message_numbered as (
+    insert into {generation}.message (thread, id, position, name)
+    select u.* from head, unnest({}) u)
+, message_counted as (
+    insert into {generation}.message (thread, id, position)
+    select u.thread, coalesce(t.last_id, 0) + u.nth, u.position
+    from head cross join unnest({}) u(thread, nth, position) left join {generation}.thread t on t.id = u.thread)",
+            p.arrays(&["bigint", "integer", "bigint", "bigint"]),
+            p.arrays(&["bigint", "integer", "bigint"]),
+        )
+    }
+
+    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
+        to.add(self.numbered.iter().map(|row| row.0).collect::<Vec<_>>())?;
+        to.add(self.numbered.iter().map(|row| row.1.cast_signed()).collect::<Vec<_>>())?;
+        to.add(self.numbered.iter().map(|row| row.2.0).collect::<Vec<_>>())?;
+        to.add(self.numbered.iter().map(|row| row.3.map(|name| name.0)).collect::<Vec<_>>())?;
+        to.add(self.counted.iter().map(|row| row.0).collect::<Vec<_>>())?;
+        to.add(self.counted.iter().map(|row| row.1.cast_signed()).collect::<Vec<_>>())?;
+        to.add(self.counted.iter().map(|row| row.2.0).collect::<Vec<_>>())
+    }
+}
+
+/// One message of a thread.
+#[derive(Debug)]
+pub struct ThreadMessage {
+    /// Its number in the thread.
+    pub id: MessageNo,
+    /// The event behind it and, for what somebody wrote, the sealed part (none once swept).
+    pub event: StoredSealed,
+}
+
+/// The newest messages of a thread, as one of its participants reads them.
+#[derive(Debug)]
+pub struct ThreadMessages {
+    /// Who reads.
+    pub reader: AccId,
+    /// The thread, by its stored name.
+    pub thread: ThreadId,
+    /// At most 100 messages, ascending.
+    pub messages: Vec<ThreadMessage>,
+    /// The events that set the nicknames which the messages show.
+    pub names: Vec<StoredSealed>,
+    /// Who has read which messages.
+    pub read_marks: Vec<(AccId, Ranges)>,
+    /// The data keys that were live when this was read.
+    pub live: Vec<KeyId>,
+}
+
+/// The answer to a reader of messages.
+#[derive(Debug)]
+pub enum MessagesAnswer {
+    /// No session of a living account.
+    NoSession,
+    /// The account takes no part in such a thread.
+    NoThread,
+    /// The messages.
+    Messages(Box<ThreadMessages>),
+}
+
+impl ReadModels {
+    /// The newest 100 messages of a thread that the session's account takes part in. The thread
+    /// is found by its key, so in whatever direction a dialog is named.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn messages(
+        &self,
+        session: Hash32,
+        now: Timestamp,
+        thread: Option<ThreadId>,
+    ) -> Result<MessagesAnswer, ReadError> {
+        let rows = self
+            .fetch(
+                |sql| &sql.messages,
+                |to| {
+                    session_arguments(to, session, now)?;
+                    to.add(thread.map(ThreadId::key))
+                },
+            )
+            .await?;
+        let row = rows.into_iter().next().ok_or(ReadError::Damaged("the head row"))?;
+        if is_null(&row, "me") {
+            return Ok(MessagesAnswer::NoSession);
+        }
+        let Some(key) = row.try_get::<Option<i64>, _>("thread")? else { return Ok(MessagesAnswer::NoThread) };
+        let reader = account_id(&row, "me")?;
+        let thread = crate::thread::thread_id(key, row.try_get("initiator")?)?;
+        let readers: Vec<i64> = array(&row, "readers")?;
+        let ranges: Vec<String> = array(&row, "ranges")?;
+        let read_marks = readers
+            .into_iter()
+            .zip(&ranges)
+            .map(|(reader, ranges)| Ok((stored::account(reader)?, from_text(ranges)?)))
+            .collect::<Result<_, ReadError>>()?;
+        Ok(MessagesAnswer::Messages(Box::new(ThreadMessages {
+            reader,
+            thread,
+            messages: read_messages(&row)?,
+            names: read_names(&row)?,
+            read_marks,
+            live: array(&row, "live")?,
+        })))
+    }
+}
+
+/// A column that is an array or, where nothing was found, null.
+fn array<T>(row: &PgRow, column: &str) -> Result<Vec<T>, ReadError>
+where
+    Option<Vec<T>>: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    Ok(row.try_get::<Option<Vec<T>>, _>(column)?.unwrap_or_default())
+}
+
+fn read_messages(row: &PgRow) -> Result<Vec<ThreadMessage>, ReadError> {
+    let ids: Vec<i32> = array(row, "ids")?;
+    let mut events = read_events(row, "m_")?;
+    let account_keys: Vec<Option<KeyId>> = array(row, "account_keys")?;
+    let stay_keys: Vec<Option<KeyId>> = array(row, "stay_keys")?;
+    let day_keys: Vec<Option<KeyId>> = array(row, "day_keys")?;
+    let nonces: Vec<Option<Vec<u8>>> = array(row, "nonces")?;
+    let bytes: Vec<Option<Vec<u8>>> = array(row, "bytes")?;
+    let mut sealed = Vec::with_capacity(ids.len());
+    for ((((account, stay), day), nonce), bytes) in
+        account_keys.into_iter().zip(stay_keys).zip(day_keys).zip(nonces).zip(bytes)
+    {
+        sealed.push(match (account, stay, day, nonce, bytes) {
+            (Some(account), Some(stay), Some(day), Some(nonce), Some(bytes)) => {
+                Some(stored::sealed(vec![account, stay, day], &nonce, bytes)?)
+            }
+            _ => None,
+        });
+    }
+    Ok(ids
+        .into_iter()
+        .zip(events.drain(..))
+        .zip(sealed)
+        .map(|((id, stored), sealed)| ThreadMessage { id: id.cast_unsigned(), event: StoredSealed { stored, sealed } })
+        .collect())
+}
+
+fn read_names(row: &PgRow) -> Result<Vec<StoredSealed>, ReadError> {
+    let events = read_events(row, "n_")?;
+    let keys: Vec<Option<KeyId>> = array(row, "n_keys")?;
+    let nonces: Vec<Option<Vec<u8>>> = array(row, "n_nonces")?;
+    let bytes: Vec<Option<Vec<u8>>> = array(row, "n_bytes")?;
+    let mut names = Vec::with_capacity(events.len());
+    for (((stored, key), nonce), bytes) in events.into_iter().zip(keys).zip(nonces).zip(bytes) {
+        let sealed: Option<Sealed> = match (key, nonce, bytes) {
+            (Some(key), Some(nonce), Some(bytes)) => Some(stored::sealed(vec![key], &nonce, bytes)?),
+            _ => None,
+        };
+        names.push(StoredSealed { stored, sealed });
+    }
+    Ok(names)
+}
+
+/// Events as arrays of columns, their names prefixed.
+fn read_events(row: &PgRow, prefix: &str) -> Result<Vec<Stored>, ReadError> {
+    let column = |name: &str| format!("{prefix}{name}");
+    let positions: Vec<i64> = array(row, &column("positions"))?;
+    let kinds: Vec<String> = array(row, &column("kinds"))?;
+    let schemas: Vec<i16> = array(row, &column("schemas"))?;
+    let times: Vec<DateTime<Utc>> = array(row, &column("times"))?;
+    let salts: Vec<Vec<u8>> = array(row, &column("salts"))?;
+    let payloads: Vec<Vec<u8>> = array(row, &column("payloads"))?;
+    let mut out = Vec::with_capacity(positions.len());
+    for (i, position) in positions.into_iter().enumerate() {
+        // The arrays come from one sub-query: they are equally long.
+        out.push(Stored::new(position, &kinds[i], schemas[i], times[i], &salts[i], &payloads[i])?);
+    }
+    Ok(out)
+}
+
+/// The statement of [`ReadModels::messages`]; `$3` the key of the thread. One row comes back,
+/// with the messages as arrays: one answer to decode, and one look at which keys live.
+pub(crate) fn messages_sql(generation: Generation) -> String {
+    format!(
+        "with me as ({me})
+, th as (
+    select t.id, t.initiator, t.last_id from me
+    join {generation}.thread_member tm on tm.account = me.id and tm.thread = $3
+    join {generation}.thread t on t.id = tm.thread
+    left join {generation}.account p
+      on p.id = case when t.initiator = me.id then t.receiver else t.initiator end
+    where t.id < 0 or p.until > $2)
+, msg as materialized (
+    select m.id, m.name, e.*, s.account_key, s.stay_key, s.day_key, s.nonce, s.bytes
+    from th
+    join {generation}.message m on m.thread = th.id and m.id > th.last_id - 100
+    join events e on e.position = m.position
+    left join sealed_message s on s.day = (e.time at time zone 'UTC')::date and s.position = e.position
+    order by m.id)
+, nam as materialized (
+    select e.*, s.key, s.nonce, s.bytes
+    from (select distinct name from msg) n
+    join events e on e.position = n.name
+    left join sealed s on s.position = n.name)
+select h.generation, me.id as me, th.id as thread, th.initiator, m.*, n.*, r.*,
+    (select array_agg(k.id) from vault.key k where k.wrapped is not null and k.id in (
+        select account_key from msg union select stay_key from msg union select day_key from msg
+        union select key from nam)) as live
+from log_head h
+left join me on true
+left join th on true
+left join lateral (
+    select array_agg(id) as ids, array_agg(position) as m_positions, array_agg(kind) as m_kinds,
+        array_agg(schema) as m_schemas, array_agg(time) as m_times, array_agg(salt) as m_salts,
+        array_agg(payload) as m_payloads, array_agg(account_key) as account_keys,
+        array_agg(stay_key) as stay_keys, array_agg(day_key) as day_keys,
+        array_agg(nonce) as nonces, array_agg(bytes) as bytes
+    from msg) m on true
+left join lateral (
+    select array_agg(position) as n_positions, array_agg(kind) as n_kinds,
+        array_agg(schema) as n_schemas, array_agg(time) as n_times, array_agg(salt) as n_salts,
+        array_agg(payload) as n_payloads, array_agg(key) as n_keys,
+        array_agg(nonce) as n_nonces, array_agg(bytes) as n_bytes
+    from nam) n on true
+left join lateral (
+    select array_agg(reader) as readers, array_agg(ranges::text) as ranges
+    from {generation}.read_mark where thread = th.id) r on true",
+        me = ME.replace("{schema}", &generation.to_string()),
+    )
+}

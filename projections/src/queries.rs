@@ -1,0 +1,117 @@
+//! Reading the live generation: every statement names the generation that it saw, so that a
+//! switch between two statements is noticed and the statement asked again.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use be8_events::DecodeError;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{AssertSqlSafe, PgPool, Row, error::BoxDynError};
+
+use crate::{Generation, account, message, thread};
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The database did not answer, or refused.
+    #[error("the database did not answer a reader: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A stored event that this build cannot read.
+    #[error(transparent)]
+    Event(#[from] DecodeError),
+    /// A stored value that cannot be what it should be.
+    #[error("the database holds {0} that cannot be")]
+    Damaged(&'static str),
+}
+
+/// The reading statements of one generation.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    generation: Generation,
+    pub(crate) account: Arc<str>,
+    pub(crate) public_keys: Arc<str>,
+    pub(crate) threads: Arc<str>,
+    pub(crate) messages: Arc<str>,
+    pub(crate) participation: Arc<str>,
+    pub(crate) sealed_event: Arc<str>,
+}
+
+impl Statements {
+    fn new(generation: Generation) -> Self {
+        Self {
+            generation,
+            account: account::account_sql(generation).into(),
+            public_keys: account::public_keys_sql(generation).into(),
+            threads: thread::threads_sql(generation).into(),
+            messages: message::messages_sql(generation).into(),
+            sealed_event: account::sealed_event_sql().into(),
+            participation: thread::participation_sql(generation).into(),
+        }
+    }
+}
+
+/// The read models of the live generation.
+#[derive(Debug)]
+pub struct ReadModels {
+    pool: PgPool,
+    statements: RwLock<Arc<Statements>>,
+}
+
+impl ReadModels {
+    /// Reads through this pool.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool, statements: RwLock::new(Arc::new(Statements::new(Generation::FIRST))) }
+    }
+
+    /// The statements that an answer needs, by name: what a benchmark measures as the floor.
+    pub fn statements(&self) -> Vec<(&'static str, Arc<str>)> {
+        let sql = self.current();
+        vec![
+            ("account", sql.account.clone()),
+            ("public_keys", sql.public_keys.clone()),
+            ("threads", sql.threads.clone()),
+            ("messages", sql.messages.clone()),
+        ]
+    }
+
+    fn current(&self) -> Arc<Statements> {
+        self.statements.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Runs a statement of the live generation. All have the column `generation`, and always
+    /// answer at least one row.
+    pub(crate) async fn fetch(
+        &self,
+        which: impl Fn(&Statements) -> &Arc<str>,
+        bind: impl Fn(&mut PgArguments) -> Result<(), BoxDynError>,
+    ) -> Result<Vec<PgRow>, ReadError> {
+        loop {
+            let statements = self.current();
+            let mut arguments = PgArguments::default();
+            bind(&mut arguments).map_err(sqlx::Error::Encode)?;
+            let answer =
+                sqlx::query_with(AssertSqlSafe(which(&statements).clone()), arguments).fetch_all(&self.pool).await;
+            let live = match answer {
+                Ok(rows) => {
+                    let row = rows.first().ok_or(ReadError::Damaged("a head row"))?;
+                    let live = Generation(row.try_get("generation")?);
+                    if live == statements.generation {
+                        return Ok(rows);
+                    }
+                    live
+                }
+                Err(error) => {
+                    // 42P01 undefined_table: an older generation that is already dropped.
+                    if error.as_database_error().and_then(|e| e.code()).as_deref() != Some("42P01") {
+                        return Err(error.into());
+                    }
+                    let live: i32 = sqlx::query_scalar("select generation from log_head").fetch_one(&self.pool).await?;
+                    if Generation(live) == statements.generation {
+                        return Err(error.into());
+                    }
+                    Generation(live)
+                }
+            };
+            *self.statements.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Statements::new(live));
+        }
+    }
+}

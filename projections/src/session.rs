@@ -1,0 +1,53 @@
+//! The read model of sessions: which token, by its hash, speaks for which account.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use be8_events::{AccId, Hash32};
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments, error::BoxDynError};
+
+use crate::{Generation, Parameters};
+
+pub(crate) const TABLE: &str = "
+create table if not exists {schema}.session (
+    hash    bytea primary key,
+    account bigint not null
+);
+";
+
+/// What a batch changes: a session that opens and ends within it leaves no row.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    opened: BTreeMap<Hash32, AccId>,
+    ended: BTreeSet<Hash32>,
+}
+
+impl Sessions {
+    pub(crate) fn opened(&mut self, hash: Hash32, account: AccId) {
+        self.opened.insert(hash, account);
+    }
+
+    pub(crate) fn ended(&mut self, hash: Hash32) {
+        if self.opened.remove(&hash).is_none() {
+            self.ended.insert(hash);
+        }
+    }
+
+    pub(crate) fn sql(generation: Generation, p: &mut Parameters) -> String {
+        format!(
+            ", session_opened as (
+    insert into {generation}.session (hash, account)
+    select u.* from head, unnest({}) u)
+, session_ended as (
+    delete from {generation}.session s using head, unnest({}) u(hash) where s.hash = u.hash)",
+            p.arrays(&["bytea", "bigint"]),
+            p.arrays(&["bytea"]),
+        )
+    }
+
+    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
+        to.add(self.opened.keys().map(|hash| &hash.0[..]).collect::<Vec<_>>())?;
+        to.add(self.opened.values().map(|account| account.number()).collect::<Vec<_>>())?;
+        to.add(self.ended.iter().map(|hash| &hash.0[..]).collect::<Vec<_>>())
+    }
+}

@@ -1,0 +1,109 @@
+//! Reading back what the log holds: an event's stored fields, and its sealed payload beside it.
+
+use be8_events::{AccId, Event, Hash32, KeyId, Position, Sealed, SealedContext, Timestamp};
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use crate::ReadError;
+
+/// The stored fields of an event that a reader needs.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Where it stands.
+    pub position: Position,
+    /// When it happened.
+    pub time: Timestamp,
+    /// Its schema version as written.
+    pub schema: u16,
+    /// Its salt.
+    pub salt: Hash32,
+    /// What happened.
+    pub event: Event,
+}
+
+/// A stored event with its sealed payload.
+#[derive(Debug, Clone)]
+pub struct StoredSealed {
+    /// The event.
+    pub stored: Stored,
+    /// What is sealed; none once it was swept.
+    pub sealed: Option<Sealed>,
+}
+
+impl Stored {
+    /// What the sealed payload is bound to.
+    pub fn context(&self) -> SealedContext<'_> {
+        SealedContext { kind: self.event.kind(), schema: self.schema, salt: &self.salt }
+    }
+
+    pub(crate) const COLUMNS: &str = "e.position, e.kind, e.schema, e.time, e.salt, e.payload, \
+         s.key, s.nonce, s.bytes, k.id as live";
+
+    /// Joins the event at `position` as `e`, its lasting sealed payload as `s`, its living key as `k`.
+    pub(crate) fn join(position: &str) -> String {
+        format!(
+            "left join events e on e.position = {position}
+left join sealed s on s.position = {position}
+left join vault.key k on k.id = s.key and k.wrapped is not null"
+        )
+    }
+
+    /// Puts an event together from its columns.
+    pub(crate) fn new(
+        position: i64,
+        kind: &str,
+        schema: i16,
+        time: DateTime<Utc>,
+        salt: &[u8],
+        payload: &[u8],
+    ) -> Result<Self, ReadError> {
+        let schema = u16::try_from(schema).map_err(|_| ReadError::Damaged("a schema version"))?;
+        Ok(Self {
+            position: Position(position),
+            time: time.into(),
+            schema,
+            salt: Hash32(salt.try_into().map_err(|_| ReadError::Damaged("a salt"))?),
+            event: Event::decode(kind, schema, payload)?,
+        })
+    }
+}
+
+impl StoredSealed {
+    /// Reads [`Stored::COLUMNS`]; adds the payload's key to `live` if it is.
+    pub(crate) fn read(row: &PgRow, live: &mut Vec<KeyId>) -> Result<Self, ReadError> {
+        let stored = Stored::new(
+            row.try_get("position")?,
+            row.try_get("kind")?,
+            row.try_get("schema")?,
+            row.try_get("time")?,
+            row.try_get("salt")?,
+            row.try_get("payload")?,
+        )?;
+        let sealed = match row.try_get::<Option<KeyId>, _>("key")? {
+            None => None,
+            Some(key) => Some(sealed(vec![key], row.try_get("nonce")?, row.try_get("bytes")?)?),
+        };
+        live.extend(row.try_get::<Option<KeyId>, _>("live")?);
+        Ok(Self { stored, sealed })
+    }
+}
+
+/// Like [`StoredSealed::read`]; none where the join found no event.
+pub(crate) fn optional_sealed(row: &PgRow, live: &mut Vec<KeyId>) -> Result<Option<StoredSealed>, ReadError> {
+    match row.try_get::<Option<i64>, _>("position")? {
+        None => Ok(None),
+        Some(_) => StoredSealed::read(row, live).map(Some),
+    }
+}
+
+/// A sealed payload from its columns.
+pub(crate) fn sealed(keys: Vec<KeyId>, nonce: &[u8], bytes: Vec<u8>) -> Result<Sealed, ReadError> {
+    let nonce = nonce.try_into().map_err(|_| ReadError::Damaged("a nonce"))?;
+    Ok(Sealed { keys, nonce, bytes })
+}
+
+/// The account behind a number that the database holds.
+pub(crate) fn account(number: i64) -> Result<AccId, ReadError> {
+    AccId::new(number).ok_or(ReadError::Damaged("an account id"))
+}

@@ -1,0 +1,286 @@
+//! The read model of threads: who takes part, and one summary row each with the newest message.
+
+use std::collections::BTreeMap;
+
+use be8_events::{AccId, GroupId, Hash32, KeyId, MessageNo, Position, ThreadId, Timestamp};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Arguments, Row, error::BoxDynError};
+
+use crate::account::{ME, account_id, is_null, session_arguments, time};
+use crate::stored::{self, Stored, StoredSealed};
+use crate::{Generation, Parameters, ReadError, ReadModels};
+
+pub(crate) const TABLE: &str = "
+create table if not exists {schema}.thread (
+    id            bigint primary key,  -- ThreadId::key
+    initiator     bigint,              -- of a dialog
+    receiver      bigint,              -- of a dialog
+    last_id       integer not null,
+    last_position bigint not null      -- of the newest message
+);
+create table if not exists {schema}.thread_member (
+    account bigint not null,
+    thread  bigint not null,
+    primary key (account, thread)
+);
+";
+
+#[derive(Debug, Clone, Copy)]
+struct Summary {
+    thread: ThreadId,
+    /// The number of the newest message; of a system thread, how many the batch adds.
+    last_id: MessageNo,
+    last_position: Position,
+}
+
+/// What a batch changes, folded into at most one row a thread.
+#[derive(Debug, Default)]
+pub(crate) struct Summaries {
+    summaries: BTreeMap<i64, Summary>,
+    joined: Vec<(AccId, i64)>,
+}
+
+impl Summaries {
+    pub(crate) fn joined(&mut self, account: AccId, thread: ThreadId) {
+        self.joined.push((account, thread.key()));
+    }
+
+    /// A message whose number is in its event.
+    pub(crate) fn numbered(&mut self, thread: ThreadId, id: MessageNo, position: Position) {
+        self.summaries.insert(thread.key(), Summary { thread, last_id: id, last_position: position });
+    }
+
+    /// One more message in a thread of the system; answers which of this batch it is, from 1.
+    pub(crate) fn counted(&mut self, thread: ThreadId, position: Position) -> MessageNo {
+        let new = Summary { thread, last_id: 0, last_position: position };
+        let summary = self.summaries.entry(thread.key()).or_insert(new);
+        summary.last_id += 1;
+        summary.last_position = position;
+        summary.last_id
+    }
+
+    pub(crate) fn sql(generation: Generation, p: &mut Parameters) -> String {
+        // The keys of system threads are odd and negative (ThreadId::key): there, the batch
+        // brings how many messages it adds instead of the number of the last.
+        format!(
+            ", thread_summary as (
+    insert into {generation}.thread as t (id, initiator, receiver, last_id, last_position)
+    select u.* from head, unnest({}) u
+    on conflict (id) do update set
+        last_id = case when t.id % 2 = -1 then t.last_id + excluded.last_id else excluded.last_id end,
+        last_position = excluded.last_position)
+, thread_joined as (
+    insert into {generation}.thread_member (account, thread)
+    select u.* from head, unnest({}) u)",
+            p.arrays(&["bigint", "bigint", "bigint", "integer", "bigint"]),
+            p.arrays(&["bigint", "bigint"]),
+        )
+    }
+
+    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
+        let dialog = |summary: &Summary| match summary.thread {
+            ThreadId::Dialog { initiator, receiver } => Some((initiator.number(), receiver.number())),
+            ThreadId::Group(_) | ThreadId::System(_) => None,
+        };
+        let rows = || self.summaries.values();
+        to.add(self.summaries.keys().copied().collect::<Vec<_>>())?;
+        to.add(rows().map(|row| dialog(row).map(|pair| pair.0)).collect::<Vec<_>>())?;
+        to.add(rows().map(|row| dialog(row).map(|pair| pair.1)).collect::<Vec<_>>())?;
+        to.add(rows().map(|row| row.last_id.cast_signed()).collect::<Vec<_>>())?;
+        to.add(rows().map(|row| row.last_position.0).collect::<Vec<_>>())?;
+        to.add(self.joined.iter().map(|row| row.0.number()).collect::<Vec<_>>())?;
+        to.add(self.joined.iter().map(|row| row.1).collect::<Vec<_>>())
+    }
+}
+
+/// The name of a thread from its key and, for a dialog, who began it.
+pub(crate) fn thread_id(key: i64, initiator: Option<i64>) -> Result<ThreadId, ReadError> {
+    let damaged = ReadError::Damaged("the key of a thread");
+    if key < 0 {
+        let number = -(key / 2);
+        return if key % 2 == 0 {
+            GroupId::new(number).map(ThreadId::Group).ok_or(damaged)
+        } else {
+            stored::account(number).map(ThreadId::System)
+        };
+    }
+    let (low, high) = (key >> 31, key & i64::from(AccId::MAX));
+    let initiator = initiator.ok_or(damaged)?;
+    let receiver = if initiator == low { high } else { low };
+    Ok(ThreadId::Dialog { initiator: stored::account(initiator)?, receiver: stored::account(receiver)? })
+}
+
+/// The partner of a dialog.
+#[derive(Debug)]
+pub struct Partner {
+    /// The account.
+    pub id: AccId,
+    /// Until when it lives.
+    pub until: Timestamp,
+    /// The event that set its nickname.
+    pub nickname: StoredSealed,
+}
+
+/// A thread as one of its participants sees it in the list.
+#[derive(Debug)]
+pub struct ThreadSummary {
+    /// The thread.
+    pub thread: ThreadId,
+    /// The partner, if it is a dialog.
+    pub partner: Option<Partner>,
+    /// The number of the newest message.
+    pub last_id: MessageNo,
+    /// The event behind the newest message.
+    pub last: StoredSealed,
+    /// Whether the reader has marked the newest message as read.
+    pub marked_read: bool,
+}
+
+/// The threads of an account.
+#[derive(Debug)]
+pub struct Threads {
+    /// Whose list it is.
+    pub reader: AccId,
+    /// The threads, in no particular order; those whose partner lives no more are left out.
+    pub threads: Vec<ThreadSummary>,
+    /// The data keys that were live when this was read.
+    pub live: Vec<KeyId>,
+}
+
+impl ReadModels {
+    /// The threads of the session's account; none when there is no session of a living account.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn threads(&self, session: Hash32, now: Timestamp) -> Result<Option<Threads>, ReadError> {
+        let rows = self.fetch(|sql| &sql.threads, |to| session_arguments(to, session, now)).await?;
+        let Some(first) = rows.first().filter(|row| !is_null(row, "me")) else { return Ok(None) };
+        let mut list =
+            Threads { reader: account_id(first, "me")?, threads: Vec::with_capacity(rows.len()), live: Vec::new() };
+        for row in rows.iter().filter(|row| !is_null(row, "thread")) {
+            let thread = read_summary(row, &mut list.live)?;
+            list.threads.push(thread);
+        }
+        Ok(Some(list))
+    }
+}
+
+impl ReadModels {
+    /// The session's account and the threads that it takes part in; none when there is no session
+    /// of a living account.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn participation(
+        &self,
+        session: Hash32,
+        now: Timestamp,
+    ) -> Result<Option<(AccId, Vec<ThreadId>)>, ReadError> {
+        let rows = self.fetch(|sql| &sql.participation, |to| session_arguments(to, session, now)).await?;
+        let Some(first) = rows.first().filter(|row| !is_null(row, "me")) else { return Ok(None) };
+        let account = account_id(first, "me")?;
+        let threads = rows.iter().filter(|row| !is_null(row, "thread"));
+        let threads = threads.map(|row| thread_id(row.try_get("thread")?, row.try_get("initiator")?));
+        Ok(Some((account, threads.collect::<Result<_, ReadError>>()?)))
+    }
+}
+
+/// The statement of [`ReadModels::participation`].
+pub(crate) fn participation_sql(generation: Generation) -> String {
+    format!(
+        "with me as ({me})
+select h.generation, me.id as me, t.id as thread, t.initiator
+from log_head h left join me on true
+left join {generation}.thread_member tm on tm.account = me.id
+left join {generation}.thread t on t.id = tm.thread",
+        me = ME.replace("{schema}", &generation.to_string()),
+    )
+}
+
+fn read_summary(row: &PgRow, live: &mut Vec<KeyId>) -> Result<ThreadSummary, ReadError> {
+    let partner = if is_null(row, "partner") {
+        None
+    } else {
+        Some(Partner {
+            id: account_id(row, "partner")?,
+            until: time(row, "partner_until")?,
+            nickname: StoredSealed::read(row, live)?,
+        })
+    };
+    let event = Stored::new(
+        row.try_get("m_position")?,
+        row.try_get("m_kind")?,
+        row.try_get("m_schema")?,
+        row.try_get("m_time")?,
+        row.try_get("m_salt")?,
+        row.try_get("m_payload")?,
+    )?;
+    let keys = [row.try_get("account_key")?, row.try_get("stay_key")?, row.try_get("day_key")?];
+    let sealed = match keys {
+        [Some(account), Some(stay), Some(day)] => {
+            let keys: Vec<KeyId> = vec![account, stay, day];
+            if row.try_get::<bool, _>("m_live")? {
+                live.extend(&keys);
+            }
+            Some(stored::sealed(keys, row.try_get("m_nonce")?, row.try_get("m_bytes")?)?)
+        }
+        _ => None,
+    };
+    Ok(ThreadSummary {
+        thread: thread_id(row.try_get("thread")?, row.try_get("initiator")?)?,
+        partner,
+        last_id: row.try_get::<i32, _>("last_id")?.cast_unsigned(),
+        last: StoredSealed { stored: event, sealed },
+        marked_read: row.try_get::<Option<bool>, _>("marked")?.unwrap_or(false),
+    })
+}
+
+/// The statement of [`ReadModels::threads`].
+pub(crate) fn threads_sql(generation: Generation) -> String {
+    format!(
+        "with me as ({me})
+, th as (
+    select t.*, me.id as reader, p.id as partner, p.until as partner_until, p.nickname from me
+    join {generation}.thread_member tm on tm.account = me.id
+    join {generation}.thread t on t.id = tm.thread
+    left join {generation}.account p
+      on p.id = case when t.initiator = me.id then t.receiver else t.initiator end
+    where t.id < 0 or p.until > $2)
+select h.generation, me.id as me, th.id as thread, th.initiator, th.last_id, th.partner, th.partner_until,
+    {columns},
+    le.position as m_position, le.kind as m_kind, le.schema as m_schema, le.time as m_time,
+    le.salt as m_salt, le.payload as m_payload,
+    lm.account_key, lm.stay_key, lm.day_key, lm.nonce as m_nonce, lm.bytes as m_bytes,
+    3 = (select count(*) from vault.key lk
+         where lk.id in (lm.account_key, lm.stay_key, lm.day_key) and lk.wrapped is not null) as m_live,
+    r.ranges @> th.last_id as marked
+from log_head h
+left join me on true
+left join th on true
+left join events le on le.position = th.last_position
+left join sealed_message lm on lm.day = (le.time at time zone 'UTC')::date and lm.position = le.position
+left join {generation}.read_mark r on r.thread = th.id and r.reader = th.reader
+{sealed}",
+        me = ME.replace("{schema}", &generation.to_string()),
+        columns = Stored::COLUMNS,
+        sealed = Stored::join("th.nickname"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_named_again_from_their_keys() {
+        for name in ["10001:10002", "10002:10001", "g10001", "10001:s1", "1:2147483647"] {
+            let thread: ThreadId = name.parse().unwrap();
+            let initiator = match thread {
+                ThreadId::Dialog { initiator, .. } => Some(initiator.number()),
+                _ => None,
+            };
+            assert_eq!(thread_id(thread.key(), initiator).unwrap(), thread);
+        }
+        assert!(thread_id(5, None).is_err());
+    }
+}

@@ -1,0 +1,87 @@
+# What serve.sh and test.sh share: see to it that the machine has what be8 needs, and say what is done.
+# shellcheck shell=bash
+
+section() {
+  printf '\n=== %s ===\n' "$*"
+}
+
+fail() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+# Rust's own installer puts it where a login shell finds it, which this need not be.
+require_rust() {
+  if ! command -v cargo >/dev/null && [ -r "${HOME:-/root}/.cargo/env" ]; then
+    # shellcheck source=/dev/null
+    . "${HOME:-/root}/.cargo/env"
+  fi
+  command -v cargo >/dev/null || fail "Rust is missing: install it as https://rustup.rs says, then start this again"
+}
+
+# PostgreSQL 15 or newer, where the server looks for it too: PG_BIN, Debian's directories, PATH.
+has_postgres() {
+  local bin major
+  if [ -n "${PG_BIN:-}" ]; then
+    return 0
+  fi
+  for bin in /usr/lib/postgresql/*/bin; do
+    major=${bin#/usr/lib/postgresql/}
+    major=${major%/bin}
+    if [ -x "$bin/initdb" ] && [ -x "$bin/postgres" ] && [ "$major" -ge 15 ] 2>/dev/null; then
+      return 0
+    fi
+  done
+  command -v initdb >/dev/null && command -v postgres >/dev/null
+}
+
+has_c_compiler() {
+  command -v cc >/dev/null && echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1
+}
+
+# Installs Debian's packages for what is missing; does nothing, not even ask for rights, when nothing is.
+# With "no-postgres" as the argument, PostgreSQL may be missing.
+install_missing() {
+  local packages=()
+  if [ "${1:-}" != no-postgres ] && ! has_postgres; then
+    echo "PostgreSQL 15 or newer is missing. be8 keeps everything in it: package postgresql."
+    packages+=(postgresql)
+  fi
+  if ! command -v setpriv >/dev/null || ! command -v flock >/dev/null; then
+    echo "setpriv or flock is missing. be8 starts PostgreSQL by the one and its tests tidy up by the other: package util-linux."
+    packages+=(util-linux)
+  fi
+  if ! has_c_compiler; then
+    echo "A C compiler is missing. Some of the libraries that be8 is built from contain C: packages gcc and libc6-dev."
+    packages+=(gcc libc6-dev)
+  fi
+  if [ "${#packages[@]}" -eq 0 ]; then
+    echo "Everything that is needed is installed."
+    return
+  fi
+
+  local root=()
+  command -v apt-get >/dev/null || fail "this is no Debian, so install what is missing by your system's own means"
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || fail "as root, run: apt-get install --no-install-recommends ${packages[*]}"
+    root=(sudo)
+  fi
+  echo "Installing from Debian: ${packages[*]}"
+  # In a subshell, so that its trap ends with it.
+  (
+    # Debian's PostgreSQL makes and starts a cluster of its own on port 5432 when it is first installed. be8 does not use it.
+    # This setting prevents it for this installation only; a PostgreSQL that is installed already is left alone.
+    off=/etc/postgresql-common/createcluster.d/be8.conf
+    if [[ " ${packages[*]} " == *" postgresql "* ]]; then
+      echo "While it is being installed, $off keeps it from starting a server of its own."
+      trap '"${root[@]}" rm -f "$off"' EXIT
+      "${root[@]}" mkdir -p "${off%/*}"
+      echo "create_main_cluster = false" | "${root[@]}" tee "$off" >/dev/null
+    fi
+    "${root[@]}" apt-get update
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${packages[@]}"
+  )
+  if [ "${1:-}" != no-postgres ] && ! has_postgres; then
+    fail "this Debian's PostgreSQL is older than 15: install a newer one (https://apt.postgresql.org) or name one in PG_BIN"
+  fi
+}

@@ -1,0 +1,93 @@
+//! `be8 serve`: runs a node until it is told to stop.
+
+use std::io::IsTerminal;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+use crate::http::{self, Handle};
+use crate::node::{Node, NodeError};
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// [`NodeError`]
+pub async fn run(config: Config) -> Result<(), NodeError> {
+    logging(&config);
+    let metrics = measuring();
+    let stop = CancellationToken::new();
+    let handle = Handle::default();
+    // Listening first: who asks too early hears UNAVAILABLE instead of nothing, and a port that
+    // is taken is told before anything is started.
+    let server = http::listen(&config.listen.to_string())
+        .await
+        .map_err(|cause| NodeError::Listen { address: config.listen.to_string(), cause })?;
+    let address = server.address().to_owned();
+    let serving = tokio::spawn(server.run(handle.clone(), metrics, config.body, stop.clone()));
+    let stopping = stop_on_signal(stop.clone());
+
+    let node = tokio::select! {
+        node = Node::start(&config, stop.clone()) => node?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    handle.set(node.app.clone());
+    println!("be8 {} serves on {}", env!("CARGO_PKG_VERSION"), config.public_url);
+    println!("  listening     http://{address}");
+    println!("  Swagger UI    {}/docs", config.public_url);
+    println!("  OpenAPI       {}/openapi.json", config.public_url);
+    println!("  database      {}", node.database.describe());
+    println!("  data          {}", config.data_dir.display());
+
+    stop.cancelled().await;
+    stopping.abort();
+    // The listener ends its requests and streams, the ledger the batch in flight, then the rest.
+    match serving.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the listener ended with an error"),
+        Err(error) => tracing::warn!(%error, "the listener did not end"),
+    }
+    node.stop().await;
+    Ok(())
+}
+
+fn logging(config: &Config) {
+    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second subscriber cannot be there: this is the first thing that the process does.
+    let _ = if config.log_json {
+        builder.json().try_init()
+    } else {
+        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+    };
+}
+
+fn measuring() -> PrometheusHandle {
+    let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+    let commands = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_commands".to_owned()), &commands))
+        .unwrap_or_else(|_| PrometheusBuilder::new());
+    let recorder = builder.build_recorder();
+    let handle = recorder.handle();
+    if metrics::set_global_recorder(recorder).is_err() {
+        tracing::warn!("something else measures already: /metrics stays empty");
+    }
+    handle
+}
+
+/// Stops on the first signal.
+fn stop_on_signal(stop: CancellationToken) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return tracing::warn!("signals cannot be heard: stop the server by ending its process");
+        };
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        tracing::info!("stopping");
+        stop.cancel();
+    })
+}

@@ -1,0 +1,134 @@
+//! Accounts: coming into being, and setting a public key.
+
+use be8_events::account::{AccountCreated, AccountSecret, Curve, PublicKeySecret, PublicKeySet};
+use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
+use be8_events::{
+    AccId, Event, Hash32, NewEvent, Position, Sealing, Secret, SecretPayload, StreamName, Subject, Timestamp,
+};
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use super::{Command, Decision, Occurred, Rejection, Stop, View};
+
+/// The state of an `account-N` stream.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Account {
+    /// Until when it lives; none while it does not exist.
+    until: Option<Timestamp>,
+    /// The event that set the nickname.
+    nickname: Position,
+    /// The fingerprint of the public key.
+    public_key: Option<Hash32>,
+}
+
+impl Account {
+    /// Whether it exists and lives.
+    pub fn lives_at(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    /// The position of the event that set the nickname.
+    pub const fn nickname(&self) -> Position {
+        self.nickname
+    }
+
+    pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
+        match occurred.event {
+            Event::AccountCreated(e) => {
+                self.until = Some(e.until);
+                self.nickname = occurred.position;
+            }
+            Event::PublicKeySet(e) => self.public_key = Some(e.sha256),
+            _ => {} // no other kind is in this stream
+        }
+    }
+}
+
+/// Makes an account with its first session. Nickname and password were checked before, and the
+/// password is hashed.
+#[derive(Debug, Clone)]
+pub struct CreateAccount {
+    /// Nickname and password hash.
+    pub secret: Secret<AccountSecret>,
+    /// The hash of the new session's token.
+    pub session: Hash32,
+    /// The session of the request, which ends if it is open (D24).
+    pub replaces: Option<Hash32>,
+    /// How long the account lives unless its life is extended.
+    pub lifetime: TimeDelta,
+}
+
+impl Command for CreateAccount {
+    type Reply = AccId;
+
+    fn streams(&self) -> Vec<StreamName> {
+        [Some(self.session), self.replaces].into_iter().flatten().map(StreamName::Session).collect()
+    }
+
+    fn size(&self) -> usize {
+        self.secret.expose().nickname.len() + self.secret.expose().password.len()
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<Decision<AccId>, Stop> {
+        let account = AccId::new(view.next_account).ok_or(Rejection::NumbersExhausted)?;
+        let actor = Some(account);
+        let mut events = vec![NewEvent {
+            stream: StreamName::Account(account),
+            actor,
+            event: AccountCreated { account, until: view.now.plus(self.lifetime) }.into(),
+            secret: Some(SecretPayload::new(Sealing::Lasting(Subject::Account(account)), &self.secret)),
+        }];
+        if let Some(old) = self.replaces
+            && let Some(owner) = view.session(old)?.account()
+        {
+            events.push(NewEvent {
+                stream: StreamName::Session(old),
+                actor: Some(owner),
+                event: SessionEnded { account: owner, why: Ending::Replaced }.into(),
+                secret: None,
+            });
+        }
+        events.push(NewEvent {
+            stream: StreamName::Session(self.session),
+            actor,
+            event: SessionOpened { account, how: Opening::Created }.into(),
+            secret: None,
+        });
+        Ok(Decision::events(events, account))
+    }
+}
+
+/// Sets the public key of the session's account. The key was checked before.
+#[derive(Debug, Clone)]
+pub struct SetPublicKey {
+    /// The session of the request.
+    pub session: Option<Hash32>,
+    /// The curve.
+    pub curve: Curve,
+    /// SHA-256 of the uncompressed point.
+    pub sha256: Hash32,
+    /// The coordinates.
+    pub secret: Secret<PublicKeySecret>,
+}
+
+impl Command for SetPublicKey {
+    type Reply = ();
+
+    fn streams(&self) -> Vec<StreamName> {
+        self.session.into_iter().map(StreamName::Session).collect()
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
+        let account = view.authenticate(self.session)?;
+        if view.account(account)?.public_key == Some(self.sha256) {
+            return Ok(Decision::nothing(())); // D17
+        }
+        let event = NewEvent {
+            stream: StreamName::Account(account),
+            actor: Some(account),
+            event: PublicKeySet { curve: self.curve, sha256: self.sha256 }.into(),
+            secret: Some(SecretPayload::new(Sealing::Lasting(Subject::PublicKey(account)), &self.secret)),
+        };
+        Ok(Decision::events(vec![event], ()))
+    }
+}

@@ -1,0 +1,230 @@
+//! The rules: what a command does to the state, as pure functions.
+//!
+//! A state is a fold over the events of one stream ([`State::evolve`]). A [`Command`] is decided
+//! against the states that it asks its [`View`] for: the answer is events or a [`Rejection`]. Time
+//! comes in with the view; nothing here does I/O or draws random numbers.
+
+pub mod account;
+pub mod dialog;
+pub mod erasure;
+pub mod reads;
+pub mod session;
+
+use be8_events::{AccId, Event, Hash32, NewEvent, Position, StreamName, Subject, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Why a command was refused. The wire's codes and their shapes are `crate::http`'s business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// No session, or its account lives no more.
+    #[error("no session of a living account")]
+    NotAuthenticated,
+    /// The named account does not exist.
+    #[error("no such account")]
+    AccountNotExisting,
+    /// A conversation with oneself.
+    #[error("a conversation needs two")]
+    CircularConversation,
+    /// No such thread for this account.
+    #[error("no such thread")]
+    InvalidThread,
+    /// A message type that cannot be sent.
+    #[error("no such message type")]
+    InvalidMessageType,
+    /// A message text beyond the configured limit.
+    #[error("the text of the message is too large")]
+    MessageTooLarge,
+    /// The stream is not at the version that was expected.
+    #[error("the stream is not at the expected version")]
+    WrongExpectedVersion,
+    /// The numbers for new ids are used up.
+    #[error("no number is left for a new account")]
+    NumbersExhausted,
+}
+
+/// Why a decision came to no end.
+#[derive(Debug, PartialEq)]
+pub enum Stop {
+    /// The rules refuse the command.
+    Rejected(Rejection),
+    /// The state of this stream is needed and not loaded yet.
+    Need(StreamName),
+}
+
+impl From<Rejection> for Stop {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+/// What a command leads to.
+#[derive(Debug)]
+pub struct Decision<R> {
+    /// The events to append, in order. None: valid without effect.
+    pub events: Vec<NewEvent>,
+    /// Subjects whose data keys die in the same append, each with the cause.
+    pub erase: Vec<(Subject, be8_events::erasure::Cause)>,
+    /// What the caller is told once the events are durable.
+    pub reply: R,
+}
+
+impl<R> Decision<R> {
+    /// Valid, and nothing happens.
+    pub fn nothing(reply: R) -> Self {
+        Self { events: Vec::new(), erase: Vec::new(), reply }
+    }
+
+    /// These events happen.
+    pub fn events(events: Vec<NewEvent>, reply: R) -> Self {
+        Self { events, erase: Vec::new(), reply }
+    }
+}
+
+/// Something that somebody wants to happen.
+pub trait Command: Send + Sync + 'static {
+    /// What the caller is told.
+    type Reply: Send + 'static;
+
+    /// The streams that are known to be needed before anything is loaded: a hint that saves
+    /// round trips, not a promise.
+    fn streams(&self) -> Vec<StreamName>;
+
+    /// How many bytes the command holds, for the bound of a batch.
+    fn size(&self) -> usize {
+        0
+    }
+
+    /// Decides. Pure: it may be asked several times, against newer states.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    fn decide(&self, view: &View<'_>) -> Result<Decision<Self::Reply>, Stop>;
+}
+
+/// The states of streams, as far as they are loaded.
+pub trait States {
+    /// The state of a stream and its version (0: no event yet); none if it is not loaded.
+    fn get(&self, stream: &StreamName) -> Option<(&State, i64)>;
+}
+
+/// What a decision sees: the time, the counters and the states.
+pub struct View<'a> {
+    /// The time of the events to come.
+    pub now: Timestamp,
+    /// The number that the next account gets.
+    pub next_account: i64,
+    /// The states.
+    pub states: &'a dyn States,
+}
+
+/// Declares how the view hands out the state of one stream family.
+macro_rules! view_of {
+    ($($(#[$doc:meta])* $fn:ident($($arg:ident: $type:ty),*) -> $variant:ident($state:ty), $stream:expr;)+) => {
+        impl<'a> View<'a> {
+            $($(#[$doc])*
+            ///
+            /// # Errors
+            /// [`Stop::Need`] when it is not loaded.
+            pub fn $fn(&self $(, $arg: $type)*) -> Result<&'a $state, Stop> {
+                let stream = $stream;
+                match self.states.get(&stream) {
+                    Some((State::$variant(state), _)) => Ok(state),
+                    _ => Err(Stop::Need(stream)),
+                }
+            })+
+        }
+    };
+}
+
+view_of! {
+    /// The state of an account.
+    account(id: AccId) -> Account(account::Account), StreamName::Account(id);
+    /// The state of a session.
+    session(hash: Hash32) -> Session(session::Session), StreamName::Session(hash);
+    /// The state of the conversation of two accounts.
+    dialog(a: AccId, b: AccId) -> Dialog(dialog::Dialog), StreamName::dialog(a, b);
+    /// The read marks of a thread.
+    reads(thread: be8_events::ThreadId) -> Reads(reads::Reads), StreamName::Reads(thread);
+}
+
+impl View<'_> {
+    /// The version of a stream: how many events it has.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it is not loaded.
+    pub fn version(&self, stream: StreamName) -> Result<i64, Stop> {
+        self.states.get(&stream).map(|(_, version)| version).ok_or(Stop::Need(stream))
+    }
+
+    /// Whether an account exists and lives now.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it is not loaded.
+    pub fn lives(&self, account: AccId) -> Result<bool, Stop> {
+        Ok(self.account(account)?.lives_at(self.now))
+    }
+
+    /// The living account that a session speaks for: the check `acc` of every route.
+    ///
+    /// # Errors
+    /// [`Rejection::NotAuthenticated`]; [`Stop::Need`] when a state is not loaded.
+    pub fn authenticate(&self, session: Option<Hash32>) -> Result<AccId, Stop> {
+        let session = session.ok_or(Rejection::NotAuthenticated)?;
+        let account = self.session(session)?.account().ok_or(Rejection::NotAuthenticated)?;
+        if self.lives(account)? { Ok(account) } else { Err(Rejection::NotAuthenticated.into()) }
+    }
+}
+
+/// An event together with what of its envelope a fold may look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Occurred<'a> {
+    /// Where it stands in the log.
+    pub position: Position,
+    /// When it happened.
+    pub time: Timestamp,
+    /// What happened.
+    pub event: &'a Event,
+}
+
+/// The state of one stream: a fold over its events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum State {
+    /// Of `account-N`.
+    Account(account::Account),
+    /// Of `session-H`.
+    Session(session::Session),
+    /// Of `dialog-LO-HI`.
+    Dialog(dialog::Dialog),
+    /// Of `reads-THREAD`.
+    Reads(reads::Reads),
+    /// Of `erasure`: the stream is written to, never decided on.
+    Erasure,
+}
+
+impl State {
+    /// The format of a stored snapshot: raised whenever a state changes its shape, so that older
+    /// snapshots are passed over.
+    pub const SNAPSHOT_FORMAT: i32 = 1;
+
+    /// The state of a stream without events.
+    pub fn new(stream: &StreamName) -> Self {
+        match stream {
+            StreamName::Account(_) => Self::Account(account::Account::default()),
+            StreamName::Session(_) => Self::Session(session::Session::default()),
+            StreamName::Dialog(..) => Self::Dialog(dialog::Dialog::default()),
+            StreamName::Reads(_) => Self::Reads(reads::Reads::default()),
+            StreamName::Erasure => Self::Erasure,
+        }
+    }
+
+    /// Folds one event of the stream in.
+    pub fn evolve(&mut self, occurred: Occurred<'_>) {
+        match self {
+            Self::Account(state) => state.evolve(occurred),
+            Self::Session(state) => state.evolve(occurred),
+            Self::Dialog(state) => state.evolve(occurred),
+            Self::Reads(state) => state.evolve(occurred),
+            Self::Erasure => {}
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The hub: the open streams of this node and what they are told.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName};
+use tokio::sync::{OnceCell, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::change::{Change, changes_of};
+use super::resume::ChangeId;
+use crate::ledger::{LogError, Subscription};
+
+/// Limits of the hub.
+#[derive(Debug, Clone, Copy)]
+pub struct HubSettings {
+    /// How many changes may wait for a slow reader before its stream is ended.
+    pub queue: usize,
+    /// How many streams an account may have open on this node.
+    pub streams_per_account: usize,
+}
+
+impl Default for HubSettings {
+    fn default() -> Self {
+        Self { queue: 256, streams_per_account: 64 }
+    }
+}
+
+/// A change as all its recipients share it, with room for what is written to the client, so that
+/// it is made once.
+#[derive(Debug)]
+pub struct Shared {
+    /// The change.
+    pub change: Change,
+    /// The text for the client, once somebody made it.
+    pub rendered: OnceCell<Arc<str>>,
+}
+
+impl Shared {
+    /// A change that nobody has written yet.
+    pub fn new(change: Change) -> Arc<Self> {
+        Arc::new(Self { change, rendered: OnceCell::new() })
+    }
+}
+
+/// A change for one stream.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Where it stands.
+    pub id: ChangeId,
+    /// The change.
+    pub shared: Arc<Shared>,
+}
+
+/// The account has as many streams open as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the account has too many open streams")]
+pub struct Overcrowded;
+
+#[derive(Debug)]
+struct Sink {
+    id: u64,
+    session: Hash32,
+    queue: mpsc::Sender<Delivery>,
+}
+
+#[derive(Debug, Default)]
+struct Streams {
+    /// Events up to here were told.
+    position: Position,
+    sinks: HashMap<AccId, Vec<Sink>>,
+    next_id: u64,
+}
+
+/// The open streams of this node.
+#[derive(Debug)]
+pub struct Hub {
+    streams: Mutex<Streams>,
+    settings: HubSettings,
+    closed: CancellationToken,
+}
+
+/// An open stream: what happens behind [`Subscriber::from`]. It ends when the reader is too slow,
+/// the session ends or the server stops; dropping it closes it.
+#[derive(Debug)]
+pub struct Subscriber {
+    hub: Arc<Hub>,
+    account: AccId,
+    id: u64,
+    /// The stream begins behind this position.
+    pub from: Position,
+    queue: mpsc::Receiver<Delivery>,
+}
+
+impl Hub {
+    /// A hub that begins behind `from`.
+    pub fn new(settings: HubSettings, from: Position, closed: CancellationToken) -> Arc<Self> {
+        let streams = Streams { position: from, ..Streams::default() };
+        Arc::new(Self { streams: Mutex::new(streams), settings, closed })
+    }
+
+    /// Tells the streams what happens, until the log or the server ends.
+    pub async fn run(self: Arc<Self>, mut log: Subscription) {
+        loop {
+            let next = tokio::select! {
+                () = self.closed.cancelled() => break,
+                next = log.next() => next,
+            };
+            match next {
+                Ok(Some(batch)) => self.tell(&batch),
+                Ok(None) => break,
+                Err(error) => {
+                    self.behind(&error);
+                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                }
+            }
+        }
+        self.lock().sinks.clear();
+    }
+
+    fn behind(&self, error: &LogError) {
+        tracing::warn!(%error, "the feed cannot read the log, trying again");
+    }
+
+    /// Opens a stream for an account.
+    ///
+    /// # Errors
+    /// [`Overcrowded`]
+    pub fn subscribe(self: &Arc<Self>, account: AccId, session: Hash32) -> Result<Subscriber, Overcrowded> {
+        let mut streams = self.lock();
+        streams.next_id += 1;
+        let (id, from) = (streams.next_id, streams.position);
+        let sinks = streams.sinks.entry(account).or_default();
+        if sinks.len() >= self.settings.streams_per_account || self.closed.is_cancelled() {
+            return Err(Overcrowded);
+        }
+        let (sender, queue) = mpsc::channel(self.settings.queue.max(1));
+        sinks.push(Sink { id, session, queue: sender });
+        metrics::gauge!("be8_feed_streams").increment(1.0);
+        Ok(Subscriber { hub: self.clone(), account, id, from, queue })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, batch: &[Recorded]) {
+        let mut streams = self.lock();
+        for recorded in batch {
+            streams.position = recorded.position;
+            if let (Event::SessionEnded(ended), StreamName::Session(hash)) = (&recorded.event, recorded.stream) {
+                streams.remove(ended.account, |sink| sink.session == hash);
+            }
+            if streams.sinks.is_empty() {
+                continue;
+            }
+            let mut numbers: HashMap<AccId, u32> = HashMap::new();
+            for addressed in changes_of(recorded) {
+                // Made only if anybody of them listens here.
+                let mut shared = None;
+                for account in addressed.to {
+                    let nth = numbers.entry(account).or_default();
+                    let id = ChangeId { position: recorded.position, nth: *nth };
+                    *nth += 1;
+                    let Some(sinks) = streams.sinks.get(&account) else { continue };
+                    let shared = shared.get_or_insert_with(|| Shared::new(addressed.change.clone()));
+                    let slow: Vec<u64> = sinks
+                        .iter()
+                        .filter(|sink| sink.queue.try_send(Delivery { id, shared: shared.clone() }).is_err())
+                        .map(|sink| sink.id)
+                        .collect();
+                    if !slow.is_empty() {
+                        // It comes back and names what it saw last; what it missed is in the log.
+                        metrics::counter!("be8_feed_slow_readers_total").increment(slow.len() as u64);
+                        streams.remove(account, |sink| slow.contains(&sink.id));
+                    }
+                }
+            }
+        }
+        metrics::gauge!("be8_feed_position").set(streams.position.0 as f64);
+    }
+}
+
+impl Streams {
+    fn remove(&mut self, account: AccId, which: impl Fn(&Sink) -> bool) {
+        if let Some(sinks) = self.sinks.get_mut(&account) {
+            sinks.retain(|sink| !which(sink));
+            if sinks.is_empty() {
+                self.sinks.remove(&account);
+            }
+        }
+    }
+}
+
+impl Subscriber {
+    /// The next change; none when the stream is over.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        self.queue.recv().await
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        metrics::gauge!("be8_feed_streams").decrement(1.0);
+        self.hub.lock().remove(self.account, |sink| sink.id == self.id);
+    }
+}

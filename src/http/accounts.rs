@@ -1,0 +1,172 @@
+//! The routes of the tag "Accounts".
+
+use be8_events::account::AccountSecret;
+use be8_events::{Hash32, Secret};
+use poem_openapi::{Object, OpenApi};
+use serde::Serialize;
+
+use super::app::Handle;
+use super::body::Body;
+use super::cookie::SessionToken;
+use super::cryptojs;
+use super::document::Tag;
+use super::error::{Code, WireError};
+use super::js_date::js_date;
+use super::lenient::Lenient;
+use super::names::open_nickname;
+use super::session::Session;
+use super::text::utf16_len;
+use super::wire::{Answer, RefusedWithWarning, True};
+use crate::domain::account::CreateAccount;
+
+/// Accounts: making one, looking at one's own.
+pub struct Accounts(pub Handle);
+
+/// A new account.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "NewAccount", example)]
+pub struct NewAccount {
+    /// The nickname, 1 to 30 characters (UTF-16 units).
+    #[oai(validator(min_length = 1, max_length = 30))]
+    pub nickname: Lenient<String>,
+    /// The password: as it stands (1 to 1024 characters), or with `salt` as the web client encrypts it.
+    #[oai(validator(min_length = 1))]
+    pub password: Lenient<String>,
+    /// With it, `password` is AES-256-CBC ciphertext in the OpenSSL format under this passphrase.
+    pub salt: Lenient<Option<String>>,
+}
+
+impl poem_openapi::types::Example for NewAccount {
+    fn example() -> Self {
+        Self {
+            nickname: serde_json::json!("Alice").into(),
+            password: serde_json::json!("correct horse battery staple").into(),
+            salt: Lenient::default(),
+        }
+    }
+}
+
+/// The account was made.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "AccountMade", read_only_all)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountMade {
+    /// Always true.
+    pub valid: True,
+    /// The new account's number. A string everywhere else.
+    #[oai(rename = "accID", validator(minimum(value = "1")))]
+    #[serde(rename = "accID")]
+    pub acc_id: i64,
+}
+
+/// One's own account.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "Account", rename_all = "camelCase", read_only_all)]
+#[serde(rename_all = "camelCase")]
+pub struct Account {
+    /// The nickname.
+    pub nickname: String,
+    /// Always `user`.
+    #[oai(rename = "type")]
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Until when it lives, as JavaScript's `Date.toString()` in UTC.
+    pub expire: String,
+    /// The account id.
+    pub id: String,
+    /// The status text.
+    pub user_status: String,
+    /// Whether lock codes are set.
+    pub codes: bool,
+    /// Whether a token made it endless.
+    pub endless: bool,
+}
+
+/// Who the session belongs to.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "Me", rename_all = "camelCase", read_only_all)]
+#[serde(rename_all = "camelCase")]
+pub struct Me {
+    /// Always true.
+    pub valid: True,
+    /// The account.
+    pub acc_obj: Account,
+    /// The account id.
+    #[oai(rename = "accID")]
+    #[serde(rename = "accID")]
+    pub acc_id: String,
+}
+
+#[OpenApi]
+impl Accounts {
+    /// Make an account
+    ///
+    /// Makes an account and opens a session for it: the answer carries the one `Set-Cookie` that
+    /// the server ever sends. An open session of the request ends (the older account lives on
+    /// until it expires).
+    ///
+    /// Checks in order: `INVALIDNICKNAME`, `INVALIDPASSWORD`, then status 200 with the warning
+    /// `PASSWORDFAILURE` when the password cannot be decrypted or is longer than 1024 characters.
+    #[oai(path = "/newacc", method = "post", operation_id = "createAccount", tag = "Tag::Accounts")]
+    async fn create(
+        &self,
+        session: OptionalSession,
+        body: Body<NewAccount>,
+    ) -> Result<Answer<AccountMade, RefusedWithWarning>, WireError> {
+        let app = self.0.get()?;
+        let body = body.into_inner();
+        let nickname = body.nickname.str().filter(|name| (1..=30).contains(&utf16_len(name)));
+        let nickname = nickname.ok_or(WireError::from(Code::InvalidNickname))?.to_owned();
+        let salt = body.salt.value().map(|_| body.salt.str().map(str::to_owned));
+        let password = body.password.into_string().filter(|text| !text.is_empty());
+        let password = password.ok_or(WireError::from(Code::InvalidPassword))?;
+        let failure = || WireError::from(Code::PasswordFailure);
+        let password = match salt {
+            None => cryptojs::plain(&password),
+            Some(None) => return Err(failure()),
+            Some(Some(salt)) => cryptojs::decrypt(&password, &salt),
+        }
+        .map_err(|_| failure())?;
+        let password = app.passwords.hash(password).await?.into_inner();
+        let token = SessionToken::generate();
+        let command = CreateAccount {
+            secret: Secret::new(AccountSecret { nickname, password }),
+            session: token.hash(),
+            replaces: session.0,
+            lifetime: app.settings.account_lifetime,
+        };
+        let account = app.ledger.execute(command).await?;
+        let cookie = token.set_cookie(app.now(), app.settings.https);
+        Ok(Answer::new(&AccountMade { valid: True, acc_id: account.number() }).with_cookie(cookie))
+    }
+
+    /// Look at one's own account
+    ///
+    /// Checks: `NOTAUTH` without a session of a living account.
+    #[oai(path = "/me", method = "get", operation_id = "getMe", tag = "Tag::Accounts")]
+    async fn me(&self, session: Session) -> Result<Answer<Me>, WireError> {
+        let app = self.0.get()?;
+        let me = app.read.account(session.required()?, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let opener = app.vault.opener(&me.live).await?;
+        let account = Account {
+            nickname: open_nickname(&opener, &me.nickname)?,
+            kind: "user",
+            expire: js_date(me.until),
+            id: me.id.to_string(),
+            user_status: String::new(),
+            codes: false,
+            endless: false,
+        };
+        Ok(Answer::new(&Me { valid: True, acc_id: account.id.clone(), acc_obj: account }))
+    }
+}
+
+/// The session of a request to an operation that needs none.
+#[derive(Debug)]
+struct OptionalSession(Option<Hash32>);
+
+impl<'a> poem::FromRequest<'a> for OptionalSession {
+    async fn from_request(request: &'a poem::Request, _: &mut poem::RequestBody) -> poem::Result<Self> {
+        Ok(Self(SessionToken::of(request.headers()).map(|token| token.hash())))
+    }
+}

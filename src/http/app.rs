@@ -1,0 +1,155 @@
+//! What the routes share: the ledger, the read models, the vault, the feed and the settings.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use be8_events::Timestamp;
+use be8_projections::{ReadError, ReadModels};
+use chrono::TimeDelta;
+use tokio_util::sync::CancellationToken;
+
+use super::error::{Code, WireError};
+use super::names::Names;
+use crate::clock::Clock;
+use crate::domain::Rejection;
+use crate::feed::Hub;
+use crate::ledger::{Ledger, LedgerError, LogError};
+use crate::password::PasswordHasher;
+use crate::vault::{Vault, VaultError};
+
+/// What the routes do is bounded by these.
+#[derive(Debug, Clone)]
+pub struct AppSettings {
+    /// Whether the public address is https: the cookie is then `Secure`.
+    pub https: bool,
+    /// How long an account lives unless its life is extended.
+    pub account_lifetime: TimeDelta,
+    /// How long a message is shown.
+    pub message_lifetime: TimeDelta,
+    /// The most UTF-8 bytes of a message text.
+    pub message_bytes: usize,
+    /// The pause between comment lines on a silent event stream.
+    pub heartbeat: Duration,
+}
+
+impl Default for AppSettings {
+    fn default() -> Self {
+        Self {
+            https: false,
+            account_lifetime: TimeDelta::days(30),
+            message_lifetime: TimeDelta::days(30),
+            message_bytes: 262_144,
+            heartbeat: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What the routes share.
+#[derive(Debug)]
+pub struct App {
+    /// The way to write.
+    pub ledger: Ledger,
+    /// The way to read.
+    pub read: ReadModels,
+    /// Opens what is sealed.
+    pub vault: Arc<Vault>,
+    /// The open event streams.
+    pub hub: Arc<Hub>,
+    /// Hashes passwords.
+    pub passwords: PasswordHasher,
+    /// Nicknames by the event that set them.
+    pub names: Names,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The settings.
+    pub settings: AppSettings,
+    /// Cancelled when the server stops.
+    pub stop: CancellationToken,
+}
+
+/// The routes' way to the [`App`]: empty while the server still starts, so that it can listen and
+/// say so from its first moment, and so that the document of the routes needs no database.
+#[derive(Debug, Clone, Default)]
+pub struct Handle(Arc<OnceLock<Arc<App>>>);
+
+impl Handle {
+    /// Makes the server ready. Only the first call counts.
+    pub fn set(&self, app: Arc<App>) {
+        // A second call cannot come: a process makes one app.
+        let _ = self.0.set(app);
+    }
+
+    /// What the routes share.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] while the server starts.
+    pub fn get(&self) -> Result<&Arc<App>, WireError> {
+        self.0.get().ok_or_else(|| Code::Unavailable.into())
+    }
+}
+
+impl App {
+    /// The current time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl From<Rejection> for WireError {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::NotAuthenticated => Code::NotAuth,
+            Rejection::AccountNotExisting => Code::AccNotExists,
+            Rejection::CircularConversation => Code::CircularConversation,
+            Rejection::InvalidThread => Code::InvalidThreadId,
+            Rejection::InvalidMessageType => Code::InvalidMessageType,
+            Rejection::MessageTooLarge => Code::TooLarge,
+            Rejection::NumbersExhausted => Code::Unavailable,
+            // No route appends with an expected version.
+            Rejection::WrongExpectedVersion => Code::Internal,
+        }
+        .into()
+    }
+}
+
+impl From<LedgerError> for WireError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Rejected(rejection) => rejection.into(),
+            LedgerError::Overloaded | LedgerError::Unavailable => Code::Unavailable.into(),
+            LedgerError::OutcomeUnknown => Code::OutcomeUnknown.into(),
+            LedgerError::Internal => Code::Internal.into(),
+        }
+    }
+}
+
+impl From<ReadError> for WireError {
+    fn from(error: ReadError) -> Self {
+        tracing::error!(%error, "a read failed");
+        match error {
+            ReadError::Database(_) => Code::Unavailable.into(),
+            ReadError::Event(_) | ReadError::Damaged(_) => Code::Internal.into(),
+        }
+    }
+}
+
+impl From<LogError> for WireError {
+    fn from(error: LogError) -> Self {
+        tracing::error!(%error, "the log could not be read");
+        match error {
+            LogError::Database(_) => Code::Unavailable.into(),
+            LogError::Vault(error) => error.into(),
+            LogError::Undecodable { .. } | LogError::Damaged { .. } => Code::Internal.into(),
+        }
+    }
+}
+
+impl From<VaultError> for WireError {
+    fn from(error: VaultError) -> Self {
+        tracing::error!(%error, "the vault could not be read");
+        match error {
+            VaultError::Database(_) => Code::Unavailable.into(),
+            _ => Code::Internal.into(),
+        }
+    }
+}

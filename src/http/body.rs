@@ -1,0 +1,239 @@
+//! Reading request bodies: JSON or a urlencoded form, bounded in size, shape and time.
+
+use std::ops::Deref;
+use std::pin::pin;
+use std::time::Duration;
+
+use be8_events::Hash32;
+use futures_util::{Stream, StreamExt as _};
+use poem::http::{HeaderMap, header};
+use poem::{Request, RequestBody};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
+use poem_openapi::types::ParseFromJSON;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use serde_json::{Map, Value};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::error::{Code, WireError};
+use super::form;
+
+/// What a request body may cost. Set it as request data to change it for a route; without it
+/// the default holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyLimits {
+    /// Most bytes.
+    pub bytes: usize,
+    /// Most parameters of a urlencoded form.
+    pub parameters: usize,
+    /// Most values in JSON. A value takes two bytes to send and some hundred to hold.
+    pub values: usize,
+    /// Longest wait for the next piece.
+    pub stall: Duration,
+    /// Longest wait for the whole.
+    pub total: Duration,
+    /// How long the rest of a body that is too large is still taken and thrown away. A client
+    /// that is cut off while it writes seldom reads why.
+    pub linger: Duration,
+}
+
+/// Most bytes that are thrown away.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+
+impl Default for BodyLimits {
+    /// 5 MiB, 5 parameters, 65,536 values, 30 seconds of silence, 5 minutes for all, 10 seconds
+    /// more for what is too large.
+    fn default() -> Self {
+        Self {
+            bytes: 5_242_880,
+            parameters: 5,
+            values: 65_536,
+            stall: Duration::from_secs(30),
+            total: Duration::from_secs(300),
+            linger: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A request body as an object of type `T`, from JSON or from a urlencoded form.
+///
+/// | body | becomes |
+/// |---|---|
+/// | JSON object | its fields; the last of equal names wins, unknown names are ignored |
+/// | JSON array, nothing at all, another content type | an object without fields |
+/// | other JSON, no JSON, no UTF-8, deeper than 127 levels | 400 INVALIDJSON |
+/// | form | its fields, all strings; `a[b]`, `a[]` and `a[0]` nest, at most five levels |
+/// | more than [`BodyLimits`] allow | 413 TOOLARGE |
+/// | too slow | 408 TIMEOUT |
+///
+/// A `T` whose fields are all [`Lenient`](super::lenient::Lenient) takes every object; another
+/// one that does not is answered 400 INVALIDINPUT.
+#[derive(Debug)]
+pub struct Body<T> {
+    /// The fields.
+    fields: T,
+    /// SHA-256 of the bytes as sent, if the request carries an `Idempotency-Key`.
+    digest: Option<Hash32>,
+}
+
+impl<T> Body<T> {
+    /// The fields, to be taken apart.
+    pub fn into_inner(self) -> T {
+        self.fields
+    }
+
+    /// SHA-256 of the bytes as they were sent. Only there if the request carries an
+    /// `Idempotency-Key`, whose use it tells apart.
+    pub const fn digest(&self) -> Option<Hash32> {
+        self.digest
+    }
+}
+
+impl<T> Deref for Body<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.fields
+    }
+}
+
+impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = ["application/json", "application/x-www-form-urlencoded"]
+            .map(|content_type| MetaMediaType { content_type, schema: T::schema_ref() });
+        Some(MetaRequest { description: None, content: content.into(), required: T::IS_REQUIRED })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let limits = request.data::<BodyLimits>().copied().unwrap_or_default();
+        let bytes = read(request.headers(), body.take()?.into_bytes_stream(), limits).await?;
+        let digest = request.headers().contains_key("idempotency-key").then(|| Hash32::sha256(&bytes));
+        let fields = match essence(request.content_type()) {
+            "application/json" => from_json(&bytes, limits)?,
+            "application/x-www-form-urlencoded" => {
+                form::fields(&bytes, limits.parameters).ok_or(WireError::from(Code::TooLarge))?
+            }
+            _ => Map::new(),
+        };
+        let fields =
+            T::parse_from_json(Some(Value::Object(fields))).map_err(|_| WireError::from(Code::InvalidInput))?;
+        Ok(Self { fields, digest })
+    }
+}
+
+/// A media type without its parameters (RFC 9110, section 8.3.1), in the case of the match arms
+/// above if it is one of them.
+fn essence(content_type: Option<&str>) -> &str {
+    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    ["application/json", "application/x-www-form-urlencoded"]
+        .into_iter()
+        .find(|known| known.eq_ignore_ascii_case(essence))
+        .unwrap_or_default()
+}
+
+/// Reads a body to its end, within the limits.
+async fn read<B: AsRef<[u8]>, E>(
+    headers: &HeaderMap,
+    pieces: impl Stream<Item = Result<B, E>>,
+    limits: BodyLimits,
+) -> Result<Vec<u8>, WireError> {
+    // What is declared may be a lie: believed only when it says "too large".
+    let declared: Option<usize> =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let mut pieces = pin!(pieces);
+    let deadline = Instant::now() + limits.total;
+    let mut bytes = Vec::with_capacity(declared.unwrap_or_default().min(64 * 1024));
+    if declared.is_some_and(|length| length > limits.bytes) {
+        // Who waits for "100 Continue" (RFC 9110, section 10.1.1) has sent nothing yet; asking
+        // for the first piece would send it.
+        let waits = headers.contains_key(header::EXPECT);
+        let hopeless = declared.is_some_and(|length| length > limits.bytes.saturating_add(LINGER_BYTES));
+        if !waits && !hopeless {
+            discard(pieces, limits.linger).await;
+        }
+        return Err(Code::TooLarge.into());
+    }
+    loop {
+        let until = deadline.min(Instant::now() + limits.stall);
+        match timeout_at(until, pieces.next()).await {
+            Err(_) => return Err(Code::Timeout.into()),
+            Ok(None) => return Ok(bytes),
+            // The client went away or broke the framing: what came is not the JSON it meant.
+            Ok(Some(Err(_))) => return Err(Code::InvalidJson.into()),
+            Ok(Some(Ok(piece))) => {
+                if piece.as_ref().len() > limits.bytes - bytes.len() {
+                    drop(bytes);
+                    discard(pieces, limits.linger).await;
+                    return Err(Code::TooLarge.into());
+                }
+                bytes.extend_from_slice(piece.as_ref());
+            }
+        }
+    }
+}
+
+/// Throws away what still comes, for a time and up to [`LINGER_BYTES`].
+async fn discard<B: AsRef<[u8]>, E>(mut pieces: impl Stream<Item = Result<B, E>> + Unpin, time: Duration) {
+    let all = async {
+        let mut room = LINGER_BYTES;
+        while let Some(Ok(piece)) = pieces.next().await {
+            let Some(rest) = room.checked_sub(piece.as_ref().len()) else { break };
+            room = rest;
+        }
+    };
+    // Whatever ends it, the answer follows.
+    let _ = timeout(time, all).await;
+}
+
+/// The fields of a JSON body.
+fn from_json(bytes: &[u8], limits: BodyLimits) -> Result<Map<String, Value>, WireError> {
+    // A parser may ignore a byte order mark (RFC 8259, section 8.1); some clients send one.
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Ok(Map::new());
+    }
+    if commas(bytes) >= limits.values {
+        return Err(Code::TooLarge.into());
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(Value::Array(_)) => Ok(Map::new()),
+        _ => Err(Code::InvalidJson.into()),
+    }
+}
+
+/// The commas of a JSON text outside of its strings: one less than its values, at least as long
+/// as nesting is bounded, and known before any memory is taken for them.
+fn commas(json: &[u8]) -> usize {
+    let mut count = 0;
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b',' => count += 1,
+            b'"' => loop {
+                match bytes.next() {
+                    None | Some(b'"') => break,
+                    Some(b'\\') => _ = bytes.next(),
+                    Some(_) => {}
+                }
+            },
+            _ => {}
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! The routes of the tag "Events": the stream of changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
+use poem::http::header;
+use poem::web::sse::Event as SseEvent;
+use poem::{IntoResponse, Response};
+use poem_openapi::param::{Header, Query};
+use poem_openapi::payload::EventStream;
+use poem_openapi::registry::{MetaResponse, MetaResponses, Registry};
+use poem_openapi::types::ToJSON;
+use poem_openapi::{ApiResponse, Object, OpenApi, Union};
+
+use super::app::{App, Handle};
+use super::document::Tag;
+use super::error::{Code, WireError};
+use super::session::Session;
+use crate::feed::{Change, ChangeId, Delivery, Shared, missed};
+
+/// The stream of changes.
+pub struct Events(pub Handle);
+
+/// How long a client waits before it comes back, in milliseconds.
+const RETRY: u64 = 2500;
+/// How long a client that has too many streams is asked to wait, in milliseconds.
+const CROWDED_RETRY: u64 = 30_000;
+
+/// The account started a conversation.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "NewConversation", read_only_all)]
+pub struct NewConversation {
+    /// With whom.
+    pub partner: String,
+}
+
+/// A message came into a thread.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "NewMessage", read_only_all)]
+pub struct NewMessage {
+    /// The thread.
+    #[oai(rename = "threadID")]
+    pub thread_id: String,
+    /// The same as `threadID`.
+    #[oai(rename = "groupID")]
+    pub group_id: String,
+    /// Who wrote it.
+    pub sender: String,
+    /// The sender's nickname.
+    pub nickname: String,
+    /// `user` in a conversation of two.
+    #[oai(rename = "type")]
+    pub kind: String,
+}
+
+/// Somebody read messages of the account.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "MessageRead", read_only_all)]
+pub struct MessageRead {
+    /// The thread.
+    #[oai(rename = "threadID")]
+    pub thread_id: String,
+    /// To whom the message was sent.
+    pub receiver: String,
+    /// The newest message that was read.
+    #[oai(rename = "messageID")]
+    pub message_id: String,
+    /// `user` in a conversation of two.
+    #[oai(rename = "type")]
+    pub kind: String,
+}
+
+/// A change, told apart by `action`.
+#[derive(Debug, Union)]
+#[oai(discriminator_name = "action", rename = "Change")]
+pub enum ChangeObject {
+    /// The account started a conversation.
+    #[oai(mapping = "newConversation")]
+    NewConversation(NewConversation),
+    /// A message came into a thread.
+    #[oai(mapping = "newMessage")]
+    NewMessage(NewMessage),
+    /// Somebody read messages of the account.
+    #[oai(mapping = "messageRead")]
+    MessageRead(MessageRead),
+}
+
+/// The open stream, or its end before it began.
+pub enum Streaming {
+    /// Changes as they come, after what was missed.
+    Open(BoxStream<'static, SseEvent>, Duration),
+    /// Too many streams: come back later.
+    Crowded,
+}
+
+impl ApiResponse for Streaming {
+    fn meta() -> MetaResponses {
+        let mut meta = <EventStream<BoxStream<'static, ChangeObject>> as ApiResponse>::meta();
+        for response in &mut meta.responses {
+            let MetaResponse { description, .. } = response;
+            *description =
+                "Changes as server-sent events. Each has an `id`: give the last one back as `Last-Event-ID`.";
+        }
+        meta
+    }
+
+    fn register(registry: &mut Registry) {
+        <EventStream<BoxStream<'static, ChangeObject>> as ApiResponse>::register(registry);
+    }
+}
+
+impl IntoResponse for Streaming {
+    fn into_response(self) -> Response {
+        let (events, heartbeat) = match self {
+            Self::Open(events, heartbeat) => (events, heartbeat),
+            Self::Crowded => {
+                let retry = SseEvent::Retry { retry: CROWDED_RETRY };
+                (stream::iter([retry]).boxed(), Duration::from_secs(3600))
+            }
+        };
+        let mut response = poem::web::sse::SSE::new(events).keep_alive(heartbeat).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache, no-transform"));
+        headers.insert("x-accel-buffering", header::HeaderValue::from_static("no"));
+        response
+    }
+}
+
+#[OpenApi]
+impl Events {
+    /// Hear of changes
+    ///
+    /// A stream of server-sent events. Each line of data is one change as JSON; each event's `id`
+    /// says where it stands in the log. A stream that is opened with `Last-Event-ID` (or the query
+    /// parameter `last_event_id`, which a browser's first request needs) gets exactly what it
+    /// missed; beyond 1000 missed changes one `newMessage` a thread instead. A reader that is too
+    /// slow is cut off and comes back with its last id.
+    ///
+    /// An account with too many open streams gets status 200, a `retry:` and the end of the body,
+    /// so that the browser tries again.
+    ///
+    /// Checks: `NOTAUTH`.
+    #[oai(path = "/events", method = "get", operation_id = "streamEvents", tag = "Tag::Events")]
+    async fn events(
+        &self,
+        session: Session,
+        /// The id of the last event that was seen.
+        #[oai(name = "Last-Event-ID")]
+        last_event_id: Header<Option<String>>,
+        /// The same, for the first request of a page.
+        #[oai(name = "last_event_id")]
+        last_event_id_query: Query<Option<String>>,
+    ) -> Result<Streaming, WireError> {
+        let app = self.0.get()?.clone();
+        let hash = session.required()?;
+        let found = app.read.participation(hash, app.now()).await?;
+        let (account, _) = found.ok_or(WireError::from(Code::NotAuth))?;
+        let Ok(subscriber) = app.hub.subscribe(account, hash) else { return Ok(Streaming::Crowded) };
+        // Any text that is no id of ours counts as absent.
+        let seen = [last_event_id.0, last_event_id_query.0];
+        let seen = seen.into_iter().flatten().find_map(|id| id.parse::<ChangeId>().ok());
+        let seen = seen.filter(|seen| seen.position <= app.ledger.position());
+        let missed = match seen {
+            None => Vec::new(),
+            Some(seen) => {
+                // Asked again behind the subscription: a conversation may have begun in between.
+                let threads = app.read.participation(hash, app.now()).await?.map(|(_, threads)| threads);
+                missed(app.ledger.log(), account, &threads.unwrap_or_default(), seen, subscriber.from).await?
+            }
+        };
+        // What the id names may lie ahead of where the stream begins.
+        let behind = seen.unwrap_or(ChangeId { position: subscriber.from, nth: u32::MAX });
+        let live = stream::unfold(subscriber, |mut subscriber| async move {
+            subscriber.next().await.map(|delivery| (delivery, subscriber))
+        });
+        let live = live.filter(move |delivery| std::future::ready(delivery.id > behind));
+        let retry = SseEvent::Retry { retry: RETRY };
+        let heartbeat = app.settings.heartbeat;
+        let changes = written(app, stream::iter(missed).chain(live));
+        Ok(Streaming::Open(stream::iter([retry]).chain(changes).boxed(), heartbeat))
+    }
+}
+
+/// The deliveries as the client reads them. A change whose text cannot be made ends the stream: the
+/// client comes back and asks for it again.
+fn written(app: Arc<App>, deliveries: impl Stream<Item = Delivery> + Send + 'static) -> impl Stream<Item = SseEvent> {
+    let stop = app.stop.clone();
+    let texts = deliveries.then(move |delivery| {
+        let app = app.clone();
+        async move {
+            let text = delivery.shared.rendered.get_or_try_init(|| render(&app, &delivery.shared)).await.ok()?;
+            Some(SseEvent::message(&**text).id(delivery.id.to_string()))
+        }
+    });
+    texts
+        .take_while(|event| std::future::ready(event.is_some()))
+        .filter_map(std::future::ready)
+        .take_until(stop.cancelled_owned())
+}
+
+/// The JSON of a change, the same for all who hear of it.
+async fn render(app: &App, shared: &Shared) -> Result<Arc<str>, WireError> {
+    let object = match &shared.change {
+        Change::NewConversation { partner } => {
+            ChangeObject::NewConversation(NewConversation { partner: partner.to_string() })
+        }
+        Change::NewMessage { thread, sender, nickname } => ChangeObject::NewMessage(NewMessage {
+            thread_id: thread.to_string(),
+            group_id: thread.to_string(),
+            sender: sender.to_string(),
+            nickname: app.names.nickname(&app.read, &app.vault, *nickname).await?.to_string(),
+            kind: "user".to_owned(),
+        }),
+        Change::MessageRead { thread, message, receiver } => ChangeObject::MessageRead(MessageRead {
+            thread_id: thread.to_string(),
+            receiver: receiver.to_string(),
+            message_id: message.to_string(),
+            kind: "user".to_owned(),
+        }),
+    };
+    Ok(object.to_json_string().into())
+}

@@ -1,0 +1,31 @@
+//! The face of the server: HTTP in, commands and queries out, and the only room besides processes
+//! and the command line that unseals.
+//!
+//! One file per tag of the OpenAPI document holds its routes; the rest is what they share.
+
+pub mod accounts;
+pub mod app;
+pub mod body;
+pub mod conversations;
+pub mod cookie;
+pub mod cryptojs;
+pub mod document;
+pub mod edge;
+pub mod error;
+pub mod events;
+mod form;
+pub mod js_date;
+pub mod jwk;
+pub mod keys;
+pub mod lenient;
+pub mod messages;
+pub mod names;
+pub mod operations;
+mod present;
+pub mod server;
+pub mod session;
+pub mod text;
+pub mod wire;
+
+pub use app::{App, AppSettings, Handle};
+pub use server::{Server, listen, openapi};

@@ -1,0 +1,79 @@
+//! Names by the position of the event that set them: unsealed once, kept while their key lives.
+
+use std::sync::Arc;
+
+use be8_events::account::AccountSecret;
+use be8_events::{Position, Secret, SecretPayload};
+use be8_projections::{ReadModels, StoredSealed};
+use moka::sync::Cache;
+
+use super::error::WireError;
+use crate::vault::{Opener, Vault};
+
+/// What stands for a nickname that was erased (D10).
+pub const EXPIRED_USER: &str = "Expired User";
+
+/// How many names are kept in memory.
+const KEPT: u64 = 65_536;
+
+/// The nicknames for the feed: a change names its sender's by position.
+#[derive(Debug)]
+pub struct Names {
+    kept: Cache<Position, (be8_events::KeyId, Arc<str>)>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { kept: Cache::new(KEPT) }
+    }
+}
+
+impl Names {
+    /// The nickname that an event set, or what stands for it once its key is gone.
+    ///
+    /// # Errors
+    /// [`WireError`] when the database does not answer.
+    pub async fn nickname(
+        &self,
+        read: &ReadModels,
+        vault: &Arc<Vault>,
+        position: Position,
+    ) -> Result<Arc<str>, WireError> {
+        // A deleted key is forgotten by the vault as soon as this node hears of it.
+        if let Some((key, name)) = self.kept.get(&position)
+            && vault.knows(key)
+        {
+            return Ok(name);
+        }
+        let (event, live) = read.sealed_event(position).await?;
+        let opener = vault.opener(&live).await?;
+        let Some(event) = event else { return Ok(EXPIRED_USER.into()) };
+        let name: Arc<str> = open_nickname(&opener, &event)?.into();
+        if let Some(&key) = live.first() {
+            self.kept.insert(position, (key, name.clone()));
+        }
+        Ok(name)
+    }
+}
+
+/// The nickname that an event set, or what stands for it once its key is gone.
+pub(super) fn open_nickname(opener: &Opener, event: &StoredSealed) -> Result<String, WireError> {
+    Ok(match open::<AccountSecret>(opener, event)? {
+        Some(secret) => secret.into_inner().nickname,
+        None => EXPIRED_USER.to_owned(),
+    })
+}
+
+/// The secret part of an event; none once its key is gone or it was swept.
+pub(super) fn open<T: serde::de::DeserializeOwned>(
+    opener: &Opener,
+    event: &StoredSealed,
+) -> Result<Option<Secret<T>>, WireError> {
+    let Some(sealed) = &event.sealed else { return Ok(None) };
+    let Some(plain) = opener.open(sealed, event.stored.context())? else { return Ok(None) };
+    SecretPayload::read(plain.expose()).map(Some).map_err(|error| {
+        // The error of serde_json may quote what it read: only its class is logged.
+        tracing::error!(position = %event.stored.position, class = ?error.classify(), "a secret payload has no known shape");
+        WireError::from(super::error::Code::Internal)
+    })
+}

@@ -1,0 +1,67 @@
+//! The routes of the tag "Operations": whether the server lives, is ready, and what it measures.
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use poem_openapi::payload::PlainText;
+use poem_openapi::{Object, OpenApi};
+use serde::Serialize;
+
+use super::app::Handle;
+use super::document::Tag;
+use super::error::{Code, WireError};
+use super::wire::Answer;
+
+/// For those who run the server.
+pub struct Operations {
+    /// What the routes share.
+    pub app: Handle,
+    /// The measurements.
+    pub metrics: PrometheusHandle,
+}
+
+/// The state of the server.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "Health", read_only_all)]
+pub struct Health {
+    /// Always `ok`.
+    pub status: &'static str,
+}
+
+/// How long the database may take to say that it is there.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[OpenApi]
+impl Operations {
+    /// Does the server live?
+    ///
+    /// Answers as long as the process serves requests at all.
+    #[oai(path = "/healthz", method = "get", operation_id = "getHealth", tag = "Tag::Operations")]
+    async fn healthz(&self) -> Result<Answer<Health>, WireError> {
+        Ok(Answer::new(&Health { status: "ok" }))
+    }
+
+    /// Is the server ready?
+    ///
+    /// The database answers and its schema is current; else `UNAVAILABLE`.
+    #[oai(path = "/readyz", method = "get", operation_id = "getReadiness", tag = "Tag::Operations")]
+    async fn readyz(&self) -> Result<Answer<Health>, WireError> {
+        let app = self.app.get()?;
+        let newest = tokio::time::timeout(PATIENCE, app.ledger.log().newest()).await;
+        match newest {
+            Ok(Ok(_)) if !app.stop.is_cancelled() => Ok(Answer::new(&Health { status: "ok" })),
+            _ => Err(Code::Unavailable.into()),
+        }
+    }
+
+    /// Measurements
+    ///
+    /// In the text format of Prometheus.
+    #[oai(path = "/metrics", method = "get", operation_id = "getMetrics", tag = "Tag::Operations")]
+    async fn metrics(&self) -> PlainText<String> {
+        if let Ok(app) = self.app.get() {
+            metrics::gauge!("be8_log_position").set(app.ledger.position().0 as f64);
+        }
+        PlainText(self.metrics.render())
+    }
+}

@@ -1,0 +1,154 @@
+//! Putting the routes together and serving them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use poem::http::Method;
+use poem::listener::{Acceptor, Listener, TcpListener};
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
+use poem_openapi::{ContactObject, LicenseObject, OpenApiService};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::accounts::Accounts;
+use super::app::Handle;
+use super::body::BodyLimits;
+use super::conversations::Conversations;
+use super::document::document;
+use super::edge::{EdgeLayer, Rule};
+use super::events::Events;
+use super::keys::Keys;
+use super::messages::Messages;
+use super::operations::Operations;
+
+/// The paths that are ours and not of the contract: a wrong method there is 405.
+const OWN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// The routes that read by GET and therefore answer HEAD too.
+const HEAD: [&str; 5] = ["/me", "/getthreads", "/healthz", "/readyz", "/metrics"];
+/// How long open requests may take to end when the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The OpenAPI service of all routes.
+fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_openapi::OpenApi, ()> {
+    let routes = (
+        Accounts(app.clone()),
+        Keys(app.clone()),
+        Conversations(app.clone()),
+        Messages(app.clone()),
+        Events(app.clone()),
+        Operations { app: app.clone(), metrics },
+    );
+    OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))
+        .summary("An end-to-end-encrypted messenger without phone numbers")
+        .description(DESCRIPTION)
+        .contact(ContactObject::new().name("The be8 project").url("https://be8.live"))
+        .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
+}
+
+const DESCRIPTION: &str = "The server of the be8 messenger. `POST /newacc` makes an account and sets the session \
+cookie; everything else needs that cookie. Clients encrypt all content before they send it: the server never sees \
+plain text. Answers say `valid: true` or carry a stable code in `error` or `reason`.";
+
+/// A server that listens.
+pub struct Server<A> {
+    acceptor: A,
+    address: String,
+}
+
+/// Listens on an address.
+///
+/// # Errors
+/// The address cannot be had.
+pub async fn listen(address: &str) -> std::io::Result<Server<impl Acceptor + 'static>> {
+    let acceptor = TcpListener::bind(address.to_owned()).into_acceptor().await?;
+    let address = acceptor.local_addr().first().map(ToString::to_string).unwrap_or_default();
+    Ok(Server { acceptor, address: address.trim_start_matches("socket://").to_owned() })
+}
+
+impl<A: Acceptor + 'static> Server<A> {
+    /// Where it listens, with the port that was given for port 0.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Serves until `stop`; then open requests get a while to end.
+    ///
+    /// # Errors
+    /// The listener fails.
+    pub async fn run(
+        self,
+        app: Handle,
+        metrics: PrometheusHandle,
+        limits: BodyLimits,
+        stop: CancellationToken,
+    ) -> std::io::Result<()> {
+        let routes = routes(app, metrics, limits);
+        poem::Server::new_with_acceptor(self.acceptor)
+            .run_with_graceful_shutdown(routes, stop.cancelled_owned(), Some(GRACE))
+            .await
+    }
+}
+
+/// The document of the routes, without a server.
+pub fn openapi() -> Value {
+    let metrics = PrometheusBuilder::new().build_recorder().handle();
+    document(&service(&Handle::default(), metrics))
+}
+
+fn routes(app: Handle, metrics: PrometheusHandle, limits: BodyLimits) -> impl Endpoint<Output = Response> {
+    let service = service(&app, metrics);
+    let text = serde_json::to_string_pretty(&document(&service)).unwrap_or_default();
+    let rules = rules(&document(&service));
+    let docs = service.swagger_ui();
+    Route::new()
+        .nest("/docs", docs)
+        .at("/openapi.json", poem::get(Document(text.into())))
+        .nest("/", service)
+        .with(EdgeLayer::new(rules))
+        .data(limits)
+        .around(measure)
+}
+
+/// What the edge has to know: the paths and methods of the document.
+fn rules(document: &Value) -> Vec<Rule> {
+    let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
+    let mut rules: Vec<Rule> = paths
+        .map(|(path, operations)| {
+            // The set of paths is fixed when the server starts.
+            let path: &'static str = Box::leak(path.clone().into_boxed_str());
+            let methods = operations.as_object().into_iter().flatten();
+            let methods = methods.filter_map(|(method, _)| method.to_ascii_uppercase().parse().ok()).collect();
+            Rule { path, methods, head: HEAD.contains(&path), contract: !OWN.contains(&path) }
+        })
+        .collect();
+    rules.push(Rule { path: "/openapi.json", methods: vec![Method::GET], head: true, contract: false });
+    rules
+}
+
+/// Serves the document.
+struct Document(Arc<str>);
+
+impl Endpoint for Document {
+    type Output = Response;
+
+    async fn call(&self, _: Request) -> poem::Result<Response> {
+        Ok(Response::builder().content_type("application/json; charset=utf-8").body(self.0.to_string()))
+    }
+}
+
+/// Counts and times requests by route, never by what they name.
+async fn measure<E: Endpoint>(next: Arc<E>, request: Request) -> poem::Result<Response> {
+    let begun = Instant::now();
+    let method = request.method().clone();
+    let answer = next.call(request).await.map(IntoResponse::into_response);
+    if let Ok(answer) = &answer {
+        let route = answer.data::<poem::PathPattern>().map_or_else(|| "other".to_owned(), |p| p.0.to_string());
+        let status = answer.status().as_u16().to_string();
+        let labels = [("method", method.to_string()), ("route", route), ("status", status)];
+        metrics::counter!("be8_http_requests_total", &labels).increment(1);
+        metrics::histogram!("be8_http_request_seconds", &labels[..2]).record(begun.elapsed().as_secs_f64());
+        tracing::debug!(%method, route = labels[1].1, status = labels[2].1, "request");
+    }
+    answer
+}

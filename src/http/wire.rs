@@ -1,0 +1,201 @@
+//! Answers that say yes, and the union that an operation answers with status 200.
+
+use std::borrow::Cow;
+
+use poem::http::{HeaderValue, header};
+use poem::{IntoResponse, Response};
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry};
+use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
+use poem_openapi::{ApiResponse, Object};
+use serde::Serialize;
+use serde_json::Value;
+
+/// A boolean that has one value only: `valid` tells accepted from refused.
+macro_rules! constant {
+    ($(#[$doc:meta])* $name:ident = $value:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct $name;
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_bool($value)
+            }
+        }
+
+        impl Type for $name {
+            const IS_REQUIRED: bool = true;
+            type RawValueType = Self;
+            type RawElementValueType = Self;
+
+            fn name() -> Cow<'static, str> {
+                concat!("boolean_", stringify!($value)).into()
+            }
+
+            fn schema_ref() -> MetaSchemaRef {
+                MetaSchemaRef::Inline(Box::new(MetaSchema {
+                    enum_items: vec![Value::Bool($value)],
+                    ..MetaSchema::new("boolean")
+                }))
+            }
+
+            fn as_raw_value(&self) -> Option<&Self> {
+                Some(self)
+            }
+
+            fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+                Box::new(std::iter::once(self))
+            }
+        }
+
+        impl ParseFromJSON for $name {
+            fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+                match value {
+                    Some(Value::Bool($value)) => Ok(Self),
+                    other => Err(ParseError::expected_type(other.unwrap_or_default())),
+                }
+            }
+        }
+
+        impl ToJSON for $name {
+            fn to_json(&self) -> Option<Value> {
+                Some(Value::Bool($value))
+            }
+        }
+    };
+}
+
+constant!(
+    /// `true`.
+    True = true
+);
+constant!(
+    /// `false`.
+    False = false
+);
+
+/// Accepted; there is nothing else to tell.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "Accepted", read_only_all)]
+pub struct Accepted {
+    /// Always true.
+    pub valid: True,
+}
+
+/// Refused, with the reason.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "Refused", read_only_all)]
+pub struct Refused {
+    /// Always false.
+    pub valid: False,
+    /// A stable code.
+    pub reason: String,
+}
+
+/// Refused, with a warning: only `/newacc`.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "RefusedWithWarning", read_only_all)]
+pub struct RefusedWithWarning {
+    /// Always false.
+    pub valid: False,
+    /// A stable code.
+    pub warning: String,
+}
+
+/// An answer with status 200: a `T`, or where the operation knows them, refusals `R` beside it,
+/// which [`WireError`](super::error::WireError) says.
+#[derive(Debug)]
+pub struct Answer<T, R = ()> {
+    body: Vec<u8>,
+    cookie: Option<HeaderValue>,
+    documented: std::marker::PhantomData<fn() -> (T, R)>,
+}
+
+impl<T: Serialize, R> Answer<T, R> {
+    /// Writes the answer. The JSON is made here, once, without an intermediate tree.
+    pub fn new(answer: &T) -> Self {
+        let body = serde_json::to_vec(answer).expect("answers hold strings, numbers and lists under string names");
+        Self { body, cookie: None, documented: std::marker::PhantomData }
+    }
+
+    /// With a `Set-Cookie` line.
+    #[must_use]
+    pub fn with_cookie(self, line: HeaderValue) -> Self {
+        Self { cookie: Some(line), ..self }
+    }
+}
+
+impl<T: Send, R: Send> IntoResponse for Answer<T, R> {
+    fn into_response(self) -> Response {
+        let mut response = Response::builder()
+            .content_type("application/json; charset=utf-8")
+            .header(header::CACHE_CONTROL, "no-store")
+            .body(self.body);
+        if let Some(cookie) = self.cookie {
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+        }
+        response
+    }
+}
+
+/// What may stand beside success in a 200.
+pub trait Refusals: Send {
+    /// The schemas.
+    fn schemas() -> Vec<MetaSchemaRef>;
+    /// Registers them.
+    fn register(registry: &mut Registry);
+}
+
+impl Refusals for () {
+    fn schemas() -> Vec<MetaSchemaRef> {
+        Vec::new()
+    }
+
+    fn register(_: &mut Registry) {}
+}
+
+impl Refusals for Refused {
+    fn schemas() -> Vec<MetaSchemaRef> {
+        vec![<Self as Type>::schema_ref()]
+    }
+
+    fn register(registry: &mut Registry) {
+        <Self as Type>::register(registry);
+    }
+}
+
+impl Refusals for RefusedWithWarning {
+    fn schemas() -> Vec<MetaSchemaRef> {
+        vec![<Self as Type>::schema_ref()]
+    }
+
+    fn register(registry: &mut Registry) {
+        <Self as Type>::register(registry);
+    }
+}
+
+impl<T: Type, R: Refusals> ApiResponse for Answer<T, R> {
+    fn meta() -> MetaResponses {
+        let refusals = R::schemas();
+        let schema = if refusals.is_empty() {
+            T::schema_ref()
+        } else {
+            let one_of = std::iter::once(T::schema_ref()).chain(refusals).collect();
+            MetaSchemaRef::Inline(Box::new(MetaSchema { one_of, ..MetaSchema::ANY }))
+        };
+        let content = vec![MetaMediaType { content_type: "application/json; charset=utf-8", schema }];
+        let answer = MetaResponse {
+            description: "The verdict.",
+            status: Some(200),
+            status_range: None,
+            content,
+            headers: vec![],
+        };
+        MetaResponses { responses: vec![answer] }
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+        R::register(registry);
+    }
+}

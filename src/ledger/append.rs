@@ -1,0 +1,119 @@
+//! The append: one prepared statement that moves the head row and, only if it stood where this
+//! node believes, writes the events, what is sealed of them, new keys and the read models.
+
+use be8_projections::{Changes, Generation, Parameters};
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments, AssertSqlSafe, PgConnection, error::BoxDynError};
+use std::sync::Arc;
+
+use super::batch::Draft;
+use super::head::Head;
+
+/// The channel on which nodes tell each other about a batch; the payload is the newest position.
+pub(super) const CHANNEL: &str = "be8_log";
+
+/// The head may be at most this far ahead of the clock of PostgreSQL.
+const CLOCK_TOLERANCE: &str = "5 seconds";
+
+/// The statement for one generation of the read models.
+pub(super) fn sql(generation: Generation) -> Arc<str> {
+    let mut p = Parameters::after(11);
+    let log = format!(
+        "with head as (
+    update log_head set position = $1, time = $2, accounts = $3, groups = $4, streams = $5, keys = $6
+    where position = $7 and generation = $8 and fence = $9
+      and ($10 or $2 <= clock_timestamp() + interval '{CLOCK_TOLERANCE}')
+    returning position)
+, ev as (
+    insert into events (position, stream, version, kind, schema, time, actor, salt, payload, sealed)
+    select $7 + u.nth, u.stream, u.version, u.kind, u.schema, $2, u.actor, u.salt, u.payload, u.sealed
+    from head, unnest({events}) with ordinality u(stream, version, kind, schema, actor, salt, payload, sealed, nth))
+, st as (
+    insert into streams (id, name) select u.* from head, unnest({streams}) u)
+, se as (
+    insert into sealed (position, key, nonce, bytes) select u.* from head, unnest({sealed}) u)
+, sm as (
+    insert into sealed_message (day, position, account_key, stay_key, day_key, nonce, bytes)
+    select ($2 at time zone 'UTC')::date, u.* from head, unnest({messages}) u)
+, ke as (
+    insert into vault.key (id, subject, wrapped, master) select u.* from head, unnest({keys}) u)
+, kd as (
+    update vault.key k set wrapped = null, master = null from head where k.id = any ($11))",
+        events = p.arrays(&["bigint", "bigint", "text", "smallint", "bigint", "bytea", "bytea", "bytea"]),
+        streams = p.arrays(&["bigint", "text"]),
+        sealed = p.arrays(&["bigint", "bigint", "bytea", "bytea"]),
+        messages = p.arrays(&["bigint", "bigint", "bigint", "bigint", "bytea", "bytea"]),
+        keys = p.arrays(&["bigint", "text", "bytea", "integer"]),
+    );
+    let read_models = Changes::sql(generation, &mut p);
+    format!("{log}{read_models}\nselect pg_notify('{CHANNEL}', position::text) from head").into()
+}
+
+/// Runs the statement. `false`: the head stood elsewhere (or the clock is ahead) and nothing was
+/// written.
+pub(super) async fn execute(
+    connection: &mut PgConnection,
+    sql: &Arc<str>,
+    before: &Head,
+    draft: &Draft,
+    any_clock: bool,
+) -> Result<bool, sqlx::Error> {
+    let arguments = arguments(before, draft, any_clock).map_err(sqlx::Error::Encode)?;
+    let row = sqlx::query_with(AssertSqlSafe(sql.clone()), arguments).fetch_optional(connection).await?;
+    Ok(row.is_some())
+}
+
+fn arguments(before: &Head, draft: &Draft, any_clock: bool) -> Result<PgArguments, BoxDynError> {
+    let mut to = PgArguments::default();
+    let after = &draft.head;
+    to.add(after.position.0)?;
+    to.add(after.time.to_utc())?;
+    to.add(after.accounts)?;
+    to.add(after.groups)?;
+    to.add(after.streams)?;
+    to.add(after.keys)?;
+    to.add(before.position.0)?;
+    to.add(before.generation.0)?;
+    to.add(before.fence)?;
+    to.add(any_clock)?;
+    to.add(&draft.deleted_keys)?;
+
+    let events = &draft.events;
+    to.add(&draft.stream_ids)?;
+    to.add(events.iter().map(|e| e.version).collect::<Vec<_>>())?;
+    to.add(events.iter().map(|e| e.event.kind()).collect::<Vec<_>>())?;
+    to.add(events.iter().map(|e| e.schema.cast_signed()).collect::<Vec<_>>())?;
+    to.add(events.iter().map(|e| e.actor.map(|actor| actor.number())).collect::<Vec<_>>())?;
+    to.add(events.iter().map(|e| &e.salt.0[..]).collect::<Vec<_>>())?;
+    to.add(events.iter().map(|e| &e.payload[..]).collect::<Vec<_>>())?;
+    to.add(events.iter().map(|e| e.sealed.as_ref().map(|hash| &hash.0[..])).collect::<Vec<_>>())?;
+
+    to.add(draft.new_streams.iter().map(|(id, _)| *id).collect::<Vec<_>>())?;
+    to.add(draft.new_streams.iter().map(|(_, name)| name.to_string()).collect::<Vec<_>>())?;
+
+    let position = |index: usize| events[index].position.0;
+    let lasting = || draft.sealed.iter().filter(|(_, sealed)| sealed.keys.len() == 1);
+    to.add(lasting().map(|(i, _)| position(*i)).collect::<Vec<_>>())?;
+    to.add(lasting().map(|(_, sealed)| sealed.keys[0]).collect::<Vec<_>>())?;
+    to.add(lasting().map(|(_, sealed)| &sealed.nonce[..]).collect::<Vec<_>>())?;
+    to.add(lasting().map(|(_, sealed)| &sealed.bytes[..]).collect::<Vec<_>>())?;
+
+    let messages = || draft.sealed.iter().filter(|(_, sealed)| sealed.keys.len() == 3);
+    to.add(messages().map(|(i, _)| position(*i)).collect::<Vec<_>>())?;
+    for nth in 0..3 {
+        to.add(messages().map(|(_, sealed)| sealed.keys[nth]).collect::<Vec<_>>())?;
+    }
+    to.add(messages().map(|(_, sealed)| &sealed.nonce[..]).collect::<Vec<_>>())?;
+    to.add(messages().map(|(_, sealed)| &sealed.bytes[..]).collect::<Vec<_>>())?;
+
+    let keys = &draft.fresh_keys;
+    to.add(keys.iter().map(|fresh| fresh.row.id).collect::<Vec<_>>())?;
+    to.add(keys.iter().map(|fresh| fresh.row.subject.clone()).collect::<Vec<_>>())?;
+    // A key that is made and deleted in one batch: parts of a statement do not see each other's rows.
+    let lives = |id: &i64| !draft.deleted_keys.contains(id);
+    to.add(keys.iter().map(|fresh| lives(&fresh.row.id).then_some(&fresh.row.wrapped[..])).collect::<Vec<_>>())?;
+    to.add(keys.iter().map(|fresh| lives(&fresh.row.id).then_some(fresh.row.master)).collect::<Vec<_>>())?;
+
+    draft.changes.bind(&mut to)?;
+    Ok(to)
+}

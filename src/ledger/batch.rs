@@ -1,0 +1,305 @@
+//! Deciding a batch: each command in order against the newest state, earlier commands of the
+//! batch included, without touching anything but the draft.
+
+use std::collections::{HashMap, HashSet};
+
+use be8_events::erasure::{Cause, DeletedKey, KeysDeleted};
+use be8_events::{
+    AccId, Event, Hash32, KeyId, NewEvent, Recorded, Sealed, SealedContext, Sealing, SecretPayload, StreamName,
+    Subject, Timestamp,
+};
+use be8_projections::Changes;
+
+use super::head::Head;
+use super::states::{Cache, Entry, KeyState, SNAPSHOT_EVERY, Snapshot};
+use super::{Job, LedgerError};
+use crate::domain::{State, States, Stop, View};
+use crate::vault::{DataKey, FreshKey, KeySet, Vault};
+
+/// What a pass lacked. It is loaded, and the pass begins anew.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    pub(super) streams: HashSet<StreamName>,
+    pub(super) subjects: HashSet<Subject>,
+}
+
+impl Missing {
+    fn is_empty(&self) -> bool {
+        self.streams.is_empty() && self.subjects.is_empty()
+    }
+}
+
+/// A decided batch that is ready to be appended.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// The head as it will be.
+    pub(super) head: Head,
+    pub(super) events: Vec<Recorded>,
+    /// The sealed payloads, each with the index of its event.
+    pub(super) sealed: Vec<(usize, Sealed)>,
+    /// The ids of the streams of the events, in their order.
+    pub(super) stream_ids: Vec<i64>,
+    pub(super) new_streams: Vec<(i64, StreamName)>,
+    pub(super) fresh_keys: Vec<FreshKey>,
+    pub(super) deleted_keys: Vec<KeyId>,
+    pub(super) changes: Changes,
+    /// The states after the batch.
+    streams: HashMap<StreamName, Entry>,
+    keys: HashMap<Subject, KeyState>,
+    /// One verdict for each command.
+    pub(super) verdicts: Vec<Result<(), LedgerError>>,
+}
+
+impl Draft {
+    /// Takes the states and keys over, once the batch is durable.
+    pub(super) fn commit(
+        self,
+        cache: &mut Cache,
+        vault: &Vault,
+    ) -> (Vec<Recorded>, Vec<Snapshot>, Vec<Result<(), LedgerError>>) {
+        let mut snapshots = Vec::new();
+        let position = self.head.position;
+        for (stream, entry) in self.streams {
+            let before = cache.stream(&stream).map_or(0, |old| old.version);
+            if let Some(id) = entry.id
+                && before / SNAPSHOT_EVERY != entry.version / SNAPSHOT_EVERY
+            {
+                snapshots.push(Snapshot { stream: id, version: entry.version, position, state: entry.state.clone() });
+            }
+            cache.put_stream(stream, entry);
+        }
+        vault.remember(&self.fresh_keys.iter().map(|fresh| fresh.key.clone()).collect::<Vec<_>>());
+        vault.forget(&self.deleted_keys);
+        for (subject, key) in self.keys {
+            cache.put_key(subject, key);
+        }
+        (self.events, snapshots, self.verdicts)
+    }
+}
+
+/// A pass over the commands of a batch.
+pub(super) struct Pass<'a> {
+    cache: &'a Cache,
+    vault: &'a Vault,
+    now: Timestamp,
+    head: Head,
+    streams: HashMap<StreamName, Entry>,
+    keys: HashMap<Subject, KeyState>,
+    events: Vec<(Recorded, Option<(KeySet, SecretPayload)>)>,
+    new_streams: Vec<(i64, StreamName)>,
+    stream_ids: Vec<i64>,
+    fresh_keys: Vec<FreshKey>,
+    deleted_keys: Vec<KeyId>,
+    missing: Missing,
+}
+
+impl States for Pass<'_> {
+    fn get(&self, stream: &StreamName) -> Option<(&State, i64)> {
+        let entry = self.streams.get(stream).or_else(|| self.cache.stream(stream))?;
+        Some((&entry.state, entry.version))
+    }
+}
+
+impl<'a> Pass<'a> {
+    /// Decides all commands. `now` is the node's clock; time never runs backwards in the log.
+    ///
+    /// # Errors
+    /// [`Missing`]: what has to be loaded first.
+    pub(super) fn run(
+        cache: &'a Cache,
+        vault: &'a Vault,
+        head: Head,
+        now: Timestamp,
+        jobs: &mut [Box<dyn Job>],
+    ) -> Result<Draft, Missing> {
+        let mut pass = Self {
+            cache,
+            vault,
+            now: now.max(head.time),
+            head,
+            streams: HashMap::new(),
+            keys: HashMap::new(),
+            events: Vec::with_capacity(jobs.len()),
+            new_streams: Vec::new(),
+            stream_ids: Vec::with_capacity(jobs.len()),
+            fresh_keys: Vec::new(),
+            deleted_keys: Vec::new(),
+            missing: Missing::default(),
+        };
+        for job in jobs.iter() {
+            for stream in job.streams() {
+                if pass.cache.stream(&stream).is_none() {
+                    pass.missing.streams.insert(stream);
+                }
+            }
+        }
+        let verdicts = jobs.iter_mut().map(|job| pass.decide(job.as_mut())).collect();
+        if pass.missing.is_empty() { Ok(pass.draft(verdicts)) } else { Err(pass.missing) }
+    }
+
+    fn decide(&mut self, job: &mut dyn Job) -> Result<(), LedgerError> {
+        let view = View { now: self.now, next_account: self.head.accounts + 1, states: self };
+        let decision = match job.decide(&view) {
+            Ok(decision) => decision,
+            Err(Stop::Rejected(rejection)) => return Err(rejection.into()),
+            Err(Stop::Need(stream)) => {
+                self.missing.streams.insert(stream);
+                return Ok(());
+            }
+        };
+        // All keys first: a command is written whole or not at all.
+        let mut prepared = Vec::with_capacity(decision.events.len());
+        for event in decision.events {
+            let keys = match &event.secret {
+                None => None,
+                Some(secret) => Some(self.key_set(secret.sealing)?),
+            };
+            prepared.push((event, keys));
+        }
+        for (event, keys) in prepared {
+            self.append(event, keys.flatten());
+        }
+        self.erase(&decision.erase);
+        Ok(())
+    }
+
+    /// The keys to seal under; `None` inside when one has to be loaded first.
+    fn key_set(&mut self, sealing: Sealing) -> Result<Option<KeySet>, LedgerError> {
+        let mut keys = Vec::with_capacity(3);
+        for subject in sealing.subjects(self.now.day()) {
+            keys.push(self.data_key(subject)?);
+        }
+        let mut keys = keys.into_iter();
+        let mut next = || keys.next().flatten();
+        Ok(match sealing {
+            Sealing::Lasting(_) => next().map(KeySet::Lasting),
+            Sealing::Message { .. } => match (next(), next(), next()) {
+                (Some(account), Some(stay), Some(day)) => Some(KeySet::Message { account, stay, day }),
+                _ => None,
+            },
+        })
+    }
+
+    /// The live key of a subject: a new one if it has none; nothing yet if it must be loaded.
+    fn data_key(&mut self, subject: Subject) -> Result<Option<DataKey>, LedgerError> {
+        let state = self.keys.get(&subject).or_else(|| self.cache.key(&subject));
+        match state {
+            Some(KeyState::Live(key)) => Ok(Some(key.clone())),
+            Some(KeyState::Erased) => {
+                tracing::error!(%subject, "a command wants to seal under an erased key");
+                Err(LedgerError::Internal)
+            }
+            Some(KeyState::None) => {
+                self.head.keys += 1;
+                let fresh = self.vault.fresh_key(self.head.keys, subject);
+                let key = fresh.key.clone();
+                self.keys.insert(subject, KeyState::Live(key.clone()));
+                self.fresh_keys.push(fresh);
+                Ok(Some(key))
+            }
+            None => {
+                self.missing.subjects.insert(subject);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Gives an event its place and folds it into the state of its stream.
+    fn append(&mut self, event: NewEvent, keys: Option<KeySet>) {
+        let NewEvent { stream, actor, event, secret } = event;
+        let entry = match self.streams.entry(stream) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(vacant) => match self.cache.stream(&stream) {
+                Some(cached) => vacant.insert(cached.clone()),
+                None => {
+                    self.missing.streams.insert(stream);
+                    return;
+                }
+            },
+        };
+        let id = *entry.id.get_or_insert_with(|| {
+            self.head.streams += 1;
+            self.new_streams.push((self.head.streams, stream));
+            self.head.streams
+        });
+        self.head.position = self.head.position.next();
+        self.head.time = self.now;
+        if let Event::AccountCreated(e) = &event {
+            self.head.accounts = e.account.number();
+        }
+        let recorded = Recorded {
+            position: self.head.position,
+            stream,
+            version: entry.version + 1,
+            time: self.now,
+            actor,
+            salt: Hash32([0; 32]),
+            schema: event.schema(),
+            payload: event.payload(),
+            sealed: None,
+            event,
+        };
+        entry.evolve(&recorded);
+        self.stream_ids.push(id);
+        self.events.push((recorded, keys.zip(secret)));
+    }
+
+    /// Deletes the keys of subjects that have a living one, and says so in an event.
+    fn erase(&mut self, subjects: &[(Subject, Cause)]) {
+        let mut by_cause: Vec<(Cause, Vec<DeletedKey>)> = Vec::new();
+        for &(subject, cause) in subjects {
+            match self.keys.get(&subject).or_else(|| self.cache.key(&subject)) {
+                None => {
+                    self.missing.subjects.insert(subject);
+                }
+                Some(KeyState::None | KeyState::Erased) => {}
+                Some(KeyState::Live(key)) => {
+                    let id = key.id();
+                    let deleted = DeletedKey { id, subject };
+                    match by_cause.iter_mut().find(|(known, _)| *known == cause) {
+                        Some((_, keys)) => keys.push(deleted),
+                        None => by_cause.push((cause, vec![deleted])),
+                    }
+                    self.deleted_keys.push(id);
+                    self.keys.insert(subject, KeyState::Erased);
+                }
+            }
+        }
+        for (cause, keys) in by_cause {
+            let event = KeysDeleted { keys, cause }.into();
+            self.append(NewEvent { stream: StreamName::Erasure, actor: None::<AccId>, event, secret: None }, None);
+        }
+    }
+
+    /// Salts and seals the events, and folds them into the read models.
+    fn draft(self, verdicts: Vec<Result<(), LedgerError>>) -> Draft {
+        let mut changes = Changes::default();
+        let mut events = Vec::with_capacity(self.events.len());
+        let mut sealed = Vec::new();
+        for (mut recorded, secret) in self.events {
+            recorded.salt = Hash32(rand::random());
+            if let Some((keys, secret)) = secret {
+                let context =
+                    SealedContext { kind: recorded.event.kind(), schema: recorded.schema, salt: &recorded.salt };
+                let payload = self.vault.seal(&keys, context, secret.plain.expose());
+                recorded.sealed = Some(payload.commitment());
+                sealed.push((events.len(), payload));
+            }
+            changes.apply(&recorded);
+            events.push(recorded);
+        }
+        Draft {
+            head: self.head,
+            events,
+            sealed,
+            stream_ids: self.stream_ids,
+            new_streams: self.new_streams,
+            fresh_keys: self.fresh_keys,
+            deleted_keys: self.deleted_keys,
+            changes,
+            streams: self.streams,
+            keys: self.keys,
+            verdicts,
+        }
+    }
+}

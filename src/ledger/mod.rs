@@ -1,0 +1,278 @@
+//! The ledger: the one way through which events reach the log, and the log as it is read back.
+//!
+//! Handlers send [`Command`]s to the loop of their node ([`Ledger::execute`]). The loop takes what
+//! waits, decides each command in order against the newest states, seals what is secret, and
+//! appends all events of the batch together with their read models in one statement
+//! (`writer`, `batch`, `append`). [`Log`] reads; [`Ledger::subscribe_all`] follows.
+
+mod append;
+mod batch;
+mod head;
+mod log;
+mod partitions;
+mod states;
+mod subscription;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use be8_events::{NewEvent, Position, Recorded, StreamName};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::domain::{Command, Decision, Rejection, Stop, View};
+use crate::vault::{Vault, VaultError};
+
+pub use log::{Direction, Log};
+pub use subscription::Subscription;
+
+/// Limits of the ledger loop.
+#[derive(Debug, Clone)]
+pub struct LedgerSettings {
+    /// How many commands may wait; one more is refused with [`LedgerError::Overloaded`].
+    pub queue: usize,
+    /// How many commands go into one batch.
+    pub batch_commands: usize,
+    /// How many bytes of content go into one batch.
+    pub batch_bytes: usize,
+    /// How many states of streams are kept in memory.
+    pub cached_streams: usize,
+    /// How long a caller waits for a database that is away before it hears so.
+    pub patience: Duration,
+    /// How long the outcome of an append may stay unknown before its callers hear so.
+    pub outcome_patience: Duration,
+    /// Appends whatever the clock says: only for a clock that a test sets.
+    pub any_clock: bool,
+}
+
+impl Default for LedgerSettings {
+    fn default() -> Self {
+        Self {
+            queue: 8192,
+            batch_commands: 512,
+            batch_bytes: 8 << 20,
+            cached_streams: 100_000,
+            patience: Duration::from_secs(5),
+            outcome_patience: Duration::from_secs(30),
+            any_clock: false,
+        }
+    }
+}
+
+/// Why a command has no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The rules refuse it. Nothing was written.
+    #[error("rejected: {0}")]
+    Rejected(#[from] Rejection),
+    /// Too many commands wait. Nothing was written.
+    #[error("too many commands wait")]
+    Overloaded,
+    /// The database is away, or the server stops. Nothing was written.
+    #[error("the log cannot be written now")]
+    Unavailable,
+    /// The connection died in the middle of an append and the database stayed away: the command
+    /// may have happened.
+    #[error("it is unknown whether the command was written")]
+    OutcomeUnknown,
+    /// Something that must not happen; the cause is in the server's log. Nothing was written.
+    #[error("internal error")]
+    Internal,
+}
+
+/// Why the log could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The database did not answer, or refused.
+    #[error("the log could not be reached: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A stored event that this build cannot read.
+    #[error("position {position}: {cause}")]
+    Undecodable {
+        /// Where it stands.
+        position: i64,
+        /// What is wrong.
+        cause: be8_events::DecodeError,
+    },
+    /// A stored value that cannot be what it should be.
+    #[error("position {position}: {what}")]
+    Damaged {
+        /// Where it stands.
+        position: i64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The keys of what is sealed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+/// Events that were appended together, in order.
+pub type Batch = Arc<[Recorded]>;
+
+/// The handle to the ledger of this node.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    queue: mpsc::Sender<Box<dyn Job>>,
+    tail: broadcast::Sender<Batch>,
+    position: watch::Receiver<Position>,
+    log: Log,
+}
+
+impl Ledger {
+    /// Starts the loop of this node. It runs until `stop` is cancelled, then finishes the batch in
+    /// flight and refuses what waits; the returned task ends with it.
+    ///
+    /// # Errors
+    /// [`LogError`] when the head row cannot be read.
+    pub async fn start(
+        pool: PgPool,
+        connect: PgConnectOptions,
+        vault: Arc<Vault>,
+        clock: Arc<dyn Clock>,
+        settings: LedgerSettings,
+        stop: CancellationToken,
+    ) -> Result<(Self, tokio::task::JoinHandle<()>), LogError> {
+        let (queue, commands) = mpsc::channel(settings.queue.max(1));
+        let (tail, _) = broadcast::channel(1024);
+        let log = Log::new(pool);
+        let (writer, position) =
+            writer::Writer::new(log.clone(), connect, vault, clock, settings, tail.clone()).await?;
+        let task = tokio::spawn(writer.run(commands, stop));
+        Ok((Self { queue, tail, position, log }, task))
+    }
+
+    /// Has a command decided and its events appended; answers once they are durable.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub async fn execute<C: Command>(&self, command: C) -> Result<C::Reply, LedgerError> {
+        let (reply_to, reply) = oneshot::channel();
+        let job = Box::new(Pending { command, reply: None, reply_to });
+        self.queue.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => LedgerError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => LedgerError::Unavailable,
+        })?;
+        metrics::gauge!("be8_ledger_queue").set((self.queue.max_capacity() - self.queue.capacity()) as f64);
+        reply.await.unwrap_or(Err(LedgerError::Unavailable))
+    }
+
+    /// Appends events to one stream if it is at the expected version; answers the new version.
+    /// The events carry what they say: no rule looks at them.
+    ///
+    /// # Errors
+    /// [`Rejection::WrongExpectedVersion`] and the rest of [`LedgerError`].
+    pub async fn append(
+        &self,
+        stream: StreamName,
+        expected: ExpectedVersion,
+        events: Vec<NewEvent>,
+    ) -> Result<i64, LedgerError> {
+        self.execute(Append { stream, expected, events }).await
+    }
+
+    /// The log, for reading.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The newest position that this node knows of.
+    pub fn position(&self) -> Position {
+        *self.position.borrow()
+    }
+
+    /// All events behind `from`: first what is there, then what comes, without gap or double.
+    pub fn subscribe_all(&self, from: Position) -> Subscription {
+        Subscription::new(self.log.clone(), self.tail.subscribe(), self.position.clone(), from)
+    }
+}
+
+/// At which version a stream must be for an append to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpectedVersion {
+    /// Any.
+    Any,
+    /// It has no event yet.
+    NoStream,
+    /// Exactly this one: the number of its newest event.
+    Exact(i64),
+}
+
+/// Plain appending, as a command.
+struct Append {
+    stream: StreamName,
+    expected: ExpectedVersion,
+    events: Vec<NewEvent>,
+}
+
+impl Command for Append {
+    type Reply = i64;
+
+    fn streams(&self) -> Vec<StreamName> {
+        vec![self.stream]
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<Decision<i64>, Stop> {
+        let version = view.version(self.stream)?;
+        let expected = match self.expected {
+            ExpectedVersion::Any => version,
+            ExpectedVersion::NoStream => 0,
+            ExpectedVersion::Exact(expected) => expected,
+        };
+        if version != expected {
+            return Err(Rejection::WrongExpectedVersion.into());
+        }
+        let mut events = self.events.clone();
+        for event in &mut events {
+            event.stream = self.stream;
+        }
+        Ok(Decision::events(events, version + self.events.len() as i64))
+    }
+}
+
+/// A command that waits for its verdict, whatever it replies.
+trait Job: Send {
+    fn streams(&self) -> Vec<StreamName>;
+    fn size(&self) -> usize;
+    /// Whether anybody still waits for the verdict.
+    fn wanted(&self) -> bool;
+    /// Decides and keeps the reply for [`Job::finish`].
+    fn decide(&mut self, view: &View<'_>) -> Result<Decision<()>, Stop>;
+    fn finish(self: Box<Self>, verdict: Result<(), LedgerError>);
+}
+
+struct Pending<C: Command> {
+    command: C,
+    reply: Option<C::Reply>,
+    reply_to: oneshot::Sender<Result<C::Reply, LedgerError>>,
+}
+
+impl<C: Command> Job for Pending<C> {
+    fn streams(&self) -> Vec<StreamName> {
+        self.command.streams()
+    }
+
+    fn size(&self) -> usize {
+        self.command.size()
+    }
+
+    fn wanted(&self) -> bool {
+        !self.reply_to.is_closed()
+    }
+
+    fn decide(&mut self, view: &View<'_>) -> Result<Decision<()>, Stop> {
+        let decision = self.command.decide(view)?;
+        self.reply = Some(decision.reply);
+        Ok(Decision { events: decision.events, erase: decision.erase, reply: () })
+    }
+
+    fn finish(self: Box<Self>, verdict: Result<(), LedgerError>) {
+        let Self { reply, reply_to, .. } = *self;
+        // The caller may be gone; what was decided stands all the same.
+        let _ = reply_to.send(verdict.and_then(|()| reply.ok_or(LedgerError::Internal)));
+    }
+}

@@ -1,0 +1,209 @@
+//! The states that decisions look at: cached by stream, loaded from a snapshot and the rest of
+//! the stream. Dropping cache and snapshots changes nothing but the time it takes.
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
+
+use be8_events::{Position, Recorded, StreamName, Subject};
+use lru::LruCache;
+use sqlx::{PgPool, Row};
+
+use super::LogError;
+use super::log::{COLUMNS, recorded};
+use crate::domain::{Occurred, State};
+use crate::vault::{DataKey, Vault};
+
+/// A stream as a decision sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// The id in the dictionary of streams; none while the stream has no event.
+    pub(super) id: Option<i64>,
+    /// How many events it has.
+    pub(super) version: i64,
+    pub(super) state: State,
+}
+
+impl Entry {
+    fn new(stream: &StreamName) -> Self {
+        Self { id: None, version: 0, state: State::new(stream) }
+    }
+
+    /// Folds the next event of the stream in.
+    pub(super) fn evolve(&mut self, recorded: &Recorded) {
+        self.version = recorded.version;
+        self.state.evolve(Occurred { position: recorded.position, time: recorded.time, event: &recorded.event });
+    }
+}
+
+/// What is known of a subject's data key.
+#[derive(Debug, Clone)]
+pub(super) enum KeyState {
+    /// It has none yet.
+    None,
+    /// It has this one.
+    Live(DataKey),
+    /// It had one, which is erased: it never gets another.
+    Erased,
+}
+
+/// States and keys in memory, all of one position of the log.
+#[derive(Debug)]
+pub(super) struct Cache {
+    streams: LruCache<StreamName, Entry>,
+    keys: LruCache<Subject, KeyState>,
+}
+
+impl Cache {
+    pub(super) fn new(streams: usize) -> Self {
+        // A batch must fit whole, with every stream and key that its commands name.
+        let size = NonZeroUsize::new(streams.max(16_384)).unwrap_or(NonZeroUsize::MIN);
+        Self { streams: LruCache::new(size), keys: LruCache::new(size) }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.streams.clear();
+        self.keys.clear();
+    }
+
+    pub(super) fn stream(&self, stream: &StreamName) -> Option<&Entry> {
+        self.streams.peek(stream)
+    }
+
+    pub(super) fn key(&self, subject: &Subject) -> Option<&KeyState> {
+        self.keys.peek(subject)
+    }
+
+    /// Marks a stream as used.
+    pub(super) fn touch(&mut self, stream: &StreamName) {
+        self.streams.promote(stream);
+    }
+
+    pub(super) fn put_stream(&mut self, stream: StreamName, entry: Entry) {
+        self.streams.put(stream, entry);
+    }
+
+    pub(super) fn put_key(&mut self, subject: Subject, state: KeyState) {
+        self.keys.put(subject, state);
+    }
+
+    /// Takes in events that another node appended.
+    pub(super) fn catch_up(&mut self, batch: &[Recorded], vault: &Vault) {
+        for recorded in batch {
+            if let Some(entry) = self.streams.peek_mut(&recorded.stream) {
+                if entry.version + 1 == recorded.version && entry.id.is_some() {
+                    entry.evolve(recorded);
+                } else {
+                    // Loaded as empty: its id in the dictionary is not known here.
+                    self.streams.pop(&recorded.stream);
+                }
+            }
+            if let be8_events::Event::KeysDeleted(deleted) = &recorded.event {
+                vault.forget(&deleted.keys.iter().map(|key| key.id).collect::<Vec<_>>());
+                for key in &deleted.keys {
+                    self.keys.put(key.subject, KeyState::Erased);
+                }
+            }
+        }
+        // The other node may have made keys for subjects that had none.
+        let none: Vec<Subject> =
+            self.keys.iter().filter(|(_, state)| matches!(state, KeyState::None)).map(|(s, _)| *s).collect();
+        for subject in none {
+            self.keys.pop(&subject);
+        }
+    }
+
+    /// Loads the states of these streams as they are at `position`, with one query.
+    pub(super) async fn load(
+        &mut self,
+        pool: &PgPool,
+        streams: &HashSet<StreamName>,
+        position: Position,
+    ) -> Result<(), LogError> {
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "select s.id, n.state, n.version as snapshot, {COLUMNS}
+             from unnest($1::text[]) u(name) join streams s on s.name = u.name
+             left join snapshots n on n.stream = s.id and n.format = $3 and n.position <= $2
+             left join events e on e.stream = s.id and e.position <= $2 and e.version > coalesce(n.version, 0)
+             order by s.id, e.version"
+        );
+        let names: Vec<String> = streams.iter().map(StreamName::to_string).collect();
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(names)
+            .bind(position.0)
+            .bind(State::SNAPSHOT_FORMAT)
+            .fetch_all(pool)
+            .await?;
+        let mut loaded: HashMap<StreamName, Entry> =
+            streams.iter().map(|stream| (*stream, Entry::new(stream))).collect();
+        for row in &rows {
+            let name: StreamName = row
+                .try_get::<&str, _>("name")?
+                .parse()
+                .map_err(|_| LogError::Damaged { position: 0, what: "unknown stream name" })?;
+            let Some(entry) = loaded.get_mut(&name) else { continue };
+            if entry.version == 0
+                && let Some(bytes) = row.try_get::<Option<&[u8]>, _>("state")?
+                && let Ok(state) = serde_json::from_slice(bytes)
+            {
+                entry.state = state;
+                entry.version = row.try_get("snapshot")?;
+            }
+            if row.try_get::<Option<i64>, _>("position")?.is_some() {
+                entry.id = Some(row.try_get("id")?);
+                entry.evolve(&recorded(row)?);
+            } else if entry.version > 0 {
+                entry.id = Some(row.try_get("id")?);
+            }
+        }
+        for (stream, entry) in loaded {
+            self.streams.put(stream, entry);
+        }
+        Ok(())
+    }
+}
+
+/// A state worth keeping, so that a later load need not fold the stream from its start.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) stream: i64,
+    pub(super) version: i64,
+    pub(super) position: Position,
+    pub(super) state: State,
+}
+
+/// After how many events of a stream its state is stored again.
+pub(super) const SNAPSHOT_EVERY: i64 = 128;
+
+/// Stores snapshots; a newer one stays.
+pub(super) async fn store_snapshots(pool: &PgPool, snapshots: Vec<Snapshot>) -> Result<(), LogError> {
+    let mut ids = Vec::with_capacity(snapshots.len());
+    let mut versions = Vec::with_capacity(snapshots.len());
+    let mut positions = Vec::with_capacity(snapshots.len());
+    let mut states = Vec::with_capacity(snapshots.len());
+    for snapshot in snapshots {
+        let Ok(state) = serde_json::to_vec(&snapshot.state) else { continue };
+        ids.push(snapshot.stream);
+        versions.push(snapshot.version);
+        positions.push(snapshot.position.0);
+        states.push(state);
+    }
+    sqlx::query(
+        "insert into snapshots as s (stream, version, position, format, state)
+         select u.stream, u.version, u.position, $5, u.state
+         from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[]) u(stream, version, position, state)
+         on conflict (stream) do update set version = excluded.version, position = excluded.position,
+             format = excluded.format, state = excluded.state
+         where s.version < excluded.version or s.format <> excluded.format",
+    )
+    .bind(ids)
+    .bind(versions)
+    .bind(positions)
+    .bind(states)
+    .bind(State::SNAPSHOT_FORMAT)
+    .execute(pool)
+    .await?;
+    Ok(())
+}

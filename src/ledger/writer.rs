@@ -1,0 +1,493 @@
+//! The loop: takes the commands that wait, decides them, appends, answers. There is one on every
+//! node and no other way into the log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use be8_events::Position;
+use be8_projections::Generation;
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgListener, PgSeverity};
+use sqlx::{Connection, PgConnection};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::batch::{Draft, Missing, Pass};
+use super::head::Head;
+use super::log::Log;
+use super::states::{Cache, KeyState, Snapshot, store_snapshots};
+use super::{Batch, Job, LedgerError, LedgerSettings, LogError, append, partitions};
+use crate::clock::Clock;
+use crate::vault::{Found, Vault};
+
+/// How many events are read at once while catching up with other nodes.
+const PAGE: u32 = 2000;
+/// Beyond this many events of other nodes the cache is emptied instead of brought up to date.
+const CATCH_UP_LIMIT: i64 = 50_000;
+/// How often the head is looked at when no notification comes: a lost one costs latency only.
+const POLL: Duration = Duration::from_millis(500);
+/// How often a database that is away is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// How many rounds a batch may lose to other nodes before it takes the row lock first.
+const LOST_ROUNDS: u32 = 2;
+
+/// Why one attempt to append came to nothing.
+enum Failure {
+    /// Nothing was written; the database is away or refuses for now.
+    NotWritten(LogError),
+    /// The connection died after the statement was sent.
+    Unknown(sqlx::Error, Box<Draft>),
+    /// PostgreSQL refused the statement itself: something in the batch is not as it must be.
+    Refused(sqlx::Error),
+}
+
+impl<E: Into<LogError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::NotWritten(error.into())
+    }
+}
+
+/// How an attempt ended.
+enum Outcome {
+    Committed(Box<Draft>),
+    /// Another node was faster: decide again.
+    Lost,
+}
+
+pub(super) struct Writer {
+    log: Log,
+    connect: PgConnectOptions,
+    connection: Option<PgConnection>,
+    vault: Arc<Vault>,
+    clock: Arc<dyn Clock>,
+    settings: LedgerSettings,
+    head: Head,
+    cache: Cache,
+    sql: (Generation, Arc<str>),
+    tail: broadcast::Sender<Batch>,
+    position: watch::Sender<Position>,
+    snapshots: Option<tokio::task::JoinHandle<()>>,
+    /// An append of this node may still be in flight on a dead connection.
+    unsettled: bool,
+}
+
+impl Writer {
+    pub(super) async fn new(
+        log: Log,
+        connect: PgConnectOptions,
+        vault: Arc<Vault>,
+        clock: Arc<dyn Clock>,
+        settings: LedgerSettings,
+        tail: broadcast::Sender<Batch>,
+    ) -> Result<(Self, watch::Receiver<Position>), LogError> {
+        // A frozen node must not hold the head; the plan of the one statement is kept.
+        let connect = connect.options([
+            ("plan_cache_mode", "force_generic_plan"),
+            ("idle_in_transaction_session_timeout", "5s"),
+            ("synchronous_commit", "on"),
+            ("default_transaction_isolation", "read committed"),
+        ]);
+        let mut connection = PgConnection::connect_with(&connect).await?;
+        let head = Head::read(&mut connection).await?;
+        partitions::ensure(&mut connection, clock.now().max(head.time)).await?;
+        let (position, watcher) = watch::channel(head.position);
+        let sql = (head.generation, append::sql(head.generation));
+        let cache = Cache::new(settings.cached_streams);
+        let connection = Some(connection);
+        let writer = Self {
+            log,
+            connect,
+            connection,
+            vault,
+            clock,
+            settings,
+            head,
+            cache,
+            sql,
+            tail,
+            position,
+            snapshots: None,
+            unsettled: false,
+        };
+        Ok((writer, watcher))
+    }
+
+    /// Runs until `stop`, then finishes what is in flight and refuses what waits.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Box<dyn Job>>, stop: CancellationToken) {
+        let (wake, mut woken) = watch::channel(Position::START);
+        let listener = tokio::spawn(listen(self.connect.clone(), wake, stop.clone()));
+        let mut jobs: Vec<Box<dyn Job>> = Vec::new();
+        let mut poll = tokio::time::interval(POLL);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                job = commands.recv() => match job {
+                    None => break,
+                    Some(job) => {
+                        self.take(&mut commands, job, &mut jobs);
+                        self.process(&mut jobs).await;
+                    }
+                },
+                Ok(()) = woken.changed() => {
+                    if *woken.borrow_and_update() > self.head.position {
+                        self.follow().await;
+                    }
+                }
+                _ = poll.tick() => self.follow().await,
+            }
+        }
+        commands.close();
+        while let Ok(job) = commands.try_recv() {
+            job.finish(Err(LedgerError::Unavailable));
+        }
+        listener.abort();
+        if let Some(connection) = self.connection.take() {
+            // The server is going: a connection that does not close politely is closed anyway.
+            let _ = connection.close().await;
+        }
+    }
+
+    /// Fills a batch with what waits, never waiting for more.
+    fn take(&self, commands: &mut mpsc::Receiver<Box<dyn Job>>, first: Box<dyn Job>, jobs: &mut Vec<Box<dyn Job>>) {
+        let mut bytes = first.size();
+        jobs.push(first);
+        while jobs.len() < self.settings.batch_commands && bytes < self.settings.batch_bytes {
+            let Ok(job) = commands.try_recv() else { break };
+            if job.wanted() {
+                bytes += job.size();
+                jobs.push(job);
+            }
+        }
+        metrics::histogram!("be8_ledger_batch_commands").record(jobs.len() as f64);
+    }
+
+    /// Decides and appends a batch and answers every command in it.
+    async fn process(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
+        let begun = Instant::now();
+        let mut lost = 0;
+        loop {
+            match self.attempt(jobs, lost >= LOST_ROUNDS).await {
+                Ok(Outcome::Committed(draft)) => {
+                    self.committed(*draft, jobs.drain(..));
+                    metrics::histogram!("be8_ledger_commit_seconds").record(begun.elapsed().as_secs_f64());
+                    return;
+                }
+                Ok(Outcome::Lost) => {
+                    lost += 1;
+                    metrics::counter!("be8_ledger_lost_rounds_total").increment(1);
+                }
+                Err(Failure::Refused(error)) if jobs.len() > 1 => {
+                    // One command must not take the others down: each goes alone.
+                    tracing::error!(%error, commands = jobs.len(), "append refused, trying one by one");
+                    for job in std::mem::take(jobs) {
+                        let mut alone = vec![job];
+                        Box::pin(self.process(&mut alone)).await;
+                    }
+                    return;
+                }
+                Err(Failure::Refused(error)) => {
+                    tracing::error!(%error, "append refused");
+                    return finish_all(jobs, || LedgerError::Internal);
+                }
+                Err(Failure::Unknown(error, draft)) => {
+                    tracing::warn!(%error, "connection lost during an append, finding out what became of it");
+                    match self.settle(&draft).await {
+                        Some(true) => {
+                            self.committed(*draft, jobs.drain(..));
+                            return;
+                        }
+                        Some(false) => {}
+                        None => return finish_all(jobs, || LedgerError::OutcomeUnknown),
+                    }
+                }
+                Err(Failure::NotWritten(error)) => {
+                    self.connection = None;
+                    if begun.elapsed() > self.settings.patience {
+                        tracing::error!(%error, "the log cannot be written");
+                        return finish_all(jobs, || LedgerError::Unavailable);
+                    }
+                    tracing::warn!(%error, "append failed before anything was written, trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// One round: decide, append. With `lock_first` the head cannot move in between.
+    async fn attempt(&mut self, jobs: &mut [Box<dyn Job>], lock_first: bool) -> Result<Outcome, Failure> {
+        let mut connection = self.connection().await?;
+        if lock_first {
+            sqlx::query("begin").execute(&mut connection).await?;
+            let head = Head::lock(&mut connection).await?;
+            self.catch_up(head).await?;
+        }
+        let draft = self.decide(jobs).await?;
+        if draft.events.is_empty() {
+            // A verdict without events is only as good as the states that it was found on.
+            let head = Head::read(&mut connection).await?;
+            if lock_first {
+                sqlx::query("commit").execute(&mut connection).await?;
+            }
+            self.connection = Some(connection);
+            if head == self.head {
+                return Ok(Outcome::Committed(Box::new(draft)));
+            }
+            self.catch_up(head).await?;
+            return Ok(Outcome::Lost);
+        }
+        let any_clock = self.settings.any_clock;
+        let mut written = append::execute(&mut connection, &self.sql.1, &self.head, &draft, any_clock).await;
+        if lock_first && matches!(written, Ok(true)) {
+            written = sqlx::query("commit").execute(&mut connection).await.map(|_| true);
+        }
+        match written {
+            Ok(true) => {
+                self.connection = Some(connection);
+                Ok(Outcome::Committed(Box::new(draft)))
+            }
+            Ok(false) => {
+                if lock_first {
+                    sqlx::query("rollback").execute(&mut connection).await?;
+                }
+                let head = Head::read(&mut connection).await?;
+                self.connection = Some(connection);
+                if head == self.head {
+                    // Nobody was faster, so it is the clock.
+                    let what = "this machine's clock is more than 5 s ahead of PostgreSQL's: not appending";
+                    return Err(LogError::Damaged { position: head.position.0, what }.into());
+                }
+                self.catch_up(head).await?;
+                Ok(Outcome::Lost)
+            }
+            Err(error) => match kind_of(&error) {
+                // The connection is dropped: a transaction that it holds open is rolled back.
+                ErrorKind::Passing => Err(error.into()),
+                ErrorKind::Refused if Vault::is_outdated(&error) => {
+                    // The master key was rotated: new keys are wrapped by the new one from here on.
+                    self.vault.refresh().await?;
+                    Ok(Outcome::Lost)
+                }
+                ErrorKind::Refused => Err(Failure::Refused(error)),
+                ErrorKind::Unknown => Err(Failure::Unknown(error, Box::new(draft))),
+                ErrorKind::NoPartition => {
+                    let mut connection = self.connection().await?;
+                    partitions::ensure(&mut connection, draft.head.time).await?;
+                    self.connection = Some(connection);
+                    Ok(Outcome::Lost)
+                }
+            },
+        }
+    }
+
+    /// Decides all commands, loading what that takes.
+    async fn decide(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Draft, LogError> {
+        loop {
+            let Missing { streams, subjects } =
+                match Pass::run(&self.cache, &self.vault, self.head, self.clock.now(), jobs) {
+                    Ok(draft) => return Ok(draft),
+                    Err(missing) => missing,
+                };
+            self.cache.load(self.log.pool(), &streams, self.head.position).await?;
+            let subjects: Vec<_> = subjects.into_iter().collect();
+            let mut found = self.vault.find(&subjects).await?;
+            for subject in subjects {
+                let state = match found.remove(&subject) {
+                    None => KeyState::None,
+                    Some(Found::Live(key)) => KeyState::Live(key),
+                    Some(Found::Erased(_)) => KeyState::Erased,
+                };
+                self.cache.put_key(subject, state);
+            }
+        }
+    }
+
+    /// The loop's connection, made anew if need be. Whoever takes it gives it back while it is whole.
+    async fn connection(&mut self) -> Result<PgConnection, LogError> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        let mut connection = PgConnection::connect_with(&self.connect).await?;
+        let head =
+            if self.unsettled { Head::move_fence(&mut connection).await? } else { Head::read(&mut connection).await? };
+        self.catch_up(head).await?;
+        self.unsettled = false;
+        Ok(connection)
+    }
+
+    /// Finds out whether a draft was written: moves the fence, so that a statement which is still
+    /// in flight has ended or will find nothing, and looks for the draft's salt. None if the
+    /// database stays away too long.
+    async fn settle(&mut self, draft: &Draft) -> Option<bool> {
+        let begun = Instant::now();
+        self.unsettled = true;
+        loop {
+            match self.look_for(draft).await {
+                Ok(found) => return Some(found),
+                Err(error) if begun.elapsed() > self.settings.outcome_patience => {
+                    tracing::error!(%error, "the outcome of an append stays unknown");
+                    return None;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the database is away");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn look_for(&mut self, draft: &Draft) -> Result<bool, LogError> {
+        let mut connection = PgConnection::connect_with(&self.connect).await?;
+        let head = Head::move_fence(&mut connection).await?;
+        let salt: Option<Vec<u8>> = sqlx::query_scalar("select salt from events where position = $1")
+            .bind(self.head.position.next().0)
+            .fetch_optional(&mut connection)
+            .await?;
+        let ours = draft.events.first().map(|event| &event.salt.0[..]);
+        let found = salt.as_deref().is_some_and(|salt| Some(salt) == ours);
+        if !found {
+            self.catch_up(head).await?;
+            self.unsettled = false;
+        }
+        // If it was written, the head is taken over with the draft; what came behind it, and the
+        // fence, when the next connection is made.
+        self.connection = if found { None } else { Some(connection) };
+        Ok(found)
+    }
+
+    /// A batch is durable: takes its states over, tells the feed, answers the callers.
+    fn committed(&mut self, draft: Draft, jobs: impl Iterator<Item = Box<dyn Job>>) {
+        let head = Head { fence: self.head.fence, generation: self.head.generation, ..draft.head };
+        let (events, snapshots, verdicts) = draft.commit(&mut self.cache, &self.vault);
+        if !events.is_empty() {
+            metrics::counter!("be8_ledger_events_total").increment(events.len() as u64);
+            self.head = head;
+            self.publish(events);
+            self.store(snapshots);
+        }
+        for (job, verdict) in jobs.zip(verdicts) {
+            for stream in job.streams() {
+                self.cache.touch(&stream);
+            }
+            job.finish(verdict);
+        }
+    }
+
+    fn publish(&self, events: Vec<be8_events::Recorded>) {
+        // Nobody may listen; whoever does later reads the tables.
+        let _ = self.tail.send(events.into());
+        self.position.send_replace(self.head.position);
+    }
+
+    /// Stores snapshots beside the loop; drops them while earlier ones are still being stored.
+    fn store(&mut self, snapshots: Vec<Snapshot>) {
+        let busy = self.snapshots.as_ref().is_some_and(|task| !task.is_finished());
+        if snapshots.is_empty() || busy {
+            return;
+        }
+        let pool = self.log.pool().clone();
+        self.snapshots = Some(tokio::spawn(async move {
+            if let Err(error) = store_snapshots(&pool, snapshots).await {
+                tracing::warn!(%error, "snapshots not stored");
+            }
+        }));
+    }
+
+    /// Looks whether other nodes appended, and follows.
+    async fn follow(&mut self) {
+        let followed = async {
+            let mut connection = self.connection().await?;
+            let head = Head::read(&mut connection).await?;
+            self.connection = Some(connection);
+            self.catch_up(head).await
+        };
+        if let Err(error) = followed.await {
+            tracing::debug!(%error, "cannot follow the log");
+        }
+    }
+
+    /// Brings states, keys and followers up to a head that was just read.
+    async fn catch_up(&mut self, head: Head) -> Result<(), LogError> {
+        if head.position.0 - self.head.position.0 > CATCH_UP_LIMIT {
+            self.cache.clear();
+        } else {
+            while self.head.position < head.position {
+                let missing = u32::try_from(head.position.0 - self.head.position.0).unwrap_or(PAGE);
+                let page = self.log.read_all(self.head.position, missing.min(PAGE)).await?;
+                let Some(last) = page.last() else {
+                    let what = "the head row names an event that is not there";
+                    return Err(LogError::Damaged { position: head.position.0, what });
+                };
+                self.head.position = last.position;
+                self.cache.catch_up(&page, &self.vault);
+                self.publish(page);
+            }
+        }
+        if head.generation != self.sql.0 {
+            self.sql = (head.generation, append::sql(head.generation));
+        }
+        self.head = head;
+        self.position.send_replace(head.position);
+        Ok(())
+    }
+}
+
+fn finish_all(jobs: &mut Vec<Box<dyn Job>>, error: impl Fn() -> LedgerError) {
+    for job in jobs.drain(..) {
+        job.finish(Err(error()));
+    }
+}
+
+/// What an error of the append statement means.
+enum ErrorKind {
+    /// PostgreSQL rolled it back for a reason that passes.
+    Passing,
+    /// The partition of the day is missing.
+    NoPartition,
+    /// PostgreSQL rolled it back and would do so again.
+    Refused,
+    /// Nobody knows whether it was committed.
+    Unknown,
+}
+
+fn kind_of(error: &sqlx::Error) -> ErrorKind {
+    let sqlx::Error::Database(error) = error else {
+        return if matches!(error, sqlx::Error::Encode(_)) { ErrorKind::Refused } else { ErrorKind::Unknown };
+    };
+    let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else { return ErrorKind::Unknown };
+    if error.severity() != PgSeverity::Error {
+        return ErrorKind::Unknown;
+    }
+    // Classes of SQLSTATE (PostgreSQL, appendix A): 40 transaction rollback, 53 insufficient
+    // resources, 55 object not in prerequisite state (lock timeout), 57 operator intervention.
+    match error.code() {
+        "23514" if error.message().contains("no partition") => ErrorKind::NoPartition,
+        code if ["40", "53", "55", "57"].iter().any(|class| code.starts_with(class)) => ErrorKind::Passing,
+        _ => ErrorKind::Refused,
+    }
+}
+
+/// Hears of batches of other nodes. A lost connection is made anew; the poll covers the gap.
+async fn listen(connect: PgConnectOptions, wake: watch::Sender<Position>, stop: CancellationToken) {
+    let listening = async {
+        loop {
+            if let Err(error) = listen_once(&connect, &wake).await {
+                tracing::debug!(%error, "not listening to other nodes");
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    };
+    tokio::select! { () = stop.cancelled() => {}, () = listening => {} }
+}
+
+async fn listen_once(connect: &PgConnectOptions, wake: &watch::Sender<Position>) -> Result<(), sqlx::Error> {
+    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_with(connect.clone()).await?;
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.listen(append::CHANNEL).await?;
+    loop {
+        let notification = listener.recv().await?;
+        if let Ok(position) = notification.payload().parse() {
+            wake.send_replace(Position(position));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! be8: an event-sourced backend for an end-to-end-encrypted messenger.
+//!
+//! `docs/architecture.md` describes the house. In short: a request becomes a command, a decider
+//! ([`domain`]) turns it into events or a rejection, the [`ledger`] seals and appends them to the
+//! PostgreSQL log together with the read models, and the feed tells the world after the commit.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod feed;
+pub mod http;
+pub mod ledger;
+pub mod node;
+pub mod password;
+pub mod postgres;
+pub mod vault;

@@ -1,0 +1,256 @@
+//! A node: the database, the vault, the ledger and the feed, wired together.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use be8_events::{Event, StreamName};
+use be8_projections::{Generation, ReadModels};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::feed::Hub;
+use crate::http::App;
+use crate::http::names::Names;
+use crate::ledger::{Direction, Ledger, Log, LogError};
+use crate::password::{BadHashSettings, PasswordHasher};
+use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
+use crate::vault::{MasterKey, Vault, VaultError};
+
+/// The database of a private cluster.
+const DATABASE: &str = "be8";
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// Which.
+        address: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The data directory cannot be made.
+    #[error("data directory {dir}: {cause}")]
+    DataDir {
+        /// Which.
+        dir: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The address of the database is none.
+    #[error("the database URL cannot be used: {0}")]
+    DatabaseUrl(sqlx::Error),
+    /// The private PostgreSQL does not start.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// The database does not answer.
+    #[error("the database does not answer: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The schema cannot be brought up to this version.
+    #[error("the schema of the database cannot be brought up to this version: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The vault does not open.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Password hashing cannot be set up.
+    #[error(transparent)]
+    Hash(#[from] BadHashSettings),
+}
+
+/// The database of a node: its own private one, or a given one.
+#[derive(Debug)]
+pub struct Database {
+    cluster: Option<PrivateCluster>,
+    /// How to connect.
+    pub connect: PgConnectOptions,
+    description: String,
+}
+
+impl Database {
+    /// Finds the database that is set, starting the private cluster if it is that one. With
+    /// `attach` a cluster that runs already will do.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn open(config: &Config, attach: bool) -> Result<Self, NodeError> {
+        make_data_dir(config)?;
+        if let Some(url) = &config.database_url {
+            let connect = PgConnectOptions::from_str(url).map_err(NodeError::DatabaseUrl)?;
+            // Never the URL itself: it may hold a password.
+            let description = format!("{} at {}", connect.get_database().unwrap_or("postgres"), connect.get_host());
+            return Ok(Self { cluster: None, connect: tuned(connect), description });
+        }
+        let mut settings = ClusterSettings::new(config.data_dir.join("postgres"));
+        settings.bin.clone_from(&config.pg_bin);
+        let cluster =
+            if attach { PrivateCluster::attach(&settings).await? } else { PrivateCluster::start(&settings).await? };
+        cluster.create_database(DATABASE).await?;
+        let connect = tuned(cluster.connect_options(DATABASE));
+        let description = format!("private PostgreSQL in {}", settings.dir.display());
+        Ok(Self { cluster: Some(cluster), connect, description })
+    }
+
+    /// What it is, for people.
+    pub fn describe(&self) -> &str {
+        &self.description
+    }
+
+    /// Brings the schema up to this version, with the tables of the live generation.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn migrate(&self) -> Result<(), NodeError> {
+        let mut connection = PgConnection::connect_with(&self.connect).await?;
+        sqlx::migrate!().run(&mut connection).await?;
+        let live: i32 = sqlx::query_scalar("select generation from log_head").fetch_one(&mut connection).await?;
+        // Two nodes that start at once: one makes the tables, the other finds them.
+        let mut tx = connection.begin().await?;
+        sqlx::query("select pg_advisory_xact_lock(hashtext('be8 generations'))").execute(&mut *tx).await?;
+        Generation(live).create(&mut tx).await?;
+        tx.commit().await?;
+        connection.close().await?;
+        Ok(())
+    }
+
+    /// Stops the private cluster, if there is one.
+    pub async fn close(self) {
+        if let Some(cluster) = self.cluster {
+            cluster.stop().await;
+        }
+    }
+}
+
+fn make_data_dir(config: &Config) -> Result<(), NodeError> {
+    use std::os::unix::fs::DirBuilderExt;
+    // PostgreSQL's own user must be able to pass through.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&config.data_dir);
+    made.map_err(|cause| NodeError::DataDir { dir: config.data_dir.display().to_string(), cause })
+}
+
+/// What every connection sets: the guarded append and the readers rely on it.
+fn tuned(connect: PgConnectOptions) -> PgConnectOptions {
+    connect.application_name("be8").options([
+        ("default_transaction_isolation", "read committed"),
+        ("synchronous_commit", "on"),
+        ("jit", "off"),
+    ])
+}
+
+/// How readers connect. All their statements look things up by key, so plans are made once and by
+/// index, whatever the statistics of a young or fast-growing table say.
+fn for_reading(connect: &PgConnectOptions) -> PgConnectOptions {
+    connect.clone().options([
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+    ])
+}
+
+/// The pool for reading, as a node makes it.
+pub fn reading_pool(connect: &PgConnectOptions, connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(5))
+        .test_before_acquire(false)
+        .connect_lazy_with(for_reading(connect))
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    /// What the routes share.
+    pub app: Arc<App>,
+    /// The database.
+    pub database: Database,
+    ledger: JoinHandle<()>,
+    feed: JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts a node: opens the database and the vault, brings the schema up to date, applies
+    /// the erasures of the log to the vault, and starts the loops.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, NodeError> {
+        let database = Database::open(config, false).await?;
+        database.migrate().await?;
+        let pool = reading_pool(&database.connect, config.database_connections);
+        let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
+        let log = Log::new(pool.clone());
+        apply_erasures(&log, &vault).await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (ledger, ledger_task) = Ledger::start(
+            pool.clone(),
+            database.connect.clone(),
+            vault.clone(),
+            clock.clone(),
+            config.ledger.clone(),
+            stop.clone(),
+        )
+        .await?;
+        let position = ledger.position();
+        let hub = Hub::new(config.hub, position, stop.clone());
+        let feed = tokio::spawn(hub.clone().run(ledger.subscribe_all(position)));
+        let app = Arc::new(App {
+            ledger,
+            read: ReadModels::new(pool),
+            vault,
+            hub,
+            passwords: PasswordHasher::new(config.hash)?,
+            names: Names::default(),
+            clock,
+            settings: config.app.clone(),
+            stop,
+        });
+        Ok(Self { app, database, ledger: ledger_task, feed })
+    }
+
+    /// Waits for the loops, which end with the token given to [`Node::start`], and closes the
+    /// database.
+    pub async fn stop(self) {
+        for (task, name) in [(self.ledger, "ledger"), (self.feed, "feed")] {
+            if let Err(error) = task.await {
+                tracing::warn!(%error, name, "a loop did not end");
+            }
+        }
+        self.database.close().await;
+    }
+}
+
+/// Applies every erasure of the log to the vault: one that was restored from an older copy must
+/// not serve a key that is deleted.
+async fn apply_erasures(log: &Log, vault: &Vault) -> Result<(), NodeError> {
+    let mut from = 1;
+    loop {
+        let page = log.read_stream(StreamName::Erasure, from, Direction::Forwards, 1000).await?;
+        let deleted: Vec<_> = page
+            .iter()
+            .filter_map(|recorded| match &recorded.event {
+                Event::KeysDeleted(deleted) => Some(deleted.keys.clone()),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        if !deleted.is_empty() {
+            let applied = vault.apply_deletions(&deleted).await?;
+            if applied > 0 {
+                tracing::warn!(keys = applied, "the vault held keys that the log says are deleted: deleted now");
+            }
+        }
+        match page.last() {
+            Some(last) => from = last.version + 1,
+            None => return Ok(()),
+        }
+    }
+}

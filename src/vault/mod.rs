@@ -1,0 +1,306 @@
+//! The vault: the data keys under which personal data is sealed, and the master key that wraps
+//! them.
+//!
+//! Every [`Subject`] has one data key in its life. It lies in the database wrapped by the master
+//! key, which lies in a file; erasing it there erases for ever all that it sealed. Keys are born
+//! and die in appends to the log, so this room writes no key by itself: the ledger inserts what
+//! [`Vault::fresh_key`] returns, and tells it by [`Vault::remember`] and [`Vault::forget`] what
+//! was committed.
+//!
+//! What is cached is only ever used for keys that a statement named live: sealing takes keys from
+//! [`Vault::find`], reading passes the keys that its own statement found live to
+//! [`Vault::opener`].
+
+mod cache;
+mod error;
+mod key;
+mod master;
+mod opener;
+mod rotate;
+mod seal;
+#[cfg(test)]
+mod vectors;
+mod wrap;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use be8_events::erasure::DeletedKey;
+use be8_events::{KeyId, Sealed, SealedContext, Subject};
+use rand::Rng;
+use sqlx::PgPool;
+
+pub use error::VaultError;
+pub use key::DataKey;
+pub use master::MasterKey;
+pub use opener::Opener;
+pub use seal::KeySet;
+
+use cache::{Cache, Moment};
+use wrap::{Ring, WrappingKey};
+
+/// The keys of one log, opened with the master key.
+pub struct Vault {
+    pool: PgPool,
+    ring: RwLock<Arc<Ring>>,
+    cache: Cache,
+}
+
+/// A new data key, of use once its row is committed.
+#[derive(Clone, Debug)]
+pub struct FreshKey {
+    /// The key.
+    pub key: DataKey,
+    /// What the append inserts into `vault.key`.
+    pub row: KeyRow,
+}
+
+/// A row of `vault.key`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRow {
+    /// The number of the key.
+    pub id: KeyId,
+    /// The text form of its subject.
+    pub subject: String,
+    /// Nonce, ciphertext and tag: 60 bytes.
+    pub wrapped: Vec<u8>,
+    /// The generation of the master key that wraps it.
+    pub master: i32,
+}
+
+/// What the vault has for a subject.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Its key.
+    Live(DataKey),
+    /// The tombstone of its key: nothing can ever be sealed for it again.
+    Erased(KeyId),
+}
+
+/// A row of `vault.master`.
+struct MasterRow {
+    generation: i32,
+    check_value: Vec<u8>,
+}
+
+/// A live row of `vault.key`.
+struct LiveRow {
+    id: KeyId,
+    subject: String,
+    wrapped: Vec<u8>,
+    master: i32,
+}
+
+impl Vault {
+    /// Opens the vault. An empty one takes `master` as its master key; of nodes that do this at
+    /// once one wins, and the others must have the same key.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongMaster`] for a key that does not open all of the vault: a node must not
+    /// start with it. While a rotation is under way that takes [`Self::open_rotating`].
+    pub async fn open(pool: PgPool, master: MasterKey) -> Result<Arc<Self>, VaultError> {
+        Self::open_with(pool, &[master]).await
+    }
+
+    /// Opens the vault with two master keys, around a rotation: one under way, or one to come
+    /// while this node serves. Which of them is the older one does not matter, unless the vault
+    /// is empty: then it takes `master`.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongMaster`] if a part of the vault opens with neither.
+    pub async fn open_rotating(pool: PgPool, master: MasterKey, other: MasterKey) -> Result<Arc<Self>, VaultError> {
+        Self::open_with(pool, &[master, other]).await
+    }
+
+    async fn open_with(pool: PgPool, masters: &[MasterKey]) -> Result<Arc<Self>, VaultError> {
+        let keys: Vec<_> = masters.iter().map(|master| Arc::new(WrappingKey::new(master))).collect();
+        let mut rows = master_rows(&pool).await?;
+        if let ([], Some(first)) = (&rows[..], keys.first()) {
+            add_generation(&pool, 1, first).await?;
+            rows = master_rows(&pool).await?;
+        }
+        let ring = RwLock::new(Arc::new(Ring::new(&rows, keys)?));
+        Ok(Arc::new(Self { pool, ring, cache: Cache::default() }))
+    }
+
+    /// A new random key with the row that makes it durable. If the append that inserts it fails
+    /// as [`Self::is_outdated`] tells, [`Self::refresh`] and the same again succeeds.
+    pub fn fresh_key(&self, id: KeyId, subject: Subject) -> FreshKey {
+        let ring = self.ring();
+        let key = DataKey::random(id);
+        let subject = subject.to_string();
+        let wrapped = ring.wrap(&key, &subject);
+        FreshKey { key, row: KeyRow { id, subject, wrapped, master: ring.newest() } }
+    }
+
+    /// The keys of these subjects as the vault has them now. A subject that never had one is
+    /// absent.
+    ///
+    /// # Errors
+    /// If the database fails, or a key does not open.
+    pub async fn find(&self, subjects: &[Subject]) -> Result<HashMap<Subject, Found>, VaultError> {
+        type Row = (i32, Option<KeyId>, Option<String>, Option<Vec<u8>>, Option<i32>);
+        if subjects.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let names: Vec<String> = subjects.iter().map(Subject::to_string).collect();
+        let moment = self.cache.moment();
+        let rows: Vec<Row> = sqlx::query_as(
+            "select m.generation, k.id, k.subject, k.wrapped, k.master
+             from (select max(generation) as generation from vault.master) m
+             left join vault.key k on k.subject = any($1)",
+        )
+        .bind(names)
+        .fetch_all(&self.pool)
+        .await?;
+
+        if rows.first().is_some_and(|row| row.0 != self.ring().newest()) {
+            self.renew_ring().await?;
+        }
+        let mut found = HashMap::with_capacity(rows.len());
+        let mut live = Vec::with_capacity(rows.len());
+        for row in rows {
+            match row {
+                (_, Some(id), Some(subject), Some(wrapped), Some(master)) => {
+                    live.push(LiveRow { id, subject, wrapped, master });
+                }
+                (_, Some(id), Some(subject), ..) => {
+                    found.insert(subject.parse()?, Found::Erased(id));
+                }
+                // Not one of the subjects has a row.
+                _ => {}
+            }
+        }
+        let keys = self.unwrap_keys(moment, &live).await?;
+        for (row, key) in live.iter().zip(keys) {
+            found.insert(row.subject.parse()?, Found::Live(key));
+        }
+        Ok(found)
+    }
+
+    /// Whether an append failed because a rotation had ended the generation of the master key
+    /// that wraps its fresh keys. Nothing was written.
+    pub fn is_outdated(error: &sqlx::Error) -> bool {
+        error.as_database_error().and_then(|error| error.constraint()) == Some("key_has_a_master")
+    }
+
+    /// Learns which generation of the master key wraps new keys; [`Self::find`] does so too.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongMaster`] if this node lacks that master key; if the database fails.
+    pub async fn refresh(&self) -> Result<(), VaultError> {
+        self.renew_ring().await.map(drop)
+    }
+
+    /// Takes in keys whose rows are committed.
+    pub fn remember(&self, keys: &[DataKey]) {
+        self.cache.remember(keys);
+    }
+
+    /// Whether a key is in memory. Not knowing a key says nothing about it.
+    pub fn knows(&self, id: KeyId) -> bool {
+        self.cache.key(id).is_some()
+    }
+
+    /// Drops keys whose erasure is committed, with all that is prepared of them.
+    pub fn forget(&self, ids: &[KeyId]) {
+        self.cache.forget(ids);
+    }
+
+    /// Seals the secret part of an event.
+    pub fn seal(&self, keys: &KeySet, context: SealedContext<'_>, plain: &[u8]) -> Sealed {
+        // 96 random bits under one key are safe for 2^32 payloads (NIST SP 800-38D, section 8.3),
+        // far more than one subject, or one stay on one day, can have.
+        let mut nonce = [0; 12];
+        rand::rng().fill_bytes(&mut nonce);
+        seal::seal(&self.cache.cipher(keys), keys.ids(), nonce, context, plain)
+    }
+
+    /// Makes sure, before a node serves from a vault that may be an older copy, that these keys
+    /// are erased: empties the rows that are not, and adds the tombstones that are missing.
+    /// Returns how many rows that took.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn apply_deletions(&self, deleted: &[DeletedKey]) -> Result<u64, VaultError> {
+        let ids: Vec<KeyId> = deleted.iter().map(|key| key.id).collect();
+        let subjects: Vec<String> = deleted.iter().map(|key| key.subject.to_string()).collect();
+        let done = sqlx::query(
+            "insert into vault.key as k (id, subject)
+             select distinct d.id, d.subject from unnest($1::bigint[], $2::text[]) as d (id, subject) order by d.id
+             on conflict (id) do update set wrapped = null, master = null where k.wrapped is not null",
+        )
+        .bind(&ids)
+        .bind(subjects)
+        .execute(&self.pool)
+        .await?;
+        self.forget(&ids);
+        Ok(done.rows_affected())
+    }
+
+    /// The data keys of live rows, in their order, from the cache as far as they are there.
+    async fn unwrap_keys(&self, moment: Moment, rows: &[LiveRow]) -> Result<Vec<DataKey>, VaultError> {
+        let mut ring = self.ring();
+        if rows.iter().any(|row| ring.generation(row.master).is_err()) {
+            ring = self.renew_ring().await?;
+        }
+        let mut new = Vec::new();
+        let mut keys = Vec::with_capacity(rows.len());
+        for row in rows {
+            keys.push(match self.cache.key(row.id) {
+                Some(key) => key,
+                None => {
+                    let key = ring.generation(row.master)?.unwrap(row.id, &row.subject, &row.wrapped)?;
+                    new.push(key.clone());
+                    key
+                }
+            });
+        }
+        if !new.is_empty() {
+            self.cache.admit(moment, &new);
+        }
+        Ok(keys)
+    }
+
+    fn ring(&self) -> Arc<Ring> {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Learns which generations the vault has now.
+    async fn renew_ring(&self) -> Result<Arc<Ring>, VaultError> {
+        let rows = master_rows(&self.pool).await?;
+        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        *ring = Arc::new(ring.renewed(&rows)?);
+        Ok(ring.clone())
+    }
+
+    /// Holds one more key ready for a generation to come.
+    fn hold(&self, key: Arc<WrappingKey>) {
+        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        *ring = Arc::new(ring.with_spare(key));
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Vault(***)")
+    }
+}
+
+/// The generations of the master key, the oldest first.
+async fn master_rows(pool: &PgPool) -> Result<Vec<MasterRow>, VaultError> {
+    let rows = sqlx::query_as("select generation, check_value from vault.master order by generation");
+    let rows: Vec<(i32, Vec<u8>)> = rows.fetch_all(pool).await?;
+    Ok(rows.into_iter().map(|(generation, check_value)| MasterRow { generation, check_value }).collect())
+}
+
+/// Makes `key` the one of a generation, unless there is one: who asks reads again who won.
+async fn add_generation(pool: &PgPool, generation: i32, key: &WrappingKey) -> Result<(), VaultError> {
+    sqlx::query("insert into vault.master (generation, check_value) values ($1, $2) on conflict do nothing")
+        .bind(generation)
+        .bind(key.check_value(generation))
+        .execute(pool)
+        .await?;
+    Ok(())
+}

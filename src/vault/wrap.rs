@@ -1,0 +1,183 @@
+//! Wrapping data keys for the database, and the generations of the master key that wrap them.
+
+use std::sync::Arc;
+
+use aes_gcm::aead::AeadInOut;
+use aes_gcm::{Aes256Gcm, KeyInit};
+use be8_events::KeyId;
+use rand::Rng;
+
+use super::key::{DataKey, derive, put_field};
+use super::master::MasterKey;
+use super::seal::TAG;
+use super::{MasterRow, VaultError};
+
+/// The length of a nonce, in bytes.
+const NONCE: usize = 12;
+
+/// The length of a data key, in bytes.
+const KEY: usize = 32;
+
+/// What a check value hides.
+const CHECK: &[u8; KEY] = b"be8: this master key is the one.";
+
+/// AES-256-GCM under the key that HKDF-SHA-256 derives from a master key.
+pub(super) struct WrappingKey(Aes256Gcm);
+
+impl WrappingKey {
+    pub(super) fn new(master: &MasterKey) -> Self {
+        Self(Aes256Gcm::new((&*derive(master.bytes(), b"be8/wrap/1", &[])).into()))
+    }
+
+    /// The data key as `vault.key` has it, bound to its id and subject.
+    pub(super) fn wrap(&self, key: &DataKey, subject: &str) -> Vec<u8> {
+        self.close(random_nonce(), &key_data(key.id(), subject), key.bytes())
+    }
+
+    /// The data key that [`Self::wrap`] wrapped for the same id and subject.
+    pub(super) fn unwrap(&self, id: KeyId, subject: &str, wrapped: &[u8]) -> Result<DataKey, VaultError> {
+        let mut opened = false;
+        let key = DataKey::filled(id, |bytes| {
+            opened = self.open(&key_data(id, subject), wrapped, bytes);
+        });
+        opened.then_some(key).ok_or(VaultError::Unwrap(id))
+    }
+
+    /// What tells later whether a master key is the one of this generation.
+    pub(super) fn check_value(&self, generation: i32) -> Vec<u8> {
+        self.close(random_nonce(), &check_data(generation), CHECK)
+    }
+
+    /// Whether this key made the check value.
+    pub(super) fn opens(&self, row: &MasterRow) -> bool {
+        let mut text = [0; KEY];
+        self.open(&check_data(row.generation), &row.check_value, &mut text) && text == *CHECK
+    }
+
+    /// Nonce, ciphertext and tag, one behind the other.
+    pub(super) fn close(&self, nonce: [u8; NONCE], data: &[u8], plain: &[u8; KEY]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(NONCE + KEY + TAG);
+        out.extend_from_slice(&nonce);
+        out.extend_from_slice(plain);
+        let tag = self
+            .0
+            .encrypt_inout_detached(&nonce.into(), data, (&mut out[NONCE..]).into())
+            .expect("32 bytes are less than GCM's 64 GiB");
+        out.extend_from_slice(&tag);
+        out
+    }
+
+    /// Writes to `plain` what [`Self::close`] closed over; false if it was not this.
+    fn open(&self, data: &[u8], closed: &[u8], plain: &mut [u8; KEY]) -> bool {
+        let Some((nonce, rest)) = closed.split_first_chunk::<NONCE>() else { return false };
+        let Some((sealed, tag)) = rest.split_first_chunk::<KEY>() else { return false };
+        let Ok(tag) = <[u8; TAG]>::try_from(tag) else { return false };
+        *plain = *sealed;
+        self.0.decrypt_inout_detached(&(*nonce).into(), data, plain.as_mut_slice().into(), &tag.into()).is_ok()
+    }
+}
+
+/// 96 random bits. A wrapping key wraps far fewer than the 2^32 keys up to which these are safe
+/// (NIST SP 800-38D, section 8.3).
+fn random_nonce() -> [u8; NONCE] {
+    let mut nonce = [0; NONCE];
+    rand::rng().fill_bytes(&mut nonce);
+    nonce
+}
+
+/// The associated data of a wrapped key: id (8 bytes, big-endian) and subject, length-prefixed.
+pub(super) fn key_data(id: KeyId, subject: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    put_field(&mut out, &id.to_be_bytes());
+    put_field(&mut out, subject.as_bytes());
+    out
+}
+
+/// The associated data of a check value: a label, as no id is long, and the generation (4 bytes,
+/// big-endian), length-prefixed.
+pub(super) fn check_data(generation: i32) -> Vec<u8> {
+    let mut out = Vec::with_capacity(32);
+    put_field(&mut out, b"be8/check/1");
+    put_field(&mut out, &generation.to_be_bytes());
+    out
+}
+
+/// The generations of the vault that this node can open, and the keys at hand for those to come.
+#[derive(Clone)]
+pub(super) struct Ring {
+    newest: Generation,
+    older: Vec<Generation>,
+    /// The keys of all these, and spare ones.
+    keys: Vec<Arc<WrappingKey>>,
+}
+
+/// A generation of the master key.
+#[derive(Clone)]
+struct Generation {
+    number: i32,
+    key: Arc<WrappingKey>,
+}
+
+impl Ring {
+    /// Finds a key for each generation of the vault.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongMaster`] if none of `keys` opens one of the generations, or if there is
+    /// no generation at all.
+    pub(super) fn new(rows: &[MasterRow], keys: Vec<Arc<WrappingKey>>) -> Result<Self, VaultError> {
+        let mut older = Vec::with_capacity(rows.len());
+        for row in rows {
+            let key = keys.iter().find(|key| key.opens(row));
+            let key = key.ok_or(VaultError::WrongMaster { generation: row.generation })?.clone();
+            older.push(Generation { number: row.generation, key });
+        }
+        older.sort_by_key(|generation| generation.number);
+        let newest = older.pop().ok_or(VaultError::WrongMaster { generation: 1 })?;
+        Ok(Self { newest, older, keys })
+    }
+
+    /// The same with one more key at hand.
+    pub(super) fn with_spare(&self, key: Arc<WrappingKey>) -> Self {
+        let mut ring = self.clone();
+        ring.keys.push(key);
+        ring
+    }
+
+    /// The same with what the vault has now. Generations that are gone stay: an answer of the
+    /// database that is on its way may still name them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn renewed(&self, rows: &[MasterRow]) -> Result<Self, VaultError> {
+        let mut ring = Self::new(rows, self.keys.clone())?;
+        for generation in self.older.iter().chain([&self.newest]) {
+            if ring.generation(generation.number).is_err() {
+                ring.older.push(generation.clone());
+            }
+        }
+        Ok(ring)
+    }
+
+    /// The generation that wraps new keys.
+    pub(super) fn newest(&self) -> i32 {
+        self.newest.number
+    }
+
+    /// Wraps a data key under the newest generation.
+    pub(super) fn wrap(&self, key: &DataKey, subject: &str) -> Vec<u8> {
+        self.newest.key.wrap(key, subject)
+    }
+
+    /// The key of a generation.
+    ///
+    /// # Errors
+    /// [`VaultError::UnknownGeneration`].
+    pub(super) fn generation(&self, number: i32) -> Result<&WrappingKey, VaultError> {
+        self.older
+            .iter()
+            .chain([&self.newest])
+            .find(|generation| generation.number == number)
+            .map(|generation| &*generation.key)
+            .ok_or(VaultError::UnknownGeneration { generation: number })
+    }
+}

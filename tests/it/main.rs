@@ -1,0 +1,5 @@
+//! Black-box tests: the real program on a real PostgreSQL.
+
+mod cluster;
+mod postgres;
+mod vault;
