@@ -21,6 +21,7 @@ mod bytes;
 pub mod dialog;
 mod envelope;
 pub mod erasure;
+pub mod group;
 mod ids;
 mod kinds;
 pub mod message;
@@ -31,7 +32,7 @@ mod time;
 
 pub use bytes::Hash32;
 pub use envelope::{CANONICAL_VERSION, NewEvent, Position, Recorded, StreamName};
-pub use ids::{AccId, GroupId, IdError, MessageNo, StayNo, ThreadId};
+pub use ids::{AccId, GroupId, GroupVersion, IdError, MessageNo, StayNo, ThreadId};
 pub use kinds::{DecodeError, Event};
 pub use secret::{KeyId, Sealed, SealedContext, Sealing, Secret, SecretPayload, Subject};
 pub use time::{Day, Timestamp};

@@ -15,6 +15,11 @@ pub enum Tag {
     Conversations,
     /// Writing and reading messages.
     Messages,
+    /// Groups and who is in them.
+    Groups,
+    /// The versions of a group's key, and the wrapped keys of its members.
+    #[oai(rename = "Group keys")]
+    GroupKeys,
     /// Changes as server-sent events.
     Events,
     /// For those who run the server.
