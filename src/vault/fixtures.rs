@@ -121,3 +121,16 @@ fn fixtures_open_with_their_keys() {
     }
     assert!(opened >= 3, "only {opened} fixtures have a sealed part");
 }
+
+#[test]
+fn the_document_quotes_what_is_derived_for_its_example() {
+    let document = include_str!("../../docs/log-format.md");
+    let fixtures = read_all(&directory());
+    let (_, fixture) = fixtures.iter().find(|(name, _)| name == "MessageWritten.v1").unwrap();
+    let set = key_set(&fixture.secret.as_ref().unwrap().keys);
+    let context = SealedContext { kind: &fixture.kind, schema: fixture.schema, salt: &fixture.salt };
+    for bytes in [set.payload_key().to_vec(), Sealed::associated_data(set.ids().as_slice(), context)] {
+        let text = String::from(Hex(bytes));
+        assert!(document.contains(&format!("`{text}`")), "docs/log-format.md lacks {text}");
+    }
+}
