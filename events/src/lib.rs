@@ -16,11 +16,17 @@
 //! assert_eq!(Event::decode(event.kind(), event.schema(), &payload).unwrap(), event);
 //! ```
 
+// The samples of the fixtures name this crate as its users do.
+#[cfg(test)]
+extern crate self as be8_events;
+
 pub mod account;
 mod bytes;
 pub mod dialog;
 mod envelope;
 pub mod erasure;
+#[cfg(test)]
+mod fixtures;
 pub mod group;
 mod ids;
 mod kinds;

@@ -27,6 +27,7 @@ pub struct MessageWritten {
 /// The secret part of [`MessageWritten`]: what the client encrypted, and what it echoes. All as
 /// the strings that are returned.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MessageSecret {
     /// The ciphertext that the client made.
     pub text: String,
