@@ -1,5 +1,11 @@
 //! Black-box tests: the real program on a real PostgreSQL.
 
+mod client;
 mod cluster;
+mod contract;
+mod crypto;
+mod patience;
 mod postgres;
+mod server;
+mod sse;
 mod vault;
