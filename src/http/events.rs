@@ -11,7 +11,7 @@ use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::EventStream;
 use poem_openapi::registry::{MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::ToJSON;
-use poem_openapi::{ApiResponse, Object, OpenApi, Union};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Union};
 
 use super::app::{App, Handle};
 use super::document::Tag;
@@ -26,6 +26,17 @@ pub struct Events(pub Handle);
 const RETRY: u64 = 2500;
 /// How long a client that has too many streams is asked to wait, in milliseconds.
 const CROWDED_RETRY: u64 = 30_000;
+
+/// The kind of thread that a change is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// A conversation of two.
+    #[default]
+    User,
+    /// A group.
+    Group,
+}
 
 /// The account started a conversation.
 #[derive(Debug, Default, Object)]
@@ -49,9 +60,9 @@ pub struct NewMessage {
     pub sender: String,
     /// The sender's nickname.
     pub nickname: String,
-    /// `user` in a conversation of two.
+    /// What kind of thread it is.
     #[oai(rename = "type")]
-    pub kind: String,
+    pub kind: ChangeKind,
 }
 
 /// Somebody read messages of the account.
@@ -66,9 +77,9 @@ pub struct MessageRead {
     /// The newest message that was read.
     #[oai(rename = "messageID")]
     pub message_id: String,
-    /// `user` in a conversation of two.
+    /// What kind of thread it is.
     #[oai(rename = "type")]
-    pub kind: String,
+    pub kind: ChangeKind,
 }
 
 /// A change, told apart by `action`.
@@ -210,13 +221,13 @@ async fn render(app: &App, shared: &Shared) -> Result<Arc<str>, WireError> {
             group_id: thread.to_string(),
             sender: sender.to_string(),
             nickname: app.names.nickname(&app.read, &app.vault, *nickname).await?.to_string(),
-            kind: "user".to_owned(),
+            kind: ChangeKind::User,
         }),
         Change::MessageRead { thread, message, receiver } => ChangeObject::MessageRead(MessageRead {
             thread_id: thread.to_string(),
             receiver: receiver.to_string(),
             message_id: message.to_string(),
-            kind: "user".to_owned(),
+            kind: ChangeKind::User,
         }),
     };
     Ok(object.to_json_string().into())

@@ -6,7 +6,7 @@ use be8_events::message::MessageSecret;
 use be8_events::{AccId, Event, MessageNo, Position, ThreadId, Timestamp};
 use be8_projections::{StoredSealed, ThreadMessages, ThreadSummary, Threads};
 use chrono::TimeDelta;
-use poem_openapi::Object;
+use poem_openapi::{Enum, Object};
 use serde::Serialize;
 
 use super::error::WireError;
@@ -22,6 +22,48 @@ const SYSTEM_NAME: &str = "be8";
 /// Until when the thread of the system lives: a constant of the contract.
 const SYSTEM_EXPIRE: &str = "2286-11-20T17:46:40.000Z";
 
+/// What stands on the other side of a thread.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum ThreadKind {
+    /// Another account.
+    #[default]
+    User,
+    /// A group.
+    Group,
+    /// The system, which welcomes and informs.
+    System,
+}
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum MessageType {
+    /// A text that a client encrypted.
+    #[default]
+    Text,
+    /// An image that a client encrypted.
+    Image,
+    /// A notice of the system: its text is a code.
+    System,
+    /// A message whose content is gone.
+    Removed,
+}
+
+/// Whether the newest message of a thread was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum ReadStatus {
+    /// Read, or one's own.
+    Read,
+    /// Not read.
+    #[default]
+    Unread,
+}
+
 /// A thread as one of its participants sees it in the list.
 #[derive(Debug, Default, Object, Serialize)]
 #[oai(rename = "Thread", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
@@ -29,10 +71,10 @@ const SYSTEM_EXPIRE: &str = "2286-11-20T17:46:40.000Z";
 pub struct Thread {
     /// The partner's nickname; `be8` for the system.
     pub nickname: String,
-    /// `user` or `system`.
+    /// What the partner is.
     #[oai(rename = "type")]
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: ThreadKind,
     /// The partner's account id, or `s1`.
     pub id: String,
     /// Until when the partner lives.
@@ -56,16 +98,16 @@ pub struct Thread {
     pub text: String,
     /// Who sent it.
     pub sender: String,
-    /// `text`, `image`, `system` or `removed`.
-    pub message_type: &'static str,
+    /// What the newest message is.
+    pub message_type: MessageType,
     /// To whom it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receiver: Option<String>,
     /// The initialisation vector of its text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iv: Option<String>,
-    /// `read` or `unread`.
-    pub status: &'static str,
+    /// Whether the newest message was read.
+    pub status: ReadStatus,
 }
 
 /// A message as it is shown.
@@ -93,8 +135,8 @@ pub struct Message {
     pub nickname: Option<String>,
     /// The ciphertext, the code of a system message, or empty where it was removed.
     pub text: String,
-    /// `text`, `image`, `system` or `removed`.
-    pub message_type: &'static str,
+    /// What it is.
+    pub message_type: MessageType,
     /// As it was sent.
     #[oai(rename = "type")]
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -123,7 +165,7 @@ pub(super) struct Page {
 
 /// What a message says, before names and marks.
 struct Said {
-    message_type: &'static str,
+    message_type: MessageType,
     text: String,
     sender: Option<AccId>,
     receiver: Option<AccId>,
@@ -133,7 +175,7 @@ struct Said {
 /// What an event says in a thread; none for kinds that never are a message there.
 fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Option<Said>, WireError> {
     let system = |code: &str, receiver| Said {
-        message_type: "system",
+        message_type: MessageType::System,
         text: code.to_owned(),
         sender: None,
         receiver,
@@ -145,7 +187,7 @@ fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Optio
         Event::MessageWritten(e) => {
             let content = open::<MessageSecret>(opener, event)?.map(be8_events::Secret::into_inner);
             Some(Said {
-                message_type: if content.is_some() { "text" } else { "removed" },
+                message_type: if content.is_some() { MessageType::Text } else { MessageType::Removed },
                 text: content.as_ref().map(|content| content.text.clone()).unwrap_or_default(),
                 sender: Some(e.sender),
                 receiver: thread.partner_of(e.sender),
@@ -254,7 +296,7 @@ fn summary(
     if expired(&summary.last, now, lifetime) {
         // A thread without a message that is shown still needs a title that the client knows.
         said = Said {
-            message_type: "system",
+            message_type: MessageType::System,
             text: "STARTCONVERSATION".to_owned(),
             sender: None,
             receiver: None,
@@ -265,12 +307,12 @@ fn summary(
     let (nickname, kind, id, expire, user_status) = match &summary.partner {
         Some(partner) => (
             open_nickname(opener, &partner.nickname)?,
-            "user",
+            ThreadKind::User,
             partner.id.to_string(),
             js_date(partner.until),
             Some(String::new()),
         ),
-        None => (SYSTEM_NAME.to_owned(), "system", SYSTEM.to_owned(), SYSTEM_EXPIRE.to_owned(), None),
+        None => (SYSTEM_NAME.to_owned(), ThreadKind::System, SYSTEM.to_owned(), SYSTEM_EXPIRE.to_owned(), None),
     };
     Ok(Some(Thread {
         nickname,
@@ -288,6 +330,6 @@ fn summary(
         message_type: said.message_type,
         receiver: said.receiver.map(|receiver| receiver.to_string()),
         iv: said.content.and_then(|content| content.iv),
-        status: if read { "read" } else { "unread" },
+        status: if read { ReadStatus::Read } else { ReadStatus::Unread },
     }))
 }
