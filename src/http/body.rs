@@ -107,9 +107,10 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = ["application/json", "application/x-www-form-urlencoded"]
-            .map(|content_type| MetaMediaType { content_type, schema: T::schema_ref() });
-        Some(MetaRequest { description: None, content: content.into(), required: T::IS_REQUIRED })
+        // Forms are understood, but not documented with each operation: generators of clients want
+        // one media type, and JSON says more.
+        let content = vec![MetaMediaType { content_type: "application/json", schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: T::IS_REQUIRED })
     }
 
     async fn from_request(

@@ -12,7 +12,7 @@ use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::EventStream;
 use poem_openapi::registry::{MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::ToJSON;
-use poem_openapi::{ApiResponse, Object, OpenApi, Union};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Union};
 
 use super::app::{App, Handle};
 use super::document::Tag;
@@ -27,6 +27,17 @@ pub struct Events(pub Handle);
 const RETRY: u64 = 2500;
 /// How long a client that has too many streams is asked to wait, in milliseconds.
 const CROWDED_RETRY: u64 = 30_000;
+
+/// The kind of thread that a change is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// A conversation of two.
+    #[default]
+    User,
+    /// A group.
+    Group,
+}
 
 /// The account started a conversation.
 #[derive(Debug, Default, Object)]
@@ -58,9 +69,9 @@ pub struct NewMessage {
     pub sender: String,
     /// The sender's nickname.
     pub nickname: String,
-    /// `user` in a conversation of two, `group` in a group.
+    /// What kind of thread it is.
     #[oai(rename = "type")]
-    pub kind: String,
+    pub kind: ChangeKind,
 }
 
 /// Somebody read messages of the account.
@@ -75,9 +86,9 @@ pub struct MessageRead {
     /// The newest message that was read.
     #[oai(rename = "messageID")]
     pub message_id: String,
-    /// `user` in a conversation of two, `group` in a group.
+    /// What kind of thread it is.
     #[oai(rename = "type")]
-    pub kind: String,
+    pub kind: ChangeKind,
     /// The group, if it is one.
     #[oai(rename = "groupID", skip_serializing_if_is_none)]
     pub group_id: Option<String>,
@@ -95,7 +106,7 @@ pub struct GroupJoin {
     pub thread_id: String,
     /// Always `group`.
     #[oai(rename = "type")]
-    pub kind: String,
+    pub kind: ChangeKind,
 }
 
 /// Somebody is no longer in a group.
@@ -113,7 +124,7 @@ pub struct GroupMemberRemove {
     pub leaving_member: String,
     /// Always `group`.
     #[oai(rename = "type")]
-    pub kind: String,
+    pub kind: ChangeKind,
 }
 
 /// A member asks to look at a group again.
@@ -293,13 +304,13 @@ async fn render(app: &App, shared: &Shared) -> Result<Arc<str>, WireError> {
         Change::GroupJoin { group } => ChangeObject::GroupJoin(GroupJoin {
             group_id: group.to_string(),
             thread_id: group.to_string(),
-            kind: "group".to_owned(),
+            kind: ChangeKind::Group,
         }),
         Change::GroupMemberRemove { group, leaving } => ChangeObject::GroupMemberRemove(GroupMemberRemove {
             group_id: group.to_string(),
             thread_id: group.to_string(),
             leaving_member: leaving.to_string(),
-            kind: "group".to_owned(),
+            kind: ChangeKind::Group,
         }),
         Change::GroupUpdate { group } => ChangeObject::GroupUpdate(GroupUpdate { group_id: group.to_string() }),
     };
@@ -307,6 +318,6 @@ async fn render(app: &App, shared: &Shared) -> Result<Arc<str>, WireError> {
 }
 
 /// What the client calls a thread's type.
-fn thread_type(thread: ThreadId) -> String {
-    if matches!(thread, ThreadId::Group(_)) { "group" } else { "user" }.to_owned()
+fn thread_type(thread: ThreadId) -> ChangeKind {
+    if matches!(thread, ThreadId::Group(_)) { ChangeKind::Group } else { ChangeKind::User }
 }

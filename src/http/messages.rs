@@ -96,7 +96,7 @@ pub struct GetMessages {
 
 impl poem_openapi::types::Example for GetMessages {
     fn example() -> Self {
-        Self { thread_id: json!("10001:s1").into() }
+        Self { thread_id: json!("10002:10001").into() }
     }
 }
 

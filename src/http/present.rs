@@ -6,7 +6,7 @@ use be8_events::message::MessageSecret;
 use be8_events::{AccId, Event, GroupVersion, MessageNo, Position, ThreadId, Timestamp};
 use be8_projections::{Counterpart, StoredSealed, ThreadMessages, ThreadSummary, Threads};
 use chrono::TimeDelta;
-use poem_openapi::Object;
+use poem_openapi::{Enum, Object};
 use serde::Serialize;
 
 use super::error::WireError;
@@ -23,6 +23,48 @@ const SYSTEM_NAME: &str = "be8";
 /// Until when the thread of the system lives: a constant of the contract.
 const SYSTEM_EXPIRE: &str = "2286-11-20T17:46:40.000Z";
 
+/// What stands on the other side of a thread.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum ThreadKind {
+    /// Another account.
+    #[default]
+    User,
+    /// A group.
+    Group,
+    /// The system, which welcomes and informs.
+    System,
+}
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum MessageType {
+    /// A text that a client encrypted.
+    #[default]
+    Text,
+    /// An image that a client encrypted.
+    Image,
+    /// A notice of the system: its text is a code.
+    System,
+    /// A message whose content is gone.
+    Removed,
+}
+
+/// Whether the newest message of a thread was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum ReadStatus {
+    /// Read, or one's own.
+    Read,
+    /// Not read.
+    #[default]
+    Unread,
+}
+
 /// A thread as one of its participants sees it in the list.
 #[derive(Debug, Default, Object, Serialize)]
 #[oai(rename = "Thread", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
@@ -30,10 +72,10 @@ const SYSTEM_EXPIRE: &str = "2286-11-20T17:46:40.000Z";
 pub struct Thread {
     /// The partner's nickname, or the group's name; `be8` for the system.
     pub nickname: String,
-    /// `user`, `group` or `system`.
+    /// What stands on the other side.
     #[oai(rename = "type")]
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: ThreadKind,
     /// The partner's account id, or `s1`; absent for groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -72,8 +114,8 @@ pub struct Thread {
     pub text: String,
     /// Who sent it.
     pub sender: String,
-    /// `text`, `image`, `system` or `removed`.
-    pub message_type: &'static str,
+    /// What the newest message is.
+    pub message_type: MessageType,
     /// To whom it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receiver: Option<String>,
@@ -83,8 +125,8 @@ pub struct Thread {
     /// The version of the group's key that encrypted it: `<groupID>:<version>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_version_key: Option<String>,
-    /// `read` or `unread`.
-    pub status: &'static str,
+    /// Whether the newest message was read.
+    pub status: ReadStatus,
 }
 
 /// A message as it is shown.
@@ -112,8 +154,8 @@ pub struct Message {
     pub nickname: Option<String>,
     /// The ciphertext, the code of a system message, or empty where it was removed.
     pub text: String,
-    /// `text`, `image`, `system` or `removed`.
-    pub message_type: &'static str,
+    /// What it is.
+    pub message_type: MessageType,
     /// As it was sent.
     #[oai(rename = "type")]
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -158,7 +200,7 @@ pub(super) struct Page {
 
 /// What a message says, before names and marks.
 struct Said {
-    message_type: &'static str,
+    message_type: MessageType,
     text: String,
     /// The account that wrote it; none for the system.
     sender: Option<AccId>,
@@ -181,7 +223,7 @@ fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Optio
     let in_group = matches!(thread, ThreadId::Group(_));
     let sender_text = if in_group { thread.to_string() } else { SYSTEM.to_owned() };
     let system = |code: &str, receiver: Option<AccId>, extras: [Option<Extra>; 3]| Said {
-        message_type: "system",
+        message_type: MessageType::System,
         text: code.to_owned(),
         sender: None,
         sender_text: sender_text.clone(),
@@ -198,7 +240,7 @@ fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Optio
         Event::MessageWritten(e) => {
             let content = open::<MessageSecret>(opener, event)?.map(be8_events::Secret::into_inner);
             Some(Said {
-                message_type: if content.is_some() { "text" } else { "removed" },
+                message_type: if content.is_some() { MessageType::Text } else { MessageType::Removed },
                 text: content.as_ref().map(|content| content.text.clone()).unwrap_or_default(),
                 sender: Some(e.sender),
                 sender_text: e.sender.to_string(),
@@ -364,7 +406,7 @@ fn summary(
             ThreadId::Dialog { .. } | ThreadId::System(_) => ("STARTCONVERSATION", SYSTEM.to_owned()),
         };
         said = Said {
-            message_type: "system",
+            message_type: MessageType::System,
             text: text.to_owned(),
             sender: None,
             sender_text,
@@ -384,12 +426,12 @@ fn summary(
         receiver: said.receiver,
         iv: said.content.and_then(|content| content.iv),
         group_version_key: said.version.map(|version| format!("{}:{version}", summary.thread)),
-        status: if read { "read" } else { "unread" },
+        status: if read { ReadStatus::Read } else { ReadStatus::Unread },
         ..Thread::default()
     };
     match &summary.counterpart {
         Counterpart::Partner(partner) => {
-            thread.kind = "user";
+            thread.kind = ThreadKind::User;
             thread.nickname = open_name(opener, &partner.nickname)?;
             thread.partner = partner.id.to_string();
             thread.id = Some(partner.id.to_string());
@@ -397,7 +439,7 @@ fn summary(
             thread.user_status = Some(String::new());
         }
         Counterpart::Group(group) => {
-            thread.kind = "group";
+            thread.kind = ThreadKind::Group;
             thread.nickname = open_name(opener, &group.name)?;
             thread.partner.clone_from(&thread.thread_id);
             thread.group_id = Some(thread.thread_id.clone());
@@ -406,7 +448,7 @@ fn summary(
             thread.max_members = Some(group.capacity.to_string());
         }
         Counterpart::System => {
-            thread.kind = "system";
+            thread.kind = ThreadKind::System;
             thread.nickname = SYSTEM_NAME.to_owned();
             thread.partner = SYSTEM.to_owned();
             thread.id = Some(SYSTEM.to_owned());

@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use poem::http::Method;
 use poem::listener::{Acceptor, Listener, TcpListener};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
-use poem_openapi::{ContactObject, LicenseObject, OpenApiService};
+use poem_openapi::{ContactObject, LicenseObject, OpenApiService, ServerObject};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -44,15 +44,29 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         Operations { app: app.clone(), metrics },
     );
     OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))
-        .summary("An end-to-end-encrypted messenger without phone numbers")
         .description(DESCRIPTION)
         .contact(ContactObject::new().name("The be8 project").url("https://be8.live"))
-        .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
+        .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/"))
+        .server(ServerObject::new("/").description("The server that this document comes from"))
 }
 
-const DESCRIPTION: &str = "The server of the be8 messenger. `POST /newacc` makes an account and sets the session \
-cookie; everything else needs that cookie. Clients encrypt all content before they send it: the server never sees \
-plain text. Answers say `valid: true` or carry a stable code in `error` or `reason`.";
+const DESCRIPTION: &str = "\
+An end-to-end-encrypted messenger without phone numbers. Clients encrypt all content before they send it: the server \
+never sees plain text.
+
+**Session.** `POST /newacc` makes an account and sets the session cookie `be8`; most other operations need it. \
+There is no other credential.
+
+**Answers.** What is accepted is answered with status 200 and `valid: true`. What is refused is answered with a stable \
+code: as `{\"error\": code}` with a status from 400, or, where an operation says so, as \
+`{\"valid\": false, \"reason\": code}` with status 200. Each operation lists its checks in their order; the first that \
+fails decides.
+
+**Requests.** Paths match without regard to case. A body is JSON; an urlencoded form of at most five parameters is \
+understood too. Members that an operation does not know are ignored. A member of a wrong type is like a missing one.
+
+**Trying it here.** On a fresh server, execute *Make an account* twice: the accounts are `10001` and `10002`, and this \
+page then acts as the second. All other examples work as they stand from there on, in the order of this page.";
 
 /// A server that listens.
 pub struct Server<A> {
@@ -97,13 +111,14 @@ impl<A: Acceptor + 'static> Server<A> {
 /// The document of the routes, without a server.
 pub fn openapi() -> Value {
     let metrics = PrometheusBuilder::new().build_recorder().handle();
-    document(&service(&Handle::default(), metrics))
+    document(&service(&Handle::default(), metrics), &OWN)
 }
 
 fn routes(app: Handle, metrics: PrometheusHandle, limits: BodyLimits) -> impl Endpoint<Output = Response> {
     let service = service(&app, metrics);
-    let text = serde_json::to_string_pretty(&document(&service)).unwrap_or_default();
-    let rules = rules(&document(&service));
+    let document = document(&service, &OWN);
+    let text = serde_json::to_string(&document).unwrap_or_default();
+    let rules = rules(&document);
     let docs = service.swagger_ui();
     Route::new()
         .nest("/docs", docs)
