@@ -14,6 +14,7 @@ pub mod edge;
 pub mod error;
 pub mod events;
 mod form;
+mod home;
 pub mod js_date;
 pub mod jwk;
 pub mod keys;

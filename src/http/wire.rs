@@ -185,13 +185,7 @@ impl<T: Type, R: Refusals> ApiResponse for Answer<T, R> {
             MetaSchemaRef::Inline(Box::new(MetaSchema { one_of, ..MetaSchema::ANY }))
         };
         let content = vec![MetaMediaType { content_type: "application/json; charset=utf-8", schema }];
-        let answer = MetaResponse {
-            description,
-            status: Some(200),
-            status_range: None,
-            content,
-            headers: vec![],
-        };
+        let answer = MetaResponse { description, status: Some(200), status_range: None, content, headers: vec![] };
         MetaResponses { responses: vec![answer] }
     }
 
