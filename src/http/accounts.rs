@@ -54,7 +54,7 @@ pub struct AccountMade {
     /// Always true.
     pub valid: True,
     /// The new account's number. A string everywhere else.
-    #[oai(rename = "accID", validator(minimum(value = "1")))]
+    #[oai(rename = "accID", validator(minimum(value = "10001")))]
     #[serde(rename = "accID")]
     pub acc_id: i64,
 }

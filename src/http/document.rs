@@ -138,12 +138,21 @@ fn complete(operation: &mut Map<String, Value>, own: bool) {
     let session =
         operation.entry("security").or_insert_with(|| json!([])).as_array().is_some_and(|any| !any.is_empty());
     let body = operation.contains_key("requestBody");
+    if let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
+        // Of two names that many languages write alike, such as a header's and its stand-in in the
+        // query, the first; the description tells of the other.
+        let mut seen = BTreeSet::new();
+        parameters.retain(|parameter| {
+            let name = parameter["name"].as_str().unwrap_or_default();
+            seen.insert(name.to_ascii_lowercase().replace('-', "_"))
+        });
+    }
     let named = codes_in(operation.get("description").and_then(Value::as_str).unwrap_or_default());
-    let named_with = |shape: fn(Shape) -> bool| named.iter().filter(move |code| shape(code.shape())).copied().collect();
     let sets_cookie = operation.get("operationId").is_some_and(|id| SETS_COOKIE.iter().any(|name| id == name));
+    let summary = operation.get("summary").cloned().unwrap_or_default();
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
 
-    let of = |status: u16| named.iter().any(|code| code.shape() == Shape::Error(status));
+    let of = |status| !with_shape(&named, |shape| shape == Shape::Error(status)).is_empty();
     responses.retain(|status, _| match status.as_str() {
         "400" => body || of(400),
         "401" => session || of(401),
@@ -162,15 +171,23 @@ fn complete(operation: &mut Map<String, Value>, own: bool) {
     for (status, response) in responses {
         let status: u16 = status.parse().unwrap_or_default();
         let codes: Vec<Code> = match status {
-            200 => named_with(|shape| matches!(shape, Shape::Reason | Shape::Warning)),
+            200 => with_shape(&named, |shape| !matches!(shape, Shape::Error(_))),
             400 => {
-                let mut codes: Vec<Code> = named_of(&named, 400);
+                let mut codes = with_shape(&named, |shape| shape == Shape::Error(400));
                 codes.extend(body.then_some(Code::InvalidJson));
                 codes
             }
+            // What changes nothing has no outcome.
+            503 if !body => vec![Code::Unavailable],
             // Those of other statuses are few, and most come from outside of the operation.
-            _ => named_of(Code::ALL, status),
+            _ => with_shape(Code::ALL, |shape| shape == Shape::Error(status)),
         };
+        if response["description"] == "" {
+            response["description"] = summary.clone();
+        }
+        if let Some(first) = codes.first().filter(|_| status != 200) {
+            response["content"]["application/json"]["example"] = json!({ "error": first.as_str() });
+        }
         if !codes.is_empty() {
             let list: Vec<String> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
             let said = response["description"].as_str().unwrap_or_default().trim_end_matches('.').to_owned();
@@ -186,9 +203,9 @@ fn complete(operation: &mut Map<String, Value>, own: bool) {
     }
 }
 
-/// The codes of an HTTP status among some.
-fn named_of(codes: &[Code], status: u16) -> Vec<Code> {
-    codes.iter().copied().filter(|code| code.shape() == Shape::Error(status)).collect()
+/// Those of some codes that are said in a certain way.
+fn with_shape(codes: &[Code], is: impl Fn(Shape) -> bool) -> Vec<Code> {
+    codes.iter().copied().filter(|code| is(code.shape())).collect()
 }
 
 /// The codes that a text names in backticks, in its order.

@@ -16,6 +16,7 @@ pub mod events;
 mod form;
 pub mod group_keys;
 pub mod groups;
+mod home;
 pub mod js_date;
 pub mod jwk;
 pub mod keys;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use poem::http::Method;
 use poem::listener::{Acceptor, Listener, TcpListener};
-use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 use poem_openapi::{ContactObject, LicenseObject, OpenApiService, ServerObject};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use super::edge::{EdgeLayer, Rule};
 use super::events::Events;
 use super::group_keys::GroupKeys;
 use super::groups::Groups;
+use super::home;
 use super::keys::Keys;
 use super::messages::Messages;
 use super::operations::Operations;
@@ -52,7 +53,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
 
 const DESCRIPTION: &str = "\
 An end-to-end-encrypted messenger without phone numbers. Clients encrypt all content before they send it: the server \
-never sees plain text.
+never sees what is said.
 
 **Session.** `POST /newacc` makes an account and sets the session cookie `be8`; most other operations need it. \
 There is no other credential.
@@ -66,7 +67,7 @@ fails decides.
 understood too. Members that an operation does not know are ignored. A member of a wrong type is like a missing one.
 
 **Trying it here.** On a fresh server, execute *Make an account* twice: the accounts are `10001` and `10002`, and this \
-page then acts as the second. All other examples work as they stand from there on, in the order of this page.";
+page then acts as the second. *Start a conversation* with the first; then all other examples work as they stand.";
 
 /// A server that listens.
 pub struct Server<A> {
@@ -119,11 +120,8 @@ fn routes(app: Handle, metrics: PrometheusHandle, limits: BodyLimits) -> impl En
     let document = document(&service, &OWN);
     let text = serde_json::to_string(&document).unwrap_or_default();
     let rules = rules(&document);
-    let docs = service.swagger_ui();
-    Route::new()
-        .nest("/docs", docs)
+    home::pages(&service.swagger_ui_html(), service)
         .at("/openapi.json", poem::get(Document(text.into())))
-        .nest("/", service)
         .with(EdgeLayer::new(rules))
         .data(limits)
         .around(measure)
@@ -141,7 +139,8 @@ fn rules(document: &Value) -> Vec<Rule> {
             Rule { path, methods, head: HEAD.contains(&path), contract: !OWN.contains(&path) }
         })
         .collect();
-    rules.push(Rule { path: "/openapi.json", methods: vec![Method::GET], head: true, contract: false });
+    let pages = home::PATHS.into_iter().chain(["/openapi.json"]);
+    rules.extend(pages.map(|path| Rule { path, methods: vec![Method::GET], head: true, contract: false }));
     rules
 }
 

@@ -4,6 +4,7 @@ mod client;
 mod cluster;
 mod contract;
 mod crypto;
+mod document;
 mod patience;
 mod postgres;
 mod server;

@@ -149,13 +149,13 @@ async fn the_digest_is_there_for_idempotency_only() {
 }
 
 #[test]
-fn the_document_lists_both_media_types() {
+fn the_document_shows_json_alone() {
     let document: Value = serde_json::from_str(&OpenApiService::new(Api, "", "").spec()).unwrap();
     let body = &document["paths"]["/"]["post"]["requestBody"];
     assert_eq!(body["required"], true);
     let content: Vec<_> = body["content"].as_object().unwrap().iter().collect();
     let schema = serde_json::json!({ "schema": { "$ref": "#/components/schemas/Sample" } });
-    assert_eq!(content, [(&JSON.to_owned(), &schema), (&FORM.to_owned(), &schema)]);
+    assert_eq!(content, [(&JSON.to_owned(), &schema)]);
 }
 
 /// The service behind a real connection.

@@ -1,0 +1,213 @@
+//! The OpenAPI document: that the committed one is the server's, and that it leaves out nothing that its readers need.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use be8::http::error::{Code, Shape};
+use serde_json::{Map, Value};
+
+/// Where the published document lies.
+const COMMITTED: &str = "openapi/be8.openapi.json";
+
+#[test]
+fn the_committed_document_is_the_servers() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(COMMITTED);
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    let own = format!("{}\n", be8::cli::openapi::text());
+    let differs = own.lines().zip(committed.lines()).enumerate().find(|(_, (own, committed))| own != committed);
+    assert!(
+        own == committed,
+        "{COMMITTED} is not what the server says (first difference: {differs:?}).\n\
+         Renew it with: cargo run -- openapi > {COMMITTED}"
+    );
+}
+
+/// What is wrong with the document, each finding with its place.
+#[derive(Default)]
+struct Findings(Vec<String>);
+
+impl Findings {
+    fn check(&mut self, holds: bool, place: &str, what: &str) {
+        if !holds {
+            self.0.push(format!("{place}: {what}"));
+        }
+    }
+}
+
+#[test]
+fn the_document_has_all_that_readers_and_generators_need() {
+    let document = be8::http::openapi();
+    let mut findings = Findings::default();
+    for member in ["title", "version", "description", "contact", "license"] {
+        findings.check(!document["info"][member].is_null(), "info", &format!("no {member}"));
+    }
+    findings.check(document["servers"].as_array().is_some_and(|all| !all.is_empty()), "servers", "none");
+    let tags: Vec<&str> = document["tags"].as_array().unwrap().iter().map(|tag| text(&tag["name"])).collect();
+    let mut ids = BTreeSet::new();
+    for (path, operations) in object(&document["paths"]) {
+        for (method, operation) in object(operations) {
+            let place = format!("{} {path}", method.to_ascii_uppercase());
+            findings.check(ids.insert(text(&operation["operationId"])), &place, "its operationId is taken");
+            let known = operation["tags"].as_array().is_some_and(|own| own.len() == 1 && tags.contains(&text(&own[0])));
+            findings.check(known, &place, "not exactly one declared tag");
+            check_operation(&document, operation, &place, &mut findings);
+        }
+    }
+    check_schemas(&document, &mut findings);
+    assert!(findings.0.is_empty(), "{}", findings.0.join("\n"));
+}
+
+fn check_operation(document: &Value, operation: &Value, place: &str, findings: &mut Findings) {
+    let id = text(&operation["operationId"]);
+    let method_name = id.starts_with(|c: char| c.is_ascii_lowercase()) && id.chars().all(|c| c.is_ascii_alphanumeric());
+    findings.check(method_name, place, "the operationId is no name of a method");
+    findings.check(!text(&operation["summary"]).is_empty(), place, "no summary");
+    let description = text(&operation["description"]);
+    findings.check(!description.is_empty(), place, "no description");
+    let security = operation["security"].as_array();
+    findings.check(security.is_some(), place, "does not say whether it needs a session");
+
+    let codes: Vec<Code> = description.split('`').skip(1).step_by(2).filter_map(code).collect();
+    if security.is_some_and(|any| !any.is_empty()) {
+        findings.check(codes.contains(&Code::NotAuth), place, "the description does not name NOTAUTH");
+    }
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        findings.check(!text(&parameter["description"]).is_empty(), place, "a parameter has no description");
+    }
+
+    let body = &operation["requestBody"]["content"]["application/json"];
+    if !operation["requestBody"].is_null() {
+        let schema = resolve(document, &body["schema"]);
+        let example = body.get("example").or_else(|| schema.get("example"));
+        match example {
+            None => findings.check(false, place, "no example of the body"),
+            Some(example) => findings.0.extend(mismatch(document, schema, example, &format!("{place}: example"))),
+        }
+    }
+
+    let responses = object(&operation["responses"]);
+    for class in ["2", "4", "5"] {
+        let some = responses.keys().any(|status| status.starts_with(class));
+        findings.check(some, place, &format!("no answer with a status {class}xx"));
+    }
+    for (status, response) in responses {
+        let place = format!("{place}: {status}");
+        findings.check(!text(&response["description"]).is_empty(), &place, "no description");
+        let content = object(&response["content"]);
+        let schema = content.values().next().map(|media| &media["schema"]);
+        findings.check(schema.is_some(), &place, "no schema");
+        if status != "200" {
+            let shared = schema.is_some_and(|schema| schema["$ref"] == "#/components/schemas/Error");
+            findings.check(shared, &place, "an error with a schema of its own");
+        }
+    }
+    let answer = &responses["200"]["content"]["application/json"]["schema"];
+    let one_of: Vec<&str> = answer["oneOf"].as_array().into_iter().flatten().map(|part| text(&part["$ref"])).collect();
+    for (name, shape) in [("Refused", Shape::Reason), ("RefusedWithWarning", Shape::Warning)] {
+        let documented = one_of.contains(&format!("#/components/schemas/{name}").as_str());
+        let named = codes.iter().any(|code| code.shape() == shape);
+        findings.check(documented == named, place, &format!("{name} and the codes of the description disagree"));
+    }
+}
+
+fn check_schemas(document: &Value, findings: &mut Findings) {
+    let schemas = object(&document["components"]["schemas"]);
+    let mut used = BTreeSet::new();
+    references(document, &mut used);
+    for (name, schema) in schemas {
+        let place = format!("schema {name}");
+        findings.check(used.contains(format!("#/components/schemas/{name}").as_str()), &place, "nothing uses it");
+        findings.check(!text(&schema["description"]).is_empty(), &place, "no description");
+        for (property, schema) in schema["properties"].as_object().into_iter().flatten() {
+            let place = format!("{place}: {property}");
+            findings.check(!text(&schema["description"]).is_empty(), &place, "no description");
+            let number = schema["type"] == "integer" || schema["type"] == "number";
+            findings.check(!number || schema["minimum"].is_number(), &place, "a number without a least value");
+            findings.check(schema.get("readOnly").is_none(), &place, "readOnly");
+        }
+    }
+    for reference in used {
+        let found = document.pointer(reference.trim_start_matches('#')).is_some();
+        findings.check(found, reference, "leads nowhere");
+    }
+}
+
+/// Where a value is not what a schema says: as far as the schemas of this document go.
+pub fn mismatch(document: &Value, schema: &Value, value: &Value, place: &str) -> Vec<String> {
+    let schema = resolve(document, schema);
+    if let Some(variants) = schema["oneOf"].as_array() {
+        let fitting = variants.iter().filter(|variant| mismatch(document, variant, value, place).is_empty()).count();
+        return if fitting == 1 { vec![] } else { vec![format!("{place}: fits {fitting} of {schema}: {value}")] };
+    }
+    if let Some(parts) = schema["allOf"].as_array() {
+        return parts.iter().flat_map(|part| mismatch(document, part, value, place)).collect();
+    }
+    let mut wrong = Vec::new();
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_i64() || number.is_u64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    if schema["type"] != kind {
+        wrong.push(format!("{place}: {kind} instead of {}", schema["type"]));
+    }
+    if schema["enum"].as_array().is_some_and(|all| !all.contains(value)) {
+        wrong.push(format!("{place}: {value} is none of {}", schema["enum"]));
+    }
+    for item in value.as_array().into_iter().flatten() {
+        wrong.extend(mismatch(document, &schema["items"], item, &format!("{place}[]")));
+    }
+    if let Some(members) = value.as_object() {
+        for required in schema["required"].as_array().into_iter().flatten() {
+            if !members.contains_key(text(required)) {
+                wrong.push(format!("{place}: {required} is missing"));
+            }
+        }
+        for (name, member) in members {
+            let place = format!("{place}.{name}");
+            match schema["properties"].get(name) {
+                Some(schema) => wrong.extend(mismatch(document, schema, member, &place)),
+                None => wrong.push(format!("{place} is not documented")),
+            }
+        }
+    }
+    wrong
+}
+
+fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Null),
+        None => schema,
+    }
+}
+
+fn references<'a>(value: &'a Value, into: &mut BTreeSet<&'a str>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| references(item, into)),
+        Value::Object(members) => {
+            into.extend(members.get("$ref").and_then(Value::as_str));
+            members.values().for_each(|value| references(value, into));
+        }
+        _ => {}
+    }
+}
+
+/// The code of this text, if it is one; and it had better be one if it looks like one.
+fn code(word: &str) -> Option<Code> {
+    let found = Code::ALL.iter().copied().find(|code| code.as_str() == word);
+    let shouted = word.len() > 4 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+    assert!(found.is_some() || !shouted, "there is no code {word}");
+    found
+}
+
+fn object(value: &Value) -> &Map<String, Value> {
+    value.as_object().unwrap_or_else(|| panic!("an object and not {value}"))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
