@@ -201,7 +201,7 @@ impl Node {
         .await?;
         let position = ledger.position();
         let hub = Hub::new(config.hub, position, stop.clone());
-        let feed = tokio::spawn(hub.clone().run(ledger.subscribe_all(position)));
+        let feed = tokio::spawn(hub.clone().run(log, ledger.subscribe_all(position)));
         let app = Arc::new(App {
             ledger,
             read: ReadModels::new(pool),

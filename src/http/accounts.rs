@@ -13,7 +13,7 @@ use super::document::Tag;
 use super::error::{Code, WireError};
 use super::js_date::js_date;
 use super::lenient::Lenient;
-use super::names::open_nickname;
+use super::names::open_name;
 use super::session::Session;
 use super::text::utf16_len;
 use super::wire::{Answer, RefusedWithWarning, True};
@@ -117,7 +117,8 @@ impl Accounts {
         let body = body.into_inner();
         let nickname = body.nickname.str().filter(|name| (1..=30).contains(&utf16_len(name)));
         let nickname = nickname.ok_or(WireError::from(Code::InvalidNickname))?.to_owned();
-        let salt = body.salt.value().map(|_| body.salt.str().map(str::to_owned));
+        // Generated clients may send an absent value as null.
+        let salt = body.salt.value().filter(|salt| !salt.is_null()).map(|_| body.salt.str().map(str::to_owned));
         let password = body.password.into_string().filter(|text| !text.is_empty());
         let password = password.ok_or(WireError::from(Code::InvalidPassword))?;
         let failure = || WireError::from(Code::PasswordFailure);
@@ -149,7 +150,7 @@ impl Accounts {
         let me = app.read.account(session.required()?, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
         let opener = app.vault.opener(&me.live).await?;
         let account = Account {
-            nickname: open_nickname(&opener, &me.nickname)?,
+            nickname: open_name(&opener, &me.nickname)?,
             kind: "user",
             expire: js_date(me.until),
             id: me.id.to_string(),

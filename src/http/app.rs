@@ -26,6 +26,8 @@ pub struct AppSettings {
     pub account_lifetime: TimeDelta,
     /// How long a message is shown.
     pub message_lifetime: TimeDelta,
+    /// The most members that a group may be created for.
+    pub group_members: u32,
     /// The most UTF-8 bytes of a message text.
     pub message_bytes: usize,
     /// The pause between comment lines on a silent event stream.
@@ -38,6 +40,7 @@ impl Default for AppSettings {
             https: false,
             account_lifetime: TimeDelta::days(30),
             message_lifetime: TimeDelta::days(30),
+            group_members: 1000,
             message_bytes: 262_144,
             heartbeat: Duration::from_secs(15),
         }
@@ -103,6 +106,18 @@ impl From<Rejection> for WireError {
             Rejection::CircularConversation => Code::CircularConversation,
             Rejection::InvalidThread => Code::InvalidThreadId,
             Rejection::InvalidMessageType => Code::InvalidMessageType,
+            Rejection::InvalidNickname => Code::InvalidNickname,
+            Rejection::InvalidGroupType => Code::InvalidGroupType,
+            Rejection::GroupNotExisting => Code::GroupNotExisting,
+            Rejection::MemberNotExisting => Code::MemberNotExisting,
+            Rejection::KeyholderNotExisting => Code::KeyholderNotExisting,
+            Rejection::NoGroupMember => Code::NoGroupMember,
+            Rejection::NotAdmin => Code::NotAdmin,
+            Rejection::AlreadyMember => Code::IsAlreadyMember,
+            Rejection::GroupFull => Code::GroupMaxReached,
+            Rejection::CircularKick => Code::CircularKick,
+            Rejection::InvalidGroupKey => Code::InvalidGroupKey,
+            Rejection::InvalidUpdateType => Code::InvalidUpdateType,
             Rejection::MessageTooLarge => Code::TooLarge,
             Rejection::NumbersExhausted => Code::Unavailable,
             // No route appends with an expected version.

@@ -19,6 +19,11 @@ pub enum Tag {
     Conversations,
     /// Writing and reading messages.
     Messages,
+    /// Groups and who is in them.
+    Groups,
+    /// The versions of a group's key, and the wrapped keys of its members.
+    #[oai(rename = "Group keys")]
+    GroupKeys,
     /// Changes as server-sent events.
     Events,
     /// For those who run the server.
@@ -26,7 +31,8 @@ pub enum Tag {
 }
 
 /// The order of the tags for a reader. One that is not named here stands before the last.
-const ORDER: [&str; 6] = ["Accounts", "Keys", "Conversations", "Messages", "Events", "Operations"];
+const ORDER: [&str; 8] =
+    ["Accounts", "Keys", "Conversations", "Messages", "Groups", "Group keys", "Events", "Operations"];
 /// The operations whose accepted answer carries the session cookie.
 const SETS_COOKIE: [&str; 1] = ["createAccount"];
 /// How references to schemas begin.

@@ -14,6 +14,8 @@ pub mod edge;
 pub mod error;
 pub mod events;
 mod form;
+pub mod group_keys;
+pub mod groups;
 mod home;
 pub mod js_date;
 pub mod jwk;

@@ -18,6 +18,8 @@ use super::conversations::Conversations;
 use super::document::document;
 use super::edge::{EdgeLayer, Rule};
 use super::events::Events;
+use super::group_keys::GroupKeys;
+use super::groups::Groups;
 use super::home;
 use super::keys::Keys;
 use super::messages::Messages;
@@ -37,6 +39,8 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         Keys(app.clone()),
         Conversations(app.clone()),
         Messages(app.clone()),
+        Groups(app.clone()),
+        GroupKeys(app.clone()),
         Events(app.clone()),
         Operations { app: app.clone(), metrics },
     );

@@ -138,7 +138,12 @@ impl<'a> Pass<'a> {
     }
 
     fn decide(&mut self, job: &mut dyn Job) -> Result<(), LedgerError> {
-        let view = View { now: self.now, next_account: self.head.accounts + 1, states: self };
+        let view = View {
+            now: self.now,
+            next_account: self.head.accounts + 1,
+            next_group: self.head.groups + 1,
+            states: self,
+        };
         let decision = match job.decide(&view) {
             Ok(decision) => decision,
             Err(Stop::Rejected(rejection)) => return Err(rejection.into()),
@@ -224,8 +229,10 @@ impl<'a> Pass<'a> {
         });
         self.head.position = self.head.position.next();
         self.head.time = self.now;
-        if let Event::AccountCreated(e) = &event {
-            self.head.accounts = e.account.number();
+        match &event {
+            Event::AccountCreated(e) => self.head.accounts = e.account.number(),
+            Event::GroupCreated(e) => self.head.groups = e.group.number(),
+            _ => {}
         }
         let recorded = Recorded {
             position: self.head.position,

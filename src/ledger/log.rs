@@ -107,6 +107,21 @@ impl Log {
         rows.iter().map(recorded).collect()
     }
 
+    /// All events of some kinds in a stream in front of the position `before`.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn read_kinds(
+        &self,
+        stream: StreamName,
+        kinds: &[&str],
+        before: Position,
+    ) -> Result<Vec<Recorded>, LogError> {
+        let rows =
+            sqlx::query(READ_KINDS).bind(stream.to_string()).bind(kinds).bind(before.0).fetch_all(&self.pool).await?;
+        rows.iter().map(recorded).collect()
+    }
+
     /// The newest event of each of some streams, if it stands behind `after` and not behind
     /// `until`, in the order of the log.
     ///
@@ -144,6 +159,11 @@ const READ_STREAMS: &str =
             and e.position <= $3
         order by e.version limit $4) e on true
     order by e.position limit $4";
+
+const READ_KINDS: &str =
+    "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
+    from streams s join events e on e.stream = s.id
+    where s.name = $1 and e.kind = any ($2) and e.position < $3 order by e.version";
 
 const NEWEST_OF_STREAMS: &str =
     "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
