@@ -45,6 +45,7 @@ impl Access {
 
 /// The secret part of [`GroupCreated`].
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GroupSecret {
     /// The name of the group, 1 to 30 UTF-16 units.
     pub name: String,
@@ -163,6 +164,7 @@ pub struct GroupKeyStored {
 
 /// The secret part of [`GroupKeyStored`].
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GroupKeySecret {
     /// The wrapped key as it was sent.
     pub key: String,

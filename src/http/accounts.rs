@@ -117,8 +117,7 @@ impl Accounts {
         let body = body.into_inner();
         let nickname = body.nickname.str().filter(|name| (1..=30).contains(&utf16_len(name)));
         let nickname = nickname.ok_or(WireError::from(Code::InvalidNickname))?.to_owned();
-        // Generated clients may send an absent value as null.
-        let salt = body.salt.value().filter(|salt| !salt.is_null()).map(|_| body.salt.str().map(str::to_owned));
+        let salt = body.salt.value().map(|_| body.salt.str().map(str::to_owned));
         let password = body.password.into_string().filter(|text| !text.is_empty());
         let password = password.ok_or(WireError::from(Code::InvalidPassword))?;
         let failure = || WireError::from(Code::PasswordFailure);

@@ -94,7 +94,7 @@ pub enum ReadStatus {
 pub struct Thread {
     /// The partner's nickname, or the group's name; `be8` for the system.
     pub nickname: String,
-    /// What the partner is.
+    /// What stands on the other side.
     #[oai(rename = "type")]
     #[serde(rename = "type")]
     pub kind: ThreadKind,
