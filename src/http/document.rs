@@ -37,6 +37,8 @@ const ORDER: [&str; 9] =
     ["Accounts", "Keys", "Conversations", "Messages", "Groups", "Group keys", "Events", "Audit", "Operations"];
 /// The operations whose accepted answer carries the session cookie.
 const SETS_COOKIE: [&str; 1] = ["createAccount"];
+/// An accepted answer of each operation, as a test recorded it from the running server.
+const ANSWERS: &str = include_str!("../../openapi/answers.json");
 /// How references to schemas begin.
 const SCHEMAS: &str = "#/components/schemas/";
 
@@ -55,12 +57,15 @@ pub fn document<T: poem_openapi::OpenApi, W: poem_openapi::Webhook>(
         let rank = |tag: &Value| ORDER.iter().position(|name| tag["name"] == *name).unwrap_or(ORDER.len() - 2);
         tags.sort_by_key(rank);
     }
+    // The test that records them sees to it that they are JSON.
+    let answers: Map<String, Value> = serde_json::from_str(ANSWERS).unwrap_or_default();
     let mut uses = Uses::default();
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);
     for (path, operations) in paths.into_iter().flatten() {
         for operation in operations.as_object_mut().into_iter().flat_map(Map::values_mut) {
             let own = own.contains(&path.as_str());
-            operation.as_object_mut().into_iter().for_each(|operation| complete(operation, own));
+            let answer = operation["operationId"].as_str().and_then(|id| answers.get(id));
+            operation.as_object_mut().into_iter().for_each(|operation| complete(operation, own, answer));
             references(&operation["requestBody"], &mut uses.asked);
             references(&operation["responses"], &mut uses.answered);
         }
@@ -121,7 +126,7 @@ fn tidy(value: &mut Value) {
             *schema = items;
         }
     }
-    let nested = object.iter_mut().filter(|(name, _)| !["example", "enum"].contains(&name.as_str()));
+    let nested = object.iter_mut().filter(|(name, _)| !["example", "examples", "enum"].contains(&name.as_str()));
     nested.for_each(|(_, value)| tidy(value));
 }
 
@@ -134,9 +139,9 @@ fn rename<const N: usize>(object: &mut Map<String, Value>, names: [(&str, &str);
     }
 }
 
-/// Completes an operation: whether it needs a session, which statuses it can have, and which codes
-/// each of them says. The codes are those that its description names.
-fn complete(operation: &mut Map<String, Value>, own: bool) {
+/// Completes an operation: whether it needs a session, which statuses it can have, which codes each
+/// of them says, and an example of each. The codes are those that its description names.
+fn complete(operation: &mut Map<String, Value>, own: bool, answer: Option<&Value>) {
     // Without it, tools take an operation to inherit a requirement.
     let session =
         operation.entry("security").or_insert_with(|| json!([])).as_array().is_some_and(|any| !any.is_empty());
@@ -192,8 +197,9 @@ fn complete(operation: &mut Map<String, Value>, own: bool) {
         if response["description"] == "" {
             response["description"] = summary.clone();
         }
-        if let Some(first) = codes.first().filter(|_| status != 200) {
-            response["content"]["application/json"]["example"] = json!({ "error": first.as_str() });
+        let media = response.pointer_mut("/content/application~1json").and_then(Value::as_object_mut);
+        if let (Some(media), Some(examples)) = (media, examples(status, &codes, answer)) {
+            media.insert("examples".to_owned(), examples);
         }
         if !codes.is_empty() {
             let list: Vec<String> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
@@ -208,6 +214,23 @@ fn complete(operation: &mut Map<String, Value>, own: bool) {
             });
         }
     }
+}
+
+/// The examples of an answer: what was recorded, and one refusal for each code.
+fn examples(status: u16, codes: &[Code], answer: Option<&Value>) -> Option<Value> {
+    let accepted = answer.filter(|_| status == 200).map(|answer| ("accepted".to_owned(), answer.clone()));
+    let refused = codes.iter().map(|code| {
+        let word = code.as_str();
+        let body = match code.shape() {
+            Shape::Error(_) => json!({ "error": word }),
+            Shape::Reason => json!({ "valid": false, "reason": word }),
+            Shape::Warning => json!({ "valid": false, "warning": word }),
+        };
+        (word.to_owned(), body)
+    });
+    let all: Map<String, Value> =
+        accepted.into_iter().chain(refused).map(|(name, value)| (name, json!({ "value": value }))).collect();
+    (!all.is_empty()).then_some(Value::Object(all))
 }
 
 /// Those of some codes that are said in a certain way.
