@@ -9,6 +9,8 @@ pub mod dialog;
 pub mod erasure;
 pub mod reads;
 pub mod session;
+#[cfg(test)]
+mod testing;
 
 use be8_events::{AccId, Event, Hash32, NewEvent, Position, StreamName, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
