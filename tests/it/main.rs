@@ -1,5 +1,9 @@
 //! Black-box tests: the real program on a real PostgreSQL.
 
 mod cluster;
+mod ledger;
 mod postgres;
+mod rig;
+mod states;
+mod subscription;
 mod vault;

@@ -40,6 +40,11 @@ impl World {
         Self { states: HashMap::new(), position: Position::START, now, accounts: 10_000 }
     }
 
+    /// What a decision sees.
+    fn view(&self) -> View<'_> {
+        View { now: self.now, next_account: self.accounts + 1, states: self }
+    }
+
     /// Given: this happened.
     fn given(&mut self, stream: StreamName, event: impl Into<Event>) -> Position {
         let event = event.into();
@@ -56,8 +61,7 @@ impl World {
     /// When: somebody commands. Loads what the decider asks for; changes nothing.
     fn when<C: Command>(&mut self, command: &C) -> Result<Decision<C::Reply>, Rejection> {
         loop {
-            let view = View { now: self.now, next_account: self.accounts + 1, states: &*self };
-            match command.decide(&view) {
+            match command.decide(&self.view()) {
                 Ok(decision) => return Ok(decision),
                 Err(Stop::Rejected(rejection)) => return Err(rejection),
                 Err(Stop::Need(stream)) => {

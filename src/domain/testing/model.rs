@@ -281,7 +281,7 @@ impl Both {
             self.world.states.entry(stream).or_insert_with(|| (State::new(&stream), 0));
         }
         let (world, model) = (&self.world, &self.model);
-        let view = View { now, next_account: world.accounts + 1, states: world };
+        let view = world.view();
         assert_eq!(world.position.0, model.events);
         for number in NUMBERS {
             assert_eq!(view.lives(id(number)).unwrap(), model.lives(number, now));
