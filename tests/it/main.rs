@@ -3,6 +3,7 @@
 mod cluster;
 mod ledger;
 mod postgres;
+mod replay;
 mod rig;
 mod states;
 mod subscription;

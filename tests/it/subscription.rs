@@ -7,7 +7,7 @@ use be8::ledger::Subscription;
 use be8_events::{Position, Recorded};
 use futures_util::future::join_all;
 
-use crate::rig::{Node, Rig};
+use crate::rig::{Node, Rig, token};
 
 /// Everything up to a position, each batch right behind the one before.
 async fn follow(mut subscription: Subscription, until: i64) -> Vec<Recorded> {
@@ -112,8 +112,6 @@ async fn a_subscription_ends_with_the_ledger_and_hands_out_everything_before() {
     }
 }
 
-/// A node that was away while another one appended very much does not read all of it; those who
-/// follow through it are told all the same, at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_of_an_idle_node_hears_of_the_others() {
     let rig = Rig::new().await;
@@ -121,4 +119,33 @@ async fn a_subscriber_of_an_idle_node_hears_of_the_others() {
     let subscription = tokio::spawn(follow(idle.ledger.subscribe_all(Position::START), 25));
     write(&busy, 20).await;
     assert_eq!(subscription.await.unwrap(), rig.events().await);
+}
+
+/// A node that was away while others appended very much does not read all of it; those who follow
+/// through it are told all the same, and at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_hears_of_what_its_node_passes_over() {
+    const MANY: i64 = 50_001;
+    let rig = Rig::new().await;
+    let node = rig.node().await;
+    node.account(1).await;
+    let subscription = tokio::spawn(follow(node.ledger.subscribe_all(Position(2)), 2 + MANY));
+    // As if another node had appended them while this one was frozen.
+    let sql = format!(
+        "with head as (
+            update log_head set position = position + {MANY}, streams = streams + 1 returning position, streams, time)
+        , stream as (insert into streams select streams, 'session-{}' from head)
+        insert into events
+        select position - {MANY} + n, streams, n, case n % 2 when 1 then 'SessionOpened' else 'SessionEnded' end, 1,
+            time, 10001, sha256('salt'), convert_to(
+                case n % 2 when 1 then '{{\"account\":10001,\"how\":\"created\"}}'
+                else '{{\"account\":10001,\"why\":\"replaced\"}}' end, 'UTF8'), null
+        from head, generate_series(1, {MANY}) n",
+        token(2),
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&rig.pool).await.unwrap();
+    assert_eq!(subscription.await.unwrap().len() as i64, MANY);
+    // And the node decides on what is true now.
+    assert_eq!(node.account(3).await.number(), 10_002);
+    assert_eq!(rig.count().await, MANY + 4);
 }
