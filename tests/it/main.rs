@@ -5,6 +5,7 @@ mod cluster;
 mod contract;
 mod crypto;
 mod document;
+mod library;
 mod patience;
 mod postgres;
 mod server;
