@@ -6,6 +6,7 @@ mod contract;
 mod crypto;
 mod document;
 mod ledger;
+mod library;
 mod patience;
 mod postgres;
 mod replay;
