@@ -59,22 +59,32 @@ impl Summaries {
         summary.last_id
     }
 
-    pub(crate) fn sql(generation: Generation, p: &mut Parameters) -> String {
+    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
+        let mut sql = String::new();
         // The keys of system threads are odd and negative (ThreadId::key): there, the batch
         // brings how many messages it adds instead of the number of the last.
-        format!(
-            ", thread_summary as (
+        if !self.summaries.is_empty() {
+            sql += &format!(
+                "
+, thread_summary as (
     insert into {generation}.thread as t (id, initiator, receiver, last_id, last_position)
     select u.* from head, unnest({}) u
     on conflict (id) do update set
         last_id = case when t.id % 2 = -1 then t.last_id + excluded.last_id else excluded.last_id end,
-        last_position = excluded.last_position)
+        last_position = excluded.last_position)",
+                p.arrays(&["bigint", "bigint", "bigint", "integer", "bigint"]),
+            );
+        }
+        if !self.joined.is_empty() {
+            sql += &format!(
+                "
 , thread_joined as (
     insert into {generation}.thread_member (account, thread)
     select u.* from head, unnest({}) u)",
-            p.arrays(&["bigint", "bigint", "bigint", "integer", "bigint"]),
-            p.arrays(&["bigint", "bigint"]),
-        )
+                p.arrays(&["bigint", "bigint"]),
+            );
+        }
+        sql
     }
 
     pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
@@ -82,14 +92,19 @@ impl Summaries {
             ThreadId::Dialog { initiator, receiver } => Some((initiator.number(), receiver.number())),
             ThreadId::Group(_) | ThreadId::System(_) => None,
         };
-        let rows = || self.summaries.values();
-        to.add(self.summaries.keys().copied().collect::<Vec<_>>())?;
-        to.add(rows().map(|row| dialog(row).map(|pair| pair.0)).collect::<Vec<_>>())?;
-        to.add(rows().map(|row| dialog(row).map(|pair| pair.1)).collect::<Vec<_>>())?;
-        to.add(rows().map(|row| row.last_id.cast_signed()).collect::<Vec<_>>())?;
-        to.add(rows().map(|row| row.last_position.0).collect::<Vec<_>>())?;
-        to.add(self.joined.iter().map(|row| row.0.number()).collect::<Vec<_>>())?;
-        to.add(self.joined.iter().map(|row| row.1).collect::<Vec<_>>())
+        if !self.summaries.is_empty() {
+            let rows = || self.summaries.values();
+            to.add(self.summaries.keys().copied().collect::<Vec<_>>())?;
+            to.add(rows().map(|row| dialog(row).map(|pair| pair.0)).collect::<Vec<_>>())?;
+            to.add(rows().map(|row| dialog(row).map(|pair| pair.1)).collect::<Vec<_>>())?;
+            to.add(rows().map(|row| row.last_id.cast_signed()).collect::<Vec<_>>())?;
+            to.add(rows().map(|row| row.last_position.0).collect::<Vec<_>>())?;
+        }
+        if !self.joined.is_empty() {
+            to.add(self.joined.iter().map(|row| row.0.number()).collect::<Vec<_>>())?;
+            to.add(self.joined.iter().map(|row| row.1).collect::<Vec<_>>())?;
+        }
+        Ok(())
     }
 }
 
