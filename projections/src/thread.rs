@@ -17,7 +17,7 @@ create table if not exists {schema}.thread (
     receiver      bigint,              -- of a dialog
     last_id       integer not null,
     last_position bigint not null      -- of the newest message
-);
+) with (fillfactor = 70);              -- every message updates it: room for HOT updates in the page
 create table if not exists {schema}.thread_member (
     account bigint not null,
     thread  bigint not null,

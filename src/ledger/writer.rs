@@ -77,9 +77,13 @@ impl Writer {
         settings: LedgerSettings,
         tail: broadcast::Sender<Batch>,
     ) -> Result<(Self, watch::Receiver<Position>), LogError> {
-        // A frozen node must not hold the head; the plan of the one statement is kept.
+        // A frozen node must not hold the head. Plans are kept, so they must not be those of a
+        // young database: by key whatever the statistics say.
         let connect = connect.options([
             ("plan_cache_mode", "force_generic_plan"),
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
             ("idle_in_transaction_session_timeout", "5s"),
             ("synchronous_commit", "on"),
             ("default_transaction_isolation", "read committed"),
