@@ -46,31 +46,46 @@ impl Messages {
         self.counted.push((thread.key(), nth, position, names));
     }
 
-    pub(crate) fn sql(generation: Generation, p: &mut Parameters) -> String {
-        format!(
-            ", message_numbered as (
+    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
+        let mut sql = String::new();
+        if !self.numbered.is_empty() {
+            sql += &format!(
+                "
+, message_numbered as (
     insert into {generation}.message (thread, id, position, name)
-    select u.* from head, unnest({}) u)
+    select u.* from head, unnest({}) u)",
+                p.arrays(&["bigint", "integer", "bigint", "bigint"]),
+            );
+        }
+        if !self.counted.is_empty() {
+            sql += &format!(
+                "
 , message_counted as (
     insert into {generation}.message (thread, id, position, name, other_name)
     select u.thread, coalesce(t.last_id, 0) + u.nth, u.position, u.name, u.other_name
     from head cross join unnest({}) u(thread, nth, position, name, other_name)
     left join {generation}.thread t on t.id = u.thread)",
-            p.arrays(&["bigint", "integer", "bigint", "bigint"]),
-            p.arrays(&["bigint", "integer", "bigint", "bigint", "bigint"]),
-        )
+                p.arrays(&["bigint", "integer", "bigint", "bigint", "bigint"]),
+            );
+        }
+        sql
     }
 
     pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        to.add(self.numbered.iter().map(|row| row.0).collect::<Vec<_>>())?;
-        to.add(self.numbered.iter().map(|row| row.1.cast_signed()).collect::<Vec<_>>())?;
-        to.add(self.numbered.iter().map(|row| row.2.0).collect::<Vec<_>>())?;
-        to.add(self.numbered.iter().map(|row| row.3.map(|name| name.0)).collect::<Vec<_>>())?;
-        to.add(self.counted.iter().map(|row| row.0).collect::<Vec<_>>())?;
-        to.add(self.counted.iter().map(|row| row.1.cast_signed()).collect::<Vec<_>>())?;
-        to.add(self.counted.iter().map(|row| row.2.0).collect::<Vec<_>>())?;
-        to.add(self.counted.iter().map(|row| row.3[0].map(|name| name.0)).collect::<Vec<_>>())?;
-        to.add(self.counted.iter().map(|row| row.3[1].map(|name| name.0)).collect::<Vec<_>>())
+        if !self.numbered.is_empty() {
+            to.add(self.numbered.iter().map(|row| row.0).collect::<Vec<_>>())?;
+            to.add(self.numbered.iter().map(|row| row.1.cast_signed()).collect::<Vec<_>>())?;
+            to.add(self.numbered.iter().map(|row| row.2.0).collect::<Vec<_>>())?;
+            to.add(self.numbered.iter().map(|row| row.3.map(|name| name.0)).collect::<Vec<_>>())?;
+        }
+        if !self.counted.is_empty() {
+            to.add(self.counted.iter().map(|row| row.0).collect::<Vec<_>>())?;
+            to.add(self.counted.iter().map(|row| row.1.cast_signed()).collect::<Vec<_>>())?;
+            to.add(self.counted.iter().map(|row| row.2.0).collect::<Vec<_>>())?;
+            to.add(self.counted.iter().map(|row| row.3[0].map(|name| name.0)).collect::<Vec<_>>())?;
+            to.add(self.counted.iter().map(|row| row.3[1].map(|name| name.0)).collect::<Vec<_>>())?;
+        }
+        Ok(())
     }
 }
 
