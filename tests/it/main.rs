@@ -5,6 +5,7 @@ mod cluster;
 mod contract;
 mod crypto;
 mod document;
+mod groups;
 mod patience;
 mod postgres;
 mod server;
