@@ -1,7 +1,11 @@
 //! Groups and their keys, as their members and everybody else meet them.
 
 mod checks;
+mod feed;
+mod keys;
 mod membership;
+mod notices;
+mod stays;
 
 use serde_json::{Value, json};
 
