@@ -24,6 +24,8 @@ pub enum Tag {
     /// The versions of a group's key, and the wrapped keys of its members.
     #[oai(rename = "Group keys")]
     GroupKeys,
+    /// The history of groups: who was in them, and which keys they had.
+    Audit,
     /// Changes as server-sent events.
     Events,
     /// For those who run the server.
@@ -31,9 +33,12 @@ pub enum Tag {
 }
 
 /// The order of the tags for a reader. One that is not named here stands before the last.
-const ORDER: [&str; 6] = ["Accounts", "Keys", "Conversations", "Messages", "Events", "Operations"];
+const ORDER: [&str; 9] =
+    ["Accounts", "Keys", "Conversations", "Messages", "Groups", "Group keys", "Events", "Audit", "Operations"];
 /// The operations whose accepted answer carries the session cookie.
 const SETS_COOKIE: [&str; 1] = ["createAccount"];
+/// An accepted answer of each operation, as a test recorded it from the running server.
+const ANSWERS: &str = include_str!("../../openapi/answers.json");
 /// How references to schemas begin.
 const SCHEMAS: &str = "#/components/schemas/";
 
@@ -52,12 +57,15 @@ pub fn document<T: poem_openapi::OpenApi, W: poem_openapi::Webhook>(
         let rank = |tag: &Value| ORDER.iter().position(|name| tag["name"] == *name).unwrap_or(ORDER.len() - 2);
         tags.sort_by_key(rank);
     }
+    // The test that records them sees to it that they are JSON.
+    let answers: Map<String, Value> = serde_json::from_str(ANSWERS).unwrap_or_default();
     let mut uses = Uses::default();
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);
     for (path, operations) in paths.into_iter().flatten() {
         for operation in operations.as_object_mut().into_iter().flat_map(Map::values_mut) {
             let own = own.contains(&path.as_str());
-            operation.as_object_mut().into_iter().for_each(|operation| complete(operation, own));
+            let answer = operation["operationId"].as_str().and_then(|id| answers.get(id));
+            operation.as_object_mut().into_iter().for_each(|operation| complete(operation, own, answer));
             references(&operation["requestBody"], &mut uses.asked);
             references(&operation["responses"], &mut uses.answered);
         }
@@ -118,7 +126,7 @@ fn tidy(value: &mut Value) {
             *schema = items;
         }
     }
-    let nested = object.iter_mut().filter(|(name, _)| !["example", "enum"].contains(&name.as_str()));
+    let nested = object.iter_mut().filter(|(name, _)| !["example", "examples", "enum"].contains(&name.as_str()));
     nested.for_each(|(_, value)| tidy(value));
 }
 
@@ -131,9 +139,9 @@ fn rename<const N: usize>(object: &mut Map<String, Value>, names: [(&str, &str);
     }
 }
 
-/// Completes an operation: whether it needs a session, which statuses it can have, and which codes
-/// each of them says. The codes are those that its description names.
-fn complete(operation: &mut Map<String, Value>, own: bool) {
+/// Completes an operation: whether it needs a session, which statuses it can have, which codes each
+/// of them says, and an example of each. The codes are those that its description names.
+fn complete(operation: &mut Map<String, Value>, own: bool, answer: Option<&Value>) {
     // Without it, tools take an operation to inherit a requirement.
     let session =
         operation.entry("security").or_insert_with(|| json!([])).as_array().is_some_and(|any| !any.is_empty());
@@ -160,8 +168,12 @@ fn complete(operation: &mut Map<String, Value>, own: bool) {
         "429" => of(429),
         _ => true,
     });
-    for status in if own { &[405, 500][..] } else { &[500][..] } {
-        let answer = serde_json::to_value(answer_of(*status)).unwrap_or_default();
+    let said = named.iter().filter_map(|code| match code.shape() {
+        Shape::Error(status) => Some(status),
+        Shape::Reason | Shape::Warning => None,
+    });
+    for status in said.chain(own.then_some(405)).chain([500]).collect::<BTreeSet<_>>() {
+        let answer = serde_json::to_value(answer_of(status)).unwrap_or_default();
         responses.entry(status.to_string()).or_insert_with(|| {
             let mut answer = answer;
             tidy(&mut answer);
@@ -185,8 +197,9 @@ fn complete(operation: &mut Map<String, Value>, own: bool) {
         if response["description"] == "" {
             response["description"] = summary.clone();
         }
-        if let Some(first) = codes.first().filter(|_| status != 200) {
-            response["content"]["application/json"]["example"] = json!({ "error": first.as_str() });
+        let media = response.pointer_mut("/content/application~1json").and_then(Value::as_object_mut);
+        if let (Some(media), Some(examples)) = (media, examples(status, &codes, answer)) {
+            media.insert("examples".to_owned(), examples);
         }
         if !codes.is_empty() {
             let list: Vec<String> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
@@ -201,6 +214,23 @@ fn complete(operation: &mut Map<String, Value>, own: bool) {
             });
         }
     }
+}
+
+/// The examples of an answer: what was recorded, and one refusal for each code.
+fn examples(status: u16, codes: &[Code], answer: Option<&Value>) -> Option<Value> {
+    let accepted = answer.filter(|_| status == 200).map(|answer| ("accepted".to_owned(), answer.clone()));
+    let refused = codes.iter().map(|code| {
+        let word = code.as_str();
+        let body = match code.shape() {
+            Shape::Error(_) => json!({ "error": word }),
+            Shape::Reason => json!({ "valid": false, "reason": word }),
+            Shape::Warning => json!({ "valid": false, "warning": word }),
+        };
+        (word.to_owned(), body)
+    });
+    let all: Map<String, Value> =
+        accepted.into_iter().chain(refused).map(|(name, value)| (name, json!({ "value": value }))).collect();
+    (!all.is_empty()).then_some(Value::Object(all))
 }
 
 /// Those of some codes that are said in a certain way.

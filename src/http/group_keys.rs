@@ -47,7 +47,7 @@ impl poem_openapi::types::Example for KeyInput {
             group_id: json!("g10001").into(),
             group_key: json!("T3BhcXVlIHRvIHRoZSBzZXJ2ZXI=").into(),
             acc_id: json!("10001").into(),
-            keyholder: json!("10001").into(),
+            keyholder: json!("10002").into(),
             iv: json!("2d1a8a7e-7f1c-4a4e-9a8a-3a6f8a1b2c3d").into(),
         }
     }

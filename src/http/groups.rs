@@ -75,7 +75,7 @@ pub struct AddInput {
 
 impl poem_openapi::types::Example for AddInput {
     fn example() -> Self {
-        Self { group_id: json!("g10001").into(), member_id: json!("10002").into(), acc_id: Lenient::default() }
+        Self { group_id: json!("g10001").into(), member_id: json!("10001").into(), acc_id: Lenient::default() }
     }
 }
 
@@ -93,7 +93,7 @@ pub struct KickInput {
 
 impl poem_openapi::types::Example for KickInput {
     fn example() -> Self {
-        Self { group_id: json!("g10001").into(), acc_id: json!("10002").into() }
+        Self { group_id: json!("g10001").into(), acc_id: json!("10001").into() }
     }
 }
 

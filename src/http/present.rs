@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use be8_events::group::Access;
 use be8_events::message::MessageSecret;
 use be8_events::{AccId, Event, GroupVersion, MessageNo, Position, ThreadId, Timestamp};
 use be8_projections::{Counterpart, StoredSealed, ThreadMessages, ThreadSummary, Threads};
@@ -35,6 +36,27 @@ pub enum ThreadKind {
     Group,
     /// The system, which welcomes and informs.
     System,
+}
+
+/// Who may join a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum GroupType {
+    /// Whoever knows its id.
+    #[default]
+    Public,
+    /// Whom its admin adds.
+    Private,
+}
+
+impl From<Access> for GroupType {
+    fn from(access: Access) -> Self {
+        match access {
+            Access::Public => Self::Public,
+            Access::Private => Self::Private,
+        }
+    }
 }
 
 /// What a message is.
@@ -83,9 +105,9 @@ pub struct Thread {
     #[oai(rename = "groupID")]
     #[serde(rename = "groupID", skip_serializing_if = "Option::is_none")]
     pub group_id: Option<String>,
-    /// Who may join the group: `public` or `private`.
+    /// Who may join the group.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub group_type: Option<&'static str>,
+    pub group_type: Option<GroupType>,
     /// The group's admin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<String>,
@@ -443,7 +465,7 @@ fn summary(
             thread.nickname = open_name(opener, &group.name)?;
             thread.partner.clone_from(&thread.thread_id);
             thread.group_id = Some(thread.thread_id.clone());
-            thread.group_type = Some(group.access.name());
+            thread.group_type = Some(group.access.into());
             thread.admin = Some(group.admin.to_string());
             thread.max_members = Some(group.capacity.to_string());
         }

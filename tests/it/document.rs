@@ -4,10 +4,47 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use be8::http::error::{Code, Shape};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use crate::client::Client;
+use crate::cluster::fresh_database;
+use crate::server::Setup;
 
 /// Where the published document lies.
 const COMMITTED: &str = "openapi/be8.openapi.json";
+/// Where the answers lie that it shows as examples.
+const ANSWERS: &str = "openapi/answers.json";
+/// The variable that has them recorded anew.
+const RECORD: &str = "BE8_RECORD_ANSWERS";
+
+/// The order in which the examples of all operations work on a fresh server. The page acts as the second account; the
+/// operations marked with `true` are the first account's.
+const STORY: &[(&str, bool)] = &[
+    ("getMe", false),
+    ("setKey", false),
+    ("getKey", false),
+    ("getKeys", false),
+    ("startConversation", false),
+    ("listThreads", false),
+    ("writeMessage", false),
+    ("listMessages", false),
+    ("createGroup", false),
+    ("joinGroup", false),
+    ("addGroupMember", false),
+    ("listGroupMembers", false),
+    ("increaseGroupVersion", false),
+    ("getGroupVersion", false),
+    ("storeGroupKey", false),
+    ("listGroupKeys", false),
+    ("signalGroupUpdate", false),
+    ("leaveGroup", true),
+    ("addGroupMember", false),
+    ("kickGroupMember", false),
+    ("destroyGroup", false),
+    ("getHealth", false),
+    ("getReadiness", false),
+    ("getMetrics", false),
+];
 
 #[test]
 fn the_committed_document_is_the_servers() {
@@ -20,6 +57,103 @@ fn the_committed_document_is_the_servers() {
         "{COMMITTED} is not what the server says (first difference: {differs:?}).\n\
          Renew it with: cargo run -- openapi > {COMMITTED}"
     );
+}
+
+/// Presses "Execute" on every operation, as Swagger UI would.
+#[tokio::test]
+async fn every_example_works_and_is_answered_as_the_document_says() {
+    let document = be8::http::openapi();
+    let server = Setup::on(&fresh_database().await).start().await;
+    let mut answers = Map::new();
+    let mut people = Vec::new();
+    for _ in 0..2 {
+        let answer = execute(&document, &server.client(), "createAccount").await;
+        people.push(server.client().with_cookie(answer.header("set-cookie").expect("a session")));
+        answers.insert("createAccount".to_owned(), answer.json());
+    }
+    let (first, second) = (&people[0], &people[1]);
+    let mut streams = [first.events().await, second.events().await];
+    for (id, as_first) in STORY {
+        let answer = execute(&document, if *as_first { first } else { second }, id).await;
+        if *id == "getMetrics" {
+            assert!(answer.text.contains("be8_http_requests_total"));
+        } else {
+            answers.insert((*id).to_owned(), timeless(answer.json()));
+        }
+    }
+    let told: BTreeSet<&str> = STORY.iter().map(|(id, _)| *id).chain(["createAccount", "streamEvents"]).collect();
+    let all: BTreeSet<&str> = operations(&document).map(|(_, _, operation)| text(&operation["operationId"])).collect();
+    assert_eq!(told, all, "the story tells of every operation");
+
+    // The last thing that both hear.
+    let mut wrong = Vec::new();
+    for stream in &mut streams {
+        loop {
+            let change = stream.event().await.data;
+            let schema = json!({ "$ref": "#/components/schemas/Change" });
+            wrong.extend(mismatch(&document, &schema, &change, "streamEvents"));
+            if change["action"] == "groupMemberRemove" && change["leavingMember"] == "10001" {
+                break;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(ANSWERS);
+    if std::env::var_os(RECORD).is_some() {
+        let text = serde_json::to_string_pretty(&answers).expect("JSON");
+        std::fs::write(&path, text + "\n").expect("the recorded answers");
+    }
+    let recorded = std::fs::read_to_string(&path).unwrap_or_default();
+    let recorded: Value = serde_json::from_str(&recorded).unwrap_or_default();
+    assert!(
+        recorded == Value::Object(answers.clone()),
+        "{ANSWERS} is not what the server answers: {answers:#?}\n\
+         Renew it, then the document, with: {RECORD}=1 cargo test --test it every_example; \
+         cargo run -- openapi > {COMMITTED}"
+    );
+}
+
+/// Sends the example of an operation, and checks the answer against the document: accepted, of a documented status and
+/// shape.
+async fn execute(document: &Value, client: &Client, id: &str) -> crate::client::Answer {
+    let found = operations(document).find(|(_, _, operation)| operation["operationId"] == id);
+    let (path, method, operation) = found.unwrap_or_else(|| panic!("no operation {id}"));
+    let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+    let answer = match method {
+        "get" => client.get(path).await,
+        _ => client.post(path, &resolve(document, body)["example"]).await,
+    };
+    assert_eq!(answer.status, 200, "{id}: {}", answer.text);
+    let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+    if !schema.is_null() {
+        let body = answer.json();
+        let wrong = mismatch(document, schema, &body, id);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert_ne!(body["valid"], json!(false), "{id}: {body}");
+    }
+    answer
+}
+
+/// An answer with all its times replaced by one.
+fn timeless(mut value: Value) -> Value {
+    match &mut value {
+        Value::String(text) if text.ends_with("GMT+0000 (Coordinated Universal Time)") => {
+            json!("Wed Jun 22 2022 11:08:35 GMT+0000 (Coordinated Universal Time)")
+        }
+        Value::Array(items) => items.drain(..).map(timeless).collect(),
+        Value::Object(members) => {
+            Value::Object(std::mem::take(members).into_iter().map(|(name, value)| (name, timeless(value))).collect())
+        }
+        _ => value,
+    }
+}
+
+/// Path, method and operation of all.
+fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
+    object(&document["paths"]).iter().flat_map(|(path, operations)| {
+        object(operations).iter().map(move |(method, operation)| (&**path, &**method, operation))
+    })
 }
 
 /// What is wrong with the document, each finding with its place.
@@ -44,14 +178,12 @@ fn the_document_has_all_that_readers_and_generators_need() {
     findings.check(document["servers"].as_array().is_some_and(|all| !all.is_empty()), "servers", "none");
     let tags: Vec<&str> = document["tags"].as_array().unwrap().iter().map(|tag| text(&tag["name"])).collect();
     let mut ids = BTreeSet::new();
-    for (path, operations) in object(&document["paths"]) {
-        for (method, operation) in object(operations) {
-            let place = format!("{} {path}", method.to_ascii_uppercase());
-            findings.check(ids.insert(text(&operation["operationId"])), &place, "its operationId is taken");
-            let known = operation["tags"].as_array().is_some_and(|own| own.len() == 1 && tags.contains(&text(&own[0])));
-            findings.check(known, &place, "not exactly one declared tag");
-            check_operation(&document, operation, &place, &mut findings);
-        }
+    for (path, method, operation) in operations(&document) {
+        let place = format!("{} {path}", method.to_ascii_uppercase());
+        findings.check(ids.insert(text(&operation["operationId"])), &place, "its operationId is taken");
+        let known = operation["tags"].as_array().is_some_and(|own| own.len() == 1 && tags.contains(&text(&own[0])));
+        findings.check(known, &place, "not exactly one declared tag");
+        check_operation(&document, operation, &place, &mut findings);
     }
     check_schemas(&document, &mut findings);
     assert!(findings.0.is_empty(), "{}", findings.0.join("\n"));
@@ -99,6 +231,15 @@ fn check_operation(document: &Value, operation: &Value, place: &str, findings: &
         if status != "200" {
             let shared = schema.is_some_and(|schema| schema["$ref"] == "#/components/schemas/Error");
             findings.check(shared, &place, "an error with a schema of its own");
+        }
+        if let Some(json) = content.get("application/json") {
+            let examples = json["examples"].as_object().into_iter().flatten();
+            let wrong = examples.clone().flat_map(|(name, example)| {
+                mismatch(document, &json["schema"], &example["value"], &format!("{place}: example {name}"))
+            });
+            findings.0.extend(wrong);
+            let some = examples.clone().any(|(name, _)| status != "200" || name == "accepted");
+            findings.check(some, &place, &format!("no example (record it as {ANSWERS} says in its test)"));
         }
     }
     let answer = &responses["200"]["content"]["application/json"]["schema"];
