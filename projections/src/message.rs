@@ -246,9 +246,12 @@ pub(crate) fn messages_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 , th as (
+    -- Members read, whether the thread is in their list or not: a group's creator is one from the beginning.
     select t.id, t.initiator, me.id as reader from me
-    join {generation}.thread_member tm on tm.account = me.id and tm.thread = $3
-    join {generation}.thread t on t.id = tm.thread
+    join {generation}.thread t on t.id = $3 and case when t.id < 0 and t.id % 2 = 0
+        then exists (select from {generation}.group_stay s
+                     where s.group_id = -t.id / 2 and s.account = me.id and s.closed is null)
+        else exists (select from {generation}.thread_member tm where tm.account = me.id and tm.thread = t.id) end
     left join {generation}.account p
       on p.id = case when t.initiator = me.id then t.receiver else t.initiator end
     where t.id < 0 or p.until > $2)
