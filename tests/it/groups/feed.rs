@@ -71,11 +71,8 @@ struct Audience {
 
 impl Audience {
     async fn new(server: &Server, names: &[&str]) -> Self {
-        let mut audience = Self {
-            people: Vec::new(),
-            streams: Vec::new(),
-            outsider: Person::sign_up(server, "Outsider").await,
-        };
+        let mut audience =
+            Self { people: Vec::new(), streams: Vec::new(), outsider: Person::sign_up(server, "Outsider").await };
         for name in names {
             let person = Person::sign_up(server, name).await;
             audience.streams.push(person.client.events().await);
@@ -137,7 +134,8 @@ async fn every_change_is_told_to_whom_it_concerns_in_the_order_of_the_log() {
     let group = everything_happens(&audience.people).await;
     let all = audience.heard().await;
     let [a, b, c] = [0, 1, 2].map(|n| audience.people[n].id.clone());
-    let changes = |n: usize| all[n].iter().map(|(_, short)| short.replace(&format!("{group} "), "")).collect::<Vec<_>>();
+    let changes =
+        |n: usize| all[n].iter().map(|(_, short)| short.replace(&format!("{group} "), "")).collect::<Vec<_>>();
     let without = |who: &str| format!("without {who}");
     assert_eq!(
         changes(0),
