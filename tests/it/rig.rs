@@ -7,7 +7,8 @@ use std::time::Duration;
 use be8::clock::{Clock, SystemClock};
 use be8::config::{self, Config};
 use be8::domain::account::CreateAccount;
-use be8::domain::dialog::{StartConversation, WriteMessage};
+use be8::domain::dialog::StartConversation;
+use be8::domain::message::{NamedVersion, Receiver, WriteMessage};
 use be8::domain::{Command, Decision, State, States, Stop, View};
 use be8::ledger::{Ledger, LedgerError, LedgerSettings, Log};
 use be8::node::{self, Database};
@@ -173,14 +174,18 @@ pub fn start(session: u64, receiver: AccId) -> StartConversation {
     StartConversation { session: Some(token(session)), receiver: Some(receiver) }
 }
 
-/// A message of `sender` to the other one of the dialog.
+/// A message of `sender` to the other one of the dialog, or to the group.
 pub fn write(session: u64, sender: AccId, thread: ThreadId) -> WriteMessage {
     let text = format!("secret of {sender}");
     WriteMessage {
         session: Some(token(session)),
-        receiver: thread.partner_of(sender),
+        receiver: match thread {
+            ThreadId::Group(group) => Some(Receiver::Group(group)),
+            _ => thread.partner_of(sender).map(Receiver::Account),
+        },
         sender: Some(sender),
         thread: Some(thread),
+        version: NamedVersion::Absent,
         content: Ok(Secret::new(MessageSecret { text, iv: None, kind: None, endless: None })),
     }
 }
