@@ -338,7 +338,7 @@ async fn what_was_acknowledged_outlives_the_connection_that_wrote_it() {
     while killed < 25 && !writers.iter().all(tokio::task::JoinHandle::is_finished) {
         let kill = sqlx::query(
             "select pg_terminate_backend(pid) from pg_stat_activity
-             where datname = current_database() and pid <> pg_backend_pid() and query like '%update log_head%'",
+             where datname = current_database() and query like '%update log_head%' and query not like '%terminate%'",
         );
         killed += kill.fetch_all(&rig.pool).await.unwrap().len();
         tokio::time::sleep(Duration::from_millis(15)).await;
