@@ -120,7 +120,7 @@ impl Storm {
                 }
                 (75..98, Some(thread)) => {
                     let ThreadId::Dialog { initiator, receiver } = thread else { return Ok(None) };
-                    let reader = if kind % 2 == 0 { initiator } else { receiver };
+                    let reader = if kind.is_multiple_of(2) { initiator } else { receiver };
                     let numbers = (1..32).filter(|no: &MessageNo| shown >> no & 1 == 1);
                     let senders = [None, Some(initiator), Some(receiver)];
                     let shown =
