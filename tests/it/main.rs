@@ -5,6 +5,7 @@ mod cluster;
 mod contract;
 mod crypto;
 mod document;
+mod pages;
 mod patience;
 mod postgres;
 mod server;
