@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::feed::Hub;
 use crate::http::App;
 use crate::http::names::Names;
+use crate::http::operator::{BadOperatorToken, OperatorToken};
 use crate::ledger::{Direction, Ledger, Log, LogError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
@@ -61,6 +62,9 @@ pub enum NodeError {
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The operator's token cannot be used.
+    #[error(transparent)]
+    Operator(#[from] BadOperatorToken),
     /// Password hashing cannot be set up.
     #[error(transparent)]
     Hash(#[from] BadHashSettings),
@@ -212,6 +216,7 @@ impl Node {
             passwords: PasswordHasher::new(config.hash)?,
             names: Names::default(),
             clock,
+            operator: config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?,
             settings: config.app.clone(),
             stop,
         });

@@ -236,6 +236,25 @@ impl ReadModels {
         rows.first().map_or(Ok(None), standing)
     }
 
+    /// The stays of an account in a group, ascending: where each began and ended.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn stays(&self, group: GroupId, account: AccId) -> Result<Vec<(Position, Option<Position>)>, ReadError> {
+        let bind = |to: &mut PgArguments| {
+            to.add(group.number())?;
+            to.add(account.number())
+        };
+        let rows = self.fetch(|sql| &sql.stays, bind).await?;
+        let stays = rows.iter().filter(|row| !is_null(row, "opened"));
+        stays
+            .map(|row| {
+                let closed: Option<i64> = row.try_get("closed")?;
+                Ok((Position(row.try_get("opened")?), closed.map(Position)))
+            })
+            .collect()
+    }
+
     /// The members of a group; none without a living account.
     ///
     /// # Errors
@@ -325,6 +344,14 @@ fn standing_cte(generation: Generation) -> String {
 /// The statement of [`ReadModels::group_standing`].
 pub(crate) fn standing_sql(generation: Generation) -> String {
     format!("{} select h.generation, st.* from log_head h left join st on true", standing_cte(generation))
+}
+
+/// The statement of [`ReadModels::stays`]; `$1` the group, `$2` the account.
+pub(crate) fn stays_sql(generation: Generation) -> String {
+    format!(
+        "select h.generation, s.opened, s.closed from log_head h
+left join {generation}.group_stay s on s.group_id = $1 and s.account = $2 order by s.stay"
+    )
 }
 
 /// The statement of [`ReadModels::group_members`].

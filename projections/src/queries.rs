@@ -36,6 +36,7 @@ pub(crate) struct Statements {
     pub(crate) group_standing: Arc<str>,
     pub(crate) group_members: Arc<str>,
     pub(crate) group_keys: Arc<str>,
+    pub(crate) stays: Arc<str>,
 }
 
 impl Statements {
@@ -48,6 +49,7 @@ impl Statements {
             messages: message::messages_sql(generation).into(),
             group_standing: group::standing_sql(generation).into(),
             group_members: group::members_sql(generation).into(),
+            stays: group::stays_sql(generation).into(),
             group_keys: group::keys_sql(generation).into(),
             sealed_event: account::sealed_event_sql().into(),
             participation: thread::participation_sql(generation).into(),

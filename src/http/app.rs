@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{Code, WireError};
 use super::names::Names;
+use super::operator::OperatorToken;
 use crate::clock::Clock;
 use crate::domain::Rejection;
 use crate::feed::Hub;
@@ -64,6 +65,8 @@ pub struct App {
     pub names: Names,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The operator's token; none: operator access does not exist.
+    pub operator: Option<OperatorToken>,
     /// The settings.
     pub settings: AppSettings,
     /// Cancelled when the server stops.

@@ -24,6 +24,8 @@ pub enum Tag {
     /// The versions of a group's key, and the wrapped keys of its members.
     #[oai(rename = "Group keys")]
     GroupKeys,
+    /// The history of groups: who was in them, and which keys they had.
+    Audit,
     /// Changes as server-sent events.
     Events,
     /// For those who run the server.
@@ -31,8 +33,8 @@ pub enum Tag {
 }
 
 /// The order of the tags for a reader. One that is not named here stands before the last.
-const ORDER: [&str; 8] =
-    ["Accounts", "Keys", "Conversations", "Messages", "Groups", "Group keys", "Events", "Operations"];
+const ORDER: [&str; 9] =
+    ["Accounts", "Keys", "Conversations", "Messages", "Groups", "Group keys", "Events", "Audit", "Operations"];
 /// The operations whose accepted answer carries the session cookie.
 const SETS_COOKIE: [&str; 1] = ["createAccount"];
 /// An accepted answer of each operation, as a test recorded it from the running server.
@@ -166,8 +168,12 @@ fn complete(operation: &mut Map<String, Value>, own: bool, answer: Option<&Value
         "429" => of(429),
         _ => true,
     });
-    for status in if own { &[405, 500][..] } else { &[500][..] } {
-        let answer = serde_json::to_value(answer_of(*status)).unwrap_or_default();
+    let said = named.iter().filter_map(|code| match code.shape() {
+        Shape::Error(status) => Some(status),
+        Shape::Reason | Shape::Warning => None,
+    });
+    for status in said.chain(own.then_some(405)).chain([500]).collect::<BTreeSet<_>>() {
+        let answer = serde_json::to_value(answer_of(status)).unwrap_or_default();
         responses.entry(status.to_string()).or_insert_with(|| {
             let mut answer = answer;
             tidy(&mut answer);

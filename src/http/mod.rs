@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod app;
+pub mod audit;
 pub mod body;
 pub mod conversations;
 pub mod cookie;
@@ -24,6 +25,7 @@ pub mod lenient;
 pub mod messages;
 pub mod names;
 pub mod operations;
+pub mod operator;
 mod present;
 pub mod server;
 pub mod session;

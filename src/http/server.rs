@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accounts::Accounts;
 use super::app::Handle;
+use super::audit::Audit;
 use super::body::BodyLimits;
 use super::conversations::Conversations;
 use super::document::document;
@@ -26,7 +27,8 @@ use super::messages::Messages;
 use super::operations::Operations;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+const OWN: [&str; 5] =
+    ["/healthz", "/readyz", "/metrics", "/audit/groups/{groupID}/history", "/audit/groups/{groupID}/findings"];
 /// The routes that read by GET and therefore answer HEAD too.
 const HEAD: [&str; 5] = ["/me", "/getthreads", "/healthz", "/readyz", "/metrics"];
 /// How long open requests may take to end when the server stops.
@@ -42,6 +44,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         Groups(app.clone()),
         GroupKeys(app.clone()),
         Events(app.clone()),
+        Audit(app.clone()),
         Operations { app: app.clone(), metrics },
     );
     OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))
