@@ -12,6 +12,8 @@ pub mod group_keys;
 pub mod message;
 pub mod reads;
 pub mod session;
+#[cfg(test)]
+mod testing;
 
 use be8_events::{AccId, Event, GroupId, Hash32, NewEvent, Position, StreamName, Subject, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -127,6 +127,7 @@ impl Writer {
                     Some(job) => {
                         self.take(&mut commands, job, &mut jobs);
                         self.process(&mut jobs).await;
+                        self.cache.trim();
                     }
                 },
                 Ok(()) = woken.changed() => {

@@ -81,6 +81,11 @@ impl Setup {
         format!("http://{}", self.address)
     }
 
+    /// The database.
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
     /// The file of the key that opens the vault.
     pub fn master_key(&self) -> PathBuf {
         self.files.path().join("master.key")

@@ -1,10 +1,15 @@
 //! Server-sent events as a browser reads them (HTML standard, section 9.2), and what else is on the wire.
 
-use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::Request;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::handshake;
+use hyper::header::{HOST, HeaderMap};
+use hyper_util::rt::TokioIo;
 use reqwest::RequestBuilder;
-use reqwest::header::HeaderMap;
 use serde_json::Value;
+use tokio::net::TcpSocket;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::patience::within;
 
@@ -28,23 +33,47 @@ pub enum Block {
     Comment,
 }
 
-/// An open stream.
+/// An open stream, over a connection of its own, which is closed with it.
 pub struct EventStream {
     /// The status of the answer.
     pub status: u16,
     /// The headers of the answer.
     pub headers: HeaderMap,
-    pieces: BoxStream<'static, reqwest::Result<Vec<u8>>>,
+    body: Incoming,
     buffer: Vec<u8>,
+    _connection: AbortOnDropHandle<()>,
 }
 
 impl EventStream {
     /// Opens a stream; returns as soon as the headers are there.
     pub async fn open(request: RequestBuilder) -> Self {
-        let response = within("the head of a stream", request.send()).await.expect("an answer");
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let pieces = response.bytes_stream().map(|piece| piece.map(|bytes| bytes.to_vec())).boxed();
-        Self { status, headers, pieces, buffer: Vec::new() }
+        Self::over(request, TcpSocket::new_v4().expect("a socket")).await
+    }
+
+    /// Opens a stream of which the least fits into this machine's buffers: what is not read here soon waits at the server.
+    pub async fn open_narrow(request: RequestBuilder) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(1).expect("the smallest buffer that there is");
+        Self::over(request, socket).await
+    }
+
+    async fn over(request: RequestBuilder, socket: TcpSocket) -> Self {
+        let asked = request.build().expect("a request");
+        let address = asked.url().socket_addrs(|| None).expect("an address")[0];
+        let stream = socket.connect(address).await.expect("a connection");
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.expect("a connection");
+        let connection = AbortOnDropHandle::new(tokio::spawn(async {
+            // A server that was killed tears it: the reader hears of that.
+            let _ = connection.await;
+        }));
+        let url = asked.url();
+        let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+        let mut request = Request::get(path).header(HOST, address.to_string());
+        request.headers_mut().expect("a sound request").extend(asked.headers().clone());
+        let request = request.body(Empty::<Bytes>::new()).expect("a request");
+        let response = within("the head of a stream", sender.send_request(request)).await.expect("an answer");
+        let (head, body) = response.into_parts();
+        Self { status: head.status.as_u16(), headers: head.headers, body, buffer: Vec::new(), _connection: connection }
     }
 
     /// The next block as text, without the empty line at its end; none when the stream is over.
@@ -54,8 +83,8 @@ impl EventStream {
                 let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
                 return Some(String::from_utf8(block[..end].to_vec()).expect("a stream of UTF-8"));
             }
-            match within("the next piece of a stream", self.pieces.next()).await {
-                Some(Ok(piece)) => self.buffer.extend(piece),
+            match within("the next piece of a stream", self.body.frame()).await {
+                Some(Ok(piece)) => self.buffer.extend(piece.into_data().expect("no trailers")),
                 // A server that was killed tears the stream.
                 None | Some(Err(_)) => return None,
             }
@@ -79,11 +108,15 @@ impl EventStream {
 
     /// The next event; none when the stream is over.
     pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Block::Event(event) = self.next_block().await? {
-                return Some(event);
+        // Comments may come without end.
+        let event = async {
+            loop {
+                if let Block::Event(event) = self.next_block().await? {
+                    return Some(event);
+                }
             }
-        }
+        };
+        within("an event", event).await
     }
 
     /// The next event.

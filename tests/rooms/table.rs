@@ -28,7 +28,7 @@ impl Crates {
             Self::Only(names) => names.contains(&name),
             Self::AllBut(names) => {
                 let means = |other: &&str| name.strip_prefix(other).is_some_and(|r| r.is_empty() || r.starts_with('_'));
-                !names.iter().any(|other| means(&other))
+                !names.iter().any(means)
             }
         }
     }

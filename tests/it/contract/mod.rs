@@ -4,7 +4,10 @@ mod accounts;
 mod conversations;
 mod keys;
 mod messages;
+mod resume;
+mod stream;
 mod talk;
+mod transport;
 mod writing;
 
 use chrono::NaiveDateTime;
