@@ -53,27 +53,42 @@ impl Accounts {
         }
     }
 
-    pub(crate) fn sql(generation: Generation, p: &mut Parameters) -> String {
-        format!(
-            ", account_created as (
+    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
+        let mut sql = String::new();
+        if !self.created.is_empty() {
+            sql += &format!(
+                "
+, account_created as (
     insert into {generation}.account (id, nickname, public_key, until)
-    select u.* from head, unnest({}) u)
+    select u.* from head, unnest({}) u)",
+                p.arrays(&["bigint", "bigint", "bigint", "timestamptz"]),
+            );
+        }
+        if !self.keys.is_empty() {
+            sql += &format!(
+                "
 , account_key as (
     update {generation}.account a set public_key = u.position
     from head, unnest({}) u(id, position) where a.id = u.id)",
-            p.arrays(&["bigint", "bigint", "bigint", "timestamptz"]),
-            p.arrays(&["bigint", "bigint"]),
-        )
+                p.arrays(&["bigint", "bigint"]),
+            );
+        }
+        sql
     }
 
     pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        let new = || self.created.values();
-        to.add(self.created.keys().map(|account| account.number()).collect::<Vec<_>>())?;
-        to.add(new().map(|row| row.nickname.0).collect::<Vec<_>>())?;
-        to.add(new().map(|row| row.public_key.map(|p| p.0)).collect::<Vec<_>>())?;
-        to.add(new().map(|row| row.until.to_utc()).collect::<Vec<_>>())?;
-        to.add(self.keys.keys().map(|account| account.number()).collect::<Vec<_>>())?;
-        to.add(self.keys.values().map(|position| position.0).collect::<Vec<_>>())
+        if !self.created.is_empty() {
+            let new = || self.created.values();
+            to.add(self.created.keys().map(|account| account.number()).collect::<Vec<_>>())?;
+            to.add(new().map(|row| row.nickname.0).collect::<Vec<_>>())?;
+            to.add(new().map(|row| row.public_key.map(|p| p.0)).collect::<Vec<_>>())?;
+            to.add(new().map(|row| row.until.to_utc()).collect::<Vec<_>>())?;
+        }
+        if !self.keys.is_empty() {
+            to.add(self.keys.keys().map(|account| account.number()).collect::<Vec<_>>())?;
+            to.add(self.keys.values().map(|position| position.0).collect::<Vec<_>>())?;
+        }
+        Ok(())
     }
 }
 

@@ -141,18 +141,19 @@ impl Changes {
         self.threads.numbered(thread, id, position);
     }
 
-    /// The data-modifying CTEs that write a batch, each beginning with a comma. They stand behind
-    /// a CTE `head` that has one row if the append may happen and none if not.
-    pub fn sql(generation: Generation, parameters: &mut Parameters) -> String {
+    /// The data-modifying CTEs that write a batch, each beginning with a comma; only for tables in
+    /// which it changes something, since PostgreSQL prepares for all that a statement names. They
+    /// stand behind a CTE `head` that has one row if the append may happen and none if not.
+    pub fn sql(&self, generation: Generation, parameters: &mut Parameters) -> String {
         [
-            Accounts::sql(generation, parameters),
-            Sessions::sql(generation, parameters),
-            Groups::sql(generation, parameters),
-            Messages::sql(generation, parameters),
-            Summaries::sql(generation, parameters),
-            ReadMarks::sql(generation, parameters),
+            self.accounts.sql(generation, parameters),
+            self.sessions.sql(generation, parameters),
+            self.groups.sql(generation, parameters),
+            self.messages.sql(generation, parameters),
+            self.threads.sql(generation, parameters),
+            self.read_marks.sql(generation, parameters),
         ]
-        .join("\n")
+        .concat()
     }
 
     /// Binds the parameters of [`Changes::sql`].

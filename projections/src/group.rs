@@ -112,62 +112,92 @@ impl Groups {
         self.keys.insert((group, account, version), position);
     }
 
-    pub(crate) fn sql(generation: Generation, p: &mut Parameters) -> String {
-        format!(
-            ", group_created as (
+    /// Groups that are changed but not new in this batch: what is new is written complete, since
+    /// parts of a statement do not see each other's rows.
+    fn changed(&self) -> impl Iterator<Item = (&GroupId, &(Option<GroupVersion>, bool))> {
+        self.changed.iter().filter(|(group, _)| !self.created.contains_key(group))
+    }
+
+    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
+        let mut sql = String::new();
+        if !self.created.is_empty() {
+            sql += &format!(
+                "
+, group_created as (
     insert into {generation}.groups (id, admin, private, capacity, name, version, destroyed)
-    select u.* from head, unnest({}) u)
+    select u.* from head, unnest({}) u)",
+                p.arrays(&["bigint", "bigint", "boolean", "integer", "bigint", "integer", "boolean"]),
+            );
+        }
+        if self.changed().next().is_some() {
+            sql += &format!(
+                "
 , group_changed as (
     update {generation}.groups g
     set version = coalesce(u.version, g.version), destroyed = g.destroyed or u.destroyed
-    from head, unnest({}) u(id, version, destroyed) where g.id = u.id)
+    from head, unnest({}) u(id, version, destroyed) where g.id = u.id)",
+                p.arrays(&["bigint", "integer", "boolean"]),
+            );
+        }
+        if !self.stays.is_empty() {
+            sql += &format!(
+                "
 , group_stays as (
     insert into {generation}.group_stay as s (group_id, account, stay, from_id, until_id, opened, closed)
     select u.* from head, unnest({}) u
-    on conflict (group_id, account, stay) do update set until_id = excluded.until_id, closed = excluded.closed)
+    on conflict (group_id, account, stay) do update set until_id = excluded.until_id, closed = excluded.closed)",
+                p.arrays(&["bigint", "bigint", "integer", "integer", "integer", "bigint", "bigint"]),
+            );
+        }
+        if !self.keys.is_empty() {
+            sql += &format!(
+                "
 , group_keys as (
     insert into {generation}.group_key (group_id, account, version, position)
     select u.* from head, unnest({}) u
     on conflict (group_id, account, version) do update set position = excluded.position)",
-            p.arrays(&["bigint", "bigint", "boolean", "integer", "bigint", "integer", "boolean"]),
-            p.arrays(&["bigint", "integer", "boolean"]),
-            p.arrays(&["bigint", "bigint", "integer", "integer", "integer", "bigint", "bigint"]),
-            p.arrays(&["bigint", "bigint", "integer", "bigint"]),
-        )
+                p.arrays(&["bigint", "bigint", "integer", "bigint"]),
+            );
+        }
+        sql
     }
 
     pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        let created = || self.created.values();
-        let now = |group: &GroupId| self.changed.get(group).copied().unwrap_or_default();
-        to.add(self.created.keys().map(|group| group.number()).collect::<Vec<_>>())?;
-        to.add(created().map(|row| row.admin.number()).collect::<Vec<_>>())?;
-        to.add(created().map(|row| row.private).collect::<Vec<_>>())?;
-        to.add(created().map(|row| row.capacity.cast_signed()).collect::<Vec<_>>())?;
-        to.add(created().map(|row| row.name.0).collect::<Vec<_>>())?;
-        to.add(self.created.keys().map(|group| now(group).0.map(u32::cast_signed)).collect::<Vec<_>>())?;
-        to.add(self.created.keys().map(|group| now(group).1).collect::<Vec<_>>())?;
-
-        // Parts of a statement do not see each other's rows: what is new is complete above.
-        let changed = || self.changed.iter().filter(|(group, _)| !self.created.contains_key(group));
-        to.add(changed().map(|(group, _)| group.number()).collect::<Vec<_>>())?;
-        to.add(changed().map(|(_, change)| change.0.map(u32::cast_signed)).collect::<Vec<_>>())?;
-        to.add(changed().map(|(_, change)| change.1).collect::<Vec<_>>())?;
-
-        let stays = || self.stays.iter();
-        to.add(stays().map(|(key, _)| key.0.number()).collect::<Vec<_>>())?;
-        to.add(stays().map(|(key, _)| key.1.number()).collect::<Vec<_>>())?;
-        to.add(stays().map(|(key, _)| key.2.cast_signed()).collect::<Vec<_>>())?;
-        let opened = |stay: &Stay| stay.opened.unwrap_or_default();
-        to.add(stays().map(|(_, stay)| opened(stay).0.cast_signed()).collect::<Vec<_>>())?;
-        let until = |stay: &Stay| stay.closed.and_then(|closed| closed.0).map(u32::cast_signed);
-        to.add(stays().map(|(_, stay)| until(stay)).collect::<Vec<_>>())?;
-        to.add(stays().map(|(_, stay)| opened(stay).1.0).collect::<Vec<_>>())?;
-        to.add(stays().map(|(_, stay)| stay.closed.map(|closed| closed.1.0)).collect::<Vec<_>>())?;
-
-        to.add(self.keys.keys().map(|key| key.0.number()).collect::<Vec<_>>())?;
-        to.add(self.keys.keys().map(|key| key.1.number()).collect::<Vec<_>>())?;
-        to.add(self.keys.keys().map(|key| key.2.cast_signed()).collect::<Vec<_>>())?;
-        to.add(self.keys.values().map(|position| position.0).collect::<Vec<_>>())
+        if !self.created.is_empty() {
+            let created = || self.created.values();
+            let now = |group: &GroupId| self.changed.get(group).copied().unwrap_or_default();
+            to.add(self.created.keys().map(|group| group.number()).collect::<Vec<_>>())?;
+            to.add(created().map(|row| row.admin.number()).collect::<Vec<_>>())?;
+            to.add(created().map(|row| row.private).collect::<Vec<_>>())?;
+            to.add(created().map(|row| row.capacity.cast_signed()).collect::<Vec<_>>())?;
+            to.add(created().map(|row| row.name.0).collect::<Vec<_>>())?;
+            to.add(self.created.keys().map(|group| now(group).0.map(u32::cast_signed)).collect::<Vec<_>>())?;
+            to.add(self.created.keys().map(|group| now(group).1).collect::<Vec<_>>())?;
+        }
+        if self.changed().next().is_some() {
+            to.add(self.changed().map(|(group, _)| group.number()).collect::<Vec<_>>())?;
+            to.add(self.changed().map(|(_, change)| change.0.map(u32::cast_signed)).collect::<Vec<_>>())?;
+            to.add(self.changed().map(|(_, change)| change.1).collect::<Vec<_>>())?;
+        }
+        if !self.stays.is_empty() {
+            let stays = || self.stays.iter();
+            let opened = |stay: &Stay| stay.opened.unwrap_or_default();
+            let until = |stay: &Stay| stay.closed.and_then(|closed| closed.0).map(u32::cast_signed);
+            to.add(stays().map(|(key, _)| key.0.number()).collect::<Vec<_>>())?;
+            to.add(stays().map(|(key, _)| key.1.number()).collect::<Vec<_>>())?;
+            to.add(stays().map(|(key, _)| key.2.cast_signed()).collect::<Vec<_>>())?;
+            to.add(stays().map(|(_, stay)| opened(stay).0.cast_signed()).collect::<Vec<_>>())?;
+            to.add(stays().map(|(_, stay)| until(stay)).collect::<Vec<_>>())?;
+            to.add(stays().map(|(_, stay)| opened(stay).1.0).collect::<Vec<_>>())?;
+            to.add(stays().map(|(_, stay)| stay.closed.map(|closed| closed.1.0)).collect::<Vec<_>>())?;
+        }
+        if !self.keys.is_empty() {
+            to.add(self.keys.keys().map(|key| key.0.number()).collect::<Vec<_>>())?;
+            to.add(self.keys.keys().map(|key| key.1.number()).collect::<Vec<_>>())?;
+            to.add(self.keys.keys().map(|key| key.2.cast_signed()).collect::<Vec<_>>())?;
+            to.add(self.keys.values().map(|position| position.0).collect::<Vec<_>>())?;
+        }
+        Ok(())
     }
 }
 

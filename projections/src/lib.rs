@@ -6,12 +6,19 @@
 //! rebuild (a page at a time), so that live and rebuilt tables are equal row by row.
 //!
 //! ```
+//! use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName, session::*};
 //! use be8_projections::{Changes, Generation};
 //!
+//! let event: Event = SessionOpened { account: AccId::new(10001).unwrap(), how: Opening::Created }.into();
+//! let session = StreamName::Session(Hash32([7; 32]));
+//! let mut changes = Changes::default();
+//! changes.apply(&Recorded {
+//!     position: Position(1), stream: session, version: 1, time: "2026-11-23T10:00:00Z".parse().unwrap(),
+//!     actor: None, salt: Hash32([0; 32]), schema: 1, payload: event.payload(), sealed: None, event,
+//! });
 //! // The part of the append statement that writes the read models of the first generation.
-//! let mut parameters = be8_projections::Parameters::after(0);
-//! let sql = Changes::sql(Generation::FIRST, &mut parameters);
-//! assert!(sql.contains("insert into read_1.message"));
+//! let sql = changes.sql(Generation::FIRST, &mut be8_projections::Parameters::after(0));
+//! assert!(sql.contains("insert into read_1.session"));
 //! ```
 
 mod account;

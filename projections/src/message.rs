@@ -46,31 +46,46 @@ impl Messages {
         self.counted.push((thread.key(), nth, position, names));
     }
 
-    pub(crate) fn sql(generation: Generation, p: &mut Parameters) -> String {
-        format!(
-            ", message_numbered as (
+    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
+        let mut sql = String::new();
+        if !self.numbered.is_empty() {
+            sql += &format!(
+                "
+, message_numbered as (
     insert into {generation}.message (thread, id, position, name)
-    select u.* from head, unnest({}) u)
+    select u.* from head, unnest({}) u)",
+                p.arrays(&["bigint", "integer", "bigint", "bigint"]),
+            );
+        }
+        if !self.counted.is_empty() {
+            sql += &format!(
+                "
 , message_counted as (
     insert into {generation}.message (thread, id, position, name, other_name)
     select u.thread, coalesce(t.last_id, 0) + u.nth, u.position, u.name, u.other_name
     from head cross join unnest({}) u(thread, nth, position, name, other_name)
     left join {generation}.thread t on t.id = u.thread)",
-            p.arrays(&["bigint", "integer", "bigint", "bigint"]),
-            p.arrays(&["bigint", "integer", "bigint", "bigint", "bigint"]),
-        )
+                p.arrays(&["bigint", "integer", "bigint", "bigint", "bigint"]),
+            );
+        }
+        sql
     }
 
     pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        to.add(self.numbered.iter().map(|row| row.0).collect::<Vec<_>>())?;
-        to.add(self.numbered.iter().map(|row| row.1.cast_signed()).collect::<Vec<_>>())?;
-        to.add(self.numbered.iter().map(|row| row.2.0).collect::<Vec<_>>())?;
-        to.add(self.numbered.iter().map(|row| row.3.map(|name| name.0)).collect::<Vec<_>>())?;
-        to.add(self.counted.iter().map(|row| row.0).collect::<Vec<_>>())?;
-        to.add(self.counted.iter().map(|row| row.1.cast_signed()).collect::<Vec<_>>())?;
-        to.add(self.counted.iter().map(|row| row.2.0).collect::<Vec<_>>())?;
-        to.add(self.counted.iter().map(|row| row.3[0].map(|name| name.0)).collect::<Vec<_>>())?;
-        to.add(self.counted.iter().map(|row| row.3[1].map(|name| name.0)).collect::<Vec<_>>())
+        if !self.numbered.is_empty() {
+            to.add(self.numbered.iter().map(|row| row.0).collect::<Vec<_>>())?;
+            to.add(self.numbered.iter().map(|row| row.1.cast_signed()).collect::<Vec<_>>())?;
+            to.add(self.numbered.iter().map(|row| row.2.0).collect::<Vec<_>>())?;
+            to.add(self.numbered.iter().map(|row| row.3.map(|name| name.0)).collect::<Vec<_>>())?;
+        }
+        if !self.counted.is_empty() {
+            to.add(self.counted.iter().map(|row| row.0).collect::<Vec<_>>())?;
+            to.add(self.counted.iter().map(|row| row.1.cast_signed()).collect::<Vec<_>>())?;
+            to.add(self.counted.iter().map(|row| row.2.0).collect::<Vec<_>>())?;
+            to.add(self.counted.iter().map(|row| row.3[0].map(|name| name.0)).collect::<Vec<_>>())?;
+            to.add(self.counted.iter().map(|row| row.3[1].map(|name| name.0)).collect::<Vec<_>>())?;
+        }
+        Ok(())
     }
 }
 
@@ -231,9 +246,12 @@ pub(crate) fn messages_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 , th as (
+    -- Members read, whether the thread is in their list or not: a group's creator is one from the beginning.
     select t.id, t.initiator, me.id as reader from me
-    join {generation}.thread_member tm on tm.account = me.id and tm.thread = $3
-    join {generation}.thread t on t.id = tm.thread
+    join {generation}.thread t on t.id = $3 and case when t.id < 0 and t.id % 2 = 0
+        then exists (select from {generation}.group_stay s
+                     where s.group_id = -t.id / 2 and s.account = me.id and s.closed is null)
+        else exists (select from {generation}.thread_member tm where tm.account = me.id and tm.thread = t.id) end
     left join {generation}.account p
       on p.id = case when t.initiator = me.id then t.receiver else t.initiator end
     where t.id < 0 or p.until > $2)

@@ -31,9 +31,13 @@ impl ReadMarks {
         set.extend(ranges.iter().map(|&(first, last)| first..=last));
     }
 
-    pub(crate) fn sql(generation: Generation, p: &mut Parameters) -> String {
+    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
+        if self.0.is_empty() {
+            return String::new();
+        }
         format!(
-            ", read_marks as (
+            "
+, read_marks as (
     insert into {generation}.read_mark as r (thread, reader, ranges)
     select u.thread, u.reader, u.ranges::int4multirange from head, unnest({}) u(thread, reader, ranges)
     on conflict (thread, reader) do update set ranges = r.ranges + excluded.ranges)",
@@ -42,6 +46,9 @@ impl ReadMarks {
     }
 
     pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
         to.add(self.0.keys().map(|(thread, _)| *thread).collect::<Vec<_>>())?;
         to.add(self.0.keys().map(|(_, reader)| reader.number()).collect::<Vec<_>>())?;
         to.add(self.0.values().map(to_text).collect::<Vec<_>>())

@@ -33,21 +33,36 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn sql(generation: Generation, p: &mut Parameters) -> String {
-        format!(
-            ", session_opened as (
+    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
+        let mut sql = String::new();
+        if !self.opened.is_empty() {
+            sql += &format!(
+                "
+, session_opened as (
     insert into {generation}.session (hash, account)
-    select u.* from head, unnest({}) u)
+    select u.* from head, unnest({}) u)",
+                p.arrays(&["bytea", "bigint"]),
+            );
+        }
+        if !self.ended.is_empty() {
+            sql += &format!(
+                "
 , session_ended as (
     delete from {generation}.session s using head, unnest({}) u(hash) where s.hash = u.hash)",
-            p.arrays(&["bytea", "bigint"]),
-            p.arrays(&["bytea"]),
-        )
+                p.arrays(&["bytea"]),
+            );
+        }
+        sql
     }
 
     pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        to.add(self.opened.keys().map(|hash| &hash.0[..]).collect::<Vec<_>>())?;
-        to.add(self.opened.values().map(|account| account.number()).collect::<Vec<_>>())?;
-        to.add(self.ended.iter().map(|hash| &hash.0[..]).collect::<Vec<_>>())
+        if !self.opened.is_empty() {
+            to.add(self.opened.keys().map(|hash| &hash.0[..]).collect::<Vec<_>>())?;
+            to.add(self.opened.values().map(|account| account.number()).collect::<Vec<_>>())?;
+        }
+        if !self.ended.is_empty() {
+            to.add(self.ended.iter().map(|hash| &hash.0[..]).collect::<Vec<_>>())?;
+        }
+        Ok(())
     }
 }

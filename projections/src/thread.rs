@@ -18,7 +18,7 @@ create table if not exists {schema}.thread (
     receiver      bigint,              -- of a dialog
     last_id       integer not null,
     last_position bigint not null      -- of the newest message
-);
+) with (fillfactor = 70);              -- every message updates it: room for HOT updates in the page
 create table if not exists {schema}.thread_member (
     account bigint not null,
     thread  bigint not null,
@@ -65,28 +65,43 @@ impl Summaries {
         summary.last_id
     }
 
-    pub(crate) fn sql(generation: Generation, p: &mut Parameters) -> String {
+    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
+        let mut sql = String::new();
         // The keys of system threads are odd and negative (ThreadId::key): there, the batch
         // brings how many messages it adds instead of the number of the last.
-        format!(
-            ", thread_summary as (
+        if !self.summaries.is_empty() {
+            sql += &format!(
+                "
+, thread_summary as (
     insert into {generation}.thread as t (id, initiator, receiver, last_id, last_position)
     select u.* from head, unnest({}) u
     on conflict (id) do update set
         last_id = case when t.id % 2 = -1 then t.last_id + excluded.last_id else excluded.last_id end,
-        last_position = excluded.last_position)
+        last_position = excluded.last_position)",
+                p.arrays(&["bigint", "bigint", "bigint", "integer", "bigint"]),
+            );
+        }
+        if self.listed.values().any(|there| *there) {
+            sql += &format!(
+                "
 , thread_joined as (
     insert into {generation}.thread_member (account, thread)
     select u.* from head, unnest({}) u
     -- Left and joined again within the batch: the row is there.
-    on conflict (account, thread) do update set thread = excluded.thread)
+    on conflict (account, thread) do update set thread = excluded.thread)",
+                p.arrays(&["bigint", "bigint"]),
+            );
+        }
+        if self.listed.values().any(|there| !*there) {
+            sql += &format!(
+                "
 , thread_left as (
     delete from {generation}.thread_member m using head, unnest({}) u(account, thread)
     where m.account = u.account and m.thread = u.thread)",
-            p.arrays(&["bigint", "bigint", "bigint", "integer", "bigint"]),
-            p.arrays(&["bigint", "bigint"]),
-            p.arrays(&["bigint", "bigint"]),
-        )
+                p.arrays(&["bigint", "bigint"]),
+            );
+        }
+        sql
     }
 
     pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
@@ -94,16 +109,20 @@ impl Summaries {
             ThreadId::Dialog { initiator, receiver } => Some((initiator.number(), receiver.number())),
             ThreadId::Group(_) | ThreadId::System(_) => None,
         };
-        let rows = || self.summaries.values();
-        to.add(self.summaries.keys().copied().collect::<Vec<_>>())?;
-        to.add(rows().map(|row| dialog(row).map(|pair| pair.0)).collect::<Vec<_>>())?;
-        to.add(rows().map(|row| dialog(row).map(|pair| pair.1)).collect::<Vec<_>>())?;
-        to.add(rows().map(|row| row.last_id.cast_signed()).collect::<Vec<_>>())?;
-        to.add(rows().map(|row| row.last_position.0).collect::<Vec<_>>())?;
+        if !self.summaries.is_empty() {
+            let rows = || self.summaries.values();
+            to.add(self.summaries.keys().copied().collect::<Vec<_>>())?;
+            to.add(rows().map(|row| dialog(row).map(|pair| pair.0)).collect::<Vec<_>>())?;
+            to.add(rows().map(|row| dialog(row).map(|pair| pair.1)).collect::<Vec<_>>())?;
+            to.add(rows().map(|row| row.last_id.cast_signed()).collect::<Vec<_>>())?;
+            to.add(rows().map(|row| row.last_position.0).collect::<Vec<_>>())?;
+        }
         for there in [true, false] {
             let listed = || self.listed.iter().filter(move |(_, listed)| **listed == there);
-            to.add(listed().map(|(key, _)| key.0.number()).collect::<Vec<_>>())?;
-            to.add(listed().map(|(key, _)| key.1).collect::<Vec<_>>())?;
+            if listed().next().is_some() {
+                to.add(listed().map(|(key, _)| key.0.number()).collect::<Vec<_>>())?;
+                to.add(listed().map(|(key, _)| key.1).collect::<Vec<_>>())?;
+            }
         }
         Ok(())
     }

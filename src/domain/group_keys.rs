@@ -15,8 +15,18 @@ use super::{Command, Decision, Rejection, Stop, View};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Allocation {
     by: AccId,
-    /// For whom a key is stored: its fingerprint, and the event that stored it.
-    stored: BTreeMap<AccId, (Hash32, Position)>,
+    /// For whom a key is stored, and which.
+    stored: BTreeMap<AccId, StoredKey>,
+}
+
+/// A key that is stored for a member.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct StoredKey {
+    /// Its fingerprint.
+    sha256: Hash32,
+    keyholder: AccId,
+    /// Of the event that stored it.
+    position: Position,
 }
 
 /// What a group remembers of its versions: the newest, and the last that each present member
@@ -43,7 +53,8 @@ impl Versions {
 
     pub(super) fn stored(&mut self, event: &GroupKeyStored, position: Position) {
         if let Some(allocation) = self.allocations.get_mut(&event.version) {
-            allocation.stored.insert(event.account, (event.sha256, position));
+            let key = StoredKey { sha256: event.sha256, keyholder: event.keyholder, position };
+            allocation.stored.insert(event.account, key);
         }
     }
 
@@ -132,13 +143,14 @@ impl Command for StoreKey {
         let mine = versions.last_of.get(&me).copied();
         let version = mine.or(versions.newest).unwrap_or(1);
         let allocation_here = versions.allocations.get(&version);
-        let there = allocation_here.and_then(|allocation| allocation.stored.get(&account));
+        let there = allocation_here.and_then(|allocation| Some((allocation.by, allocation.stored.get(&account)?)));
         let replaces = match there {
-            Some((known, _)) if *known == sha256 => return Ok(Decision::nothing(version)), // D17
-            Some(_) if allocation_here.is_some_and(|allocation| allocation.by != me) => {
-                return Err(Rejection::InvalidGroupKey.into());
+            // The same bytes wrapped by another key pair are another key, to whom it is up to replace it.
+            Some((by, known)) if known.sha256 == sha256 && (by != me || known.keyholder == keyholder) => {
+                return Ok(Decision::nothing(version)); // D17
             }
-            Some((_, position)) => Some(*position),
+            Some((by, _)) if by != me => return Err(Rejection::InvalidGroupKey.into()),
+            Some((_, known)) => Some(known.position),
             None => None,
         };
         let mut events = Vec::with_capacity(2);

@@ -255,7 +255,7 @@ pub enum State {
 impl State {
     /// The format of a stored snapshot: raised whenever a state changes its shape, so that older
     /// snapshots are passed over.
-    pub const SNAPSHOT_FORMAT: i32 = 1;
+    pub const SNAPSHOT_FORMAT: i32 = 2;
 
     /// The state of a stream without events.
     pub fn new(stream: &StreamName) -> Self {

@@ -1,10 +1,9 @@
 //! The append: one prepared statement that moves the head row and, only if it stood where this
 //! node believes, writes the events, what is sealed of them, new keys and the read models.
 
-use be8_projections::{Changes, Generation, Parameters};
+use be8_projections::{Generation, Parameters};
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, AssertSqlSafe, PgConnection, error::BoxDynError};
-use std::sync::Arc;
 
 use super::batch::Draft;
 use super::head::Head;
@@ -15,10 +14,12 @@ pub(super) const CHANNEL: &str = "be8_log";
 /// The head may be at most this far ahead of the clock of PostgreSQL.
 const CLOCK_TOLERANCE: &str = "5 seconds";
 
-/// The statement for one generation of the read models.
-pub(super) fn sql(generation: Generation) -> Arc<str> {
-    let mut p = Parameters::after(11);
-    let log = format!(
+/// The statement for one draft. It names only the tables that the draft touches: PostgreSQL
+/// prepares for all that a statement names, which for a small batch costs more than its rows.
+/// There are few shapes of batches, and each stays prepared on the connection.
+fn sql(generation: Generation, draft: &Draft) -> String {
+    let mut p = Parameters::after(10);
+    let mut sql = format!(
         "with head as (
     update log_head set position = $1, time = $2, accounts = $3, groups = $4, streams = $5, keys = $6
     where position = $7 and generation = $8 and fence = $9
@@ -27,39 +28,62 @@ pub(super) fn sql(generation: Generation) -> Arc<str> {
 , ev as (
     insert into events (position, stream, version, kind, schema, time, actor, salt, payload, sealed)
     select $7 + u.nth, u.stream, u.version, u.kind, u.schema, $2, u.actor, u.salt, u.payload, u.sealed
-    from head, unnest({events}) with ordinality u(stream, version, kind, schema, actor, salt, payload, sealed, nth))
-, st as (
-    insert into streams (id, name) select u.* from head, unnest({streams}) u)
+    from head, unnest({}) with ordinality u(stream, version, kind, schema, actor, salt, payload, sealed, nth))",
+        p.arrays(&["bigint", "bigint", "text", "smallint", "bigint", "bytea", "bytea", "bytea"]),
+    );
+    if !draft.new_streams.is_empty() {
+        let streams = p.arrays(&["bigint", "text"]);
+        sql += &format!("\n, st as (insert into streams (id, name) select u.* from head, unnest({streams}) u)");
+    }
+    if draft.lasting().next().is_some() {
+        sql += &format!(
+            "
 , se as (
-    insert into sealed (position, key, nonce, bytes) select u.* from head, unnest({sealed}) u)
+    insert into sealed (position, key, nonce, bytes) select u.* from head, unnest({}) u)",
+            p.arrays(&["bigint", "bigint", "bytea", "bytea"]),
+        );
+    }
+    if draft.messages().next().is_some() {
+        sql += &format!(
+            "
 , sm as (
     insert into sealed_message (day, position, account_key, stay_key, day_key, nonce, bytes)
-    select ($2 at time zone 'UTC')::date, u.* from head, unnest({messages}) u)
+    select ($2 at time zone 'UTC')::date, u.* from head, unnest({}) u)",
+            p.arrays(&["bigint", "bigint", "bigint", "bigint", "bytea", "bytea"]),
+        );
+    }
+    if !draft.fresh_keys.is_empty() {
+        sql += &format!(
+            "
 , ke as (
-    insert into vault.key (id, subject, wrapped, master) select u.* from head, unnest({keys}) u)
+    insert into vault.key (id, subject, wrapped, master) select u.* from head, unnest({}) u)",
+            p.arrays(&["bigint", "text", "bytea", "integer"]),
+        );
+    }
+    if !draft.deleted_keys.is_empty() {
+        sql += &format!(
+            "
 , kd as (
-    update vault.key k set wrapped = null, master = null from head where k.id = any ($11))",
-        events = p.arrays(&["bigint", "bigint", "text", "smallint", "bigint", "bytea", "bytea", "bytea"]),
-        streams = p.arrays(&["bigint", "text"]),
-        sealed = p.arrays(&["bigint", "bigint", "bytea", "bytea"]),
-        messages = p.arrays(&["bigint", "bigint", "bigint", "bigint", "bytea", "bytea"]),
-        keys = p.arrays(&["bigint", "text", "bytea", "integer"]),
-    );
-    let read_models = Changes::sql(generation, &mut p);
-    format!("{log}{read_models}\nselect pg_notify('{CHANNEL}', position::text) from head").into()
+    update vault.key k set wrapped = null, master = null from head where k.id = any ({}))",
+            p.arrays(&["bigint"]),
+        );
+    }
+    sql += &draft.changes.sql(generation, &mut p);
+    sql += &format!("\nselect pg_notify('{CHANNEL}', position::text) from head");
+    sql
 }
 
 /// Runs the statement. `false`: the head stood elsewhere (or the clock is ahead) and nothing was
 /// written.
 pub(super) async fn execute(
     connection: &mut PgConnection,
-    sql: &Arc<str>,
     before: &Head,
     draft: &Draft,
     any_clock: bool,
 ) -> Result<bool, sqlx::Error> {
     let arguments = arguments(before, draft, any_clock).map_err(sqlx::Error::Encode)?;
-    let row = sqlx::query_with(AssertSqlSafe(sql.clone()), arguments).fetch_optional(connection).await?;
+    let sql = AssertSqlSafe(sql(before.generation, draft));
+    let row = sqlx::query_with(sql, arguments).fetch_optional(connection).await?;
     Ok(row.is_some())
 }
 
@@ -76,7 +100,6 @@ fn arguments(before: &Head, draft: &Draft, any_clock: bool) -> Result<PgArgument
     to.add(before.generation.0)?;
     to.add(before.fence)?;
     to.add(any_clock)?;
-    to.add(&draft.deleted_keys)?;
 
     let events = &draft.events;
     to.add(&draft.stream_ids)?;
@@ -88,32 +111,38 @@ fn arguments(before: &Head, draft: &Draft, any_clock: bool) -> Result<PgArgument
     to.add(events.iter().map(|e| &e.payload[..]).collect::<Vec<_>>())?;
     to.add(events.iter().map(|e| e.sealed.as_ref().map(|hash| &hash.0[..])).collect::<Vec<_>>())?;
 
-    to.add(draft.new_streams.iter().map(|(id, _)| *id).collect::<Vec<_>>())?;
-    to.add(draft.new_streams.iter().map(|(_, name)| name.to_string()).collect::<Vec<_>>())?;
-
-    let position = |index: usize| events[index].position.0;
-    let lasting = || draft.sealed.iter().filter(|(_, sealed)| sealed.keys.len() == 1);
-    to.add(lasting().map(|(i, _)| position(*i)).collect::<Vec<_>>())?;
-    to.add(lasting().map(|(_, sealed)| sealed.keys[0]).collect::<Vec<_>>())?;
-    to.add(lasting().map(|(_, sealed)| &sealed.nonce[..]).collect::<Vec<_>>())?;
-    to.add(lasting().map(|(_, sealed)| &sealed.bytes[..]).collect::<Vec<_>>())?;
-
-    let messages = || draft.sealed.iter().filter(|(_, sealed)| sealed.keys.len() == 3);
-    to.add(messages().map(|(i, _)| position(*i)).collect::<Vec<_>>())?;
-    for nth in 0..3 {
-        to.add(messages().map(|(_, sealed)| sealed.keys[nth]).collect::<Vec<_>>())?;
+    // From here on in the order and under the conditions of `sql`.
+    if !draft.new_streams.is_empty() {
+        to.add(draft.new_streams.iter().map(|(id, _)| *id).collect::<Vec<_>>())?;
+        to.add(draft.new_streams.iter().map(|(_, name)| name.to_string()).collect::<Vec<_>>())?;
     }
-    to.add(messages().map(|(_, sealed)| &sealed.nonce[..]).collect::<Vec<_>>())?;
-    to.add(messages().map(|(_, sealed)| &sealed.bytes[..]).collect::<Vec<_>>())?;
-
+    let position = |index: usize| events[index].position.0;
+    if draft.lasting().next().is_some() {
+        to.add(draft.lasting().map(|(i, _)| position(*i)).collect::<Vec<_>>())?;
+        to.add(draft.lasting().map(|(_, sealed)| sealed.keys[0]).collect::<Vec<_>>())?;
+        to.add(draft.lasting().map(|(_, sealed)| &sealed.nonce[..]).collect::<Vec<_>>())?;
+        to.add(draft.lasting().map(|(_, sealed)| &sealed.bytes[..]).collect::<Vec<_>>())?;
+    }
+    if draft.messages().next().is_some() {
+        to.add(draft.messages().map(|(i, _)| position(*i)).collect::<Vec<_>>())?;
+        for nth in 0..3 {
+            to.add(draft.messages().map(|(_, sealed)| sealed.keys[nth]).collect::<Vec<_>>())?;
+        }
+        to.add(draft.messages().map(|(_, sealed)| &sealed.nonce[..]).collect::<Vec<_>>())?;
+        to.add(draft.messages().map(|(_, sealed)| &sealed.bytes[..]).collect::<Vec<_>>())?;
+    }
     let keys = &draft.fresh_keys;
-    to.add(keys.iter().map(|fresh| fresh.row.id).collect::<Vec<_>>())?;
-    to.add(keys.iter().map(|fresh| fresh.row.subject.clone()).collect::<Vec<_>>())?;
-    // A key that is made and deleted in one batch: parts of a statement do not see each other's rows.
-    let lives = |id: &i64| !draft.deleted_keys.contains(id);
-    to.add(keys.iter().map(|fresh| lives(&fresh.row.id).then_some(&fresh.row.wrapped[..])).collect::<Vec<_>>())?;
-    to.add(keys.iter().map(|fresh| lives(&fresh.row.id).then_some(fresh.row.master)).collect::<Vec<_>>())?;
-
+    if !keys.is_empty() {
+        to.add(keys.iter().map(|fresh| fresh.row.id).collect::<Vec<_>>())?;
+        to.add(keys.iter().map(|fresh| fresh.row.subject.clone()).collect::<Vec<_>>())?;
+        // A key that is made and deleted in one batch: parts of a statement do not see each other's rows.
+        let lives = |id: &i64| !draft.deleted_keys.contains(id);
+        to.add(keys.iter().map(|fresh| lives(&fresh.row.id).then_some(&fresh.row.wrapped[..])).collect::<Vec<_>>())?;
+        to.add(keys.iter().map(|fresh| lives(&fresh.row.id).then_some(fresh.row.master)).collect::<Vec<_>>())?;
+    }
+    if !draft.deleted_keys.is_empty() {
+        to.add(&draft.deleted_keys)?;
+    }
     draft.changes.bind(&mut to)?;
     Ok(to)
 }

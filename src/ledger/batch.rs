@@ -51,6 +51,16 @@ pub(super) struct Draft {
 }
 
 impl Draft {
+    /// What is sealed under one key, each with the index of its event.
+    pub(super) fn lasting(&self) -> impl Iterator<Item = &(usize, Sealed)> {
+        self.sealed.iter().filter(|(_, sealed)| sealed.keys.len() == 1)
+    }
+
+    /// What is sealed under the three keys of a message, each with the index of its event.
+    pub(super) fn messages(&self) -> impl Iterator<Item = &(usize, Sealed)> {
+        self.sealed.iter().filter(|(_, sealed)| sealed.keys.len() == 3)
+    }
+
     /// Takes the states and keys over, once the batch is durable.
     pub(super) fn commit(
         self,

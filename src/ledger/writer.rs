@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use be8_events::Position;
-use be8_projections::Generation;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgListener, PgSeverity};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -62,7 +61,6 @@ pub(super) struct Writer {
     settings: LedgerSettings,
     head: Head,
     cache: Cache,
-    sql: (Generation, Arc<str>),
     tail: broadcast::Sender<Batch>,
     position: watch::Sender<Position>,
     snapshots: Option<tokio::task::JoinHandle<()>>,
@@ -79,9 +77,13 @@ impl Writer {
         settings: LedgerSettings,
         tail: broadcast::Sender<Batch>,
     ) -> Result<(Self, watch::Receiver<Position>), LogError> {
-        // A frozen node must not hold the head; the plan of the one statement is kept.
+        // A frozen node must not hold the head. Plans are kept, so they must not be those of a
+        // young database: by key whatever the statistics say.
         let connect = connect.options([
             ("plan_cache_mode", "force_generic_plan"),
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
             ("idle_in_transaction_session_timeout", "5s"),
             ("synchronous_commit", "on"),
             ("default_transaction_isolation", "read committed"),
@@ -90,7 +92,6 @@ impl Writer {
         let head = Head::read(&mut connection).await?;
         partitions::ensure(&mut connection, clock.now().max(head.time)).await?;
         let (position, watcher) = watch::channel(head.position);
-        let sql = (head.generation, append::sql(head.generation));
         let cache = Cache::new(settings.cached_streams);
         let connection = Some(connection);
         let writer = Self {
@@ -102,7 +103,6 @@ impl Writer {
             settings,
             head,
             cache,
-            sql,
             tail,
             position,
             snapshots: None,
@@ -238,7 +238,7 @@ impl Writer {
             return Ok(Outcome::Lost);
         }
         let any_clock = self.settings.any_clock;
-        let mut written = append::execute(&mut connection, &self.sql.1, &self.head, &draft, any_clock).await;
+        let mut written = append::execute(&mut connection, &self.head, &draft, any_clock).await;
         if lock_first && matches!(written, Ok(true)) {
             written = sqlx::query("commit").execute(&mut connection).await.map(|_| true);
         }
@@ -423,9 +423,6 @@ impl Writer {
                 self.cache.catch_up(&page, &self.vault);
                 self.publish(page);
             }
-        }
-        if head.generation != self.sql.0 {
-            self.sql = (head.generation, append::sql(head.generation));
         }
         self.head = head;
         self.position.send_replace(head.position);

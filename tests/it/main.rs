@@ -5,6 +5,7 @@ mod cluster;
 mod contract;
 mod crypto;
 mod document;
+mod groups;
 mod ledger;
 mod library;
 mod pages;

@@ -163,8 +163,6 @@ async fn replay(rig: &Rig, page: u32) {
     let fresh = Generation(2);
     run(&mut connection, format!("drop schema if exists {fresh} cascade")).await;
     fresh.create(&mut connection).await.unwrap();
-    // The statement of the append without the log itself.
-    let sql = format!("with head as (select 1){} select from head", Changes::sql(fresh, &mut Parameters::after(0)));
     let log = rig.log();
     let mut at = be8_events::Position::START;
     loop {
@@ -173,9 +171,12 @@ async fn replay(rig: &Rig, page: u32) {
         at = last.position;
         let mut changes = Changes::default();
         events.iter().for_each(|event| changes.apply(event));
+        // The statement of the append without the log itself.
+        let sql = changes.sql(fresh, &mut Parameters::after(0));
+        let sql = format!("with head as (select 1){sql} select from head");
         let mut arguments = PgArguments::default();
         changes.bind(&mut arguments).unwrap();
-        sqlx::query_with(AssertSqlSafe(sql.clone()), arguments).execute(&mut *connection).await.unwrap();
+        sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection).await.unwrap();
     }
     let tables: Vec<String> = sqlx::query_scalar(
         "select table_name::text from information_schema.tables where table_schema = 'read_1' order by 1",

@@ -7,7 +7,8 @@ use std::time::Duration;
 use be8::clock::{Clock, SystemClock};
 use be8::config::{self, Config};
 use be8::domain::account::CreateAccount;
-use be8::domain::dialog::{StartConversation, WriteMessage};
+use be8::domain::dialog::StartConversation;
+use be8::domain::message::{NamedVersion, Receiver, WriteMessage};
 use be8::domain::{Command, Decision, State, States, Stop, View};
 use be8::ledger::{Ledger, LedgerError, LedgerSettings, Log};
 use be8::node::{self, Database};
@@ -178,9 +179,10 @@ pub fn write(session: u64, sender: AccId, thread: ThreadId) -> WriteMessage {
     let text = format!("secret of {sender}");
     WriteMessage {
         session: Some(token(session)),
-        receiver: thread.partner_of(sender),
+        receiver: thread.partner_of(sender).map(Receiver::Account),
         sender: Some(sender),
         thread: Some(thread),
+        version: NamedVersion::Absent,
         content: Ok(Secret::new(MessageSecret { text, iv: None, kind: None, endless: None })),
     }
 }

@@ -3,7 +3,8 @@
 use be8_events::message::{MessageSecret, MessageWritten};
 use be8_events::{GroupId, Sealing, Secret};
 
-use super::super::dialog::{StartConversation, WriteMessage};
+use super::super::dialog::StartConversation;
+use super::super::message::{NamedVersion, Receiver, WriteMessage};
 use super::*;
 
 fn start(session: i64, receiver: Option<i64>) -> StartConversation {
@@ -18,9 +19,10 @@ fn message(text: &str) -> Result<Secret<MessageSecret>, Rejection> {
 fn write(sender: i64, receiver: i64, thread: ThreadId) -> WriteMessage {
     WriteMessage {
         session: Some(token(sender)),
-        receiver: Some(id(receiver)),
+        receiver: Some(Receiver::Account(id(receiver))),
         sender: Some(id(sender)),
         thread: Some(thread),
+        version: NamedVersion::Absent,
         content: message("hello"),
     }
 }
@@ -95,6 +97,7 @@ fn the_checks_of_a_message_have_an_order() {
         receiver: None,
         sender: None,
         thread: None,
+        version: NamedVersion::Absent,
         content: Err(Rejection::MessageTooLarge),
     };
     world.refuses(&command, Rejection::NotAuthenticated);
@@ -103,11 +106,11 @@ fn the_checks_of_a_message_have_an_order() {
     // receiver
     world.refuses(&command, Rejection::AccountNotExisting);
     for receiver in [10_099, 10_003] {
-        command.receiver = Some(id(receiver));
+        command.receiver = Some(Receiver::Account(id(receiver)));
         command.sender = Some(zoe);
         world.refuses(&command, Rejection::AccountNotExisting);
     }
-    command.receiver = Some(yan);
+    command.receiver = Some(Receiver::Account(yan));
 
     // sender: nobody else's name (H2)
     for sender in [None, Some(yan), Some(id(10_004)), Some(id(10_099))] {
@@ -135,9 +138,9 @@ fn the_checks_of_a_message_have_an_order() {
     command.content = Err(Rejection::InvalidMessageType);
     world.refuses(&command, Rejection::InvalidMessageType);
     command.content = message("hello");
-    let written = MessageWritten { thread, id: 2, sender: zoe, nickname, stay: 1 };
+    let written = MessageWritten { thread, id: 2, sender: zoe, nickname, stay: 1, version: None };
     world.answers(&command, (thread, 2), &[(StreamName::dialog(zoe, yan), Some(zoe), written.into())]);
-    command.receiver = Some(zoe);
+    command.receiver = Some(Receiver::Account(zoe));
     world.refuses(&command, Rejection::InvalidThread);
 }
 

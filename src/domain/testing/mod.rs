@@ -26,6 +26,7 @@ struct World {
     position: Position,
     now: Timestamp,
     accounts: i64,
+    groups: i64,
 }
 
 impl States for World {
@@ -37,19 +38,21 @@ impl States for World {
 impl World {
     fn new() -> Self {
         let now = "2026-11-23T12:00:00.000000Z".parse().unwrap();
-        Self { states: HashMap::new(), position: Position::START, now, accounts: 10_000 }
+        Self { states: HashMap::new(), position: Position::START, now, accounts: 10_000, groups: 10_000 }
     }
 
     /// What a decision sees.
     fn view(&self) -> View<'_> {
-        View { now: self.now, next_account: self.accounts + 1, states: self }
+        View { now: self.now, next_account: self.accounts + 1, next_group: self.groups + 1, states: self }
     }
 
     /// Given: this happened.
     fn given(&mut self, stream: StreamName, event: impl Into<Event>) -> Position {
         let event = event.into();
-        if let Event::AccountCreated(e) = &event {
-            self.accounts = e.account.number();
+        match &event {
+            Event::AccountCreated(e) => self.accounts = e.account.number(),
+            Event::GroupCreated(e) => self.groups = e.group.number(),
+            _ => {}
         }
         self.position = self.position.next();
         let (state, version) = self.states.entry(stream).or_insert_with(|| (State::new(&stream), 0));

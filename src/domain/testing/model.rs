@@ -9,7 +9,8 @@ use be8_events::{MessageNo, Secret};
 use proptest::prelude::*;
 
 use super::super::account::{CreateAccount, SetPublicKey};
-use super::super::dialog::{StartConversation, WriteMessage};
+use super::super::dialog::StartConversation;
+use super::super::message::{NamedVersion, Receiver, WriteMessage};
 use super::super::reads::MarkRead;
 use super::*;
 
@@ -261,9 +262,10 @@ impl Both {
         let secret = MessageSecret { text: "t".to_owned(), iv: None, kind: None, endless: None };
         let command = WriteMessage {
             session: Some(token(session)),
-            receiver: Some(id(receiver)),
+            receiver: Some(Receiver::Account(id(receiver))),
             sender: Some(id(sender)),
             thread: Some(dialog(thread.0, thread.1)),
+            version: NamedVersion::Absent,
             content: if good { Ok(Secret::new(secret)) } else { Err(Rejection::InvalidMessageType) },
         };
         let expected = self.model.write(session, receiver, sender, thread, good, now);

@@ -1,0 +1,126 @@
+//! The benchmark: the real server and its ledger against the floors that PostgreSQL sets on the
+//! same machine in the same minutes. `cargo bench --bench be8 -- --help` tells the options.
+
+#[path = "be8/closed_loop.rs"]
+mod closed_loop;
+#[path = "be8/cpu.rs"]
+mod cpu;
+#[path = "be8/data.rs"]
+mod data;
+#[path = "be8/driver.rs"]
+mod driver;
+#[path = "be8/floors.rs"]
+mod floors;
+#[path = "be8/report.rs"]
+mod report;
+#[path = "be8/servers.rs"]
+mod servers;
+#[path = "be8/world.rs"]
+mod world;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use closed_loop::Window;
+use report::{Report, Row, Size};
+use world::World;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What a run of the benchmark does.
+struct Plan {
+    rows: Vec<Row>,
+    sizes: Vec<Size>,
+    rounds: usize,
+    window: Window,
+    json: Option<PathBuf>,
+}
+
+impl Plan {
+    fn new(matches: &ArgMatches) -> Self {
+        let quick = matches.get_flag("quick");
+        let number = |name: &str| matches.get_one::<u64>(name).copied();
+        let rows: Vec<Row> = match matches.get_many::<String>("rows") {
+            None => Row::ALL.to_vec(),
+            Some(names) => {
+                names.flat_map(|name| Row::ALL.iter().filter(move |row| row.name() == name)).copied().collect()
+            }
+        };
+        let tenfold = !quick && !matches.get_flag("once");
+        Self {
+            rows,
+            sizes: if tenfold { vec![Size::Once, Size::Tenfold] } else { vec![Size::Once] },
+            rounds: number("rounds").unwrap_or(if quick { 1 } else { 3 }) as usize,
+            window: Window {
+                warm_up: Duration::from_millis(if quick { 300 } else { 1000 }),
+                measured: Duration::from_secs(number("seconds").unwrap_or(if quick { 1 } else { 4 })),
+            },
+            json: matches.get_one::<PathBuf>("json").cloned(),
+        }
+    }
+}
+
+fn command() -> Command {
+    let number = |name: &'static str| Arg::new(name).long(name).value_parser(value_parser!(u64).range(1..=1000));
+    Command::new("be8 benchmark")
+        .about("Measures the server and the floors under it; prints rates, latencies and ratios")
+        .arg(
+            Arg::new("quick")
+                .long("quick")
+                .action(ArgAction::SetTrue)
+                .help("One short round, without the tenfold data"),
+        )
+        .arg(Arg::new("once").long("once").action(ArgAction::SetTrue).help("Leave out the tenfold data"))
+        .arg(number("rounds").help("How often every row is measured; figures are medians (default: 3)"))
+        .arg(number("seconds").help("How long a row is measured each time (default: 4)"))
+        .arg(
+            Arg::new("rows")
+                .long("rows")
+                .value_delimiter(',')
+                .value_parser(Row::ALL.map(Row::name))
+                .help("Only these rows"),
+        )
+        .arg(Arg::new("json").long("json").value_parser(value_parser!(PathBuf)).help("Write all figures to this file"))
+        // `cargo bench` says this to every benchmark.
+        .arg(Arg::new("bench").long("bench").action(ArgAction::SetTrue).hide(true))
+}
+
+fn main() {
+    // The route that answers from memory is a process of its own, like the server: this program.
+    if let Some(directory) = std::env::var_os(servers::MEMORY_SERVER) {
+        return servers::serve_from_memory(directory.as_ref());
+    }
+    let plan = Plan::new(&command().get_matches());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let report = runtime.block_on(run(&plan));
+    println!("{report}");
+    if let Some(path) = &plan.json {
+        std::fs::write(path, report.json()).expect("the file for the figures");
+    }
+}
+
+/// Fills the databases, then measures every row in turn, round by round.
+async fn run(plan: &Plan) -> Report {
+    let mut world = World::start().await;
+    for &size in &plan.sizes {
+        world.settle(size).await;
+    }
+    let mut report = Report::new(&plan.sizes);
+    for round in 0..plan.rounds {
+        report.begin();
+        for &row in &plan.rows {
+            for &size in &plan.sizes {
+                if size == Size::Once || row.grows() {
+                    let sample = world.measure(row, size, plan.window).await;
+                    eprintln!("round {} of {}: {} {}: {}", round + 1, plan.rounds, row.name(), size.name(), sample);
+                    report.add(row, size, sample);
+                }
+            }
+        }
+    }
+    world.end().await;
+    report
+}
