@@ -8,6 +8,7 @@ mod document;
 mod groups;
 mod ledger;
 mod library;
+mod pages;
 mod patience;
 mod postgres;
 mod replay;
