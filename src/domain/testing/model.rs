@@ -264,7 +264,6 @@ impl Both {
             session: Some(token(session)),
             receiver: Some(Receiver::Account(id(receiver))),
             sender: Some(id(sender)),
-            version: NamedVersion::Absent,
             thread: Some(dialog(thread.0, thread.1)),
             version: NamedVersion::Absent,
             content: if good { Ok(Secret::new(secret)) } else { Err(Rejection::InvalidMessageType) },
