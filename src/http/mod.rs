@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod app;
 pub mod body;
+mod connection;
 pub mod conversations;
 pub mod cookie;
 pub mod cryptojs;
