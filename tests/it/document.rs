@@ -148,6 +148,10 @@ fn timeless(mut value: Value) -> Value {
         Value::String(text) if text.ends_with("GMT+0000 (Coordinated Universal Time)") => {
             json!("Wed Jun 22 2022 11:08:35 GMT+0000 (Coordinated Universal Time)")
         }
+        // A time of the log, with its microseconds.
+        Value::String(text) if text.len() == 27 && text.get(10..11) == Some("T") && text.ends_with('Z') => {
+            json!("2022-06-22T11:08:35.123456Z")
+        }
         Value::Array(items) => items.drain(..).map(timeless).collect(),
         Value::Object(members) => {
             Value::Object(std::mem::take(members).into_iter().map(|(name, value)| (name, timeless(value))).collect())
