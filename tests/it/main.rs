@@ -1,5 +1,6 @@
 //! Black-box tests: the real program on a real PostgreSQL.
 
+mod audit;
 mod client;
 mod cluster;
 mod contract;
