@@ -5,6 +5,7 @@ mod cluster;
 mod contract;
 mod crypto;
 mod document;
+mod faults;
 mod hold;
 mod library;
 mod operations;
