@@ -6,6 +6,7 @@ mod cluster;
 mod contract;
 mod crypto;
 mod document;
+mod faults;
 mod groups;
 mod hold;
 mod ledger;

@@ -139,7 +139,7 @@ async fn a_stopping_server_finishes_the_batch_in_flight() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let url = server.setup().database_url().to_owned();
-    let mut hold = Hold::on(&url, "events").await;
+    let mut hold = Hold::next_append(&url).await;
     let letter = |text: &str| {
         alice.client.request(reqwest::Method::POST, "/writemessage").json(&alice.letter(&thread, &bob.id, text))
     };
