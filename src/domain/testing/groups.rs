@@ -344,7 +344,7 @@ fn keys_are_stored_under_the_storers_own_version() {
     assert_eq!(does(&mut world, &store(10_001, 10_002, "key of 1")), 1);
     assert_eq!(does(&mut world, &store(10_002, 10_001, "key of 2")), 2);
     world.answers(&store(10_001, 10_002, "key of 1"), 1, &[]); // D17
-    let replaces = Some(world.position.0 - 1).map(Position);
+    let replaces = Some(Position(world.position.0 - 1));
     let decision = world.when(&store(10_001, 10_002, "another")).unwrap();
     let Event::GroupKeyStored(stored) = &decision.events[0].event else { panic!("{decision:?}") };
     assert_eq!((stored.version, stored.replaces), (1, replaces));
