@@ -20,5 +20,6 @@ mod rig;
 mod server;
 mod sse;
 mod states;
+mod storm;
 mod subscription;
 mod vault;

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod dialogs;
+mod groups;
 mod model;
 mod reads;
 
