@@ -66,7 +66,7 @@ impl WebClient {
     async fn public_keys(&self, ids: &[String]) -> BTreeMap<String, Value> {
         let answer = self.ask("/getkeys", json!({ "accIDs": ids })).await;
         let keys = answer["publicKeys"].as_array().expect("a list").iter();
-        keys.map(|key| (key["accID"].as_str().expect("an id").to_owned(), key.clone())).collect()
+        keys.map(|key| (key["accID"].as_str().expect("an id").to_owned(), key["publicKey"].clone())).collect()
     }
 
     /// Takes a version and stores its key, wrapped for each member but one.
