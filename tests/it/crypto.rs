@@ -33,6 +33,21 @@ impl KeyPair {
         json!({ "crv": "P-384", "ext": true, "key_ops": [], "kty": "EC", "x": text(point.x()), "y": text(point.y()) })
     }
 
+    /// Both halves as a JSON Web Key: how the client hands on the key of a group, wrapped.
+    pub fn private_jwk(&self) -> String {
+        let mut jwk = self.jwk();
+        jwk["key_ops"] = json!(["deriveKey"]);
+        jwk["d"] = json!(URL_SAFE_NO_PAD.encode(self.0.to_bytes()));
+        jwk.to_string()
+    }
+
+    /// Reads what [`KeyPair::private_jwk`] wrote.
+    pub fn from_private_jwk(text: &str) -> Self {
+        let jwk: Value = serde_json::from_str(text).expect("a key as JSON");
+        let secret = URL_SAFE_NO_PAD.decode(jwk["d"].as_str().expect("a secret")).expect("base64url");
+        Self(SecretKey::from_slice(&secret).expect("a secret key"))
+    }
+
     /// Encrypts for the owner of a public key: the text of a message and its `iv`.
     pub fn encrypt(&self, to: &Value, text: &str) -> (String, String) {
         let iv = uuid();

@@ -29,7 +29,7 @@ async fn folded(rig: &Rig) -> HashMap<StreamName, (State, i64)> {
 }
 
 /// Folds the log into a new generation, a page at a time, and compares its tables with the live ones.
-async fn replay(rig: &Rig, page: u32) {
+pub async fn replay(rig: &Rig, page: u32) {
     let mut connection = rig.pool.acquire().await.unwrap();
     let fresh = Generation(2);
     run(&mut connection, format!("drop schema if exists {fresh} cascade")).await;

@@ -66,10 +66,14 @@ pub fn any_clock() -> LedgerSettings {
 
 impl Rig {
     pub async fn new() -> Self {
+        Self::on(&fresh_database().await.url).await
+    }
+
+    /// On a database that others may use, too.
+    pub async fn on(url: &str) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let url = fresh_database().await.url;
         let command = config::flags(clap::Command::new("be8"));
-        let arguments = ["be8", "--database-url", &url, "--data-dir", files.path().to_str().unwrap()];
+        let arguments = ["be8", "--database-url", url, "--data-dir", files.path().to_str().unwrap()];
         let config = Config::new(&command.get_matches_from(arguments)).unwrap();
         let database = Database::open(&config, true).await.unwrap();
         database.migrate().await.unwrap();

@@ -2,6 +2,8 @@
 
 mod accounts;
 mod dialogs;
+mod group_keys;
+mod group_messages;
 mod groups;
 mod model;
 mod reads;

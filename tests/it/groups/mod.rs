@@ -5,7 +5,11 @@ mod feed;
 mod keys;
 mod membership;
 mod notices;
+mod races;
+mod rebuild;
+mod secrecy;
 mod stays;
+mod web_client;
 
 use serde_json::{Value, json};
 
