@@ -162,12 +162,20 @@ fn for_reading(connect: &PgConnectOptions) -> PgConnectOptions {
     ])
 }
 
+/// How long an idle connection is taken to be alive.
+const TRUSTED: Duration = Duration::from_millis(500);
+
 /// The pool for reading, as a node makes it.
 pub fn reading_pool(connect: &PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(5))
+        // A connection in steady use needs no test, which would cost a round trip; one that lay
+        // idle may have died with the database.
         .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move { Ok(meta.idle_for < TRUSTED || connection.ping().await.is_ok()) })
+        })
         .connect_lazy_with(for_reading(connect))
 }
 

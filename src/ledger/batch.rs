@@ -246,8 +246,8 @@ impl<'a> Pass<'a> {
         self.head.position = self.head.position.next();
         self.head.time = self.now;
         match &event {
-            Event::AccountCreated(e) => self.head.accounts = e.account.number(),
-            Event::GroupCreated(e) => self.head.groups = e.group.number(),
+            Event::AccountCreated(e) => self.head.accounts = self.head.accounts.max(e.account.number()),
+            Event::GroupCreated(e) => self.head.groups = self.head.groups.max(e.group.number()),
             _ => {}
         }
         let recorded = Recorded {
