@@ -206,7 +206,9 @@ impl Person {
     /// Writes this many messages as fast as the server takes them.
     pub async fn write_many(&self, thread: &str, to: &Self, count: usize) {
         futures_util::stream::iter(0..count)
-            .for_each_concurrent(50, async |number| drop(self.write(thread, to, &format!("text {number}")).await))
+            .for_each_concurrent(50, async |number| {
+                self.write(thread, to, &format!("text {number}")).await;
+            })
             .await;
     }
 

@@ -4,8 +4,8 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::patience::eventually;
 
-/// A transaction that has inserted an event at the next position and does not end. The next append moves the head row and
-/// then waits for it; all other appends wait for the head row. Readers pass. It ends with this value.
+/// A transaction that has inserted an event at the next position and does not end. The next append moves the head row
+/// and then waits for it; all other appends wait for the head row. Readers pass. It ends with this value.
 pub struct Hold {
     connection: PgConnection,
     watcher: PgConnection,

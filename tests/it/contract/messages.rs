@@ -57,8 +57,8 @@ async fn the_system_thread_welcomes_its_owner() {
 async fn the_newest_hundred_are_shown_in_order() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
-    for number in 2..=105 {
-        let (from, to) = if number % 3 == 0 { (&alice, &bob) } else { (&bob, &alice) };
+    for number in 2_u32..=105 {
+        let (from, to) = if number.is_multiple_of(3) { (&alice, &bob) } else { (&bob, &alice) };
         assert_eq!(from.write(&thread, to, &format!("text {number}")).await, number);
     }
     let messages = alice.messages(&thread).await;
@@ -68,7 +68,7 @@ async fn the_newest_hundred_are_shown_in_order() {
     assert_eq!(shown, expected.iter().map(|(id, text)| (&**id, &**text)).collect::<Vec<_>>());
     for message in &messages {
         let number: u32 = message["messageID"].as_str().unwrap().parse().unwrap();
-        let (sender, receiver) = if number % 3 == 0 { (&alice, &bob) } else { (&bob, &alice) };
+        let (sender, receiver) = if number.is_multiple_of(3) { (&alice, &bob) } else { (&bob, &alice) };
         assert_eq!((&message["sender"], &message["receiver"]), (&json!(sender.id), &json!(receiver.id)));
         assert_eq!(message["nickname"], json!(sender.nickname));
         assert_eq!(message["threadID"], json!(thread));
