@@ -1,8 +1,8 @@
 //! Connections that end as soon as their client is gone.
 //!
 //! hyper notices the end of a client in the middle of an answer and gives the connection up; poem then waits for that
-//! connection once more, so an event stream would stay open until its next heartbeat fails to be written. Here, once the
-//! client's end was read, the connection itself is broken, so that waiting for it comes to an end.
+//! connection once more, so an event stream would stay open until its next heartbeat fails to be written. Here, once
+//! the client's end was read, the connection itself is broken, so that waiting for it comes to an end.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! The cryptography of the web client: ECDH on P-384 with AES-256-GCM for messages, and the passphrase format of OpenSSL
-//! for the password of a new account.
+//! The cryptography of the web client: ECDH on P-384 with AES-256-GCM for messages, and the passphrase format of
+//! OpenSSL for the password of a new account.
 
 use aes::Aes256;
 use aes::cipher::{BlockModeEncrypt as _, KeyIvInit as _, block_padding::Pkcs7};

@@ -46,8 +46,9 @@ impl Library {
 
     /// The texts of a thread by number, unsealed from the log itself.
     pub async fn texts(&self, thread: &str) -> BTreeMap<u32, String> {
-        type Row = (i64, i64, i64, i64, Vec<u8>, Vec<u8>);
         let log = self.ledger.log().read_all(Position::START, u32::MAX).await.expect("the log");
+        // Position, the three keys, nonce, bytes.
+        type Row = (i64, i64, i64, i64, Vec<u8>, Vec<u8>);
         let rows: Vec<Row> =
             sqlx::query_as("select position, account_key, stay_key, day_key, nonce, bytes from sealed_message")
                 .fetch_all(&self.pool)

@@ -2,15 +2,17 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 
+use reqwest::Method;
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::client::{Person, two_people};
+use crate::client::{Answer, Client, Person, two_people};
 use crate::cluster::fresh_database;
 use crate::crypto::encrypt_password;
 use crate::hold::Hold;
-use crate::patience::eventually;
+use crate::patience::{eventually, within};
 use crate::server::{Server, Setup};
+use crate::sse::Event;
 
 #[tokio::test]
 async fn a_server_says_how_it_is() {
@@ -50,9 +52,9 @@ async fn a_server_that_starts_says_so() {
     let setup = Setup::on(&database).at_a_known_address();
     let lock = migration_lock(&database.name);
     sqlx::query("select pg_advisory_lock($1)").bind(lock).execute(&mut connection).await.unwrap();
-    let client = crate::client::Client::new(&setup.url());
+    let client = Client::new(&setup.url());
     let early = async {
-        let ask = async |path: &str| client.try_send(client.request(reqwest::Method::GET, path)).await;
+        let ask = async |path: &str| client.try_send(client.request(Method::GET, path)).await;
         eventually("it listens", async || ask("/healthz").await.is_ok_and(|answer| answer.status == 200)).await;
         let answer = ask("/readyz").await.unwrap();
         assert_eq!((answer.verdict().as_str(), answer.header("retry-after")), ("503 UNAVAILABLE", Some("1")));
@@ -128,7 +130,7 @@ async fn streams_end_when_the_server_stops() {
     alice.at(&server).write(&thread, &bob, "three").await;
     for (person, seen) in [(&alice, &seen[0]), (&bob, &seen[1])] {
         let mut stream = person.at(&server).client.events_behind(&seen.id).await;
-        let position = |event: &crate::sse::Event| event.id.strip_suffix("-0").unwrap().parse::<i64>().unwrap();
+        let position = |event: &Event| event.id.strip_suffix("-0").unwrap().parse::<i64>().unwrap();
         let missed: Vec<i64> = stream.events(2).await.iter().map(position).collect();
         assert_eq!(missed, [position(seen) + 1, position(seen) + 2]);
     }
@@ -140,9 +142,8 @@ async fn a_stopping_server_finishes_the_batch_in_flight() {
     let (alice, bob, thread) = two_people(&server).await;
     let url = server.setup().database_url().to_owned();
     let mut hold = Hold::next_append(&url).await;
-    let letter = |text: &str| {
-        alice.client.request(reqwest::Method::POST, "/writemessage").json(&alice.letter(&thread, &bob.id, text))
-    };
+    let letter =
+        |text: &str| alice.client.request(Method::POST, "/writemessage").json(&alice.letter(&thread, &bob.id, text));
     let in_flight = tokio::spawn(letter("in flight").send());
     hold.caught().await;
     let waiting = tokio::spawn(letter("waiting").send());
@@ -151,9 +152,9 @@ async fn a_stopping_server_finishes_the_batch_in_flight() {
     server.terminate();
     eventually("the server hears it", async || server.setup().log().contains("stopping")).await;
     hold.release().await;
-    let answer = crate::client::Answer::read(in_flight.await.unwrap().unwrap()).await;
+    let answer = Answer::read(in_flight.await.unwrap().unwrap()).await;
     assert_eq!((answer.verdict().as_str(), &answer.json()["messageID"]), ("200 ok", &json!("message:10001:10002:2")));
-    let refused = crate::client::Answer::read(waiting.await.unwrap().unwrap()).await;
+    let refused = Answer::read(waiting.await.unwrap().unwrap()).await;
     assert_eq!((refused.verdict().as_str(), refused.header("retry-after")), ("503 UNAVAILABLE", Some("1")));
     let (setup, status) = server.ended().await;
     assert!(status.success() && status.signal().is_none(), "{status}");
@@ -174,7 +175,7 @@ async fn settings_that_cannot_be_used_are_told_in_one_line() {
         (Setup::on(&database).through(url), "be8: "),
     ] {
         let (mut process, _) = setup.launch();
-        let status = crate::patience::within("the end of the process", process.wait()).await.unwrap();
+        let status = within("the end of the process", process.wait()).await.unwrap();
         let log = setup.log();
         assert_eq!(status.code(), Some(1), "{log}");
         let complaints: Vec<&str> = log.lines().filter(|line| line.starts_with("be8: ")).collect();

@@ -12,14 +12,14 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::client::Client;
-use crate::cluster::{Database, fresh_database};
+use crate::client::{Answer, Client};
+use crate::cluster::{Database, fresh_database, passable_directory};
 use crate::patience::{eventually, within};
 
 /// How a server is started.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    database_url: String,
+    database_url: Option<String>,
     files: Arc<TempDir>,
     address: SocketAddr,
     flags: Vec<String>,
@@ -39,9 +39,14 @@ pub struct Server {
 impl Setup {
     /// A server on this database, with files of its own.
     pub fn on(database: &Database) -> Self {
+        Self { database_url: Some(database.url.clone()), ..Self::without_database() }
+    }
+
+    /// A server that runs a PostgreSQL of its own.
+    pub fn without_database() -> Self {
         Self {
-            database_url: database.url.clone(),
-            files: Arc::new(tempfile::tempdir().expect("a directory for the server")),
+            database_url: None,
+            files: Arc::new(passable_directory()),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             flags: Vec::new(),
             name: "a",
@@ -58,7 +63,7 @@ impl Setup {
     /// Through another address of the same database.
     #[must_use]
     pub fn through(mut self, database_url: String) -> Self {
-        self.database_url = database_url;
+        self.database_url = Some(database_url);
         self
     }
 
@@ -90,7 +95,7 @@ impl Setup {
 
     /// The database.
     pub fn database_url(&self) -> &str {
-        &self.database_url
+        self.database_url.as_deref().expect("a database that it was given")
     }
 
     /// The file of the key that opens the vault.
@@ -112,7 +117,7 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_be8"));
         command
             .env_clear()
-            .args(["migrate", "--database-url", &self.database_url, "--data-dir"])
+            .args(["migrate", "--database-url", self.database_url(), "--data-dir"])
             .arg(self.files.path());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let status = within("the migration", command.status()).await.expect("its status");
@@ -125,7 +130,8 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_be8"));
         // Nothing of the developer's environment has a say.
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        command.args(["serve", "--listen", &self.address.to_string(), "--database-url", &self.database_url]);
+        command.args(["serve", "--listen", &self.address.to_string()]);
+        command.args(self.database_url.iter().flat_map(|url| ["--database-url", url]));
         command.arg("--data-dir").arg(self.files.path().join(self.name));
         command.arg("--master-key-file").arg(self.master_key());
         // Password hashing is not what is tested: as cheap as it can be.
@@ -189,12 +195,12 @@ impl Server {
     }
 
     /// What it answers to a stranger.
-    pub async fn get(&self, path: &str) -> crate::client::Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         self.client().get(path).await
     }
 
     /// What it answers to a stranger.
-    pub async fn post(&self, path: &str, body: &Value) -> crate::client::Answer {
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.client().post(path, body).await
     }
 

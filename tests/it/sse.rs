@@ -50,7 +50,7 @@ impl EventStream {
         Self::over(request, TcpSocket::new_v4().expect("a socket")).await
     }
 
-    /// Opens a stream of which the least fits into this machine's buffers: what is not read here soon waits at the server.
+    /// Opens a stream of which the least fits into our end's buffer: what is not read soon waits at the server.
     pub async fn open_narrow(request: RequestBuilder) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(1).expect("the smallest buffer that there is");
@@ -77,7 +77,7 @@ impl EventStream {
     }
 
     /// The next block as text, without the empty line at its end; none when the stream is over.
-    async fn next_text(&mut self) -> Option<String> {
+    pub async fn next_text(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|two| two == b"\n\n") {
                 let block: Vec<u8> = self.buffer.drain(..end + 2).collect();

@@ -57,7 +57,7 @@ async fn the_system_thread_welcomes_its_owner() {
 async fn the_newest_hundred_are_shown_in_order() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
-    for number in 2..=105_u32 {
+    for number in 2_u32..=105 {
         let (from, to) = if number.is_multiple_of(3) { (&alice, &bob) } else { (&bob, &alice) };
         assert_eq!(from.write(&thread, to, &format!("text {number}")).await, number);
     }

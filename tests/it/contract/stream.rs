@@ -89,6 +89,37 @@ async fn a_talk_as_both_sides_hear_it() {
 }
 
 #[tokio::test]
+async fn the_transcript_of_a_talk() {
+    let server = Server::start().await;
+    let alice = Person::sign_up(&server, "Alice").await;
+    let bob = Person::sign_up(&server, "B\"o\\b\n🦢").await;
+    let mut stream = alice.client.events().await;
+    let thread = alice.start_conversation(&bob).await;
+    alice.write(&thread, &bob, "one").await;
+    bob.messages(&thread).await;
+    bob.write(&thread, &alice, "two").await;
+    let mut transcript = String::new();
+    for _ in 0..5 {
+        transcript += &(stream.next_text().await.unwrap() + "\n\n");
+    }
+    insta::assert_snapshot!(transcript, @r#"
+    retry: 2500
+
+    id: 7-0
+    data: {"action":"newConversation","partner":"10002"}
+
+    id: 8-0
+    data: {"action":"newMessage","groupID":"10001:10002","nickname":"Alice","sender":"10001","threadID":"10001:10002","type":"user"}
+
+    id: 9-0
+    data: {"action":"messageRead","messageID":"2","receiver":"10002","threadID":"10001:10002","type":"user"}
+
+    id: 10-0
+    data: {"action":"newMessage","groupID":"10001:10002","nickname":"B\"o\\b\n🦢","sender":"10002","threadID":"10001:10002","type":"user"}
+    "#);
+}
+
+#[tokio::test]
 async fn ids_are_positions_of_the_log() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;

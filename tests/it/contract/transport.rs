@@ -1,10 +1,12 @@
 //! What holds for every route: bodies, paths, methods and headers.
 
+use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Person, two_people};
-use crate::server::Server;
+use crate::cluster::fresh_database;
+use crate::server::{Server, Setup};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -89,6 +91,16 @@ async fn a_body_may_have_five_mebibytes() {
         let answer = stranger.post_raw("/newacc", Some("application/json"), stream).await;
         assert_eq!(answer.verdict(), verdict, "{length} bytes in pieces");
     }
+}
+
+#[tokio::test]
+async fn a_body_that_stands_still_is_given_up() {
+    let server = Setup::on(&fresh_database().await).with("body-stall-seconds", 1).start().await;
+    let begun = futures_util::stream::iter([Ok::<_, std::io::Error>(br#"{"nickname":"#.to_vec())]);
+    let endless = begun.chain(futures_util::stream::pending());
+    let body = reqwest::Body::wrap_stream(endless);
+    let answer = server.client().post_raw("/newacc", Some("application/json"), body).await;
+    assert_eq!(answer.verdict(), "408 TIMEOUT");
 }
 
 #[tokio::test]

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use be8::ledger::Log;
 use be8_events::Position;
 use futures_util::future::join_all;
+use reqwest::Method;
 use sqlx::PgPool;
 
 use super::{numbers, sound_log};
-use crate::client::{Person, number_of, two_people};
+use crate::client::{Answer, Person, number_of, two_people};
 use crate::hold::Hold;
 use crate::library::Library;
 use crate::server::{Server, two_nodes};
@@ -95,16 +96,12 @@ async fn who_reads_the_log_never_passes_a_gap() {
     // One append is held open in the middle, and a second node wants to append too.
     let mut hold = Hold::next_append(one.setup().database_url()).await;
     let held = tokio::spawn(
-        alice
-            .client
-            .request(reqwest::Method::POST, "/writemessage")
-            .json(&alice.letter(&thread, &bob.id, "held"))
-            .send(),
+        alice.client.request(Method::POST, "/writemessage").json(&alice.letter(&thread, &bob.id, "held")).send(),
     );
     hold.caught().await;
     let at_two = bob.at(&two).client;
     let behind = tokio::spawn(
-        at_two.request(reqwest::Method::POST, "/writemessage").json(&bob.letter(&thread, &alice.id, "behind")).send(),
+        at_two.request(Method::POST, "/writemessage").json(&bob.letter(&thread, &alice.id, "behind")).send(),
     );
     let before = at;
     for _ in 0..50 {
@@ -113,7 +110,7 @@ async fn who_reads_the_log_never_passes_a_gap() {
     assert_eq!(at, before, "nothing is visible that is not committed, and nothing overtakes it");
     hold.release().await;
     for (answer, number) in [(held, 2), (behind, 3)] {
-        let answer = crate::client::Answer::read(answer.await.unwrap().unwrap()).await;
+        let answer = Answer::read(answer.await.unwrap().unwrap()).await;
         assert_eq!(number_of(&answer, &thread), number);
     }
 

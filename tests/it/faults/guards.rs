@@ -75,9 +75,8 @@ async fn sealed_bytes_go_only_after_their_key() {
     // One row whose key lives keeps the whole statement from happening.
     assert_eq!(run(&library, "delete from sealed_message").await, Err("23000".to_owned()));
     let of = |alive: &str| {
-        format!(
-            "select s.position from sealed_message s join vault.key k on k.id = s.account_key where k.wrapped is {alive} null"
-        )
+        let keys = "select s.position from sealed_message s join vault.key k on k.id = s.account_key";
+        format!("{keys} where k.wrapped is {alive} null")
     };
     let delete = |alive| format!("delete from sealed_message where position in ({})", of(alive));
     assert_eq!(run(&library, &delete("not")).await, Err("23000".to_owned()));
@@ -90,6 +89,7 @@ async fn sealed_bytes_go_only_after_their_key() {
     let events = sound_log(&library.pool).await;
     assert!(events.iter().any(|event| matches!(event.event, Event::KeysDeleted(_))));
     // The tombstone stays one, and the server's own key cannot die.
-    let tombstone = "update vault.key set wrapped = (select wrapped from vault.key where wrapped is not null limit 1), master = 1 where wrapped is null";
+    let tombstone = "update vault.key set master = 1,
+        wrapped = (select wrapped from vault.key where wrapped is not null limit 1) where wrapped is null";
     assert_eq!(run(&library, tombstone).await, Err("23000".to_owned()));
 }

@@ -150,6 +150,24 @@ async fn a_killed_postgres_has_lost_nothing_that_was_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_server_with_its_own_postgres_comes_back_with_everything() {
+    let server = Setup::without_database().start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    alice.write(&thread, &bob, "before the kill").await;
+    let setup = server.kill().await;
+    // PostgreSQL dies with the server; the next one recovers it.
+    let server = setup.start().await;
+    let (alice, bob) = (alice.at(&server), bob.at(&server));
+    bob.write(&thread, &alice, "before the end").await;
+    server.terminate();
+    let (setup, status) = server.ended().await;
+    assert!(status.success(), "{status}");
+    let server = setup.start().await;
+    let pair = Pair { from: alice.clone(), to: bob, thread };
+    assert_eq!(pair.texts(&server).await, ["before the kill", "before the end"]);
+}
+
+#[tokio::test]
 async fn killed_connections_are_replaced_and_nothing_is_lost() {
     let database = fresh_database().await;
     let server = Setup::on(&database).start().await;

@@ -6,6 +6,7 @@ mod guards;
 mod kills;
 mod nodes;
 mod outcome;
+mod overload;
 mod proxy;
 
 use be8::ledger::Log;

@@ -51,7 +51,7 @@ async fn an_append_that_still_runs_is_waited_for() {
     let cut = async {
         hold.caught().await;
         // The server moves the fence, behind the append that it has lost sight of.
-        hold.waits("update log_head set fence%").await;
+        hold.waits("update log_head set fence%", 1).await;
         assert_eq!(proxy.cuts(), 1);
         hold.release().await;
     };
@@ -59,6 +59,26 @@ async fn an_append_that_still_runs_is_waited_for() {
     assert_eq!((number, alice.write(&thread, &bob, "the next").await), (2, 3));
     let pool = PgPool::connect(&database.url).await.unwrap();
     assert_eq!(numbers(&sound_log(&pool).await, &thread), [2, 3]);
+}
+
+#[tokio::test]
+async fn an_append_that_comes_too_late_finds_the_fence() {
+    let (database, proxy, server) = behind_a_proxy(&[]).await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let mut hold = Hold::all_appends(&database.url).await;
+    proxy.cut_next_append(Cut::Meanwhile);
+    let cut = async {
+        // The lost one has not begun when the fence moves; the server is sure that it did nothing, and repeats it.
+        hold.waits("with head as%", 2).await;
+        assert_eq!(proxy.cuts(), 1);
+        hold.release().await;
+    };
+    let (number, ()) = tokio::join!(alice.write(&thread, &bob, "once"), cut);
+    assert_eq!((number, alice.write(&thread, &bob, "the next").await), (2, 3));
+    let pool = PgPool::connect(&database.url).await.unwrap();
+    assert_eq!(numbers(&sound_log(&pool).await, &thread), [2, 3]);
+    let texts: Vec<_> = bob.messages(&thread).await.iter().map(|message| message["text"].clone()).collect();
+    assert_eq!(texts, ["STARTCONVERSATION", "once", "the next"]);
 }
 
 #[tokio::test]

@@ -190,7 +190,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// Whether these bytes, whole messages of the protocol, bind a statement with many parameters: the append is the only one.
+/// Whether these bytes, whole messages of the protocol, bind a statement with many parameters: only the append does.
 fn is_append(mut bytes: &[u8]) -> bool {
     while let [kind, a, b, c, d, rest @ ..] = bytes {
         if *kind == b'B' {
@@ -205,8 +205,8 @@ fn is_append(mut bytes: &[u8]) -> bool {
     false
 }
 
-/// How many parameters a Bind message has (PostgreSQL, section 54.7): behind the names of portal and statement, each ended
-/// by a zero, and the format codes of the parameters, each of two bytes.
+/// How many parameters a Bind message has (PostgreSQL, section 54.7): behind the names of portal and statement, each
+/// ended by a zero, and the format codes of the parameters, each of two bytes.
 fn parameters(bind: &[u8]) -> Option<u16> {
     let number = |bytes: &[u8]| Some(u16::from_be_bytes(*bytes.first_chunk()?));
     let names = bind.splitn(3, |byte| *byte == 0).nth(2)?;
