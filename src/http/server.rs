@@ -59,8 +59,7 @@ const DESCRIPTION: &str = "\
 An end-to-end-encrypted messenger without phone numbers. Clients encrypt all content before they send it: the server \
 never sees what is said.
 
-**Session.** `POST /newacc` makes an account and sets the session cookie `be8`; most other operations need it. \
-There is no other credential.
+**Session.** `POST /newacc` makes an account and sets the session cookie `be8`; most other operations need it.
 
 **Answers.** What is accepted is answered with status 200 and `valid: true`. What is refused is answered with a stable \
 code: as `{\"error\": code}` with a status from 400, or, where an operation says so, as \
@@ -71,7 +70,8 @@ fails decides.
 understood too. Members that an operation does not know are ignored. A member of a wrong type is like a missing one.
 
 **Trying it here.** On a fresh server, execute *Make an account* twice: the accounts are `10001` and `10002`, and this \
-page then acts as the second. *Start a conversation* with the first; then all other examples work as they stand.";
+page then acts as the second. All other examples work as they stand once that which they name is there: start the \
+conversation, create the group, join it, add the first account.";
 
 /// A server that listens.
 pub struct Server<A> {
