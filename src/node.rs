@@ -146,6 +146,8 @@ fn tuned(connect: PgConnectOptions) -> PgConnectOptions {
         ("default_transaction_isolation", "read committed"),
         ("synchronous_commit", "on"),
         ("jit", "off"),
+        // "already exists, skipping" at every start is no news.
+        ("client_min_messages", "warning"),
     ])
 }
 

@@ -1,11 +1,11 @@
 //! `be8 findings`: what is wrong in a group's history.
 
-use be8_events::Timestamp;
 use clap::ArgMatches;
 
 use super::columns::{Cell, Tone, coloured, table};
 use super::{named_group, print};
 use crate::audit::{AuditError, Finding, Point, Sight, findings, state_at};
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::http::audit::Finding as FindingJson;
 use crate::ledger::Log;
@@ -19,7 +19,7 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let (group, json) = named_group(matches)?;
     let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
     let log = Log::new(reading_pool(&database.connect, 2));
-    let now: Timestamp = chrono::Utc::now().into();
+    let now = SystemClock.now();
     let told = async {
         let state = state_at(&log, group, Point::Time(now)).await?;
         Ok::<_, AuditError>((state.is_some(), findings(&log, group, &Sight::Everything, now).await?))

@@ -79,6 +79,7 @@ pub struct HistoryEntry {
     pub fingerprint: Option<String>,
     /// The position of the event whose key this one replaces.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[oai(validator(minimum(value = "0")))]
     pub replaces: Option<i64>,
     /// The number of the message in the thread.
     #[oai(rename = "messageID")]
@@ -154,6 +155,7 @@ pub struct MemberThen {
     /// Which of its stays.
     pub stay: u32,
     /// Where the stay began.
+    #[oai(validator(minimum(value = "0")))]
     pub since: i64,
 }
 
@@ -174,6 +176,7 @@ pub struct KeyThen {
     /// SHA-256 of the wrapped key as it was sent, in hexadecimal.
     pub fingerprint: String,
     /// The event that stored it.
+    #[oai(validator(minimum(value = "0")))]
     pub position: i64,
 }
 
@@ -183,6 +186,7 @@ pub struct KeyThen {
 #[serde(rename_all = "camelCase")]
 pub struct GroupThen {
     /// The group's newest event up to that point.
+    #[oai(validator(minimum(value = "0")))]
     pub position: i64,
     /// Its time (RFC 3339).
     pub time: String,
@@ -266,14 +270,17 @@ pub struct Finding {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub knowledge: Option<String>,
     /// Where it began.
+    #[oai(validator(minimum(value = "0")))]
     pub from: i64,
     /// When it began (RFC 3339).
     pub since: String,
     /// Where it ended; absent: it lasts, or is of a moment.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[oai(validator(minimum(value = "0")))]
     pub until: Option<i64>,
     /// Of an exposure window: the messages that were written in it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[oai(validator(minimum(value = "0")))]
     pub messages: Option<i64>,
     /// The positions of the events that prove it.
     pub proof: Vec<i64>,
@@ -310,6 +317,10 @@ pub struct GroupFindings {
     pub findings: Vec<Finding>,
 }
 
+fn example_group() -> String {
+    "g10001".to_owned()
+}
+
 #[OpenApi]
 impl Audit {
     /// Read a group's history
@@ -335,7 +346,7 @@ impl Audit {
         &self,
         auditor: Auditor,
         /// The group.
-        #[oai(name = "groupID")]
+        #[oai(name = "groupID", example = "example_group")]
         group: Path<String>,
         /// Entries behind this position.
         #[oai(validator(minimum(value = "0")))]
@@ -388,7 +399,7 @@ impl Audit {
         &self,
         auditor: Auditor,
         /// The group.
-        #[oai(name = "groupID")]
+        #[oai(name = "groupID", example = "example_group")]
         group: Path<String>,
     ) -> Result<Answer<GroupFindings>, WireError> {
         let app = self.0.get()?;

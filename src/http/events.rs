@@ -237,7 +237,12 @@ impl Events {
         // Any text that is no id of ours counts as absent.
         let seen = [last_event_id.0, last_event_id_query.0];
         let seen = seen.into_iter().flatten().find_map(|id| id.parse::<ChangeId>().ok());
-        let seen = seen.filter(|seen| seen.position <= app.ledger.position());
+        // This node may hear late of what another one has told already.
+        let known = match seen {
+            Some(seen) if seen.position > app.ledger.position() => app.ledger.log().newest().await?,
+            _ => app.ledger.position(),
+        };
+        let seen = seen.filter(|seen| seen.position <= known);
         let missed = match seen {
             None => Vec::new(),
             Some(seen) => {

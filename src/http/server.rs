@@ -15,6 +15,7 @@ use super::accounts::Accounts;
 use super::app::Handle;
 use super::audit::Audit;
 use super::body::BodyLimits;
+use super::connection::Attentive;
 use super::conversations::Conversations;
 use super::document::document;
 use super::edge::{EdgeLayer, Rule};
@@ -85,7 +86,7 @@ pub struct Server<A> {
 pub async fn listen(address: &str) -> std::io::Result<Server<impl Acceptor + 'static>> {
     let acceptor = TcpListener::bind(address.to_owned()).into_acceptor().await?;
     let address = acceptor.local_addr().first().map(ToString::to_string).unwrap_or_default();
-    Ok(Server { acceptor, address: address.trim_start_matches("socket://").to_owned() })
+    Ok(Server { acceptor: Attentive(acceptor), address: address.trim_start_matches("socket://").to_owned() })
 }
 
 impl<A: Acceptor + 'static> Server<A> {

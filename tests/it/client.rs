@@ -3,6 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use futures_util::StreamExt as _;
 use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -200,6 +201,13 @@ impl Person {
     pub async fn write(&self, thread: &str, to: &Self, text: &str) -> u32 {
         let answer = self.client.post("/writemessage", &self.letter(thread, &to.id, text)).await;
         number_of(&answer, thread)
+    }
+
+    /// Writes this many messages as fast as the server takes them.
+    pub async fn write_many(&self, thread: &str, to: &Self, count: usize) {
+        futures_util::stream::iter(0..count)
+            .for_each_concurrent(50, async |number| drop(self.write(thread, to, &format!("text {number}")).await))
+            .await;
     }
 
     /// Writes a text that only the receiver can read; answers the number of the message.

@@ -40,6 +40,8 @@ const STORY: &[(&str, bool)] = &[
     ("leaveGroup", true),
     ("addGroupMember", false),
     ("kickGroupMember", false),
+    ("getGroupHistory", false),
+    ("getGroupFindings", false),
     ("destroyGroup", false),
     ("getHealth", false),
     ("getReadiness", false),
@@ -120,9 +122,14 @@ async fn execute(document: &Value, client: &Client, id: &str) -> crate::client::
     let found = operations(document).find(|(_, _, operation)| operation["operationId"] == id);
     let (path, method, operation) = found.unwrap_or_else(|| panic!("no operation {id}"));
     let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+    let mut path = path.to_owned();
+    for parameter in operation["parameters"].as_array().into_iter().flatten().filter(|one| one["in"] == "path") {
+        let name = format!("{{{}}}", text(&parameter["name"]));
+        path = path.replace(&name, text(&parameter["schema"]["example"]));
+    }
     let answer = match method {
-        "get" => client.get(path).await,
-        _ => client.post(path, &resolve(document, body)["example"]).await,
+        "get" => client.get(&path).await,
+        _ => client.post(&path, &resolve(document, body)["example"]).await,
     };
     assert_eq!(answer.status, 200, "{id}: {}", answer.text);
     let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
@@ -140,6 +147,10 @@ fn timeless(mut value: Value) -> Value {
     match &mut value {
         Value::String(text) if text.ends_with("GMT+0000 (Coordinated Universal Time)") => {
             json!("Wed Jun 22 2022 11:08:35 GMT+0000 (Coordinated Universal Time)")
+        }
+        // A time of the log, with its microseconds.
+        Value::String(text) if text.len() == 27 && text.get(10..11) == Some("T") && text.ends_with('Z') => {
+            json!("2022-06-22T11:08:35.123456Z")
         }
         Value::Array(items) => items.drain(..).map(timeless).collect(),
         Value::Object(members) => {
@@ -205,6 +216,8 @@ fn check_operation(document: &Value, operation: &Value, place: &str, findings: &
     }
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         findings.check(!text(&parameter["description"]).is_empty(), place, "a parameter has no description");
+        let example = parameter["in"] != "path" || !parameter["schema"]["example"].is_null();
+        findings.check(example, place, "a parameter of the path has no example");
     }
 
     let body = &operation["requestBody"]["content"]["application/json"];

@@ -178,12 +178,15 @@ pub fn start(session: u64, receiver: AccId) -> StartConversation {
     StartConversation { session: Some(token(session)), receiver: Some(receiver) }
 }
 
-/// A message of `sender` to the other one of the dialog.
+/// A message of `sender` to the other one of the dialog, or to the group.
 pub fn write(session: u64, sender: AccId, thread: ThreadId) -> WriteMessage {
     let text = format!("secret of {sender}");
     WriteMessage {
         session: Some(token(session)),
-        receiver: thread.partner_of(sender).map(Receiver::Account),
+        receiver: match thread {
+            ThreadId::Group(group) => Some(Receiver::Group(group)),
+            _ => thread.partner_of(sender).map(Receiver::Account),
+        },
         sender: Some(sender),
         thread: Some(thread),
         version: NamedVersion::Absent,

@@ -68,6 +68,13 @@ impl Setup {
         Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), name: "b", ..self.clone() }
     }
 
+    /// At this address.
+    #[must_use]
+    pub fn listening_on(mut self, address: &str) -> Self {
+        self.address = address.parse().expect("an address");
+        self
+    }
+
     /// At an address that is free and known before the start.
     #[must_use]
     pub fn at_a_known_address(mut self) -> Self {
@@ -98,6 +105,18 @@ impl Setup {
     /// All that servers with this setup have logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Brings the schema of the database up to date without serving.
+    pub async fn migrate(&self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_be8"));
+        command
+            .env_clear()
+            .args(["migrate", "--database-url", &self.database_url, "--data-dir"])
+            .arg(self.files.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let status = within("the migration", command.status()).await.expect("its status");
+        assert!(status.success(), "the migration failed: {status}");
     }
 
     /// Starts the process without waiting until it serves.

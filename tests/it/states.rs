@@ -57,23 +57,23 @@ async fn a_snapshot_and_the_rest_are_the_whole() {
     let node = rig.node().await;
     let stream = long_stream(&rig, &node).await;
     assert_eq!(snapshots(&rig).await, [200]);
-    let expected = folded(&rig, stream).await;
-    assert_eq!(expected.1, 250);
-    assert_eq!(node.look(&[stream]).await, [expected.clone()]);
-    assert_eq!(rig.node().await.look(&[stream]).await, [expected.clone()]);
+    let expected = [folded(&rig, stream).await];
+    assert_eq!(expected[0].1, 250);
+    assert_eq!(node.look(&[stream]).await, expected);
+    assert_eq!(rig.node().await.look(&[stream]).await, expected);
 
     // It is the snapshot that was used: one that says something else is believed.
     change_snapshots(&rig, r#"update snapshots set state = '{"Reads":{}}'"#).await;
-    assert_ne!(rig.node().await.look(&[stream]).await, [expected.clone()]);
+    assert_ne!(rig.node().await.look(&[stream]).await, expected);
 
     // One of another format is passed over, and so is one that cannot be read.
     change_snapshots(&rig, "update snapshots set format = format + 1").await;
-    assert_eq!(rig.node().await.look(&[stream]).await, [expected.clone()]);
+    assert_eq!(rig.node().await.look(&[stream]).await, expected);
     change_snapshots(&rig, "update snapshots set format = format - 1, state = '{\"Reads\":7}'").await;
-    assert_eq!(rig.node().await.look(&[stream]).await, [expected.clone()]);
+    assert_eq!(rig.node().await.look(&[stream]).await, expected);
 
     change_snapshots(&rig, "delete from snapshots").await;
-    assert_eq!(rig.node().await.look(&[stream]).await, [expected]);
+    assert_eq!(rig.node().await.look(&[stream]).await, expected);
 }
 
 /// A stream that grows on one node is followed by another, snapshots or not.

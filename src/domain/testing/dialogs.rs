@@ -133,8 +133,15 @@ fn the_checks_of_a_message_have_an_order() {
     world.refuses(&command, Rejection::InvalidThread);
     command.thread = Some(thread);
 
-    // content
+    // content; a conversation of two has no versions (D6)
     world.refuses(&command, Rejection::MessageTooLarge);
+    for version in [NamedVersion::Malformed, NamedVersion::Version(GroupId::new(10_001).unwrap(), 1)] {
+        command.version = version;
+        world.refuses(&command, Rejection::InvalidMessageType);
+        command.content = message("hello");
+        world.refuses(&command, Rejection::InvalidMessageType);
+    }
+    command.version = NamedVersion::Absent;
     command.content = Err(Rejection::InvalidMessageType);
     world.refuses(&command, Rejection::InvalidMessageType);
     command.content = message("hello");

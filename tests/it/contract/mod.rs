@@ -2,9 +2,11 @@
 
 mod accounts;
 mod conversations;
+mod dead;
 mod keys;
 mod messages;
 mod resume;
+mod slow;
 mod stream;
 mod talk;
 mod transport;

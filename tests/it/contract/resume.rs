@@ -3,7 +3,6 @@
 use be8::ledger::ExpectedVersion;
 use be8_events::reads::MessagesRead;
 use be8_events::{NewEvent, StreamName, ThreadId};
-use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -11,15 +10,6 @@ use crate::client::{Person, two_people};
 use crate::library::Library;
 use crate::server::Server;
 use crate::sse::{Event, EventStream};
-
-/// Writes this many messages as fast as the server takes them.
-async fn write_many(from: &Person, thread: &str, to: &Person, count: usize) {
-    for begin in (0..count).step_by(50) {
-        let end = count.min(begin + 50);
-        join_all((begin..end).map(|number| async move { from.write(thread, to, &format!("text {number}")).await }))
-            .await;
-    }
-}
 
 #[tokio::test]
 async fn a_stream_goes_on_behind_any_of_its_ids() {
@@ -86,7 +76,7 @@ async fn reconnecting_again_and_again_misses_nothing() {
         alice.write(&thread, &bob, "first").await;
         whole.event().await
     };
-    let writing = write_many(&alice, &thread, &bob, 300);
+    let writing = alice.write_many(&thread, &bob, 300);
     let reading = async {
         let mut heard = vec![first.clone()];
         // Each stream is left after a few events, in the middle of the writing.
@@ -114,7 +104,7 @@ async fn a_thousand_are_told_one_by_one_and_more_are_told_in_short() {
     let seen = live.event().await.id;
     drop(live);
     let with_carol = carol.start_conversation(&alice).await;
-    write_many(&bob, &thread, &alice, 999).await;
+    bob.write_many(&thread, &alice, 999).await;
 
     let mut exact = alice.client.events_behind(&seen).await;
     let missed = exact.events(1000).await;
