@@ -4,6 +4,7 @@ mod accounts;
 mod dialogs;
 mod group_keys;
 mod group_messages;
+mod group_model;
 mod groups;
 mod model;
 mod reads;

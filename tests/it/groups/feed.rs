@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
 use super::people;
@@ -295,4 +296,40 @@ async fn readers_are_told_once_for_each_sender_and_never_of_what_is_removed() {
     assert_eq!(reads(&all[0]), ["g10001 read 6"]);
     assert_eq!(reads(&all[1]), ["g10001 read 7"; 2], "by Carol, then by Alice");
     assert_eq!(reads(&all[2]), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_members_hear_one_order_however_much_happens_at_once() {
+    let server = Server::start().await;
+    let mut audience = Audience::new(&server, &["Alice", "Bob", "Carol"]).await;
+    let group = audience.people[0].founds().await;
+    for person in &audience.people[1..] {
+        person.enters(&group).await;
+    }
+    let mut others = Vec::new();
+    for n in 0..6 {
+        others.push(Person::sign_up(&server, &format!("Other {n}")).await);
+    }
+    // Comings, goings, messages and signals of all, as many at once as there are.
+    let signal = json!({ "groupID": group, "update": "joinmember" });
+    for _ in 0..3 {
+        let comings = join_all(others.iter().map(|other| other.enters(&group)));
+        let talk = join_all(audience.people.iter().chain(&audience.people).map(|person| person.tells(&group, "hello")));
+        let signals =
+            join_all(audience.people.iter().map(|person| person.client.post("/grouptriggersseupdate", &signal)));
+        join(comings, join(talk, signals)).await;
+        let goings = join_all(others.iter().map(|other| other.leaves(&group)));
+        let talk = join_all(audience.people.iter().map(|person| person.tells(&group, "goodbye")));
+        join(goings, talk).await;
+    }
+    let all = audience.heard().await;
+    // From where all three are there, each hears each change once, at the same place.
+    let begin = all[2].iter().position(|(_, short)| short.ends_with("join")).expect("its own coming");
+    let of_carol = &all[2][begin..];
+    assert_eq!(of_carol.len(), 1 + 3 * (6 + 6 + 3 + 6 + 3));
+    for told in &all {
+        assert_eq!(&told[told.len() - of_carol.len()..], of_carol);
+    }
+    let positions: Vec<u64> = of_carol.iter().map(|(id, _)| id.strip_suffix("-0").unwrap().parse().unwrap()).collect();
+    assert!(positions.is_sorted_by(|one, next| one < next), "{positions:?}");
 }

@@ -9,6 +9,7 @@ mod races;
 mod rebuild;
 mod secrecy;
 mod stays;
+mod storm;
 mod web_client;
 
 use serde_json::{Value, json};

@@ -183,7 +183,6 @@ async fn who_is_being_kicked_stores_and_writes_before_it_or_not_at_all() {
     let [alice, bob, carol] = &all;
     let group = alice.founds().await;
     carol.enters(&group).await;
-    let mut stored_in_time = 0;
     for round in 0..10 {
         bob.enters(&group).await;
         let version = bob.takes_version(&group).await.to_string();
@@ -201,7 +200,6 @@ async fn who_is_being_kicked_stores_and_writes_before_it_or_not_at_all() {
             "200 ok" => assert!(there, "what was accepted is there"),
             refusal => assert!(refusal == "200 NOGROUPMEMBER" && !there, "{refusal}"),
         }
-        stored_in_time += usize::from(there);
         assert_eq!(count(&written, "200 ok") + count(&written, "400 INVALIDTHREADID"), 6);
         // Whatever was written in time is removed, and nothing was written behind the kick.
         let seen = carol.messages(&group).await;
@@ -210,7 +208,6 @@ async fn who_is_being_kicked_stores_and_writes_before_it_or_not_at_all() {
         assert!(!seen.iter().any(|message| message["sender"] == json!(bob.id) && message["messageType"] != "removed"));
         is_whole(&group, &all).await;
     }
-    assert!(stored_in_time <= 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
