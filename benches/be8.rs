@@ -23,12 +23,17 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use closed_loop::Window;
+use closed_loop::{Sample, Window};
 use report::{Report, Row, Size};
 use world::World;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The part of the processors that others may use while a row is measured.
+const DISTURBED: f64 = 0.06;
+/// How often a disturbed row is measured again.
+const ATTEMPTS: usize = 8;
 
 /// What a run of the benchmark does.
 struct Plan {
@@ -102,6 +107,23 @@ fn main() {
     }
 }
 
+/// Measures a row, again if others used the processors, and takes the least disturbed figures: on
+/// two cores a compiler beside it halves some rows and leaves others alone.
+async fn undisturbed(world: &World, row: Row, size: Size, window: Window) -> Sample {
+    let mut best = world.measure(row, size, window).await;
+    for _ in 0..ATTEMPTS {
+        if best.cpu.others <= DISTURBED {
+            break;
+        }
+        let sample = world.measure(row, size, window).await;
+        eprintln!("disturbed, once more: {sample}");
+        if sample.cpu.others < best.cpu.others {
+            best = sample;
+        }
+    }
+    best
+}
+
 /// Fills the databases, then measures every row in turn, round by round.
 async fn run(plan: &Plan) -> Report {
     let mut world = World::start().await;
@@ -114,7 +136,7 @@ async fn run(plan: &Plan) -> Report {
         for &row in &plan.rows {
             for &size in &plan.sizes {
                 if size == Size::Once || row.grows() {
-                    let sample = world.measure(row, size, plan.window).await;
+                    let sample = undisturbed(&world, row, size, plan.window).await;
                     eprintln!("round {} of {}: {} {}: {}", round + 1, plan.rounds, row.name(), size.name(), sample);
                     report.add(row, size, sample);
                 }

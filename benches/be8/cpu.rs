@@ -15,18 +15,26 @@ pub struct Used {
     pub server: f64,
     /// All processes of PostgreSQL.
     pub postgres: f64,
+    /// The part of all processor time that went to processes that are none of ours.
+    pub others: f64,
 }
 
 impl Used {
     /// What one of so many operations used.
     pub fn per(self, operations: f64) -> Self {
-        Self { bench: self.bench / operations, server: self.server / operations, postgres: self.postgres / operations }
+        Self {
+            bench: self.bench / operations,
+            server: self.server / operations,
+            postgres: self.postgres / operations,
+            others: self.others,
+        }
     }
 }
 
 impl fmt::Display for Used {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "bench {:.1}, server {:.1}, postgres {:.1}", self.bench, self.server, self.postgres)
+        let Self { bench, server, postgres, others } = self;
+        write!(f, "bench {bench:.1}, server {server:.1}, postgres {postgres:.1}; others {:.0} %", others * 100.0)
     }
 }
 
@@ -35,6 +43,8 @@ pub struct Clocks {
     server: Option<u32>,
     postmaster: u32,
     processes: HashMap<u32, Process>,
+    /// Of all processors: busy, and busy or not.
+    all: (u64, u64),
 }
 
 /// What `/proc` says of a process.
@@ -52,7 +62,7 @@ impl Clocks {
         let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
         let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let processes = ids.filter_map(|id| Some((id, Process::read(id)?))).collect();
-        Self { server, postmaster, processes }
+        Self { server, postmaster, processes, all: all_processors() }
     }
 
     /// What was used since.
@@ -62,11 +72,12 @@ impl Clocks {
             ticks(&now, id).saturating_sub(ticks(self, id)) as f64 * TICK_MICROSECONDS
         };
         let one = |clocks: &Self, id: u32| clocks.processes.get(&id).map_or(0, |process| process.ticks);
-        Used {
-            bench: since(one, std::process::id()),
-            server: self.server.map_or(0.0, |id| since(one, id)),
-            postgres: since(Self::family, self.postmaster),
-        }
+        let bench = since(one, std::process::id());
+        let server = self.server.map_or(0.0, |id| since(one, id));
+        let postgres = since(Self::family, self.postmaster);
+        let [busy, whole] =
+            [now.all.0 - self.all.0, now.all.1 - self.all.1].map(|ticks| ticks as f64 * TICK_MICROSECONDS);
+        Used { bench, server, postgres, others: ((busy - bench - server - postgres) / whole).max(0.0) }
     }
 
     /// The ticks of a process and all its children, those included that have ended.
@@ -75,6 +86,17 @@ impl Clocks {
         let children = self.processes.values().filter(|process| process.parent == id);
         own.ticks + own.ended + children.map(|process| process.ticks).sum::<u64>()
     }
+}
+
+/// The ticks of all processors, proc_stat(5): busy (time that a hypervisor gave to others
+/// included), and all.
+fn all_processors() -> (u64, u64) {
+    let stat = std::fs::read_to_string("/proc/stat").expect("/proc/stat");
+    let fields = stat.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1).take(8);
+    let ticks: Vec<u64> = fields.filter_map(|field| field.parse().ok()).collect();
+    let whole: u64 = ticks.iter().sum();
+    // The fourth is idle time, the fifth idle time with a disk at work.
+    (whole - ticks.iter().skip(3).take(2).sum::<u64>(), whole)
 }
 
 impl Process {

@@ -230,6 +230,7 @@ impl Report {
                 "cpu_us": {
                     "bench": sample.cpu.bench, "server": sample.cpu.server, "postgres": sample.cpu.postgres,
                 },
+                "cpu_of_others": sample.cpu.others,
             })
         };
         let rounds: Vec<Vec<_>> = self.rounds.iter().map(|round| round.iter().map(sample).collect()).collect();
