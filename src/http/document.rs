@@ -216,9 +216,10 @@ fn complete(operation: &mut Map<String, Value>, own: bool, answer: Option<&Value
     }
 }
 
-/// The examples of an answer: what was recorded, and one refusal for each code.
+/// The examples of an answer: what was recorded, and one refusal for each code. Readers are shown
+/// the first by name.
 fn examples(status: u16, codes: &[Code], answer: Option<&Value>) -> Option<Value> {
-    let accepted = answer.filter(|_| status == 200).map(|answer| ("accepted".to_owned(), answer.clone()));
+    let accepted = answer.filter(|_| status == 200).map(|answer| ("Accepted".to_owned(), answer.clone()));
     let refused = codes.iter().map(|code| {
         let word = code.as_str();
         let body = match code.shape() {
