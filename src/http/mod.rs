@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod app;
 pub mod audit;
 pub mod body;
+mod compress;
 mod connection;
 pub mod conversations;
 pub mod cookie;

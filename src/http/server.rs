@@ -15,6 +15,7 @@ use super::accounts::Accounts;
 use super::app::Handle;
 use super::audit::Audit;
 use super::body::BodyLimits;
+use super::compress::compress;
 use super::connection::Attentive;
 use super::conversations::Conversations;
 use super::document::document;
@@ -127,6 +128,7 @@ fn routes(app: Handle, metrics: PrometheusHandle, limits: BodyLimits) -> impl En
     home::pages(&service.swagger_ui_html(), service)
         .at("/openapi.json", poem::get(Document(text.into())))
         .with(EdgeLayer::new(rules))
+        .around(compress)
         .data(limits)
         .around(measure)
 }

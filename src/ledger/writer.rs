@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use be8_events::Position;
+use be8_events::{Day, Position};
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgListener, PgSeverity};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -66,6 +66,8 @@ pub(super) struct Writer {
     snapshots: Option<tokio::task::JoinHandle<()>>,
     /// An append of this node may still be in flight on a dead connection.
     unsettled: bool,
+    /// The day on which partitions were last made ahead.
+    partitions_of: Day,
 }
 
 impl Writer {
@@ -90,7 +92,8 @@ impl Writer {
         ]);
         let mut connection = PgConnection::connect_with(&connect).await?;
         let head = Head::read(&mut connection).await?;
-        partitions::ensure(&mut connection, clock.now().max(head.time)).await?;
+        let today = clock.now().max(head.time);
+        partitions::ensure(&mut connection, today).await?;
         let (position, watcher) = watch::channel(head.position);
         let cache = Cache::new(settings.cached_streams);
         let connection = Some(connection);
@@ -107,6 +110,7 @@ impl Writer {
             position,
             snapshots: None,
             unsettled: false,
+            partitions_of: today.day(),
         };
         Ok((writer, watcher))
     }
@@ -160,6 +164,7 @@ impl Writer {
                 jobs.push(job);
             }
         }
+        metrics::gauge!("be8_ledger_queue").set(commands.len() as f64);
         metrics::histogram!("be8_ledger_batch_commands").record(jobs.len() as f64);
     }
 
@@ -394,11 +399,16 @@ impl Writer {
         }));
     }
 
-    /// Looks whether other nodes appended, and follows.
+    /// Looks whether other nodes appended, and follows; once a day also makes partitions ahead.
     async fn follow(&mut self) {
         let followed = async {
             let mut connection = self.connection().await?;
             let head = Head::read(&mut connection).await?;
+            let today = self.clock.now().max(head.time);
+            if self.partitions_of != today.day() {
+                partitions::ensure(&mut connection, today).await?;
+                self.partitions_of = today.day();
+            }
             self.connection = Some(connection);
             self.catch_up(head).await
         };
