@@ -65,6 +65,10 @@ async fn an_append_that_still_runs_is_waited_for() {
 async fn an_append_that_comes_too_late_finds_the_fence() {
     let (database, proxy, server) = behind_a_proxy(&[]).await;
     let (alice, bob, thread) = two_people(&server).await;
+    // The statement is prepared: preparing it would wait for the table, too, before there is an append to cut.
+    for text in ["first", "second"] {
+        alice.write(&thread, &bob, text).await;
+    }
     let mut hold = Hold::all_appends(&database.url).await;
     proxy.cut_next_append(Cut::Meanwhile);
     let cut = async {
@@ -74,11 +78,11 @@ async fn an_append_that_comes_too_late_finds_the_fence() {
         hold.release().await;
     };
     let (number, ()) = tokio::join!(alice.write(&thread, &bob, "once"), cut);
-    assert_eq!((number, alice.write(&thread, &bob, "the next").await), (2, 3));
+    assert_eq!((number, alice.write(&thread, &bob, "the next").await), (4, 5));
     let pool = PgPool::connect(&database.url).await.unwrap();
-    assert_eq!(numbers(&sound_log(&pool).await, &thread), [2, 3]);
+    assert_eq!(numbers(&sound_log(&pool).await, &thread), [2, 3, 4, 5]);
     let texts: Vec<_> = bob.messages(&thread).await.iter().map(|message| message["text"].clone()).collect();
-    assert_eq!(texts, ["STARTCONVERSATION", "once", "the next"]);
+    assert_eq!(texts, ["STARTCONVERSATION", "first", "second", "once", "the next"]);
 }
 
 #[tokio::test]
