@@ -57,7 +57,11 @@ impl Cache {
     pub(super) fn new(streams: usize) -> Self {
         // A batch must fit whole, with every stream and key that its commands name.
         let size = NonZeroUsize::new(streams.max(16_384)).unwrap_or(NonZeroUsize::MIN);
-        Self { streams: LruCache::new(size), keys: LruCache::new(size) }
+        // A conversation has one stream, and a key for each of its members' stays.
+        Self {
+            streams: LruCache::new(size),
+            keys: LruCache::new(size.saturating_mul(NonZeroUsize::MIN.saturating_add(1))),
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -111,58 +115,53 @@ impl Cache {
             self.keys.pop(&subject);
         }
     }
+}
 
-    /// Loads the states of these streams as they are at `position`, with one query.
-    pub(super) async fn load(
-        &mut self,
-        pool: &PgPool,
-        streams: &HashSet<StreamName>,
-        position: Position,
-    ) -> Result<(), LogError> {
-        if streams.is_empty() {
-            return Ok(());
-        }
-        let sql = format!(
-            "select s.id, n.state, n.version as snapshot, {COLUMNS}
+/// Loads the states of these streams as they are at `position`, with one query.
+pub(super) async fn load(
+    pool: PgPool,
+    streams: HashSet<StreamName>,
+    position: Position,
+) -> Result<HashMap<StreamName, Entry>, LogError> {
+    if streams.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let sql = format!(
+        "select s.id, n.state, n.version as snapshot, {COLUMNS}
              from unnest($1::text[]) u(name) join streams s on s.name = u.name
              left join snapshots n on n.stream = s.id and n.format = $3 and n.position <= $2
              left join events e on e.stream = s.id and e.position <= $2 and e.version > coalesce(n.version, 0)
              order by s.id, e.version"
-        );
-        let names: Vec<String> = streams.iter().map(StreamName::to_string).collect();
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(names)
-            .bind(position.0)
-            .bind(State::SNAPSHOT_FORMAT)
-            .fetch_all(pool)
-            .await?;
-        let mut loaded: HashMap<StreamName, Entry> =
-            streams.iter().map(|stream| (*stream, Entry::new(stream))).collect();
-        for row in &rows {
-            let name: StreamName = row
-                .try_get::<&str, _>("name")?
-                .parse()
-                .map_err(|_| LogError::Damaged { position: 0, what: "unknown stream name" })?;
-            let Some(entry) = loaded.get_mut(&name) else { continue };
-            if entry.version == 0
-                && let Some(bytes) = row.try_get::<Option<&[u8]>, _>("state")?
-                && let Ok(state) = serde_json::from_slice(bytes)
-            {
-                entry.state = state;
-                entry.version = row.try_get("snapshot")?;
-            }
-            if row.try_get::<Option<i64>, _>("position")?.is_some() {
-                entry.id = Some(row.try_get("id")?);
-                entry.evolve(&recorded(row)?);
-            } else if entry.version > 0 {
-                entry.id = Some(row.try_get("id")?);
-            }
+    );
+    let names: Vec<String> = streams.iter().map(StreamName::to_string).collect();
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(names)
+        .bind(position.0)
+        .bind(State::SNAPSHOT_FORMAT)
+        .fetch_all(&pool)
+        .await?;
+    let mut loaded: HashMap<StreamName, Entry> = streams.iter().map(|stream| (*stream, Entry::new(stream))).collect();
+    for row in &rows {
+        let name: StreamName = row
+            .try_get::<&str, _>("name")?
+            .parse()
+            .map_err(|_| LogError::Damaged { position: 0, what: "unknown stream name" })?;
+        let Some(entry) = loaded.get_mut(&name) else { continue };
+        if entry.version == 0
+            && let Some(bytes) = row.try_get::<Option<&[u8]>, _>("state")?
+            && let Ok(state) = serde_json::from_slice(bytes)
+        {
+            entry.state = state;
+            entry.version = row.try_get("snapshot")?;
         }
-        for (stream, entry) in loaded {
-            self.streams.put(stream, entry);
+        if row.try_get::<Option<i64>, _>("position")?.is_some() {
+            entry.id = Some(row.try_get("id")?);
+            entry.evolve(&recorded(row)?);
+        } else if entry.version > 0 {
+            entry.id = Some(row.try_get("id")?);
         }
-        Ok(())
     }
+    Ok(loaded)
 }
 
 /// A state worth keeping, so that a later load need not fold the stream from its start.
