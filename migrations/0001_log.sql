@@ -110,3 +110,25 @@ begin
     end loop;
     return low;
 end $$;
+
+-- The newest position that is not later than a time (0: none). Times rise with positions.
+create function position_at(wanted timestamptz) returns bigint
+language plpgsql stable as $$
+declare
+    low bigint := 0;
+    high bigint;
+    middle bigint;
+    found_at timestamptz;
+begin
+    select position into high from log_head;
+    while low < high loop
+        middle := (low + high + 1) / 2;
+        select time into found_at from events where position = middle;
+        if found_at <= wanted then
+            low := middle;
+        else
+            high := middle - 1;
+        end if;
+    end loop;
+    return low;
+end $$;

@@ -40,10 +40,10 @@ has_c_compiler() {
 }
 
 # Installs Debian's packages for what is missing; does nothing, not even ask for rights, when nothing is.
-# With "no-postgres" as the argument, PostgreSQL may be missing.
+# With "no-postgres" among the arguments, PostgreSQL may be missing; with "curl", that is needed too.
 install_missing() {
-  local packages=()
-  if [ "${1:-}" != no-postgres ] && ! has_postgres; then
+  local packages=() wanted=" $* "
+  if [[ "$wanted" != *" no-postgres "* ]] && ! has_postgres; then
     echo "PostgreSQL 15 or newer is missing. be8 keeps everything in it: package postgresql."
     packages+=(postgresql)
   fi
@@ -54,6 +54,10 @@ install_missing() {
   if ! has_c_compiler; then
     echo "A C compiler is missing. Some of the libraries that be8 is built from contain C: packages gcc and libc6-dev."
     packages+=(gcc libc6-dev)
+  fi
+  if [[ "$wanted" == *" curl "* ]] && ! command -v curl >/dev/null; then
+    echo "curl is missing. The first conversation of the README is had with it, and tested: package curl."
+    packages+=(curl)
   fi
   if [ "${#packages[@]}" -eq 0 ]; then
     echo "Everything that is needed is installed."
@@ -81,7 +85,7 @@ install_missing() {
     "${root[@]}" apt-get update
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${packages[@]}"
   )
-  if [ "${1:-}" != no-postgres ] && ! has_postgres; then
+  if [[ "$wanted" != *" no-postgres "* ]] && ! has_postgres; then
     fail "this Debian's PostgreSQL is older than 15: install a newer one (https://apt.postgresql.org) or name one in PG_BIN"
   fi
 }

@@ -63,11 +63,18 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "The key that opens the vault; made on the first start as master.key in the data directory",
     ),
+    setting(
+        "operator-token-file",
+        "FILE",
+        "",
+        "A file with the operator's token (at least 32 random bytes); without it there is no operator access",
+    ),
     setting("log", "FILTER", "info", "What is logged: error, warn, info, debug, trace, or a filter by module"),
     setting("log-format", "text|json", "text", "How it is logged"),
     setting("account-lifetime-days", "DAYS", "30", "How long an account lives unless its life is extended"),
     setting("message-lifetime-days", "DAYS", "30", "How long a message is shown"),
     setting("message-max-bytes", "BYTES", "262144", "The longest text of a message"),
+    setting("group-max-members", "N", "1000", "The most members that a group may be created for"),
     setting("body-max-bytes", "BYTES", "5242880", "The largest body of a request"),
     setting("body-stall-seconds", "SECONDS", "30", "The longest silence in the middle of a body"),
     setting("body-total-seconds", "SECONDS", "300", "The longest time that a body may take"),
@@ -150,6 +157,8 @@ pub struct Config {
     pub pg_bin: Option<PathBuf>,
     /// The key that opens the vault.
     pub master_key_file: PathBuf,
+    /// A file with the operator's token.
+    pub operator_token_file: Option<PathBuf>,
     /// What is logged.
     pub log: String,
     /// As JSON lines.
@@ -314,6 +323,7 @@ impl Config {
             database_connections: values.count("database-connections")?,
             pg_bin: values.text("pg-bin").map(str::to_owned).or_else(|| environment("PG_BIN")).map(PathBuf::from),
             master_key_file: values.text("master-key-file").map_or_else(|| data_dir.join("master.key"), PathBuf::from),
+            operator_token_file: values.text("operator-token-file").map(PathBuf::from),
             data_dir,
             log: values.text("log").unwrap_or("info").to_owned(),
             log_json,
@@ -341,6 +351,7 @@ impl Config {
                 https: public_url.starts_with("https://"),
                 account_lifetime: values.days("account-lifetime-days")?,
                 message_lifetime: values.days("message-lifetime-days")?,
+                group_members: values.count("group-max-members")?,
                 message_bytes: values.count("message-max-bytes")?,
                 heartbeat: values.seconds("events-heartbeat-seconds")?,
             },

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::feed::Hub;
 use crate::http::App;
 use crate::http::names::Names;
+use crate::http::operator::{BadOperatorToken, OperatorToken};
 use crate::ledger::{Direction, Ledger, Log, LogError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
@@ -61,6 +62,9 @@ pub enum NodeError {
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The operator's token cannot be used.
+    #[error(transparent)]
+    Operator(#[from] BadOperatorToken),
     /// Password hashing cannot be set up.
     #[error(transparent)]
     Hash(#[from] BadHashSettings),
@@ -142,6 +146,8 @@ fn tuned(connect: PgConnectOptions) -> PgConnectOptions {
         ("default_transaction_isolation", "read committed"),
         ("synchronous_commit", "on"),
         ("jit", "off"),
+        // "already exists, skipping" at every start is no news.
+        ("client_min_messages", "warning"),
     ])
 }
 
@@ -156,12 +162,20 @@ fn for_reading(connect: &PgConnectOptions) -> PgConnectOptions {
     ])
 }
 
+/// How long an idle connection is taken to be alive.
+const TRUSTED: Duration = Duration::from_millis(500);
+
 /// The pool for reading, as a node makes it.
 pub fn reading_pool(connect: &PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(5))
+        // A connection in steady use needs no test, which would cost a round trip; one that lay
+        // idle may have died with the database.
         .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move { Ok(meta.idle_for < TRUSTED || connection.ping().await.is_ok()) })
+        })
         .connect_lazy_with(for_reading(connect))
 }
 
@@ -201,7 +215,7 @@ impl Node {
         .await?;
         let position = ledger.position();
         let hub = Hub::new(config.hub, position, stop.clone());
-        let feed = tokio::spawn(hub.clone().run(ledger.subscribe_all(position)));
+        let feed = tokio::spawn(hub.clone().run(log, ledger.subscribe_all(position)));
         let app = Arc::new(App {
             ledger,
             read: ReadModels::new(pool),
@@ -210,6 +224,7 @@ impl Node {
             passwords: PasswordHasher::new(config.hash)?,
             names: Names::default(),
             clock,
+            operator: config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?,
             settings: config.app.clone(),
             stop,
         });

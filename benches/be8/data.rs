@@ -6,7 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use be8::domain::Command;
 use be8::domain::account::CreateAccount;
-use be8::domain::dialog::{StartConversation, WriteMessage};
+use be8::domain::dialog::StartConversation;
+use be8::domain::message::{NamedVersion, Receiver, WriteMessage};
 use be8::domain::reads::MarkRead;
 use be8::http::App;
 use be8_events::account::AccountSecret;
@@ -129,9 +130,10 @@ impl Data {
         };
         WriteMessage {
             session: Some(from.session),
-            receiver: Some(to.account),
+            receiver: Some(Receiver::Account(to.account)),
             sender: Some(from.account),
             thread: Some(conversation.thread),
+            version: NamedVersion::Absent,
             content: Ok(Secret::new(content)),
         }
     }

@@ -17,6 +17,7 @@ pub struct AccountCreated {
 
 /// The secret part of [`AccountCreated`].
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AccountSecret {
     /// The nickname, 1 to 30 UTF-16 units.
     pub nickname: String,
@@ -59,6 +60,7 @@ impl Curve {
 
 /// The secret part of [`PublicKeySet`]: public by nature, but personal, and so erasable.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PublicKeySecret {
     /// The x coordinate as it was sent: base64url (RFC 7518, section 6.2.1.2).
     pub x: String,

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::put_field;
-use crate::{AccId, Event, Hash32, IdError, SecretPayload, ThreadId, Timestamp};
+use crate::{AccId, Event, GroupId, Hash32, IdError, SecretPayload, ThreadId, Timestamp};
 
 /// The version of the canonical bytes and of the associated data of sealed payloads.
 pub const CANONICAL_VERSION: u8 = 1;
@@ -44,6 +44,10 @@ pub enum StreamName {
     /// `dialog-10001-10002`: the conversation of two accounts, the smaller id first, so that a
     /// pair has one stream whoever began.
     Dialog(AccId, AccId),
+    /// `group-g10001`: who is in a group, and its keys.
+    Group(GroupId),
+    /// `chat-g10001`: what is written in a group.
+    Chat(GroupId),
     /// `reads-10001:10002`: who has read which messages of a thread. Its own stream, since these
     /// outnumber the messages.
     Reads(ThreadId),
@@ -64,6 +68,8 @@ impl fmt::Display for StreamName {
             Self::Account(account) => write!(f, "account-{account}"),
             Self::Session(hash) => write!(f, "session-{hash}"),
             Self::Dialog(low, high) => write!(f, "dialog-{low}-{high}"),
+            Self::Group(group) => write!(f, "group-{group}"),
+            Self::Chat(group) => write!(f, "chat-{group}"),
             Self::Reads(thread) => write!(f, "reads-{thread}"),
             Self::Erasure => f.write_str("erasure"),
         }
@@ -87,6 +93,8 @@ impl FromStr for StreamName {
                 }
                 Self::Dialog(low, high)
             }
+            "group" => Self::Group(rest.parse()?),
+            "chat" => Self::Chat(rest.parse()?),
             "reads" => Self::Reads(rest.parse()?),
             "erasure" if text == "erasure" => Self::Erasure,
             _ => return Err(bad()),
@@ -175,6 +183,8 @@ mod tests {
             StreamName::Session(Hash32([7; 32])),
             StreamName::dialog(acc(10002), acc(10001)),
             StreamName::Reads(ThreadId::Dialog { initiator: acc(10002), receiver: acc(10001) }),
+            StreamName::Group(GroupId::new(10001).unwrap()),
+            StreamName::Chat(GroupId::new(10001).unwrap()),
             StreamName::Reads(ThreadId::System(acc(10001))),
             StreamName::Erasure,
         ] {

@@ -34,6 +34,10 @@ pub struct DeletedKey {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
+    /// A member left a group or was removed from it.
+    Departure,
+    /// A group was destroyed.
+    GroupDestroyed,
     /// The operator asked for it.
     Operator,
 }

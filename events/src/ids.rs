@@ -121,6 +121,9 @@ pub type MessageNo = u32;
 /// group one for each time that somebody was a member.
 pub type StayNo = u32;
 
+/// The version of a group's key, from 1.
+pub type GroupVersion = u32;
+
 /// A thread of messages, by its name on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -1,6 +1,6 @@
 //! Every kind of event, its newest schema version, and how older versions are brought up to it.
 
-use crate::{account, dialog, erasure, message, reads, session};
+use crate::{account, dialog, erasure, group, message, reads, session};
 
 /// A stored payload that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +102,24 @@ kinds! {
     session::SessionEnded = 1,
     /// Two accounts began to talk.
     dialog::ConversationStarted = 1,
+    /// A group came into being.
+    group::GroupCreated = 1,
+    /// Somebody joined a group.
+    group::MemberJoined = 1,
+    /// A member added somebody to a group.
+    group::MemberAdded = 1,
+    /// A member left a group.
+    group::MemberLeft = 1,
+    /// The admin removed a member from a group.
+    group::MemberKicked = 1,
+    /// A member took the next version of a group's key.
+    group::VersionAllocated = 1,
+    /// A wrapped group key was stored for a member.
+    group::GroupKeyStored = 1,
+    /// A group is gone.
+    group::GroupDestroyed = 1,
+    /// A member asked all members to look at a group again.
+    group::GroupUpdateSignalled = 1,
     /// Somebody wrote a message.
     message::MessageWritten = 1,
     /// Somebody read messages of others.

@@ -16,11 +16,18 @@
 //! assert_eq!(Event::decode(event.kind(), event.schema(), &payload).unwrap(), event);
 //! ```
 
+// The samples of the fixtures name this crate as its users do.
+#[cfg(test)]
+extern crate self as be8_events;
+
 pub mod account;
 mod bytes;
 pub mod dialog;
 mod envelope;
 pub mod erasure;
+#[cfg(test)]
+mod fixtures;
+pub mod group;
 mod ids;
 mod kinds;
 pub mod message;
@@ -31,7 +38,7 @@ mod time;
 
 pub use bytes::Hash32;
 pub use envelope::{CANONICAL_VERSION, NewEvent, Position, Recorded, StreamName};
-pub use ids::{AccId, GroupId, IdError, MessageNo, StayNo, ThreadId};
+pub use ids::{AccId, GroupId, GroupVersion, IdError, MessageNo, StayNo, ThreadId};
 pub use kinds::{DecodeError, Event};
 pub use secret::{KeyId, Sealed, SealedContext, Sealing, Secret, SecretPayload, Subject};
 pub use time::{Day, Timestamp};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccId, MessageNo, Position, StayNo, ThreadId};
+use crate::{AccId, GroupVersion, MessageNo, Position, StayNo, ThreadId};
 
 /// Somebody wrote a message. Sealed under a message key: [`MessageSecret`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,11 +19,15 @@ pub struct MessageWritten {
     pub nickname: Position,
     /// Which of the sender's stays in the thread.
     pub stay: StayNo,
+    /// In groups: the version of the group's key that encrypted it, if the client names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<GroupVersion>,
 }
 
 /// The secret part of [`MessageWritten`]: what the client encrypted, and what it echoes. All as
 /// the strings that are returned.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MessageSecret {
     /// The ciphertext that the client made.
     pub text: String,

@@ -1,10 +1,11 @@
 //! The fold of a batch of events into one final row or delta per key of every read model.
 
-use be8_events::{Event, Recorded, StreamName, ThreadId};
+use be8_events::{AccId, Event, GroupId, MessageNo, Position, Recorded, StayNo, StreamName, ThreadId};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
 
 use crate::account::Accounts;
+use crate::group::Groups;
 use crate::message::Messages;
 use crate::read_mark::ReadMarks;
 use crate::session::Sessions;
@@ -16,6 +17,7 @@ use crate::{Generation, Parameters};
 pub struct Changes {
     accounts: Accounts,
     sessions: Sessions,
+    groups: Groups,
     threads: Summaries,
     messages: Messages,
     read_marks: ReadMarks,
@@ -28,9 +30,8 @@ impl Changes {
         match &recorded.event {
             Event::AccountCreated(e) => {
                 self.accounts.created(e.account, position, e.until);
-                let system = ThreadId::System(e.account);
-                self.threads.joined(e.account, system);
-                self.system_message(system, position);
+                self.threads.joined(e.account, ThreadId::System(e.account));
+                self.system_message(e.account, position, [None, None]);
             }
             Event::PublicKeySet(_) => {
                 if let StreamName::Account(account) = recorded.stream {
@@ -52,26 +53,92 @@ impl Changes {
                     self.threads.joined(initiator, e.thread);
                     self.threads.joined(receiver, e.thread);
                 }
-                self.messages.numbered(e.thread, e.message, position, None);
-                self.threads.numbered(e.thread, e.message, position);
+                self.message(e.thread, e.message, position, None);
             }
             Event::MessageWritten(e) => {
-                self.messages.numbered(e.thread, e.id, position, Some(e.nickname));
-                self.threads.numbered(e.thread, e.id, position);
+                self.message(e.thread, e.id, position, Some(e.nickname));
             }
             Event::MessagesRead(e) => {
                 if let StreamName::Reads(thread) = recorded.stream {
                     self.read_marks.read(thread.key(), e.reader, &e.ranges);
                 }
             }
-            Event::KeysDeleted(_) => {}
+            Event::GroupCreated(e) => {
+                self.groups.created(e, position);
+                self.groups.opened(e.group, e.admin, 1, 1, position);
+                self.system_message(e.admin, position, [Some(position), None]);
+            }
+            Event::MemberJoined(e) => {
+                self.arrived(e.group, e.account, e.stay, e.message, e.nickname, position);
+            }
+            Event::MemberAdded(e) => {
+                self.arrived(e.group, e.account, e.stay, e.message, e.nickname, position);
+                self.system_message(e.account, position, [Some(e.group_name), Some(e.by_nickname)]);
+            }
+            Event::MemberLeft(e) => {
+                self.departed(e.group, e.account, e.stay, Some(e.message), position);
+                self.message(ThreadId::Group(e.group), e.message, position, Some(e.nickname));
+                self.system_message(e.account, position, [Some(e.group_name), None]);
+            }
+            Event::MemberKicked(e) => {
+                self.departed(e.group, e.account, e.stay, Some(e.message), position);
+                self.message(ThreadId::Group(e.group), e.message, position, Some(e.nickname));
+                self.system_message(e.account, position, [Some(e.group_name), None]);
+            }
+            Event::VersionAllocated(e) => {
+                if let StreamName::Group(group) = recorded.stream {
+                    self.groups.version(group, e.version);
+                }
+            }
+            Event::GroupKeyStored(e) => {
+                if let StreamName::Group(group) = recorded.stream {
+                    self.groups.key(group, e.account, e.version, position);
+                }
+            }
+            Event::GroupDestroyed(e) => {
+                self.groups.destroyed(e.group);
+                for &(account, stay) in &e.members {
+                    self.departed(e.group, account, stay, None, position);
+                    self.system_message(account, position, [Some(e.group_name), None]);
+                }
+            }
+            Event::GroupUpdateSignalled(_) | Event::KeysDeleted(_) => {}
         }
     }
 
     /// A message of the system to one account: only the projection numbers these, in log order.
-    fn system_message(&mut self, thread: ThreadId, position: be8_events::Position) {
+    fn system_message(&mut self, account: AccId, position: Position, names: [Option<Position>; 2]) {
+        let thread = ThreadId::System(account);
         let nth = self.threads.counted(thread, position);
-        self.messages.counted(thread, nth, position);
+        self.messages.counted(thread, nth, position, names);
+    }
+
+    /// A member's stay begins, and the thread appears in its list.
+    fn arrived(
+        &mut self,
+        group: GroupId,
+        account: AccId,
+        stay: StayNo,
+        message: MessageNo,
+        nickname: Position,
+        at: Position,
+    ) {
+        let thread = ThreadId::Group(group);
+        self.groups.opened(group, account, stay, message, at);
+        self.threads.joined(account, thread);
+        self.message(thread, message, at, Some(nickname));
+    }
+
+    /// A member's stay ends, and the thread leaves its list.
+    fn departed(&mut self, group: GroupId, account: AccId, stay: StayNo, until: Option<MessageNo>, at: Position) {
+        self.groups.closed(group, account, stay, until, at);
+        self.threads.left(account, ThreadId::Group(group));
+    }
+
+    /// A message of a thread, numbered by its event.
+    fn message(&mut self, thread: ThreadId, id: MessageNo, position: Position, name: Option<Position>) {
+        self.messages.numbered(thread, id, position, name);
+        self.threads.numbered(thread, id, position);
     }
 
     /// The data-modifying CTEs that write a batch, each beginning with a comma; only for tables in
@@ -81,6 +148,7 @@ impl Changes {
         [
             self.accounts.sql(generation, parameters),
             self.sessions.sql(generation, parameters),
+            self.groups.sql(generation, parameters),
             self.messages.sql(generation, parameters),
             self.threads.sql(generation, parameters),
             self.read_marks.sql(generation, parameters),
@@ -95,6 +163,7 @@ impl Changes {
     pub fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
         self.accounts.bind(to)?;
         self.sessions.bind(to)?;
+        self.groups.bind(to)?;
         self.messages.bind(to)?;
         self.threads.bind(to)?;
         self.read_marks.bind(to)

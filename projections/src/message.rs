@@ -16,7 +16,8 @@ create table if not exists {schema}.message (
     thread   bigint not null,
     id       integer not null,
     position bigint not null,
-    name     bigint,  -- position of the event that set the nickname shown with it
+    name     bigint,        -- position of the event that set a name which is shown with it
+    other_name bigint,      -- of another one
     primary key (thread, id)
 );
 ";
@@ -25,7 +26,7 @@ create table if not exists {schema}.message (
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
     numbered: Vec<(i64, MessageNo, Position, Option<Position>)>,
-    counted: Vec<(i64, MessageNo, Position)>,
+    counted: Vec<(i64, MessageNo, Position, [Option<Position>; 2])>,
 }
 
 impl Messages {
@@ -35,8 +36,14 @@ impl Messages {
     }
 
     /// The `nth` message of this batch in a thread of the system.
-    pub(crate) fn counted(&mut self, thread: ThreadId, nth: MessageNo, position: Position) {
-        self.counted.push((thread.key(), nth, position));
+    pub(crate) fn counted(
+        &mut self,
+        thread: ThreadId,
+        nth: MessageNo,
+        position: Position,
+        names: [Option<Position>; 2],
+    ) {
+        self.counted.push((thread.key(), nth, position, names));
     }
 
     pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
@@ -54,10 +61,11 @@ impl Messages {
             sql += &format!(
                 "
 , message_counted as (
-    insert into {generation}.message (thread, id, position)
-    select u.thread, coalesce(t.last_id, 0) + u.nth, u.position
-    from head cross join unnest({}) u(thread, nth, position) left join {generation}.thread t on t.id = u.thread)",
-                p.arrays(&["bigint", "integer", "bigint"]),
+    insert into {generation}.message (thread, id, position, name, other_name)
+    select u.thread, coalesce(t.last_id, 0) + u.nth, u.position, u.name, u.other_name
+    from head cross join unnest({}) u(thread, nth, position, name, other_name)
+    left join {generation}.thread t on t.id = u.thread)",
+                p.arrays(&["bigint", "integer", "bigint", "bigint", "bigint"]),
             );
         }
         sql
@@ -74,6 +82,8 @@ impl Messages {
             to.add(self.counted.iter().map(|row| row.0).collect::<Vec<_>>())?;
             to.add(self.counted.iter().map(|row| row.1.cast_signed()).collect::<Vec<_>>())?;
             to.add(self.counted.iter().map(|row| row.2.0).collect::<Vec<_>>())?;
+            to.add(self.counted.iter().map(|row| row.3[0].map(|name| name.0)).collect::<Vec<_>>())?;
+            to.add(self.counted.iter().map(|row| row.3[1].map(|name| name.0)).collect::<Vec<_>>())?;
         }
         Ok(())
     }
@@ -236,22 +246,37 @@ pub(crate) fn messages_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 , th as (
-    select t.id, t.initiator, t.last_id from me
-    join {generation}.thread_member tm on tm.account = me.id and tm.thread = $3
-    join {generation}.thread t on t.id = tm.thread
+    -- Members read, whether the thread is in their list or not: a group's creator is one from the beginning.
+    select t.id, t.initiator, me.id as reader from me
+    join {generation}.thread t on t.id = $3 and case when t.id < 0 and t.id % 2 = 0
+        then exists (select from {generation}.group_stay s
+                     where s.group_id = -t.id / 2 and s.account = me.id and s.closed is null)
+        else exists (select from {generation}.thread_member tm where tm.account = me.id and tm.thread = t.id) end
     left join {generation}.account p
       on p.id = case when t.initiator = me.id then t.receiver else t.initiator end
     where t.id < 0 or p.until > $2)
+, seen as (
+    select id, 1 as from_id, null::integer as until_id from th where id > 0 or id % 2 = -1
+    union all
+    -- Of a group, what the reader was there for. Each stay has a message at least: its first.
+    (select th.id, s.from_id, s.until_id from th
+     join {generation}.group_stay s on th.id < 0 and th.id % 2 = 0 and s.group_id = -th.id / 2 and s.account = th.reader
+     order by s.stay desc limit 100))
+, ids as (
+    select m.* from seen join lateral (
+        select * from {generation}.message m
+        where m.thread = seen.id and m.id >= seen.from_id and (seen.until_id is null or m.id < seen.until_id)
+        order by m.id desc limit 100) m on true
+    order by m.id desc limit 100)
 , msg as materialized (
-    select m.id, m.name, e.*, s.account_key, s.stay_key, s.day_key, s.nonce, s.bytes
-    from th
-    join {generation}.message m on m.thread = th.id and m.id > th.last_id - 100
+    select m.id, m.name, m.other_name, e.*, s.account_key, s.stay_key, s.day_key, s.nonce, s.bytes
+    from ids m
     join events e on e.position = m.position
     left join sealed_message s on s.day = (e.time at time zone 'UTC')::date and s.position = e.position
     order by m.id)
 , nam as materialized (
     select e.*, s.key, s.nonce, s.bytes
-    from (select distinct name from msg) n
+    from (select name from msg union select other_name from msg) n
     join events e on e.position = n.name
     left join sealed s on s.position = n.name)
 select h.generation, me.id as me, th.id as thread, th.initiator, m.*, n.*, r.*,

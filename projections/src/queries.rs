@@ -7,7 +7,7 @@ use be8_events::DecodeError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Row, error::BoxDynError};
 
-use crate::{Generation, account, message, thread};
+use crate::{Generation, account, group, message, thread};
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,10 @@ pub(crate) struct Statements {
     pub(crate) messages: Arc<str>,
     pub(crate) participation: Arc<str>,
     pub(crate) sealed_event: Arc<str>,
+    pub(crate) group_standing: Arc<str>,
+    pub(crate) group_members: Arc<str>,
+    pub(crate) group_keys: Arc<str>,
+    pub(crate) stays: Arc<str>,
 }
 
 impl Statements {
@@ -43,6 +47,10 @@ impl Statements {
             public_keys: account::public_keys_sql(generation).into(),
             threads: thread::threads_sql(generation).into(),
             messages: message::messages_sql(generation).into(),
+            group_standing: group::standing_sql(generation).into(),
+            group_members: group::members_sql(generation).into(),
+            stays: group::stays_sql(generation).into(),
+            group_keys: group::keys_sql(generation).into(),
             sealed_event: account::sealed_event_sql().into(),
             participation: thread::participation_sql(generation).into(),
         }

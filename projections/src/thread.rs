@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use be8_events::group::Access;
 use be8_events::{AccId, GroupId, Hash32, KeyId, MessageNo, Position, ThreadId, Timestamp};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments, Row, error::BoxDynError};
@@ -37,12 +38,17 @@ struct Summary {
 #[derive(Debug, Default)]
 pub(crate) struct Summaries {
     summaries: BTreeMap<i64, Summary>,
-    joined: Vec<(AccId, i64)>,
+    /// Whether a thread is in an account's list after the batch.
+    listed: BTreeMap<(AccId, i64), bool>,
 }
 
 impl Summaries {
     pub(crate) fn joined(&mut self, account: AccId, thread: ThreadId) {
-        self.joined.push((account, thread.key()));
+        self.listed.insert((account, thread.key()), true);
+    }
+
+    pub(crate) fn left(&mut self, account: AccId, thread: ThreadId) {
+        self.listed.insert((account, thread.key()), false);
     }
 
     /// A message whose number is in its event.
@@ -75,12 +81,23 @@ impl Summaries {
                 p.arrays(&["bigint", "bigint", "bigint", "integer", "bigint"]),
             );
         }
-        if !self.joined.is_empty() {
+        if self.listed.values().any(|there| *there) {
             sql += &format!(
                 "
 , thread_joined as (
     insert into {generation}.thread_member (account, thread)
-    select u.* from head, unnest({}) u)",
+    select u.* from head, unnest({}) u
+    -- Left and joined again within the batch: the row is there.
+    on conflict (account, thread) do update set thread = excluded.thread)",
+                p.arrays(&["bigint", "bigint"]),
+            );
+        }
+        if self.listed.values().any(|there| !*there) {
+            sql += &format!(
+                "
+, thread_left as (
+    delete from {generation}.thread_member m using head, unnest({}) u(account, thread)
+    where m.account = u.account and m.thread = u.thread)",
                 p.arrays(&["bigint", "bigint"]),
             );
         }
@@ -100,9 +117,12 @@ impl Summaries {
             to.add(rows().map(|row| row.last_id.cast_signed()).collect::<Vec<_>>())?;
             to.add(rows().map(|row| row.last_position.0).collect::<Vec<_>>())?;
         }
-        if !self.joined.is_empty() {
-            to.add(self.joined.iter().map(|row| row.0.number()).collect::<Vec<_>>())?;
-            to.add(self.joined.iter().map(|row| row.1).collect::<Vec<_>>())?;
+        for there in [true, false] {
+            let listed = || self.listed.iter().filter(move |(_, listed)| **listed == there);
+            if listed().next().is_some() {
+                to.add(listed().map(|(key, _)| key.0.number()).collect::<Vec<_>>())?;
+                to.add(listed().map(|(key, _)| key.1).collect::<Vec<_>>())?;
+            }
         }
         Ok(())
     }
@@ -136,13 +156,37 @@ pub struct Partner {
     pub nickname: StoredSealed,
 }
 
+/// The group of a thread.
+#[derive(Debug)]
+pub struct ThreadGroup {
+    /// Who its admin is.
+    pub admin: AccId,
+    /// Who may join.
+    pub access: Access,
+    /// The most members.
+    pub capacity: u32,
+    /// The event that set its name.
+    pub name: StoredSealed,
+}
+
+/// Whose thread it is.
+#[derive(Debug)]
+pub enum Counterpart {
+    /// Of a conversation.
+    Partner(Box<Partner>),
+    /// Of a group.
+    Group(Box<ThreadGroup>),
+    /// The system's.
+    System,
+}
+
 /// A thread as one of its participants sees it in the list.
 #[derive(Debug)]
 pub struct ThreadSummary {
     /// The thread.
     pub thread: ThreadId,
-    /// The partner, if it is a dialog.
-    pub partner: Option<Partner>,
+    /// Whose thread it is.
+    pub counterpart: Counterpart,
     /// The number of the newest message.
     pub last_id: MessageNo,
     /// The event behind the newest message.
@@ -181,8 +225,8 @@ impl ReadModels {
 }
 
 impl ReadModels {
-    /// The session's account and the threads that it takes part in; none when there is no session
-    /// of a living account.
+    /// The session's account and the threads that it takes part in, or took part in behind the
+    /// position `since`; none when there is no session of a living account.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -190,8 +234,13 @@ impl ReadModels {
         &self,
         session: Hash32,
         now: Timestamp,
+        since: Position,
     ) -> Result<Option<(AccId, Vec<ThreadId>)>, ReadError> {
-        let rows = self.fetch(|sql| &sql.participation, |to| session_arguments(to, session, now)).await?;
+        let bind = |to: &mut PgArguments| {
+            session_arguments(to, session, now)?;
+            to.add(since.0)
+        };
+        let rows = self.fetch(|sql| &sql.participation, bind).await?;
         let Some(first) = rows.first().filter(|row| !is_null(row, "me")) else { return Ok(None) };
         let account = account_id(first, "me")?;
         let threads = rows.iter().filter(|row| !is_null(row, "thread"));
@@ -200,27 +249,39 @@ impl ReadModels {
     }
 }
 
-/// The statement of [`ReadModels::participation`].
+/// The statement of [`ReadModels::participation`]; `$3` the position.
 pub(crate) fn participation_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
-select h.generation, me.id as me, t.id as thread, t.initiator
-from log_head h left join me on true
-left join {generation}.thread_member tm on tm.account = me.id
-left join {generation}.thread t on t.id = tm.thread",
+, mine as (
+    select t.id as thread, t.initiator from me
+    join {generation}.thread_member tm on tm.account = me.id and (tm.thread > 0 or tm.thread % 2 = -1)
+    join {generation}.thread t on t.id = tm.thread
+    union
+    select -2 * s.group_id, null from me
+    join {generation}.group_stay s on s.account = me.id and (s.closed is null or s.closed > $3))
+select h.generation, me.id as me, mine.* from log_head h left join me on true left join mine on true",
         me = ME.replace("{schema}", &generation.to_string()),
     )
 }
 
 fn read_summary(row: &PgRow, live: &mut Vec<KeyId>) -> Result<ThreadSummary, ReadError> {
-    let partner = if is_null(row, "partner") {
-        None
-    } else {
-        Some(Partner {
+    let counterpart = if !is_null(row, "partner") {
+        Counterpart::Partner(Box::new(Partner {
             id: account_id(row, "partner")?,
             until: time(row, "partner_until")?,
             nickname: StoredSealed::read(row, live)?,
-        })
+        }))
+    } else if !is_null(row, "group_admin") {
+        let access = if row.try_get("group_private")? { Access::Private } else { Access::Public };
+        Counterpart::Group(Box::new(ThreadGroup {
+            admin: account_id(row, "group_admin")?,
+            access,
+            capacity: row.try_get::<i32, _>("group_capacity")?.cast_unsigned(),
+            name: StoredSealed::read(row, live)?,
+        }))
+    } else {
+        Counterpart::System
     };
     let event = Stored::new(
         row.try_get("m_position")?,
@@ -243,7 +304,7 @@ fn read_summary(row: &PgRow, live: &mut Vec<KeyId>) -> Result<ThreadSummary, Rea
     };
     Ok(ThreadSummary {
         thread: thread_id(row.try_get("thread")?, row.try_get("initiator")?)?,
-        partner,
+        counterpart,
         last_id: row.try_get::<i32, _>("last_id")?.cast_unsigned(),
         last: StoredSealed { stored: event, sealed },
         marked_read: row.try_get::<Option<bool>, _>("marked")?.unwrap_or(false),
@@ -255,13 +316,17 @@ pub(crate) fn threads_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 , th as (
-    select t.*, me.id as reader, p.id as partner, p.until as partner_until, p.nickname from me
+    select t.*, me.id as reader, p.id as partner, p.until as partner_until, coalesce(p.nickname, g.name) as name,
+        g.admin as group_admin, g.private as group_private, g.capacity as group_capacity
+    from me
     join {generation}.thread_member tm on tm.account = me.id
     join {generation}.thread t on t.id = tm.thread
     left join {generation}.account p
       on p.id = case when t.initiator = me.id then t.receiver else t.initiator end
+    left join {generation}.groups g on t.id < 0 and t.id % 2 = 0 and g.id = -t.id / 2
     where t.id < 0 or p.until > $2)
 select h.generation, me.id as me, th.id as thread, th.initiator, th.last_id, th.partner, th.partner_until,
+    th.group_admin, th.group_private, th.group_capacity,
     {columns},
     le.position as m_position, le.kind as m_kind, le.schema as m_schema, le.time as m_time,
     le.salt as m_salt, le.payload as m_payload,
@@ -278,7 +343,7 @@ left join {generation}.read_mark r on r.thread = th.id and r.reader = th.reader
 {sealed}",
         me = ME.replace("{schema}", &generation.to_string()),
         columns = Stored::COLUMNS,
-        sealed = Stored::join("th.nickname"),
+        sealed = Stored::join("th.name"),
     )
 }
 

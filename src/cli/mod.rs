@@ -1,10 +1,14 @@
 //! The command line: one file per sub-command.
 
+mod columns;
+pub mod findings;
+pub mod history;
 pub mod migrate;
 pub mod openapi;
 pub mod serve;
 
-use clap::{ArgMatches, Command};
+use be8_events::GroupId;
+use clap::{Arg, ArgMatches, Command};
 
 use crate::config::{Config, flags};
 
@@ -17,7 +21,20 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(flags(Command::new("serve").about("Serve the HTTP interface")))
         .subcommand(flags(Command::new("migrate").about("Bring the database's schema up to this version")))
+        .subcommand(
+            of_group(Command::new("history").about("Tell a group's history, or the group as it was at a point"))
+                .arg(Arg::new("at").long("at").value_name("POSITION|TIME").help("The group as it was then")),
+        )
+        .subcommand(of_group(Command::new("findings").about("Judge a group's history (docs/audit.md)")))
         .subcommand(Command::new("openapi").about("Print the OpenAPI document"))
+}
+
+/// A command about one group, printed for people or for programs.
+fn of_group(command: Command) -> Command {
+    let format = Arg::new("format").long("format").value_name("FORMAT").value_parser(["text", "json"]);
+    flags(command)
+        .arg(Arg::new("GROUP").required(true).help("The group, such as g10001"))
+        .arg(format.default_value("text").help("For people or for programs"))
 }
 
 /// Runs what was asked for. What went wrong is told in one line.
@@ -29,10 +46,25 @@ pub async fn run(matches: &ArgMatches) -> Result<(), String> {
     match matches.subcommand() {
         Some(("serve", matches)) => serve::run(config(matches)?).await.map_err(|error| error.to_string()),
         Some(("migrate", matches)) => migrate::run(config(matches)?).await.map_err(|error| error.to_string()),
+        Some(("history", matches)) => history::run(config(matches)?, matches).await,
+        Some(("findings", matches)) => findings::run(config(matches)?, matches).await,
         Some(("openapi", _)) => {
             openapi::run();
             Ok(())
         }
         _ => Err("no such command".to_owned()),
     }
+}
+
+/// The group that a command names, and whether it prints for programs.
+fn named_group(matches: &ArgMatches) -> Result<(GroupId, bool), String> {
+    let name = matches.get_one::<String>("GROUP").map(String::as_str).unwrap_or_default();
+    let group = name.parse().map_err(|_| format!("{name:?} is no group; a group is named like g10001"))?;
+    Ok((group, matches.get_one::<String>("format").is_some_and(|format| format == "json")))
+}
+
+/// Prints a text. A reader that went away, such as a pager, is no error.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -1,8 +1,7 @@
-//! Conversations of two: starting one, and writing in it.
+//! Conversations of two: starting one.
 
 use be8_events::dialog::ConversationStarted;
-use be8_events::message::{MessageSecret, MessageWritten};
-use be8_events::{AccId, Event, Hash32, MessageNo, NewEvent, Sealing, Secret, SecretPayload, StreamName, ThreadId};
+use be8_events::{AccId, Event, Hash32, MessageNo, NewEvent, StreamName, ThreadId};
 use serde::{Deserialize, Serialize};
 
 use super::{Command, Decision, Occurred, Rejection, Stop, View};
@@ -28,14 +27,16 @@ impl Dialog {
         }
     }
 
+    /// The number of the newest message; 0 while nobody began.
+    pub const fn last(&self) -> MessageNo {
+        self.last
+    }
+
     /// The thread, once somebody began.
     pub const fn thread(&self) -> Option<ThreadId> {
         self.thread
     }
 }
-
-/// Each partner of a dialog has one stay in it: its number.
-const ONLY_STAY: u32 = 1;
 
 /// Starts a conversation, or finds the one that the two have.
 #[derive(Debug, Clone)]
@@ -76,62 +77,5 @@ impl Command for StartConversation {
             secret: None,
         };
         Ok(Decision::events(vec![event], thread))
-    }
-}
-
-/// Writes a message into a conversation. `None` in a field: what came can mean nothing valid.
-#[derive(Debug, Clone)]
-pub struct WriteMessage {
-    /// The session of the request.
-    pub session: Option<Hash32>,
-    /// To whom.
-    pub receiver: Option<AccId>,
-    /// From whom: must be the session's account (H2).
-    pub sender: Option<AccId>,
-    /// The thread, in either direction.
-    pub thread: Option<ThreadId>,
-    /// What it holds, or why that cannot be sent.
-    pub content: Result<Secret<MessageSecret>, Rejection>,
-}
-
-impl Command for WriteMessage {
-    type Reply = (ThreadId, MessageNo);
-
-    fn streams(&self) -> Vec<StreamName> {
-        let session = self.session.into_iter().map(StreamName::Session);
-        let accounts = [self.receiver, self.sender].into_iter().flatten().map(StreamName::Account);
-        let dialog = match self.thread {
-            Some(ThreadId::Dialog { initiator, receiver }) => Some(StreamName::dialog(initiator, receiver)),
-            _ => None,
-        };
-        session.chain(accounts).chain(dialog).collect()
-    }
-
-    fn size(&self) -> usize {
-        self.content.as_ref().map_or(0, |content| content.expose().text.len())
-    }
-
-    fn decide(&self, view: &View<'_>) -> Result<Decision<Self::Reply>, Stop> {
-        let me = view.authenticate(self.session)?;
-        let receiver = self.receiver.ok_or(Rejection::AccountNotExisting)?;
-        if !view.lives(receiver)? || self.sender != Some(me) {
-            return Err(Rejection::AccountNotExisting.into());
-        }
-        let named = self.thread.ok_or(Rejection::InvalidThread)?;
-        if named.partner_of(me) != Some(receiver) {
-            return Err(Rejection::InvalidThread.into());
-        }
-        let dialog = view.dialog(me, receiver)?;
-        let thread = dialog.thread.filter(|&thread| thread == named).ok_or(Rejection::InvalidThread)?;
-        let content = self.content.as_ref().map_err(|rejection| *rejection)?;
-        let id = dialog.last + 1;
-        let nickname = view.account(me)?.nickname();
-        let event = NewEvent {
-            stream: StreamName::dialog(me, receiver),
-            actor: Some(me),
-            event: MessageWritten { thread, id, sender: me, nickname, stay: ONLY_STAY }.into(),
-            secret: Some(SecretPayload::new(Sealing::Message { author: me, thread, stay: ONLY_STAY }, content)),
-        };
-        Ok(Decision::events(vec![event], (thread, id)))
     }
 }

@@ -7,10 +7,15 @@
 pub mod account;
 pub mod dialog;
 pub mod erasure;
+pub mod group;
+pub mod group_keys;
+pub mod message;
 pub mod reads;
 pub mod session;
+#[cfg(test)]
+mod testing;
 
-use be8_events::{AccId, Event, Hash32, NewEvent, Position, StreamName, Subject, Timestamp};
+use be8_events::{AccId, Event, GroupId, Hash32, NewEvent, Position, StreamName, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Why a command was refused. The wire's codes and their shapes are `crate::http`'s business.
@@ -31,6 +36,42 @@ pub enum Rejection {
     /// A message type that cannot be sent.
     #[error("no such message type")]
     InvalidMessageType,
+    /// A name that cannot be one.
+    #[error("no valid name")]
+    InvalidNickname,
+    /// No such kind of group.
+    #[error("no such kind of group")]
+    InvalidGroupType,
+    /// No such living group.
+    #[error("no such group")]
+    GroupNotExisting,
+    /// No such account to add, or to store a key for.
+    #[error("no such account as a member")]
+    MemberNotExisting,
+    /// No such account as the one that wrapped a key.
+    #[error("no such account as keyholder")]
+    KeyholderNotExisting,
+    /// Not a member of the group.
+    #[error("not a member of the group")]
+    NoGroupMember,
+    /// Only the group's admin may do that.
+    #[error("not the admin of the group")]
+    NotAdmin,
+    /// A member of the group already.
+    #[error("a member of the group already")]
+    AlreadyMember,
+    /// The group has as many members as it may.
+    #[error("the group is full")]
+    GroupFull,
+    /// An admin cannot kick itself.
+    #[error("an admin cannot kick itself")]
+    CircularKick,
+    /// A wrapped key that cannot be one, or that is not the one stored by somebody else.
+    #[error("no such group key can be stored")]
+    InvalidGroupKey,
+    /// No such update to signal.
+    #[error("no such update")]
+    InvalidUpdateType,
     /// A message text beyond the configured limit.
     #[error("the text of the message is too large")]
     MessageTooLarge,
@@ -113,6 +154,8 @@ pub struct View<'a> {
     pub now: Timestamp,
     /// The number that the next account gets.
     pub next_account: i64,
+    /// The number that the next group gets.
+    pub next_group: i64,
     /// The states.
     pub states: &'a dyn States,
 }
@@ -143,6 +186,10 @@ view_of! {
     session(hash: Hash32) -> Session(session::Session), StreamName::Session(hash);
     /// The state of the conversation of two accounts.
     dialog(a: AccId, b: AccId) -> Dialog(dialog::Dialog), StreamName::dialog(a, b);
+    /// The state of a group.
+    group(id: GroupId) -> Group(group::Group), StreamName::Group(id);
+    /// The state of what is written in a group.
+    chat(id: GroupId) -> Chat(message::Chat), StreamName::Chat(id);
     /// The read marks of a thread.
     reads(thread: be8_events::ThreadId) -> Reads(reads::Reads), StreamName::Reads(thread);
 }
@@ -195,6 +242,10 @@ pub enum State {
     Session(session::Session),
     /// Of `dialog-LO-HI`.
     Dialog(dialog::Dialog),
+    /// Of `group-gN`.
+    Group(group::Group),
+    /// Of `chat-gN`.
+    Chat(message::Chat),
     /// Of `reads-THREAD`.
     Reads(reads::Reads),
     /// Of `erasure`: the stream is written to, never decided on.
@@ -204,7 +255,7 @@ pub enum State {
 impl State {
     /// The format of a stored snapshot: raised whenever a state changes its shape, so that older
     /// snapshots are passed over.
-    pub const SNAPSHOT_FORMAT: i32 = 1;
+    pub const SNAPSHOT_FORMAT: i32 = 2;
 
     /// The state of a stream without events.
     pub fn new(stream: &StreamName) -> Self {
@@ -212,6 +263,8 @@ impl State {
             StreamName::Account(_) => Self::Account(account::Account::default()),
             StreamName::Session(_) => Self::Session(session::Session::default()),
             StreamName::Dialog(..) => Self::Dialog(dialog::Dialog::default()),
+            StreamName::Group(_) => Self::Group(group::Group::default()),
+            StreamName::Chat(_) => Self::Chat(message::Chat::default()),
             StreamName::Reads(_) => Self::Reads(reads::Reads::default()),
             StreamName::Erasure => Self::Erasure,
         }
@@ -223,6 +276,8 @@ impl State {
             Self::Account(state) => state.evolve(occurred),
             Self::Session(state) => state.evolve(occurred),
             Self::Dialog(state) => state.evolve(occurred),
+            Self::Group(state) => state.evolve(occurred),
+            Self::Chat(state) => state.evolve(occurred),
             Self::Reads(state) => state.evolve(occurred),
             Self::Erasure => {}
         }

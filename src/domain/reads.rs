@@ -54,7 +54,7 @@ impl Command for MarkRead {
         let takes_part = match self.thread {
             ThreadId::Dialog { .. } => self.thread.partner_of(reader).is_some(),
             ThreadId::System(owner) => owner == reader,
-            ThreadId::Group(_) => false,
+            ThreadId::Group(group) => view.group(group)?.is_member(reader),
         };
         if !takes_part {
             return Err(Rejection::InvalidThread.into());

@@ -1,6 +1,8 @@
 //! What an event changes for whom.
 
-use be8_events::{AccId, Event, MessageNo, Position, Recorded, StreamName, ThreadId};
+use be8_events::{AccId, Event, GroupId, MessageNo, Position, Recorded, StreamName, ThreadId, group};
+
+use super::roster::Rosters;
 
 /// Something that changed for an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +11,11 @@ pub enum Change {
     NewConversation {
         /// With whom.
         partner: AccId,
+    },
+    /// The account created a group.
+    GroupCreate {
+        /// Which.
+        group: GroupId,
     },
     /// A message came into a thread.
     NewMessage {
@@ -25,22 +32,47 @@ pub enum Change {
         thread: ThreadId,
         /// The newest of them that was read.
         message: MessageNo,
-        /// To whom it was sent: the partner of a dialog.
-        receiver: AccId,
+        /// Who read: to whom it was sent, in a conversation of two.
+        reader: AccId,
+    },
+    /// Somebody came into a group.
+    GroupJoin {
+        /// Which.
+        group: GroupId,
+    },
+    /// Somebody is no longer in a group.
+    GroupMemberRemove {
+        /// Which.
+        group: GroupId,
+        /// Who.
+        leaving: AccId,
+    },
+    /// A member asks to look at a group again.
+    GroupUpdate {
+        /// Which.
+        group: GroupId,
     },
 }
 
 /// A change and whom it concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Addressed {
-    /// The accounts.
-    pub to: Vec<AccId>,
-    /// The change.
-    pub change: Change,
+pub(super) struct Addressed {
+    pub(super) to: Vec<AccId>,
+    pub(super) change: Change,
 }
 
-/// The changes of an event, in the order in which they are told.
-pub fn changes_of(recorded: &Recorded) -> Vec<Addressed> {
+/// The changes of an event, in the order in which they are told. `rosters` is as it was in front
+/// of the event.
+pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addressed> {
+    let one = |to: Vec<AccId>, change: Change| vec![Addressed { to, change }];
+    let members = |group: GroupId| rosters.members(group).collect::<Vec<_>>();
+    let arrived = |group: GroupId, account: AccId| {
+        let mut to = members(group);
+        if !to.contains(&account) {
+            to.push(account);
+        }
+        one(to, Change::GroupJoin { group })
+    };
     match &recorded.event {
         Event::ConversationStarted(e) => {
             let ThreadId::Dialog { initiator, receiver } = e.thread else { return Vec::new() };
@@ -53,28 +85,54 @@ pub fn changes_of(recorded: &Recorded) -> Vec<Addressed> {
             ]
         }
         Event::MessageWritten(e) => {
-            let partner = e.thread.partner_of(e.sender);
-            let change = Change::NewMessage { thread: e.thread, sender: e.sender, nickname: e.nickname };
-            vec![Addressed { to: partner.into_iter().chain([e.sender]).collect(), change }]
+            let to = match e.thread {
+                ThreadId::Group(group) => members(group),
+                thread => thread.partner_of(e.sender).into_iter().chain([e.sender]).collect(),
+            };
+            one(to, Change::NewMessage { thread: e.thread, sender: e.sender, nickname: e.nickname })
         }
         Event::MessagesRead(e) => {
             let StreamName::Reads(thread) = recorded.stream else { return Vec::new() };
             let tell = |&(sender, message): &(AccId, MessageNo)| Addressed {
                 to: vec![sender],
-                change: Change::MessageRead { thread, message, receiver: e.reader },
+                change: Change::MessageRead { thread, message, reader: e.reader },
             };
             e.tell.iter().map(tell).collect()
+        }
+        Event::GroupCreated(e) => one(vec![e.admin], Change::GroupCreate { group: e.group }),
+        Event::MemberJoined(e) => arrived(e.group, e.account),
+        Event::MemberAdded(e) => arrived(e.group, e.account),
+        Event::MemberLeft(e) => one(members(e.group), Change::GroupMemberRemove { group: e.group, leaving: e.account }),
+        Event::MemberKicked(e) => {
+            one(members(e.group), Change::GroupMemberRemove { group: e.group, leaving: e.account })
+        }
+        Event::GroupDestroyed(e) => {
+            let own = |&(member, _): &(AccId, u32)| Addressed {
+                to: vec![member],
+                change: Change::GroupMemberRemove { group: e.group, leaving: member },
+            };
+            e.members.iter().map(own).collect()
+        }
+        Event::GroupUpdateSignalled(e) => {
+            let StreamName::Group(group) = recorded.stream else { return Vec::new() };
+            let change = match e.update {
+                group::Update::Join => Change::GroupUpdate { group },
+                group::Update::Leave => Change::GroupMemberRemove { group, leaving: e.by },
+            };
+            one(members(group), change)
         }
         Event::AccountCreated(_)
         | Event::PublicKeySet(_)
         | Event::SessionOpened(_)
         | Event::SessionEnded(_)
+        | Event::VersionAllocated(_)
+        | Event::GroupKeyStored(_)
         | Event::KeysDeleted(_) => Vec::new(),
     }
 }
 
 /// The changes that an event brings to one account, numbered from 0 as in the ids of the stream.
-pub(super) fn changes_for(recorded: &Recorded, account: AccId) -> Vec<Change> {
-    let mine = changes_of(recorded).into_iter().filter(|addressed| addressed.to.contains(&account));
+pub(super) fn changes_for(recorded: &Recorded, account: AccId, rosters: &Rosters) -> Vec<Change> {
+    let mine = changes_of(recorded, rosters).into_iter().filter(|addressed| addressed.to.contains(&account));
     mine.map(|addressed| addressed.change).collect()
 }

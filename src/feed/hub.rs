@@ -9,7 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::change::{Change, changes_of};
 use super::resume::ChangeId;
-use crate::ledger::{LogError, Subscription};
+use super::roster::Rosters;
+use crate::ledger::{Log, LogError, Subscription};
+
+/// How soon a log that cannot be read is tried again.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Limits of the hub.
 #[derive(Debug, Clone, Copy)]
@@ -100,26 +104,33 @@ impl Hub {
     }
 
     /// Tells the streams what happens, until the log or the server ends.
-    pub async fn run(self: Arc<Self>, mut log: Subscription) {
+    pub async fn run(self: Arc<Self>, log: Log, mut events: Subscription) {
+        let mut rosters = Rosters::default();
         loop {
             let next = tokio::select! {
                 () = self.closed.cancelled() => break,
-                next = log.next() => next,
+                next = events.next() => next,
             };
             match next {
-                Ok(Some(batch)) => self.tell(&batch),
-                Ok(None) => break,
-                Err(error) => {
-                    self.behind(&error);
-                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                Ok(Some(batch)) => {
+                    while let Err(error) = rosters.load(&log, &batch).await {
+                        self.behind(&error).await;
+                        if self.closed.is_cancelled() {
+                            return;
+                        }
+                    }
+                    self.tell(&batch, &mut rosters);
                 }
+                Ok(None) => break,
+                Err(error) => self.behind(&error).await,
             }
         }
         self.lock().sinks.clear();
     }
 
-    fn behind(&self, error: &LogError) {
+    async fn behind(&self, error: &LogError) {
         tracing::warn!(%error, "the feed cannot read the log, trying again");
+        tokio::time::sleep(RETRY).await;
     }
 
     /// Opens a stream for an account.
@@ -144,18 +155,18 @@ impl Hub {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, batch: &[Recorded]) {
+    fn tell(&self, batch: &[Recorded], rosters: &mut Rosters) {
         let mut streams = self.lock();
         for recorded in batch {
             streams.position = recorded.position;
             if let (Event::SessionEnded(ended), StreamName::Session(hash)) = (&recorded.event, recorded.stream) {
                 streams.remove(ended.account, |sink| sink.session == hash);
             }
-            if streams.sinks.is_empty() {
-                continue;
-            }
+            // Without a listener nobody need be told, but the rosters move on.
+            let changes = if streams.sinks.is_empty() { Vec::new() } else { changes_of(recorded, rosters) };
+            rosters.apply(recorded);
             let mut numbers: HashMap<AccId, u32> = HashMap::new();
-            for addressed in changes_of(recorded) {
+            for addressed in changes {
                 // Made only if anybody of them listens here.
                 let mut shared = None;
                 for account in addressed.to {

@@ -1,13 +1,14 @@
 //! The feed: what the accounts are told about an event, live and after a gap.
 //!
-//! The changes of an event follow from it ([`changes_of`]); the [`Hub`] hands them to the open
+//! The changes of an event follow from it and the membership at its position; the [`Hub`] hands them to the open
 //! streams of the accounts that they concern, in the order of the log. Nothing here is stored and
 //! nothing is unsealed: whoever writes to the client resolves names.
 
 mod change;
 mod hub;
 mod resume;
+mod roster;
 
-pub use change::{Addressed, Change, changes_of};
+pub use change::Change;
 pub use hub::{Delivery, Hub, HubSettings, Overcrowded, Shared, Subscriber};
 pub use resume::{ChangeId, missed};

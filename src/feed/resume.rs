@@ -1,12 +1,14 @@
 //! What a stream missed: read from the streams of the account's threads, by position.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use be8_events::{AccId, Event, Position, Recorded, StreamName, ThreadId};
+use be8_events::{AccId, Position, Recorded, StreamName, ThreadId};
 
-use super::change::changes_for;
+use super::change::{Change, changes_for};
 use super::hub::{Delivery, Shared};
+use super::roster::Rosters;
 use crate::ledger::{Log, LogError};
 
 /// The id of a change in a stream: `P-n`, the log position of the event and which of the
@@ -50,6 +52,9 @@ impl FromStr for ChangeId {
 /// Beyond this many missed changes a stream gets one `newMessage` a thread instead.
 const MOST: usize = 1000;
 
+/// How many events are read at once.
+const PAGE: u32 = 1000;
+
 /// The changes of an account behind `seen`, up to and including the position `until`.
 ///
 /// # Errors
@@ -62,29 +67,49 @@ pub async fn missed(
     until: Position,
 ) -> Result<Vec<Delivery>, LogError> {
     let streams: Vec<StreamName> = threads.iter().flat_map(streams_of).collect();
-    // One event brings an account at most one change per sender of messages that it read, so
-    // reading one event more than fits is enough to know that there are too many.
-    let after = Position(seen.position.0.saturating_sub(1));
-    let events = log.read_streams(&streams, after, until, MOST as u32 + 1).await?;
-    let changes: Vec<Delivery> =
-        events.iter().flat_map(|event| deliveries(event, account)).filter(|delivery| delivery.id > seen).collect();
-    if changes.len() <= MOST {
-        return Ok(changes);
+    let mut after = Position(seen.position.0.saturating_sub(1));
+    let mut rosters = Rosters::default();
+    let mut changes = Vec::new();
+    // Many events may bring this account nothing: read on until it is enough or the end.
+    while changes.len() <= MOST {
+        let events = log.read_streams(&streams, after, until, PAGE).await?;
+        rosters.load(log, &events).await?;
+        for event in &events {
+            changes.extend(deliveries(event, account, &rosters).filter(|delivery| delivery.id > seen));
+            rosters.apply(event);
+        }
+        match events.last() {
+            Some(last) if events.len() == PAGE as usize => after = last.position,
+            _ if changes.len() <= MOST => return Ok(changes),
+            _ => break,
+        }
     }
-    let newest = log.newest_of_streams(&streams, seen.position, until).await?;
-    Ok(newest
-        .iter()
-        .filter(|event| matches!(event.event, Event::MessageWritten(_) | Event::ConversationStarted(_)))
-        .flat_map(|event| deliveries(event, account))
-        .filter(|delivery| matches!(delivery.shared.change, super::Change::NewMessage { .. }))
-        .collect())
+    // One message a thread: the newest of each.
+    let chats: Vec<StreamName> = streams.into_iter().filter(|s| !matches!(s, StreamName::Reads(_))).collect();
+    let newest = log.newest_of_streams(&chats, seen.position, until).await?;
+    let mut told = BTreeSet::new();
+    let mut messages = Vec::new();
+    for event in newest.iter().rev() {
+        let mut rosters = Rosters::default();
+        rosters.load(log, std::slice::from_ref(event)).await?;
+        for delivery in deliveries(event, account, &rosters) {
+            if let Change::NewMessage { thread, .. } = delivery.shared.change
+                && told.insert(thread)
+            {
+                messages.push(delivery);
+            }
+        }
+    }
+    messages.reverse();
+    Ok(messages)
 }
 
-fn deliveries(event: &Recorded, account: AccId) -> Vec<Delivery> {
-    let numbered = changes_for(event, account).into_iter().zip(0..);
-    numbered
-        .map(|(change, nth)| Delivery { id: ChangeId { position: event.position, nth }, shared: Shared::new(change) })
-        .collect()
+fn deliveries(event: &Recorded, account: AccId, rosters: &Rosters) -> impl Iterator<Item = Delivery> {
+    let position = event.position;
+    changes_for(event, account, rosters)
+        .into_iter()
+        .zip(0..)
+        .map(move |(change, nth)| Delivery { id: ChangeId { position, nth }, shared: Shared::new(change) })
 }
 
 /// The streams whose events are told to those who take part in a thread.
@@ -93,7 +118,10 @@ fn streams_of(thread: &ThreadId) -> Vec<StreamName> {
         ThreadId::Dialog { initiator, receiver } => {
             vec![StreamName::dialog(initiator, receiver), StreamName::Reads(*thread)]
         }
-        ThreadId::Group(_) | ThreadId::System(_) => Vec::new(),
+        ThreadId::Group(group) => {
+            vec![StreamName::Group(group), StreamName::Chat(group), StreamName::Reads(*thread)]
+        }
+        ThreadId::System(_) => Vec::new(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::document::Tag;
 use super::error::{Code, WireError};
 use super::js_date::js_date;
 use super::lenient::Lenient;
-use super::names::open_nickname;
+use super::names::open_name;
 use super::session::Session;
 use super::text::utf16_len;
 use super::wire::{Answer, RefusedWithWarning, True};
@@ -54,7 +54,7 @@ pub struct AccountMade {
     /// Always true.
     pub valid: True,
     /// The new account's number. A string everywhere else.
-    #[oai(rename = "accID", validator(minimum(value = "1")))]
+    #[oai(rename = "accID", validator(minimum(value = "10001")))]
     #[serde(rename = "accID")]
     pub acc_id: i64,
 }
@@ -149,7 +149,7 @@ impl Accounts {
         let me = app.read.account(session.required()?, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
         let opener = app.vault.opener(&me.live).await?;
         let account = Account {
-            nickname: open_nickname(&opener, &me.nickname)?,
+            nickname: open_name(&opener, &me.nickname)?,
             kind: "user",
             expire: js_date(me.until),
             id: me.id.to_string(),

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{Code, WireError};
 use super::names::Names;
+use super::operator::OperatorToken;
 use crate::clock::Clock;
 use crate::domain::Rejection;
 use crate::feed::Hub;
@@ -26,6 +27,8 @@ pub struct AppSettings {
     pub account_lifetime: TimeDelta,
     /// How long a message is shown.
     pub message_lifetime: TimeDelta,
+    /// The most members that a group may be created for.
+    pub group_members: u32,
     /// The most UTF-8 bytes of a message text.
     pub message_bytes: usize,
     /// The pause between comment lines on a silent event stream.
@@ -38,6 +41,7 @@ impl Default for AppSettings {
             https: false,
             account_lifetime: TimeDelta::days(30),
             message_lifetime: TimeDelta::days(30),
+            group_members: 1000,
             message_bytes: 262_144,
             heartbeat: Duration::from_secs(15),
         }
@@ -61,6 +65,8 @@ pub struct App {
     pub names: Names,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The operator's token; none: operator access does not exist.
+    pub operator: Option<OperatorToken>,
     /// The settings.
     pub settings: AppSettings,
     /// Cancelled when the server stops.
@@ -103,6 +109,18 @@ impl From<Rejection> for WireError {
             Rejection::CircularConversation => Code::CircularConversation,
             Rejection::InvalidThread => Code::InvalidThreadId,
             Rejection::InvalidMessageType => Code::InvalidMessageType,
+            Rejection::InvalidNickname => Code::InvalidNickname,
+            Rejection::InvalidGroupType => Code::InvalidGroupType,
+            Rejection::GroupNotExisting => Code::GroupNotExisting,
+            Rejection::MemberNotExisting => Code::MemberNotExisting,
+            Rejection::KeyholderNotExisting => Code::KeyholderNotExisting,
+            Rejection::NoGroupMember => Code::NoGroupMember,
+            Rejection::NotAdmin => Code::NotAdmin,
+            Rejection::AlreadyMember => Code::IsAlreadyMember,
+            Rejection::GroupFull => Code::GroupMaxReached,
+            Rejection::CircularKick => Code::CircularKick,
+            Rejection::InvalidGroupKey => Code::InvalidGroupKey,
+            Rejection::InvalidUpdateType => Code::InvalidUpdateType,
             Rejection::MessageTooLarge => Code::TooLarge,
             Rejection::NumbersExhausted => Code::Unavailable,
             // No route appends with an expected version.

@@ -12,7 +12,7 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::ParseFromJSON;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Map, Value};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::error::{Code, WireError};
 use super::form;
@@ -25,7 +25,7 @@ pub struct BodyLimits {
     pub bytes: usize,
     /// Most parameters of a urlencoded form.
     pub parameters: usize,
-    /// Most values in JSON. A value takes two bytes to send and some hundred to hold.
+    /// Most values in JSON. A value takes two bytes to send and may take a hundred to hold.
     pub values: usize,
     /// Longest wait for the next piece.
     pub stall: Duration,
@@ -107,9 +107,10 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = ["application/json", "application/x-www-form-urlencoded"]
-            .map(|content_type| MetaMediaType { content_type, schema: T::schema_ref() });
-        Some(MetaRequest { description: None, content: content.into(), required: T::IS_REQUIRED })
+        // Forms are understood, but not documented with each operation: generators of clients want
+        // one media type, and JSON says more.
+        let content = vec![MetaMediaType { content_type: "application/json", schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: T::IS_REQUIRED })
     }
 
     async fn from_request(
@@ -153,8 +154,6 @@ async fn read<B: AsRef<[u8]>, E>(
     let declared: Option<usize> =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let mut pieces = pin!(pieces);
-    let deadline = Instant::now() + limits.total;
-    let mut bytes = Vec::with_capacity(declared.unwrap_or_default().min(64 * 1024));
     if declared.is_some_and(|length| length > limits.bytes) {
         // Who waits for "100 Continue" (RFC 9110, section 10.1.1) has sent nothing yet; asking
         // for the first piece would send it.
@@ -165,9 +164,11 @@ async fn read<B: AsRef<[u8]>, E>(
         }
         return Err(Code::TooLarge.into());
     }
+    let mut bytes = Vec::with_capacity(declared.unwrap_or_default().min(64 * 1024));
+    let begin = Instant::now();
     loop {
-        let until = deadline.min(Instant::now() + limits.stall);
-        match timeout_at(until, pieces.next()).await {
+        let left = limits.total.saturating_sub(begin.elapsed());
+        match timeout(limits.stall.min(left), pieces.next()).await {
             Err(_) => return Err(Code::Timeout.into()),
             Ok(None) => return Ok(bytes),
             // The client went away or broke the framing: what came is not the JSON it meant.
@@ -204,7 +205,7 @@ fn from_json(bytes: &[u8], limits: BodyLimits) -> Result<Map<String, Value>, Wir
     if bytes.is_empty() {
         return Ok(Map::new());
     }
-    if commas(bytes) >= limits.values {
+    if most_values(bytes) > limits.values {
         return Err(Code::TooLarge.into());
     }
     match serde_json::from_slice(bytes) {
@@ -214,14 +215,14 @@ fn from_json(bytes: &[u8], limits: BodyLimits) -> Result<Map<String, Value>, Wir
     }
 }
 
-/// The commas of a JSON text outside of its strings: one less than its values, at least as long
-/// as nesting is bounded, and known before any memory is taken for them.
-fn commas(json: &[u8]) -> usize {
-    let mut count = 0;
+/// How many values a JSON text can have, known before any memory is taken for them: but for the
+/// outermost, each comes first in an array or object or behind a comma.
+fn most_values(json: &[u8]) -> usize {
+    let mut count = 1;
     let mut bytes = json.iter();
     while let Some(byte) = bytes.next() {
         match byte {
-            b',' => count += 1,
+            b',' | b'[' | b'{' => count += 1,
             b'"' => loop {
                 match bytes.next() {
                     None | Some(b'"') => break,

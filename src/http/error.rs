@@ -5,11 +5,9 @@ use std::time::Duration;
 use poem::error::ResponseError;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
-use poem_openapi::registry::{
-    MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
-};
+use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::Type as _;
-use poem_openapi::{ApiResponse, Enum};
+use poem_openapi::{ApiResponse, Enum, Object};
 
 use crate::password::HashError;
 
@@ -26,11 +24,11 @@ pub enum Shape {
 
 /// Defines [`Code`] as one table: documentation, name, text on the wire, shape.
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident $text:literal $shape:expr;)*) => {
+    ($(#[doc = $doc:literal] $name:ident $text:literal $shape:expr;)*) => {
         /// A stable code of the wire contract: clients compare it, so it never changes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
         pub enum Code {
-            $($(#[$doc])* #[oai(rename = $text)] $name,)*
+            $(#[doc = $doc] #[oai(rename = $text)] $name,)*
         }
 
         impl Code {
@@ -40,6 +38,11 @@ macro_rules! codes {
             /// The text on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// What the code means, in one sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $doc.trim_start(),)* }
             }
 
             /// How the code is said.
@@ -267,22 +270,21 @@ impl ApiResponse for WireError {
         MetaResponses { responses: COMMON.into_iter().map(answer_of).collect() }
     }
 
-    fn register(_: &mut Registry) {}
+    fn register(registry: &mut Registry) {
+        ErrorBody::register(registry);
+    }
 }
 
-/// How the OpenAPI document shows the error answers of one status: with the codes it can have.
+/// The body of every answer with a status other than 200.
+#[derive(Debug, Object)]
+#[oai(rename = "Error")]
+pub struct ErrorBody {
+    /// What went wrong.
+    pub error: Code,
+}
+
+/// How the OpenAPI document shows the error answers of one status.
 pub fn answer_of(status: u16) -> MetaResponse {
-    let codes = Code::ALL.iter().filter(|code| code.shape() == Shape::Error(status));
-    let code = MetaSchema {
-        enum_items: codes.map(|code| code.as_str().into()).collect(),
-        description: Some("A stable code."),
-        ..MetaSchema::new("string")
-    };
-    let body = MetaSchema {
-        required: vec!["error"],
-        properties: vec![("error", MetaSchemaRef::Inline(Box::new(code)))],
-        ..MetaSchema::new("object")
-    };
     let header = |name: &str, description: &str, required, schema| {
         let (name, description) = (name.to_owned(), Some(description.to_owned()));
         vec![MetaHeader { name, description, required, deprecated: false, schema }]
@@ -312,7 +314,7 @@ pub fn answer_of(status: u16) -> MetaResponse {
         description,
         status: Some(status),
         status_range: None,
-        content: vec![MetaMediaType { content_type: JSON, schema: MetaSchemaRef::Inline(Box::new(body)) }],
+        content: vec![MetaMediaType { content_type: JSON, schema: ErrorBody::schema_ref() }],
         headers,
     }
 }
@@ -387,13 +389,17 @@ mod tests {
     }
 
     #[test]
-    fn the_document_names_the_codes_of_each_status() {
+    fn all_errors_of_an_operation_have_one_schema() {
         let document = OpenApiService::new(Api, "", "").spec();
         let document: serde_json::Value = serde_json::from_str(&document).unwrap();
         let answers = document["paths"]["/"]["get"]["responses"].as_object().unwrap();
         let statuses: Vec<&str> = answers.keys().map(String::as_str).collect();
         assert_eq!(statuses, ["200", "400", "401", "408", "413", "429", "500", "503"]);
-        let schema = &answers["503"]["content"]["application/json; charset=utf-8"]["schema"];
-        assert_eq!(schema["properties"]["error"]["enum"], serde_json::json!(["UNAVAILABLE", "OUTCOMEUNKNOWN"]));
+        for status in &statuses[1..] {
+            let schema = &answers[*status]["content"]["application/json; charset=utf-8"]["schema"];
+            assert_eq!(schema["$ref"], "#/components/schemas/Error");
+        }
+        let codes = document["components"]["schemas"]["Code"]["enum"].as_array().unwrap();
+        assert_eq!(codes.len(), Code::ALL.len());
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use be8_events::{Position, ThreadId};
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use poem::http::header;
 use poem::web::sse::Event as SseEvent;
@@ -11,7 +12,7 @@ use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::EventStream;
 use poem_openapi::registry::{MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::ToJSON;
-use poem_openapi::{ApiResponse, Object, OpenApi, Union};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Union};
 
 use super::app::{App, Handle};
 use super::document::Tag;
@@ -27,11 +28,30 @@ const RETRY: u64 = 2500;
 /// How long a client that has too many streams is asked to wait, in milliseconds.
 const CROWDED_RETRY: u64 = 30_000;
 
+/// The kind of thread that a change is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// A conversation of two.
+    #[default]
+    User,
+    /// A group.
+    Group,
+}
+
 /// The account started a conversation.
 #[derive(Debug, Default, Object)]
 #[oai(rename = "NewConversation", read_only_all)]
 pub struct NewConversation {
     /// With whom.
+    pub partner: String,
+}
+
+/// The account created a group.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "GroupCreate", read_only_all)]
+pub struct GroupCreate {
+    /// The group.
     pub partner: String,
 }
 
@@ -49,9 +69,9 @@ pub struct NewMessage {
     pub sender: String,
     /// The sender's nickname.
     pub nickname: String,
-    /// `user` in a conversation of two.
+    /// What kind of thread it is.
     #[oai(rename = "type")]
-    pub kind: String,
+    pub kind: ChangeKind,
 }
 
 /// Somebody read messages of the account.
@@ -66,9 +86,54 @@ pub struct MessageRead {
     /// The newest message that was read.
     #[oai(rename = "messageID")]
     pub message_id: String,
-    /// `user` in a conversation of two.
+    /// What kind of thread it is.
     #[oai(rename = "type")]
-    pub kind: String,
+    pub kind: ChangeKind,
+    /// The group, if it is one.
+    #[oai(rename = "groupID", skip_serializing_if_is_none)]
+    pub group_id: Option<String>,
+}
+
+/// Somebody came into a group.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "GroupJoin", read_only_all)]
+pub struct GroupJoin {
+    /// The group.
+    #[oai(rename = "groupID")]
+    pub group_id: String,
+    /// The same as `groupID`.
+    #[oai(rename = "threadID")]
+    pub thread_id: String,
+    /// Always `group`.
+    #[oai(rename = "type")]
+    pub kind: ChangeKind,
+}
+
+/// Somebody is no longer in a group.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "GroupMemberRemove", read_only_all)]
+pub struct GroupMemberRemove {
+    /// The group.
+    #[oai(rename = "groupID")]
+    pub group_id: String,
+    /// The same as `groupID`.
+    #[oai(rename = "threadID")]
+    pub thread_id: String,
+    /// Who.
+    #[oai(rename = "leavingMember")]
+    pub leaving_member: String,
+    /// Always `group`.
+    #[oai(rename = "type")]
+    pub kind: ChangeKind,
+}
+
+/// A member asks to look at a group again.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "GroupUpdate", read_only_all)]
+pub struct GroupUpdate {
+    /// The group.
+    #[oai(rename = "groupID")]
+    pub group_id: String,
 }
 
 /// A change, told apart by `action`.
@@ -78,12 +143,24 @@ pub enum ChangeObject {
     /// The account started a conversation.
     #[oai(mapping = "newConversation")]
     NewConversation(NewConversation),
+    /// The account created a group.
+    #[oai(mapping = "groupCreate")]
+    GroupCreate(GroupCreate),
     /// A message came into a thread.
     #[oai(mapping = "newMessage")]
     NewMessage(NewMessage),
     /// Somebody read messages of the account.
     #[oai(mapping = "messageRead")]
     MessageRead(MessageRead),
+    /// Somebody came into a group.
+    #[oai(mapping = "groupJoin")]
+    GroupJoin(GroupJoin),
+    /// Somebody is no longer in a group.
+    #[oai(mapping = "groupMemberRemove")]
+    GroupMemberRemove(GroupMemberRemove),
+    /// A member asks to look at a group again.
+    #[oai(mapping = "groupUpdate")]
+    GroupUpdate(GroupUpdate),
 }
 
 /// The open stream, or its end before it began.
@@ -154,18 +231,24 @@ impl Events {
     ) -> Result<Streaming, WireError> {
         let app = self.0.get()?.clone();
         let hash = session.required()?;
-        let found = app.read.participation(hash, app.now()).await?;
+        let found = app.read.participation(hash, app.now(), Position(i64::MAX)).await?;
         let (account, _) = found.ok_or(WireError::from(Code::NotAuth))?;
         let Ok(subscriber) = app.hub.subscribe(account, hash) else { return Ok(Streaming::Crowded) };
         // Any text that is no id of ours counts as absent.
         let seen = [last_event_id.0, last_event_id_query.0];
         let seen = seen.into_iter().flatten().find_map(|id| id.parse::<ChangeId>().ok());
-        let seen = seen.filter(|seen| seen.position <= app.ledger.position());
+        // This node may hear late of what another one has told already.
+        let known = match seen {
+            Some(seen) if seen.position > app.ledger.position() => app.ledger.log().newest().await?,
+            _ => app.ledger.position(),
+        };
+        let seen = seen.filter(|seen| seen.position <= known);
         let missed = match seen {
             None => Vec::new(),
             Some(seen) => {
                 // Asked again behind the subscription: a conversation may have begun in between.
-                let threads = app.read.participation(hash, app.now()).await?.map(|(_, threads)| threads);
+                let threads = app.read.participation(hash, app.now(), seen.position).await?;
+                let threads = threads.map(|(_, threads)| threads);
                 missed(app.ledger.log(), account, &threads.unwrap_or_default(), seen, subscriber.from).await?
             }
         };
@@ -205,19 +288,41 @@ async fn render(app: &App, shared: &Shared) -> Result<Arc<str>, WireError> {
         Change::NewConversation { partner } => {
             ChangeObject::NewConversation(NewConversation { partner: partner.to_string() })
         }
+        Change::GroupCreate { group } => ChangeObject::GroupCreate(GroupCreate { partner: group.to_string() }),
         Change::NewMessage { thread, sender, nickname } => ChangeObject::NewMessage(NewMessage {
             thread_id: thread.to_string(),
             group_id: thread.to_string(),
             sender: sender.to_string(),
             nickname: app.names.nickname(&app.read, &app.vault, *nickname).await?.to_string(),
-            kind: "user".to_owned(),
+            kind: thread_type(*thread),
         }),
-        Change::MessageRead { thread, message, receiver } => ChangeObject::MessageRead(MessageRead {
-            thread_id: thread.to_string(),
-            receiver: receiver.to_string(),
-            message_id: message.to_string(),
-            kind: "user".to_owned(),
+        Change::MessageRead { thread, message, reader } => {
+            let group = matches!(thread, ThreadId::Group(_)).then(|| thread.to_string());
+            ChangeObject::MessageRead(MessageRead {
+                thread_id: thread.to_string(),
+                receiver: group.clone().unwrap_or_else(|| reader.to_string()),
+                message_id: message.to_string(),
+                kind: thread_type(*thread),
+                group_id: group,
+            })
+        }
+        Change::GroupJoin { group } => ChangeObject::GroupJoin(GroupJoin {
+            group_id: group.to_string(),
+            thread_id: group.to_string(),
+            kind: ChangeKind::Group,
         }),
+        Change::GroupMemberRemove { group, leaving } => ChangeObject::GroupMemberRemove(GroupMemberRemove {
+            group_id: group.to_string(),
+            thread_id: group.to_string(),
+            leaving_member: leaving.to_string(),
+            kind: ChangeKind::Group,
+        }),
+        Change::GroupUpdate { group } => ChangeObject::GroupUpdate(GroupUpdate { group_id: group.to_string() }),
     };
     Ok(object.to_json_string().into())
+}
+
+/// What the client calls a thread's type.
+fn thread_type(thread: ThreadId) -> ChangeKind {
+    if matches!(thread, ThreadId::Group(_)) { ChangeKind::Group } else { ChangeKind::User }
 }

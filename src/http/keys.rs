@@ -73,7 +73,7 @@ pub struct GetKey {
 
 impl poem_openapi::types::Example for GetKey {
     fn example() -> Self {
-        Self { acc_id: json!("10001").into() }
+        Self { acc_id: json!("10002").into() }
     }
 }
 
@@ -88,7 +88,7 @@ pub struct GetKeys {
 
 impl poem_openapi::types::Example for GetKeys {
     fn example() -> Self {
-        Self { acc_ids: json!(["10001"]).into() }
+        Self { acc_ids: json!(["10001", "10002"]).into() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The routes of the tag "Messages": writing and reading them.
 
 use be8_events::message::MessageSecret;
-use be8_events::{Secret, ThreadId};
+use be8_events::{AccId, Secret, ThreadId};
 use be8_projections::MessagesAnswer;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use super::present::{self, Message};
 use super::session::Session;
 use super::wire::{Answer, True};
 use crate::domain::Rejection;
-use crate::domain::dialog::WriteMessage;
+use crate::domain::message::{NamedVersion, Receiver, WriteMessage};
 use crate::domain::reads::MarkRead;
 
 /// Messages.
@@ -27,7 +27,7 @@ pub struct Messages(pub Handle);
 #[derive(Debug, Default, Object)]
 #[oai(rename = "WriteMessage", rename_all = "camelCase", example)]
 pub struct WriteMessageInput {
-    /// To whom: the partner of the conversation. A number means its decimal string.
+    /// To whom: the partner of the conversation, or the group. A number means its decimal string.
     pub receiver: Lenient<String>,
     /// Looked at before `receiver` where it is given.
     #[oai(rename = "receiverID")]
@@ -96,7 +96,7 @@ pub struct GetMessages {
 
 impl poem_openapi::types::Example for GetMessages {
     fn example() -> Self {
-        Self { thread_id: json!("10001:s1").into() }
+        Self { thread_id: json!("10002:10001").into() }
     }
 }
 
@@ -118,9 +118,10 @@ impl Messages {
     ///
     /// Checks in order: `NOTAUTH`; `ACCNOTEXISTS` for a receiver that does not exist, then for a
     /// sender that is not the session's account; `INVALIDTHREADID` for a thread that is not the
-    /// conversation of the two; `INVALIDMESSAGETYPE` for anything but `text`, for a text that is
-    /// no string, and for a `groupVersionKey` in a dialog; `TOOLARGE` for a text beyond the limit
-    /// (262,144 bytes by default).
+    /// conversation of the two, or not the group's, or not one's own; `INVALIDMESSAGETYPE` for
+    /// anything but `text`, for a text that is no string, and for a `groupVersionKey` in a
+    /// conversation of two or one that is not an existing version of this group; `TOOLARGE` for a
+    /// text beyond the limit (262,144 bytes by default).
     #[oai(path = "/writemessage", method = "post", operation_id = "writeMessage", tag = "Tag::Messages")]
     async fn write(
         &self,
@@ -129,11 +130,22 @@ impl Messages {
     ) -> Result<Answer<MessageWritten>, WireError> {
         let app = self.0.get()?;
         let body = body.into_inner();
+        let receiver = receiver(&body.receiver_id, &body.receiver);
+        let sender: Option<AccId> = body.sender.str().and_then(|sender| sender.parse().ok());
         let command = WriteMessage {
             session: session.0,
-            receiver: receiver(&body.receiver_id, &body.receiver),
-            sender: body.sender.str().and_then(|sender| sender.parse().ok()),
-            thread: body.thread_id.str().and_then(|thread| thread.parse().ok()),
+            receiver: receiver.and_then(|id| match id.parse() {
+                Ok(account) => Some(Receiver::Account(account)),
+                Err(_) => id.parse().ok().map(Receiver::Group),
+            }),
+            sender,
+            thread: body
+                .thread_id
+                .str()
+                .and_then(named_thread)
+                .filter(|named| named.is_of(sender))
+                .map(|named| named.thread),
+            version: named_version(&body),
             content: content(body, app.settings.message_bytes),
         };
         let (thread, id) = app.ledger.execute(command).await?;
@@ -151,11 +163,15 @@ impl Messages {
         let app = self.0.get()?;
         let session = session.required()?;
         let now = app.now();
-        let named: Option<ThreadId> = body.thread_id.str().and_then(|thread| thread.parse().ok());
-        let found = match app.read.messages(session, now, named).await? {
-            MessagesAnswer::NoSession => return Err(Code::NotAuth.into()),
-            MessagesAnswer::Messages(found) if Some(found.thread) == named => *found,
-            MessagesAnswer::NoThread | MessagesAnswer::Messages(_) => return Err(Code::InvalidThreadId.into()),
+        let named = body.thread_id.str().and_then(named_thread);
+        let found = match (app.read.messages(session, now, named.map(|named| named.thread)).await?, named) {
+            (MessagesAnswer::NoSession, _) => return Err(Code::NotAuth.into()),
+            (MessagesAnswer::Messages(found), Some(named))
+                if found.thread == named.thread && named.is_of(Some(found.reader)) =>
+            {
+                *found
+            }
+            (MessagesAnswer::NoThread | MessagesAnswer::Messages(_), _) => return Err(Code::InvalidThreadId.into()),
         };
         let opener = app.vault.opener(&found.live).await?;
         let page = present::messages(found, &opener, now, app.settings.message_lifetime)?;
@@ -167,13 +183,50 @@ impl Messages {
     }
 }
 
+/// A thread as a request names it: by its id, or a group's also as `<own account>:<group>`.
+#[derive(Debug, Clone, Copy)]
+struct NamedThread {
+    thread: ThreadId,
+    /// The account in front of the group.
+    own: Option<AccId>,
+}
+
+impl NamedThread {
+    /// Whether the name is one that this account may use.
+    fn is_of(&self, account: Option<AccId>) -> bool {
+        self.own.is_none() || self.own == account
+    }
+}
+
+fn named_thread(text: &str) -> Option<NamedThread> {
+    if let Ok(thread) = text.parse() {
+        return Some(NamedThread { thread, own: None });
+    }
+    let (own, group) = text.split_once(':')?;
+    Some(NamedThread { thread: ThreadId::Group(group.parse().ok()?), own: Some(own.parse().ok()?) })
+}
+
+/// The version of a group's key that a message names: `<groupID>:<version>`.
+fn named_version(body: &WriteMessageInput) -> NamedVersion {
+    let key = &body.group_version_key;
+    if key.value().is_none() || key.is_null() {
+        return NamedVersion::Absent;
+    }
+    let parse = |text: &str| {
+        let (group, version) = text.split_once(':')?;
+        let digits = version.bytes().all(|b| b.is_ascii_digit());
+        Some((group.parse().ok()?, version.parse().ok().filter(|_| digits)?))
+    };
+    key.str().and_then(parse).map_or(NamedVersion::Malformed, |(group, version)| NamedVersion::Version(group, version))
+}
+
 /// What a message holds, or why it cannot be sent.
 fn content(body: WriteMessageInput, most: usize) -> Result<Secret<MessageSecret>, Rejection> {
     let text_message = match body.message_type.value() {
         Some(_) => body.message_type.str() == Some("text"),
         None => body.kind.str() == Some("textMessage"),
     };
-    if !text_message || body.group_version_key.value().is_some_and(|key| !key.is_null()) {
+    if !text_message {
         return Err(Rejection::InvalidMessageType);
     }
     let (iv, kind, endless) = (body.iv.echo(), body.kind.echo(), body.endless.echo());

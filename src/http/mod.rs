@@ -5,7 +5,10 @@
 
 pub mod accounts;
 pub mod app;
+pub mod audit;
 pub mod body;
+mod compress;
+mod connection;
 pub mod conversations;
 pub mod cookie;
 pub mod cryptojs;
@@ -14,6 +17,9 @@ pub mod edge;
 pub mod error;
 pub mod events;
 mod form;
+pub mod group_keys;
+pub mod groups;
+mod home;
 pub mod js_date;
 pub mod jwk;
 pub mod keys;
@@ -21,6 +27,7 @@ pub mod lenient;
 pub mod messages;
 pub mod names;
 pub mod operations;
+pub mod operator;
 mod present;
 pub mod server;
 pub mod session;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use be8_events::account::AccountSecret;
-use be8_events::{Position, Secret, SecretPayload};
+use be8_events::group::GroupSecret;
+use be8_events::{Event, Position, Secret, SecretPayload};
 use be8_projections::{ReadModels, StoredSealed};
 use moka::sync::Cache;
 
@@ -12,6 +13,9 @@ use crate::vault::{Opener, Vault};
 
 /// What stands for a nickname that was erased (D10).
 pub const EXPIRED_USER: &str = "Expired User";
+
+/// What stands for the name of a group that was erased (D10).
+const EXPIRED_GROUP: &str = "Group";
 
 /// How many names are kept in memory.
 const KEPT: u64 = 65_536;
@@ -48,7 +52,7 @@ impl Names {
         let (event, live) = read.sealed_event(position).await?;
         let opener = vault.opener(&live).await?;
         let Some(event) = event else { return Ok(EXPIRED_USER.into()) };
-        let name: Arc<str> = open_nickname(&opener, &event)?.into();
+        let name: Arc<str> = open_name(&opener, &event)?.into();
         if let Some(&key) = live.first() {
             self.kept.insert(position, (key, name.clone()));
         }
@@ -56,11 +60,17 @@ impl Names {
     }
 }
 
-/// The nickname that an event set, or what stands for it once its key is gone.
-pub(super) fn open_nickname(opener: &Opener, event: &StoredSealed) -> Result<String, WireError> {
-    Ok(match open::<AccountSecret>(opener, event)? {
-        Some(secret) => secret.into_inner().nickname,
-        None => EXPIRED_USER.to_owned(),
+/// The name that an event set, of an account or a group, or what stands for it once its key is gone.
+pub(super) fn open_name(opener: &Opener, event: &StoredSealed) -> Result<String, WireError> {
+    Ok(match &event.stored.event {
+        Event::GroupCreated(_) => {
+            let secret = open::<GroupSecret>(opener, event)?;
+            secret.map_or_else(|| EXPIRED_GROUP.to_owned(), |secret| secret.into_inner().name)
+        }
+        _ => {
+            let secret = open::<AccountSecret>(opener, event)?;
+            secret.map_or_else(|| EXPIRED_USER.to_owned(), |secret| secret.into_inner().nickname)
+        }
     })
 }
 

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 
+use be8_events::group::Access;
 use be8_events::message::MessageSecret;
-use be8_events::{AccId, Event, MessageNo, Position, ThreadId, Timestamp};
-use be8_projections::{StoredSealed, ThreadMessages, ThreadSummary, Threads};
+use be8_events::{AccId, Event, GroupVersion, MessageNo, Position, ThreadId, Timestamp};
+use be8_projections::{Counterpart, StoredSealed, ThreadMessages, ThreadSummary, Threads};
 use chrono::TimeDelta;
-use poem_openapi::Object;
+use poem_openapi::{Enum, Object};
 use serde::Serialize;
 
 use super::error::WireError;
 use super::js_date::js_date;
-use super::names::{EXPIRED_USER, open, open_nickname};
+use super::names::{EXPIRED_USER, open, open_name};
+use super::text::escape_html;
 use super::wire::True;
 use crate::vault::Opener;
 
@@ -22,21 +24,99 @@ const SYSTEM_NAME: &str = "be8";
 /// Until when the thread of the system lives: a constant of the contract.
 const SYSTEM_EXPIRE: &str = "2286-11-20T17:46:40.000Z";
 
+/// What stands on the other side of a thread.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum ThreadKind {
+    /// Another account.
+    #[default]
+    User,
+    /// A group.
+    Group,
+    /// The system, which welcomes and informs.
+    System,
+}
+
+/// Who may join a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum GroupType {
+    /// Whoever knows its id.
+    #[default]
+    Public,
+    /// Whom its admin adds.
+    Private,
+}
+
+impl From<Access> for GroupType {
+    fn from(access: Access) -> Self {
+        match access {
+            Access::Public => Self::Public,
+            Access::Private => Self::Private,
+        }
+    }
+}
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum MessageType {
+    /// A text that a client encrypted.
+    #[default]
+    Text,
+    /// An image that a client encrypted.
+    Image,
+    /// A notice of the system: its text is a code.
+    System,
+    /// A message whose content is gone.
+    Removed,
+}
+
+/// Whether the newest message of a thread was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum ReadStatus {
+    /// Read, or one's own.
+    Read,
+    /// Not read.
+    #[default]
+    Unread,
+}
+
 /// A thread as one of its participants sees it in the list.
 #[derive(Debug, Default, Object, Serialize)]
 #[oai(rename = "Thread", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
 #[serde(rename_all = "camelCase")]
 pub struct Thread {
-    /// The partner's nickname; `be8` for the system.
+    /// The partner's nickname, or the group's name; `be8` for the system.
     pub nickname: String,
-    /// `user` or `system`.
+    /// What stands on the other side.
     #[oai(rename = "type")]
     #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// The partner's account id, or `s1`.
-    pub id: String,
+    pub kind: ThreadKind,
+    /// The partner's account id, or `s1`; absent for groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The group.
+    #[oai(rename = "groupID")]
+    #[serde(rename = "groupID", skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<String>,
+    /// Who may join the group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_type: Option<GroupType>,
+    /// The group's admin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<String>,
+    /// The most members of the group, as a string.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_members: Option<String>,
     /// Until when the partner lives.
-    pub expire: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expire: Option<String>,
     /// The partner's status text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_status: Option<String>,
@@ -48,7 +128,7 @@ pub struct Thread {
     #[oai(rename = "threadID")]
     #[serde(rename = "threadID")]
     pub thread_id: String,
-    /// The partner's account id, or `s1`.
+    /// The partner's account id, the group, or `s1`.
     pub partner: String,
     /// The time of the newest message.
     pub ts: String,
@@ -56,16 +136,19 @@ pub struct Thread {
     pub text: String,
     /// Who sent it.
     pub sender: String,
-    /// `text`, `image`, `system` or `removed`.
-    pub message_type: &'static str,
+    /// What the newest message is.
+    pub message_type: MessageType,
     /// To whom it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receiver: Option<String>,
     /// The initialisation vector of its text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iv: Option<String>,
-    /// `read` or `unread`.
-    pub status: &'static str,
+    /// The version of the group's key that encrypted it: `<groupID>:<version>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_version_key: Option<String>,
+    /// Whether the newest message was read.
+    pub status: ReadStatus,
 }
 
 /// A message as it is shown.
@@ -79,7 +162,7 @@ pub struct Message {
     pub message_id: String,
     /// When it was sent, as JavaScript's `Date.toString()` in UTC.
     pub ts: String,
-    /// Who sent it: an account id, or `s1`.
+    /// Who sent it: an account id, or for system messages `s1` or the group.
     pub sender: String,
     /// To whom.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,8 +176,8 @@ pub struct Message {
     pub nickname: Option<String>,
     /// The ciphertext, the code of a system message, or empty where it was removed.
     pub text: String,
-    /// `text`, `image`, `system` or `removed`.
-    pub message_type: &'static str,
+    /// What it is.
+    pub message_type: MessageType,
     /// As it was sent.
     #[oai(rename = "type")]
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -105,6 +188,22 @@ pub struct Message {
     /// As it was sent, as a string.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endless: Option<String>,
+    /// The group.
+    #[oai(rename = "groupID")]
+    #[serde(rename = "groupID", skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<String>,
+    /// The version of the group's key that encrypted it: `<groupID>:<version>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_version_key: Option<String>,
+    /// What a system message is about, HTML-escaped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra1: Option<String>,
+    /// More of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra2: Option<String>,
+    /// More of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra3: Option<String>,
     /// The accounts that have read it, its sender aside.
     pub status: Vec<String>,
     /// Always true.
@@ -123,46 +222,104 @@ pub(super) struct Page {
 
 /// What a message says, before names and marks.
 struct Said {
-    message_type: &'static str,
+    message_type: MessageType,
     text: String,
+    /// The account that wrote it; none for the system.
     sender: Option<AccId>,
-    receiver: Option<AccId>,
+    sender_text: String,
+    receiver: Option<String>,
+    version: Option<GroupVersion>,
     content: Option<MessageSecret>,
+    extras: [Option<Extra>; 3],
+}
+
+/// What a system message is about.
+enum Extra {
+    Id(String),
+    /// The name that this event set.
+    Name(Position),
 }
 
 /// What an event says in a thread; none for kinds that never are a message there.
 fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Option<Said>, WireError> {
-    let system = |code: &str, receiver| Said {
-        message_type: "system",
+    let in_group = matches!(thread, ThreadId::Group(_));
+    let sender_text = if in_group { thread.to_string() } else { SYSTEM.to_owned() };
+    let system = |code: &str, receiver: Option<AccId>, extras: [Option<Extra>; 3]| Said {
+        message_type: MessageType::System,
         text: code.to_owned(),
         sender: None,
-        receiver,
+        sender_text: sender_text.clone(),
+        receiver: receiver.map(|receiver| receiver.to_string()),
+        version: None,
         content: None,
+        extras,
     };
+    let id = |id: &dyn std::fmt::Display| Some(Extra::Id(id.to_string()));
+    let name = |position: Position| Some(Extra::Name(position));
     Ok(match &event.stored.event {
-        Event::AccountCreated(e) => Some(system("WELCOME", Some(e.account))),
-        Event::ConversationStarted(_) => Some(system("STARTCONVERSATION", None)),
+        Event::AccountCreated(e) => Some(system("WELCOME", Some(e.account), [None, None, None])),
+        Event::ConversationStarted(_) => Some(system("STARTCONVERSATION", None, [None, None, None])),
         Event::MessageWritten(e) => {
             let content = open::<MessageSecret>(opener, event)?.map(be8_events::Secret::into_inner);
             Some(Said {
-                message_type: if content.is_some() { "text" } else { "removed" },
+                message_type: if content.is_some() { MessageType::Text } else { MessageType::Removed },
                 text: content.as_ref().map(|content| content.text.clone()).unwrap_or_default(),
                 sender: Some(e.sender),
-                receiver: thread.partner_of(e.sender),
+                sender_text: e.sender.to_string(),
+                receiver: match thread {
+                    ThreadId::Group(group) => Some(group.to_string()),
+                    thread => thread.partner_of(e.sender).map(|partner| partner.to_string()),
+                },
+                version: e.version,
                 content,
+                extras: [None, None, None],
             })
+        }
+        Event::GroupCreated(e) => {
+            let extras = [id(&e.group), name(event.stored.position), None];
+            Some(system("CREATEDGROUP", Some(e.admin), extras))
+        }
+        Event::MemberJoined(e) => Some(system("ACCJOINEDGROUP", None, [id(&e.account), name(e.nickname), None])),
+        Event::MemberAdded(e) if in_group => {
+            Some(system("ACCADDEDTOGROUP", None, [name(e.nickname), id(&e.account), None]))
+        }
+        Event::MemberAdded(e) => {
+            let extras = [id(&e.by), name(e.group_name), name(e.by_nickname)];
+            Some(system("ADDEDTOGROUP", Some(e.account), extras))
+        }
+        Event::MemberLeft(e) if in_group => {
+            Some(system("ACCLEFTGROUP", None, [id(&e.account), name(e.nickname), None]))
+        }
+        Event::MemberLeft(e) => Some(system("LEFTGROUP", Some(e.account), [id(&e.group), name(e.group_name), None])),
+        Event::MemberKicked(e) if in_group => {
+            Some(system("ACCKICKEDFROMGROUP", None, [id(&e.account), name(e.nickname), None]))
+        }
+        Event::MemberKicked(e) => {
+            Some(system("KICKEDFROMGROUP", Some(e.account), [id(&e.group), name(e.group_name), None]))
+        }
+        Event::GroupDestroyed(e) => {
+            let receiver = match thread {
+                ThreadId::System(owner) => Some(owner),
+                _ => None,
+            };
+            Some(system("GROUPDELETED", receiver, [id(&e.group), name(e.group_name), None]))
         }
         Event::PublicKeySet(_)
         | Event::SessionOpened(_)
         | Event::SessionEnded(_)
+        | Event::VersionAllocated(_)
+        | Event::GroupKeyStored(_)
+        | Event::GroupUpdateSignalled(_)
         | Event::MessagesRead(_)
         | Event::KeysDeleted(_) => None,
     })
 }
 
-/// Whether a message is no longer shown. The welcome lives as long as the account (D16).
+/// Whether a message is no longer shown. What was said to a new account, and to the creator of a
+/// group, lives as long as the account (D16).
 fn expired(event: &StoredSealed, now: Timestamp, lifetime: TimeDelta) -> bool {
-    !matches!(event.stored.event, Event::AccountCreated(_)) && event.stored.time.plus(lifetime) <= now
+    !matches!(event.stored.event, Event::AccountCreated(_) | Event::GroupCreated(_))
+        && event.stored.time.plus(lifetime) <= now
 }
 
 /// The messages of a thread, as the reader of this answer sees them: what it is shown here counts
@@ -176,9 +333,13 @@ pub(super) fn messages(
     let ThreadMessages { reader, thread, messages, names, read_marks, .. } = found;
     let names: HashMap<Position, String> = names
         .iter()
-        .map(|name| Ok((name.stored.position, open_nickname(opener, name)?)))
+        .map(|name| Ok((name.stored.position, open_name(opener, name)?)))
         .collect::<Result<_, WireError>>()?;
     let thread_name = thread.to_string();
+    let group = match thread {
+        ThreadId::Group(group) => Some(group),
+        ThreadId::Dialog { .. } | ThreadId::System(_) => None,
+    };
     let mut page = Page { thread, messages: Vec::with_capacity(messages.len()), unread: false, shown: Vec::new() };
     for message in messages {
         if expired(&message.event, now, lifetime) {
@@ -199,17 +360,30 @@ pub(super) fn messages(
             }
             _ => None,
         };
-        page.shown.push((message.id, said.sender));
+        // Nobody hears of who read what was removed.
+        let told = said.sender.filter(|sender| *sender == reader || said.content.is_some());
+        page.shown.push((message.id, told));
+        let [extra1, extra2, extra3] = said.extras.map(|extra| {
+            extra.map(|extra| match extra {
+                Extra::Id(id) => id,
+                Extra::Name(position) => escape_html(names.get(&position).map_or(EXPIRED_USER, String::as_str)),
+            })
+        });
         let content = said.content;
         let (iv, kind, endless) =
             content.map_or((None, None, None), |content| (content.iv, content.kind, content.endless));
         page.messages.push(Message {
             message_id: message.id.to_string(),
             ts: js_date(message.event.stored.time),
-            sender: sender_name(said.sender),
-            receiver: said.receiver.map(|receiver| receiver.to_string()),
+            sender: said.sender_text,
+            receiver: said.receiver,
             thread_id: thread_name.clone(),
             nickname,
+            group_id: group.map(|group| group.to_string()),
+            group_version_key: said.version.zip(group).map(|(version, group)| format!("{group}:{version}")),
+            extra1,
+            extra2,
+            extra3,
             text: said.text,
             message_type: said.message_type,
             kind,
@@ -220,10 +394,6 @@ pub(super) fn messages(
         });
     }
     Ok(page)
-}
-
-fn sender_name(sender: Option<AccId>) -> String {
-    sender.map_or_else(|| SYSTEM.to_owned(), |sender| sender.to_string())
 }
 
 /// The threads of an account, the newest first; of one second, conversations before the system.
@@ -253,41 +423,59 @@ fn summary(
     let Some(mut said) = said(&summary.last, summary.thread, opener)? else { return Ok(None) };
     if expired(&summary.last, now, lifetime) {
         // A thread without a message that is shown still needs a title that the client knows.
+        let (text, sender_text) = match summary.thread {
+            ThreadId::Group(group) => ("ACCJOINEDGROUP", group.to_string()),
+            ThreadId::Dialog { .. } | ThreadId::System(_) => ("STARTCONVERSATION", SYSTEM.to_owned()),
+        };
         said = Said {
-            message_type: "system",
-            text: "STARTCONVERSATION".to_owned(),
+            message_type: MessageType::System,
+            text: text.to_owned(),
             sender: None,
+            sender_text,
             receiver: None,
+            version: None,
             content: None,
+            extras: [None, None, None],
         };
     }
     let read = said.sender == Some(reader) || summary.marked_read;
-    let (nickname, kind, id, expire, user_status) = match &summary.partner {
-        Some(partner) => (
-            open_nickname(opener, &partner.nickname)?,
-            "user",
-            partner.id.to_string(),
-            js_date(partner.until),
-            Some(String::new()),
-        ),
-        None => (SYSTEM_NAME.to_owned(), "system", SYSTEM.to_owned(), SYSTEM_EXPIRE.to_owned(), None),
-    };
-    Ok(Some(Thread {
-        nickname,
-        kind,
-        partner: id.clone(),
-        id,
-        expire,
-        user_status,
-        endless: false,
-        codes: false,
+    let mut thread = Thread {
         thread_id: summary.thread.to_string(),
         ts: js_date(summary.last.stored.time),
         text: said.text,
-        sender: sender_name(said.sender),
+        sender: said.sender_text,
         message_type: said.message_type,
-        receiver: said.receiver.map(|receiver| receiver.to_string()),
+        receiver: said.receiver,
         iv: said.content.and_then(|content| content.iv),
-        status: if read { "read" } else { "unread" },
-    }))
+        group_version_key: said.version.map(|version| format!("{}:{version}", summary.thread)),
+        status: if read { ReadStatus::Read } else { ReadStatus::Unread },
+        ..Thread::default()
+    };
+    match &summary.counterpart {
+        Counterpart::Partner(partner) => {
+            thread.kind = ThreadKind::User;
+            thread.nickname = open_name(opener, &partner.nickname)?;
+            thread.partner = partner.id.to_string();
+            thread.id = Some(partner.id.to_string());
+            thread.expire = Some(js_date(partner.until));
+            thread.user_status = Some(String::new());
+        }
+        Counterpart::Group(group) => {
+            thread.kind = ThreadKind::Group;
+            thread.nickname = open_name(opener, &group.name)?;
+            thread.partner.clone_from(&thread.thread_id);
+            thread.group_id = Some(thread.thread_id.clone());
+            thread.group_type = Some(group.access.into());
+            thread.admin = Some(group.admin.to_string());
+            thread.max_members = Some(group.capacity.to_string());
+        }
+        Counterpart::System => {
+            thread.kind = ThreadKind::System;
+            thread.nickname = SYSTEM_NAME.to_owned();
+            thread.partner = SYSTEM.to_owned();
+            thread.id = Some(SYSTEM.to_owned());
+            thread.expire = Some(SYSTEM_EXPIRE.to_owned());
+        }
+    }
+    Ok(Some(thread))
 }

@@ -6,24 +6,31 @@ use std::time::{Duration, Instant};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use poem::http::Method;
 use poem::listener::{Acceptor, Listener, TcpListener};
-use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
-use poem_openapi::{ContactObject, LicenseObject, OpenApiService};
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
+use poem_openapi::{ContactObject, LicenseObject, OpenApiService, ServerObject};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::Accounts;
 use super::app::Handle;
+use super::audit::Audit;
 use super::body::BodyLimits;
+use super::compress::compress;
+use super::connection::Attentive;
 use super::conversations::Conversations;
 use super::document::document;
 use super::edge::{EdgeLayer, Rule};
 use super::events::Events;
+use super::group_keys::GroupKeys;
+use super::groups::Groups;
+use super::home;
 use super::keys::Keys;
 use super::messages::Messages;
 use super::operations::Operations;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+const OWN: [&str; 5] =
+    ["/healthz", "/readyz", "/metrics", "/audit/groups/{groupID}/history", "/audit/groups/{groupID}/findings"];
 /// The routes that read by GET and therefore answer HEAD too.
 const HEAD: [&str; 5] = ["/me", "/getthreads", "/healthz", "/readyz", "/metrics"];
 /// How long open requests may take to end when the server stops.
@@ -36,19 +43,36 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         Keys(app.clone()),
         Conversations(app.clone()),
         Messages(app.clone()),
+        Groups(app.clone()),
+        GroupKeys(app.clone()),
         Events(app.clone()),
+        Audit(app.clone()),
         Operations { app: app.clone(), metrics },
     );
     OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))
-        .summary("An end-to-end-encrypted messenger without phone numbers")
         .description(DESCRIPTION)
         .contact(ContactObject::new().name("The be8 project").url("https://be8.live"))
-        .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
+        .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/"))
+        .server(ServerObject::new("/").description("The server that this document comes from"))
 }
 
-const DESCRIPTION: &str = "The server of the be8 messenger. `POST /newacc` makes an account and sets the session \
-cookie; everything else needs that cookie. Clients encrypt all content before they send it: the server never sees \
-plain text. Answers say `valid: true` or carry a stable code in `error` or `reason`.";
+const DESCRIPTION: &str = "\
+An end-to-end-encrypted messenger without phone numbers. Clients encrypt all content before they send it: the server \
+never sees what is said.
+
+**Session.** `POST /newacc` makes an account and sets the session cookie `be8`; most other operations need it.
+
+**Answers.** What is accepted is answered with status 200 and `valid: true`. What is refused is answered with a stable \
+code: as `{\"error\": code}` with a status from 400, or, where an operation says so, as \
+`{\"valid\": false, \"reason\": code}` with status 200. Each operation lists its checks in their order; the first that \
+fails decides.
+
+**Requests.** Paths match without regard to case. A body is JSON; an urlencoded form of at most five parameters is \
+understood too. Members that an operation does not know are ignored. A member of a wrong type is like a missing one.
+
+**Trying it here.** On a fresh server, execute *Make an account* twice: the accounts are `10001` and `10002`, and this \
+page then acts as the second. All other examples work as they stand once that which they name is there: start the \
+conversation, create the group, join it, add the first account.";
 
 /// A server that listens.
 pub struct Server<A> {
@@ -63,7 +87,7 @@ pub struct Server<A> {
 pub async fn listen(address: &str) -> std::io::Result<Server<impl Acceptor + 'static>> {
     let acceptor = TcpListener::bind(address.to_owned()).into_acceptor().await?;
     let address = acceptor.local_addr().first().map(ToString::to_string).unwrap_or_default();
-    Ok(Server { acceptor, address: address.trim_start_matches("socket://").to_owned() })
+    Ok(Server { acceptor: Attentive(acceptor), address: address.trim_start_matches("socket://").to_owned() })
 }
 
 impl<A: Acceptor + 'static> Server<A> {
@@ -93,19 +117,18 @@ impl<A: Acceptor + 'static> Server<A> {
 /// The document of the routes, without a server.
 pub fn openapi() -> Value {
     let metrics = PrometheusBuilder::new().build_recorder().handle();
-    document(&service(&Handle::default(), metrics))
+    document(&service(&Handle::default(), metrics), &OWN)
 }
 
 fn routes(app: Handle, metrics: PrometheusHandle, limits: BodyLimits) -> impl Endpoint<Output = Response> {
     let service = service(&app, metrics);
-    let text = serde_json::to_string_pretty(&document(&service)).unwrap_or_default();
-    let rules = rules(&document(&service));
-    let docs = service.swagger_ui();
-    Route::new()
-        .nest("/docs", docs)
+    let document = document(&service, &OWN);
+    let text = serde_json::to_string(&document).unwrap_or_default();
+    let rules = rules(&document);
+    home::pages(&service.swagger_ui_html(), service)
         .at("/openapi.json", poem::get(Document(text.into())))
-        .nest("/", service)
         .with(EdgeLayer::new(rules))
+        .around(compress)
         .data(limits)
         .around(measure)
 }
@@ -122,7 +145,8 @@ fn rules(document: &Value) -> Vec<Rule> {
             Rule { path, methods, head: HEAD.contains(&path), contract: !OWN.contains(&path) }
         })
         .collect();
-    rules.push(Rule { path: "/openapi.json", methods: vec![Method::GET], head: true, contract: false });
+    let pages = home::PATHS.into_iter().chain(["/openapi.json"]);
+    rules.extend(pages.map(|path| Rule { path, methods: vec![Method::GET], head: true, contract: false }));
     rules
 }
 

@@ -37,7 +37,7 @@ impl<'a> ApiExtractor<'a> for Session {
             SCHEME,
             MetaSecurityScheme {
                 ty: "apiKey",
-                description: Some("The session cookie that `/newacc` sets."),
+                description: Some("The session cookie that `/newacc` sets. A browser keeps and sends it by itself: there is nothing to fill in."),
                 name: Some("be8"),
                 key_in: Some("cookie"),
                 scheme: None,

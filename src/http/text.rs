@@ -36,6 +36,23 @@ pub fn cut_utf16(text: &str, units: usize) -> &str {
     text
 }
 
+/// A text with the five characters escaped that mean something in HTML: the client puts the extras
+/// of system messages into its page as they come (D26).
+pub fn escape_html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,8 @@ use poem_openapi::{ApiResponse, Object};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::error::Code;
+
 /// A boolean that has one value only: `valid` tells accepted from refused.
 macro_rules! constant {
     ($(#[$doc:meta])* $name:ident = $value:literal) => {
@@ -83,23 +85,21 @@ pub struct Accepted {
 }
 
 /// Refused, with the reason.
-#[derive(Debug, Default, Object, Serialize)]
-#[oai(rename = "Refused", read_only_all)]
+#[derive(Debug, Object)]
 pub struct Refused {
     /// Always false.
     pub valid: False,
-    /// A stable code.
-    pub reason: String,
+    /// Why.
+    pub reason: Code,
 }
 
 /// Refused, with a warning: only `/newacc`.
-#[derive(Debug, Default, Object, Serialize)]
-#[oai(rename = "RefusedWithWarning", read_only_all)]
+#[derive(Debug, Object)]
 pub struct RefusedWithWarning {
     /// Always false.
     pub valid: False,
-    /// A stable code.
-    pub warning: String,
+    /// Why.
+    pub warning: Code,
 }
 
 /// An answer with status 200: a `T`, or where the operation knows them, refusals `R` beside it,
@@ -177,6 +177,7 @@ impl Refusals for RefusedWithWarning {
 impl<T: Type, R: Refusals> ApiResponse for Answer<T, R> {
     fn meta() -> MetaResponses {
         let refusals = R::schemas();
+        let description = if refusals.is_empty() { "Accepted." } else { "Accepted, or refused." };
         let schema = if refusals.is_empty() {
             T::schema_ref()
         } else {
@@ -184,13 +185,7 @@ impl<T: Type, R: Refusals> ApiResponse for Answer<T, R> {
             MetaSchemaRef::Inline(Box::new(MetaSchema { one_of, ..MetaSchema::ANY }))
         };
         let content = vec![MetaMediaType { content_type: "application/json; charset=utf-8", schema }];
-        let answer = MetaResponse {
-            description: "The verdict.",
-            status: Some(200),
-            status_range: None,
-            content,
-            headers: vec![],
-        };
+        let answer = MetaResponse { description, status: Some(200), status_range: None, content, headers: vec![] };
         MetaResponses { responses: vec![answer] }
     }
 

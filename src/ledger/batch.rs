@@ -148,7 +148,12 @@ impl<'a> Pass<'a> {
     }
 
     fn decide(&mut self, job: &mut dyn Job) -> Result<(), LedgerError> {
-        let view = View { now: self.now, next_account: self.head.accounts + 1, states: self };
+        let view = View {
+            now: self.now,
+            next_account: self.head.accounts + 1,
+            next_group: self.head.groups + 1,
+            states: self,
+        };
         let decision = match job.decide(&view) {
             Ok(decision) => decision,
             Err(Stop::Rejected(rejection)) => return Err(rejection.into()),
@@ -157,59 +162,65 @@ impl<'a> Pass<'a> {
                 return Ok(());
             }
         };
-        // All keys first: a command is written whole or not at all.
+        // A command is written whole or not at all: no key is made for one that lacks another.
+        for secret in decision.events.iter().filter_map(|event| event.secret.as_ref()) {
+            for subject in secret.sealing.subjects(self.now.day()) {
+                if let Some(KeyState::Erased) = self.key_state(&subject) {
+                    tracing::error!(%subject, "a command wants to seal under an erased key");
+                    return Err(LedgerError::Internal);
+                }
+            }
+        }
         let mut prepared = Vec::with_capacity(decision.events.len());
         for event in decision.events {
             let keys = match &event.secret {
                 None => None,
-                Some(secret) => Some(self.key_set(secret.sealing)?),
+                Some(secret) => self.key_set(secret.sealing),
             };
             prepared.push((event, keys));
         }
         for (event, keys) in prepared {
-            self.append(event, keys.flatten());
+            self.append(event, keys);
         }
         self.erase(&decision.erase);
         Ok(())
     }
 
-    /// The keys to seal under; `None` inside when one has to be loaded first.
-    fn key_set(&mut self, sealing: Sealing) -> Result<Option<KeySet>, LedgerError> {
-        let mut keys = Vec::with_capacity(3);
-        for subject in sealing.subjects(self.now.day()) {
-            keys.push(self.data_key(subject)?);
-        }
+    /// The keys to seal under; none when one has to be loaded first.
+    fn key_set(&mut self, sealing: Sealing) -> Option<KeySet> {
+        let keys: Vec<_> = sealing.subjects(self.now.day()).into_iter().map(|subject| self.data_key(subject)).collect();
         let mut keys = keys.into_iter();
         let mut next = || keys.next().flatten();
-        Ok(match sealing {
+        match sealing {
             Sealing::Lasting(_) => next().map(KeySet::Lasting),
             Sealing::Message { .. } => match (next(), next(), next()) {
                 (Some(account), Some(stay), Some(day)) => Some(KeySet::Message { account, stay, day }),
                 _ => None,
             },
-        })
+        }
     }
 
-    /// The live key of a subject: a new one if it has none; nothing yet if it must be loaded.
-    fn data_key(&mut self, subject: Subject) -> Result<Option<DataKey>, LedgerError> {
-        let state = self.keys.get(&subject).or_else(|| self.cache.key(&subject));
-        match state {
-            Some(KeyState::Live(key)) => Ok(Some(key.clone())),
-            Some(KeyState::Erased) => {
-                tracing::error!(%subject, "a command wants to seal under an erased key");
-                Err(LedgerError::Internal)
-            }
+    /// What is known of a subject's key, earlier commands of the batch included.
+    fn key_state(&self, subject: &Subject) -> Option<&KeyState> {
+        self.keys.get(subject).or_else(|| self.cache.key(subject))
+    }
+
+    /// The live key of a subject: a new one if it has none; nothing if it must be loaded.
+    fn data_key(&mut self, subject: Subject) -> Option<DataKey> {
+        match self.key_state(&subject) {
+            Some(KeyState::Live(key)) => Some(key.clone()),
+            Some(KeyState::Erased) => None, // such a command came to no event
             Some(KeyState::None) => {
                 self.head.keys += 1;
                 let fresh = self.vault.fresh_key(self.head.keys, subject);
                 let key = fresh.key.clone();
                 self.keys.insert(subject, KeyState::Live(key.clone()));
                 self.fresh_keys.push(fresh);
-                Ok(Some(key))
+                Some(key)
             }
             None => {
                 self.missing.subjects.insert(subject);
-                Ok(None)
+                None
             }
         }
     }
@@ -234,8 +245,10 @@ impl<'a> Pass<'a> {
         });
         self.head.position = self.head.position.next();
         self.head.time = self.now;
-        if let Event::AccountCreated(e) = &event {
-            self.head.accounts = e.account.number();
+        match &event {
+            Event::AccountCreated(e) => self.head.accounts = self.head.accounts.max(e.account.number()),
+            Event::GroupCreated(e) => self.head.groups = self.head.groups.max(e.group.number()),
+            _ => {}
         }
         let recorded = Recorded {
             position: self.head.position,
@@ -258,7 +271,7 @@ impl<'a> Pass<'a> {
     fn erase(&mut self, subjects: &[(Subject, Cause)]) {
         let mut by_cause: Vec<(Cause, Vec<DeletedKey>)> = Vec::new();
         for &(subject, cause) in subjects {
-            match self.keys.get(&subject).or_else(|| self.cache.key(&subject)) {
+            match self.key_state(&subject) {
                 None => {
                     self.missing.subjects.insert(subject);
                 }

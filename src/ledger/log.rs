@@ -1,6 +1,6 @@
 //! Reading the log: one stream both ways, or everything from a position.
 
-use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName};
+use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName, Timestamp};
 use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use sqlx::postgres::PgRow;
@@ -107,6 +107,67 @@ impl Log {
         rows.iter().map(recorded).collect()
     }
 
+    /// The last `count` events of some streams behind the position `after` and not behind `until`,
+    /// in the order of the log.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn read_streams_backwards(
+        &self,
+        streams: &[StreamName],
+        after: Position,
+        until: Position,
+        count: u32,
+    ) -> Result<Vec<Recorded>, LogError> {
+        let rows = sqlx::query(READ_STREAMS_BACKWARDS)
+            .bind(names(streams))
+            .bind(after.0)
+            .bind(until.0)
+            .bind(i64::from(count))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().rev().map(recorded).collect()
+    }
+
+    /// How many events a stream has behind the position `after` and not behind `until`.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn count(&self, stream: StreamName, after: Position, until: Position) -> Result<i64, LogError> {
+        let count = sqlx::query_scalar(
+            "select stream_version_after(id, $3) - stream_version_after(id, $2) from streams where name = $1",
+        )
+        .bind(stream.to_string())
+        .bind(after.0)
+        .bind(until.0)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(count.unwrap_or(0))
+    }
+
+    /// The newest position that is not later than a time; the start if there is none.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn position_at(&self, time: Timestamp) -> Result<Position, LogError> {
+        Ok(Position(sqlx::query_scalar("select position_at($1)").bind(time.to_utc()).fetch_one(&self.pool).await?))
+    }
+
+    /// All events of some kinds in a stream in front of the position `before`.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn read_kinds(
+        &self,
+        stream: StreamName,
+        kinds: &[&str],
+        before: Position,
+    ) -> Result<Vec<Recorded>, LogError> {
+        let rows =
+            sqlx::query(READ_KINDS).bind(stream.to_string()).bind(kinds).bind(before.0).fetch_all(&self.pool).await?;
+        rows.iter().map(recorded).collect()
+    }
+
     /// The newest event of each of some streams, if it stands behind `after` and not behind
     /// `until`, in the order of the log.
     ///
@@ -144,6 +205,20 @@ const READ_STREAMS: &str =
             and e.position <= $3
         order by e.version limit $4) e on true
     order by e.position limit $4";
+
+const READ_STREAMS_BACKWARDS: &str =
+    "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
+    from unnest($1::text[]) u(name) join streams s on s.name = u.name
+    join lateral (
+        select * from events e where e.stream = s.id and e.version < stream_version_after(s.id, $3)
+            and e.position > $2
+        order by e.version desc limit $4) e on true
+    order by e.position desc limit $4";
+
+const READ_KINDS: &str =
+    "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
+    from streams s join events e on e.stream = s.id
+    where s.name = $1 and e.kind = any ($2) and e.position < $3 order by e.version";
 
 const NEWEST_OF_STREAMS: &str =
     "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed

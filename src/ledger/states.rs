@@ -2,7 +2,6 @@
 //! the stream. Dropping cache and snapshots changes nothing but the time it takes.
 
 use std::collections::{HashMap, HashSet};
-use std::num::NonZeroUsize;
 
 use be8_events::{Position, Recorded, StreamName, Subject};
 use lru::LruCache;
@@ -46,21 +45,32 @@ pub(super) enum KeyState {
     Erased,
 }
 
-/// States and keys in memory, all of one position of the log.
+/// States and keys in memory, all of one position of the log. While a batch is decided the cache
+/// takes in whatever that needs; [`Cache::trim`] bounds it again.
 #[derive(Debug)]
 pub(super) struct Cache {
+    size: usize,
     streams: LruCache<StreamName, Entry>,
     keys: LruCache<Subject, KeyState>,
 }
 
+/// No snapshot has it.
+const NO_FORMAT: i32 = -1;
+
 impl Cache {
-    pub(super) fn new(streams: usize) -> Self {
-        // A batch must fit whole, with every stream and key that its commands name.
-        let size = NonZeroUsize::new(streams.max(16_384)).unwrap_or(NonZeroUsize::MIN);
-        // A conversation has one stream, and a key for each of its members' stays.
-        Self {
-            streams: LruCache::new(size),
-            keys: LruCache::new(size.saturating_mul(NonZeroUsize::MIN.saturating_add(1))),
+    /// A cache of at most `size` streams, and twice as many keys, between batches: a conversation
+    /// has one stream, and a key for each of its members' stays.
+    pub(super) fn new(size: usize) -> Self {
+        Self { size, streams: LruCache::unbounded(), keys: LruCache::unbounded() }
+    }
+
+    /// Drops what was not used for the longest time, until the cache has its size.
+    pub(super) fn trim(&mut self) {
+        while self.streams.len() > self.size {
+            self.streams.pop_lru();
+        }
+        while self.keys.len() > self.size.saturating_mul(2) {
+            self.keys.pop_lru();
         }
     }
 
@@ -117,14 +127,32 @@ impl Cache {
     }
 }
 
-/// Loads the states of these streams as they are at `position`, with one query.
+/// Loads the states of these streams as they are at `position`, with one query; with a second one
+/// for those whose snapshot cannot be read.
 pub(super) async fn load(
     pool: PgPool,
     streams: HashSet<StreamName>,
     position: Position,
 ) -> Result<HashMap<StreamName, Entry>, LogError> {
+    let (mut loaded, unreadable) = load_from(&pool, &streams, position, State::SNAPSHOT_FORMAT).await?;
+    for stream in &unreadable {
+        tracing::warn!(%stream, "a snapshot cannot be read: the stream is folded from its start");
+    }
+    loaded.extend(load_from(&pool, &unreadable, position, NO_FORMAT).await?.0);
+    Ok(loaded)
+}
+
+/// Loads from snapshots of this format and the rest of the streams; answers also which of the
+/// snapshots cannot be read.
+async fn load_from(
+    pool: &PgPool,
+    streams: &HashSet<StreamName>,
+    position: Position,
+    format: i32,
+) -> Result<(HashMap<StreamName, Entry>, HashSet<StreamName>), LogError> {
+    let mut unreadable = HashSet::new();
     if streams.is_empty() {
-        return Ok(HashMap::new());
+        return Ok((HashMap::new(), unreadable));
     }
     let sql = format!(
         "select s.id, n.state, n.version as snapshot, {COLUMNS}
@@ -134,12 +162,7 @@ pub(super) async fn load(
              order by s.id, e.version"
     );
     let names: Vec<String> = streams.iter().map(StreamName::to_string).collect();
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(names)
-        .bind(position.0)
-        .bind(State::SNAPSHOT_FORMAT)
-        .fetch_all(&pool)
-        .await?;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(names).bind(position.0).bind(format).fetch_all(pool).await?;
     let mut loaded: HashMap<StreamName, Entry> = streams.iter().map(|stream| (*stream, Entry::new(stream))).collect();
     for row in &rows {
         let name: StreamName = row
@@ -147,10 +170,16 @@ pub(super) async fn load(
             .parse()
             .map_err(|_| LogError::Damaged { position: 0, what: "unknown stream name" })?;
         let Some(entry) = loaded.get_mut(&name) else { continue };
+        if unreadable.contains(&name) {
+            continue;
+        }
         if entry.version == 0
             && let Some(bytes) = row.try_get::<Option<&[u8]>, _>("state")?
-            && let Ok(state) = serde_json::from_slice(bytes)
         {
+            let Ok(state) = serde_json::from_slice(bytes) else {
+                unreadable.insert(name);
+                continue;
+            };
             entry.state = state;
             entry.version = row.try_get("snapshot")?;
         }
@@ -161,7 +190,8 @@ pub(super) async fn load(
             entry.id = Some(row.try_get("id")?);
         }
     }
-    Ok(loaded)
+    loaded.retain(|stream, _| !unreadable.contains(stream));
+    Ok((loaded, unreadable))
 }
 
 /// A state worth keeping, so that a later load need not fold the stream from its start.

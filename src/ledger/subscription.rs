@@ -43,7 +43,7 @@ impl Subscription {
     pub async fn next(&mut self) -> Result<Option<Batch>, LogError> {
         loop {
             // Behind what this node knows of, or woken by a batch that does not follow: read.
-            if self.held.is_none() && self.at < *self.newest.borrow() {
+            if self.held.is_none() && self.at < *self.newest.borrow_and_update() {
                 match self.live.try_recv() {
                     Ok(batch) => self.held = Some(batch),
                     Err(broadcast::error::TryRecvError::Lagged(_)) => continue,
@@ -52,10 +52,15 @@ impl Subscription {
             }
             let batch = match self.held.take() {
                 Some(batch) => batch,
-                None => match self.live.recv().await {
-                    Ok(batch) => batch,
-                    Err(broadcast::error::RecvError::Lagged(_)) => continue,
-                    Err(broadcast::error::RecvError::Closed) => return Ok(None),
+                None => tokio::select! {
+                    biased;
+                    live = self.live.recv() => match live {
+                        Ok(batch) => batch,
+                        Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                        Err(broadcast::error::RecvError::Closed) => return Ok(None),
+                    },
+                    // Not every position comes with a batch: a node that is far behind passes over.
+                    Ok(()) = self.newest.changed() => continue,
                 },
             };
             let (Some(first), Some(last)) = (batch.first(), batch.last()) else { continue };

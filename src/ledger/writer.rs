@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use be8_events::Position;
+use be8_events::{Day, Position};
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgListener, PgSeverity};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -68,6 +68,8 @@ pub(super) struct Writer {
     runtime: tokio::runtime::Handle,
     /// An append of this node may still be in flight on a dead connection.
     unsettled: bool,
+    /// The day on which partitions were last made ahead.
+    partitions_of: Day,
 }
 
 impl Writer {
@@ -92,7 +94,8 @@ impl Writer {
         ]);
         let mut connection = PgConnection::connect_with(&connect).await?;
         let head = Head::read(&mut connection).await?;
-        partitions::ensure(&mut connection, clock.now().max(head.time)).await?;
+        let today = clock.now().max(head.time);
+        partitions::ensure(&mut connection, today).await?;
         // It belongs to this runtime; the loop has one of its own.
         connection.close().await?;
         let (position, watcher) = watch::channel(head.position);
@@ -111,6 +114,7 @@ impl Writer {
             snapshots: None,
             runtime: tokio::runtime::Handle::current(),
             unsettled: false,
+            partitions_of: today.day(),
         };
         Ok((writer, watcher))
     }
@@ -131,6 +135,7 @@ impl Writer {
                     Some(job) => {
                         self.take(&mut commands, job, &mut jobs);
                         self.process(&mut jobs).await;
+                        self.cache.trim();
                     }
                 },
                 Ok(()) = woken.changed() => {
@@ -163,6 +168,7 @@ impl Writer {
                 jobs.push(job);
             }
         }
+        metrics::gauge!("be8_ledger_queue").set(commands.len() as f64);
         metrics::histogram!("be8_ledger_batch_commands").record(jobs.len() as f64);
     }
 
@@ -411,11 +417,16 @@ impl Writer {
         }));
     }
 
-    /// Looks whether other nodes appended, and follows.
+    /// Looks whether other nodes appended, and follows; once a day also makes partitions ahead.
     async fn follow(&mut self) {
         let followed = async {
             let mut connection = self.connection().await?;
             let head = Head::read(&mut connection).await?;
+            let today = self.clock.now().max(head.time);
+            if self.partitions_of != today.day() {
+                partitions::ensure(&mut connection, today).await?;
+                self.partitions_of = today.day();
+            }
             self.connection = Some(connection);
             self.catch_up(head).await
         };

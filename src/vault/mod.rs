@@ -13,6 +13,8 @@
 
 mod cache;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod key;
 mod master;
 mod opener;

@@ -4,6 +4,7 @@ use be8_events::{Hash32, KeyId, Sealed, SealedContext};
 use serde::Deserialize;
 
 use super::MasterRow;
+use super::fixtures::file::Hex;
 use super::key::DataKey;
 use super::master::MasterKey;
 use super::seal::{KeySet, seal, unseal};
@@ -64,26 +65,6 @@ struct Mac {
     purpose: String,
     bytes: Hex,
     mac: Hash32,
-}
-
-/// Bytes in hexadecimal.
-#[derive(Deserialize, PartialEq, Debug)]
-#[serde(try_from = "String")]
-struct Hex(Vec<u8>);
-
-impl TryFrom<String> for Hex {
-    type Error = std::num::ParseIntError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let pairs = (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16));
-        pairs.collect::<Result<_, _>>().map(Self)
-    }
-}
-
-impl Hex {
-    fn array<const N: usize>(&self) -> [u8; N] {
-        self.0.as_slice().try_into().unwrap()
-    }
 }
 
 impl Vectors {

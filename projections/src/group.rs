@@ -1,0 +1,421 @@
+//! The read model of groups: what they are, who stays in them from which message to which, and
+//! where their wrapped keys are.
+
+use std::collections::BTreeMap;
+
+use be8_events::group::{Access, GroupCreated};
+use be8_events::{AccId, GroupId, GroupVersion, Hash32, KeyId, MessageNo, Position, StayNo, Timestamp};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Arguments, Row, error::BoxDynError};
+
+use crate::account::{ME, account_id, is_null, session_arguments, time};
+use crate::stored::{self, Stored, StoredSealed};
+use crate::{Generation, Parameters, ReadError, ReadModels};
+
+pub(crate) const TABLE: &str = "
+create table if not exists {schema}.groups (
+    id        bigint primary key,
+    admin     bigint not null,
+    private   boolean not null,
+    capacity  integer not null,
+    name      bigint not null,           -- position of the event that set it
+    version   integer,                   -- of its key; none allocated yet
+    destroyed boolean not null
+);
+create table if not exists {schema}.group_stay (
+    group_id bigint not null,
+    account  bigint not null,
+    stay     integer not null,
+    from_id  integer not null,           -- the first message that the member sees
+    until_id integer,                    -- the first that it does not see any more
+    opened   bigint not null,            -- position
+    closed   bigint,                     -- position; none: a member now
+    primary key (group_id, account, stay)
+);
+create index if not exists group_stay_account on {schema}.group_stay (account);
+create table if not exists {schema}.group_key (
+    group_id bigint not null,
+    account  bigint not null,            -- for whom it is wrapped
+    version  integer not null,
+    position bigint not null,            -- of the event that stored it
+    primary key (group_id, account, version)
+);
+";
+
+#[derive(Debug, Clone, Copy)]
+struct Stay {
+    /// The first message and the position; none when the stay began before this batch.
+    opened: Option<(MessageNo, Position)>,
+    closed: Option<(Option<MessageNo>, Position)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct New {
+    admin: AccId,
+    private: bool,
+    capacity: u32,
+    name: Position,
+}
+
+/// What a batch changes, folded into at most one row a key.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    created: BTreeMap<GroupId, New>,
+    /// Of groups that may be new in this batch too: the version, and whether it is destroyed.
+    changed: BTreeMap<GroupId, (Option<GroupVersion>, bool)>,
+    stays: BTreeMap<(GroupId, AccId, StayNo), Stay>,
+    keys: BTreeMap<(GroupId, AccId, GroupVersion), Position>,
+}
+
+impl Groups {
+    pub(crate) fn created(&mut self, event: &GroupCreated, position: Position) {
+        let private = event.access == Access::Private;
+        let new = New { admin: event.admin, private, capacity: event.capacity, name: position };
+        self.created.insert(event.group, new);
+    }
+
+    pub(crate) fn version(&mut self, group: GroupId, version: GroupVersion) {
+        self.changed.entry(group).or_default().0 = Some(version);
+    }
+
+    pub(crate) fn destroyed(&mut self, group: GroupId) {
+        self.changed.entry(group).or_default().1 = true;
+    }
+
+    /// A stay begins; a creator's first one has begun with the group and is not touched.
+    pub(crate) fn opened(
+        &mut self,
+        group: GroupId,
+        account: AccId,
+        stay: StayNo,
+        first: MessageNo,
+        position: Position,
+    ) {
+        let stay = self.stays.entry((group, account, stay)).or_insert(Stay { opened: None, closed: None });
+        stay.opened.get_or_insert((first, position));
+    }
+
+    /// A stay ends before the message `until`; without one the group has ended.
+    pub(crate) fn closed(
+        &mut self,
+        group: GroupId,
+        account: AccId,
+        stay: StayNo,
+        until: Option<MessageNo>,
+        position: Position,
+    ) {
+        let stay = self.stays.entry((group, account, stay)).or_insert(Stay { opened: None, closed: None });
+        stay.closed = Some((until, position));
+    }
+
+    pub(crate) fn key(&mut self, group: GroupId, account: AccId, version: GroupVersion, position: Position) {
+        self.keys.insert((group, account, version), position);
+    }
+
+    /// Groups that are changed but not new in this batch: what is new is written complete, since
+    /// parts of a statement do not see each other's rows.
+    fn changed(&self) -> impl Iterator<Item = (&GroupId, &(Option<GroupVersion>, bool))> {
+        self.changed.iter().filter(|(group, _)| !self.created.contains_key(group))
+    }
+
+    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
+        let mut sql = String::new();
+        if !self.created.is_empty() {
+            sql += &format!(
+                "
+, group_created as (
+    insert into {generation}.groups (id, admin, private, capacity, name, version, destroyed)
+    select u.* from head, unnest({}) u)",
+                p.arrays(&["bigint", "bigint", "boolean", "integer", "bigint", "integer", "boolean"]),
+            );
+        }
+        if self.changed().next().is_some() {
+            sql += &format!(
+                "
+, group_changed as (
+    update {generation}.groups g
+    set version = coalesce(u.version, g.version), destroyed = g.destroyed or u.destroyed
+    from head, unnest({}) u(id, version, destroyed) where g.id = u.id)",
+                p.arrays(&["bigint", "integer", "boolean"]),
+            );
+        }
+        if !self.stays.is_empty() {
+            sql += &format!(
+                "
+, group_stays as (
+    insert into {generation}.group_stay as s (group_id, account, stay, from_id, until_id, opened, closed)
+    select u.* from head, unnest({}) u
+    on conflict (group_id, account, stay) do update set until_id = excluded.until_id, closed = excluded.closed)",
+                p.arrays(&["bigint", "bigint", "integer", "integer", "integer", "bigint", "bigint"]),
+            );
+        }
+        if !self.keys.is_empty() {
+            sql += &format!(
+                "
+, group_keys as (
+    insert into {generation}.group_key (group_id, account, version, position)
+    select u.* from head, unnest({}) u
+    on conflict (group_id, account, version) do update set position = excluded.position)",
+                p.arrays(&["bigint", "bigint", "integer", "bigint"]),
+            );
+        }
+        sql
+    }
+
+    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
+        if !self.created.is_empty() {
+            let created = || self.created.values();
+            let now = |group: &GroupId| self.changed.get(group).copied().unwrap_or_default();
+            to.add(self.created.keys().map(|group| group.number()).collect::<Vec<_>>())?;
+            to.add(created().map(|row| row.admin.number()).collect::<Vec<_>>())?;
+            to.add(created().map(|row| row.private).collect::<Vec<_>>())?;
+            to.add(created().map(|row| row.capacity.cast_signed()).collect::<Vec<_>>())?;
+            to.add(created().map(|row| row.name.0).collect::<Vec<_>>())?;
+            to.add(self.created.keys().map(|group| now(group).0.map(u32::cast_signed)).collect::<Vec<_>>())?;
+            to.add(self.created.keys().map(|group| now(group).1).collect::<Vec<_>>())?;
+        }
+        if self.changed().next().is_some() {
+            to.add(self.changed().map(|(group, _)| group.number()).collect::<Vec<_>>())?;
+            to.add(self.changed().map(|(_, change)| change.0.map(u32::cast_signed)).collect::<Vec<_>>())?;
+            to.add(self.changed().map(|(_, change)| change.1).collect::<Vec<_>>())?;
+        }
+        if !self.stays.is_empty() {
+            let stays = || self.stays.iter();
+            let opened = |stay: &Stay| stay.opened.unwrap_or_default();
+            let until = |stay: &Stay| stay.closed.and_then(|closed| closed.0).map(u32::cast_signed);
+            to.add(stays().map(|(key, _)| key.0.number()).collect::<Vec<_>>())?;
+            to.add(stays().map(|(key, _)| key.1.number()).collect::<Vec<_>>())?;
+            to.add(stays().map(|(key, _)| key.2.cast_signed()).collect::<Vec<_>>())?;
+            to.add(stays().map(|(_, stay)| opened(stay).0.cast_signed()).collect::<Vec<_>>())?;
+            to.add(stays().map(|(_, stay)| until(stay)).collect::<Vec<_>>())?;
+            to.add(stays().map(|(_, stay)| opened(stay).1.0).collect::<Vec<_>>())?;
+            to.add(stays().map(|(_, stay)| stay.closed.map(|closed| closed.1.0)).collect::<Vec<_>>())?;
+        }
+        if !self.keys.is_empty() {
+            to.add(self.keys.keys().map(|key| key.0.number()).collect::<Vec<_>>())?;
+            to.add(self.keys.keys().map(|key| key.1.number()).collect::<Vec<_>>())?;
+            to.add(self.keys.keys().map(|key| key.2.cast_signed()).collect::<Vec<_>>())?;
+            to.add(self.keys.values().map(|position| position.0).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+}
+
+/// What a reader learns of a group before anything else is decided.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupStanding {
+    /// Who reads.
+    pub reader: AccId,
+    /// The group lives.
+    pub exists: bool,
+    /// The reader is a member now.
+    pub member: bool,
+    /// The newest version of the group's key.
+    pub version: Option<GroupVersion>,
+}
+
+/// A member as the others see it.
+#[derive(Debug)]
+pub struct GroupMember {
+    /// The account.
+    pub id: AccId,
+    /// Until when it lives.
+    pub until: Timestamp,
+    /// The event that set its nickname.
+    pub nickname: StoredSealed,
+}
+
+/// The members of a group.
+#[derive(Debug)]
+pub struct GroupMembers {
+    /// Where the reader stands.
+    pub standing: GroupStanding,
+    /// The living members, the admin first, the others ascending. Only for members.
+    pub members: Vec<GroupMember>,
+    /// The data keys that were live when this was read.
+    pub live: Vec<KeyId>,
+}
+
+/// The wrapped keys that are stored for one account in a group.
+#[derive(Debug)]
+pub struct GroupKeys {
+    /// Where the reader stands.
+    pub standing: GroupStanding,
+    /// Whether the account exists.
+    pub account_exists: bool,
+    /// Whether the account is a member now.
+    pub account_member: bool,
+    /// The events that stored them, ascending by version. Only for members.
+    pub keys: Vec<StoredSealed>,
+    /// The data keys that were live when this was read.
+    pub live: Vec<KeyId>,
+}
+
+impl ReadModels {
+    /// Where the session's account stands with a group; none without a living account.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn group_standing(
+        &self,
+        session: Hash32,
+        now: Timestamp,
+        group: Option<GroupId>,
+    ) -> Result<Option<GroupStanding>, ReadError> {
+        let rows = self.fetch(|sql| &sql.group_standing, |to| arguments(to, session, now, group)).await?;
+        rows.first().map_or(Ok(None), standing)
+    }
+
+    /// The stays of an account in a group, ascending: where each began and ended.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn stays(&self, group: GroupId, account: AccId) -> Result<Vec<(Position, Option<Position>)>, ReadError> {
+        let bind = |to: &mut PgArguments| {
+            to.add(group.number())?;
+            to.add(account.number())
+        };
+        let rows = self.fetch(|sql| &sql.stays, bind).await?;
+        let stays = rows.iter().filter(|row| !is_null(row, "opened"));
+        stays
+            .map(|row| {
+                let closed: Option<i64> = row.try_get("closed")?;
+                Ok((Position(row.try_get("opened")?), closed.map(Position)))
+            })
+            .collect()
+    }
+
+    /// The members of a group; none without a living account.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn group_members(
+        &self,
+        session: Hash32,
+        now: Timestamp,
+        group: Option<GroupId>,
+    ) -> Result<Option<GroupMembers>, ReadError> {
+        let rows = self.fetch(|sql| &sql.group_members, |to| arguments(to, session, now, group)).await?;
+        let Some(standing) = rows.first().map_or(Ok(None), standing)? else { return Ok(None) };
+        let mut list = GroupMembers { standing, members: Vec::with_capacity(rows.len()), live: Vec::new() };
+        for row in rows.iter().filter(|row| !is_null(row, "id")) {
+            list.members.push(GroupMember {
+                id: account_id(row, "id")?,
+                until: time(row, "until")?,
+                nickname: StoredSealed::read(row, &mut list.live)?,
+            });
+        }
+        Ok(Some(list))
+    }
+
+    /// The wrapped keys that are stored for `of` in a group; none without a living account.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn group_keys(
+        &self,
+        session: Hash32,
+        now: Timestamp,
+        group: Option<GroupId>,
+        of: Option<AccId>,
+    ) -> Result<Option<GroupKeys>, ReadError> {
+        let bind = |to: &mut PgArguments| {
+            arguments(to, session, now, group)?;
+            to.add(of.map(AccId::number))
+        };
+        let rows = self.fetch(|sql| &sql.group_keys, bind).await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let Some(standing) = standing(first)? else { return Ok(None) };
+        let mut list = GroupKeys {
+            standing,
+            account_exists: first.try_get("account_exists")?,
+            account_member: first.try_get("account_member")?,
+            keys: Vec::with_capacity(rows.len()),
+            live: Vec::new(),
+        };
+        for row in &rows {
+            list.keys.extend(stored::optional_sealed(row, &mut list.live)?);
+        }
+        Ok(Some(list))
+    }
+}
+
+fn arguments(to: &mut PgArguments, session: Hash32, now: Timestamp, group: Option<GroupId>) -> Result<(), BoxDynError> {
+    session_arguments(to, session, now)?;
+    to.add(group.map(GroupId::number))
+}
+
+fn standing(row: &PgRow) -> Result<Option<GroupStanding>, ReadError> {
+    if is_null(row, "me") {
+        return Ok(None);
+    }
+    Ok(Some(GroupStanding {
+        reader: account_id(row, "me")?,
+        exists: row.try_get("group_exists")?,
+        member: row.try_get("group_member")?,
+        version: row.try_get::<Option<i32>, _>("group_version")?.map(i32::cast_unsigned),
+    }))
+}
+
+/// The beginning of all statements here; `$3` the group.
+fn standing_cte(generation: Generation) -> String {
+    format!(
+        "with me as ({me})
+, g as (select * from {generation}.groups where id = $3 and not destroyed)
+, st as (
+    select me.id as me, g.id as group_id, g.admin, g.id is not null as group_exists, g.version as group_version,
+        exists (select from {generation}.group_stay s
+                where s.group_id = g.id and s.account = me.id and s.closed is null) as group_member
+    from me left join g on true)",
+        me = ME.replace("{schema}", &generation.to_string()),
+    )
+}
+
+/// The statement of [`ReadModels::group_standing`].
+pub(crate) fn standing_sql(generation: Generation) -> String {
+    format!("{} select h.generation, st.* from log_head h left join st on true", standing_cte(generation))
+}
+
+/// The statement of [`ReadModels::stays`]; `$1` the group, `$2` the account.
+pub(crate) fn stays_sql(generation: Generation) -> String {
+    format!(
+        "select h.generation, s.opened, s.closed from log_head h
+left join {generation}.group_stay s on s.group_id = $1 and s.account = $2 order by s.stay"
+    )
+}
+
+/// The statement of [`ReadModels::group_members`].
+pub(crate) fn members_sql(generation: Generation) -> String {
+    format!(
+        "{standing}
+select h.generation, st.*, a.id, a.until, {columns}
+from log_head h left join st on true
+left join {generation}.group_stay gs on st.group_member and gs.group_id = st.group_id and gs.closed is null
+left join {generation}.account a on a.id = gs.account and a.until > $2
+{sealed}
+order by a.id <> st.admin, a.id",
+        standing = standing_cte(generation),
+        columns = Stored::COLUMNS,
+        sealed = Stored::join("a.nickname"),
+    )
+}
+
+/// The statement of [`ReadModels::group_keys`]; `$4` the account.
+pub(crate) fn keys_sql(generation: Generation) -> String {
+    format!(
+        "{standing}
+, of as (
+    select exists (select from {generation}.account where id = $4 and until > $2) as account_exists,
+        exists (select from {generation}.group_stay s
+                where s.group_id = $3 and s.account = $4 and s.closed is null) as account_member)
+select h.generation, st.*, of.*, {columns}
+from log_head h cross join of left join st on true
+left join {generation}.group_key gk
+  on st.group_member and of.account_member and gk.group_id = st.group_id and gk.account = $4
+{sealed}
+order by gk.version",
+        standing = standing_cte(generation),
+        columns = Stored::COLUMNS,
+        sealed = Stored::join("gk.position"),
+    )
+}

@@ -1,0 +1,198 @@
+//! The history: what happened in a group, entry by entry, paged by position.
+
+use be8_events::group::Access;
+use be8_events::{
+    AccId, Event, GroupId, GroupVersion, Hash32, MessageNo, Position, Recorded, StayNo, StreamName, Timestamp,
+};
+
+use super::{AuditError, Sight};
+use crate::ledger::{Log, LogError};
+
+/// Something that happened in a group.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// It was created, with its admin as the first member.
+    Created {
+        /// Who may join.
+        access: Access,
+        /// The most members.
+        capacity: u32,
+    },
+    /// An account joined.
+    Joined {
+        /// Who.
+        account: AccId,
+        /// Which of its stays.
+        stay: StayNo,
+    },
+    /// A member added an account.
+    Added {
+        /// Who was added.
+        account: AccId,
+        /// Which of its stays.
+        stay: StayNo,
+    },
+    /// A member left.
+    Left {
+        /// Who.
+        account: AccId,
+        /// Which of its stays ended.
+        stay: StayNo,
+    },
+    /// The admin removed a member.
+    Kicked {
+        /// Who was removed.
+        account: AccId,
+        /// Which of its stays ended.
+        stay: StayNo,
+    },
+    /// A member took the next version of the key.
+    VersionAllocated {
+        /// The version.
+        version: GroupVersion,
+    },
+    /// A wrapped key was stored.
+    KeyStored {
+        /// Of which version.
+        version: GroupVersion,
+        /// For whom.
+        account: AccId,
+        /// Whose key pair wrapped it.
+        keyholder: AccId,
+        /// SHA-256 of the wrapped key.
+        fingerprint: Hash32,
+        /// The event whose key it replaces.
+        replaces: Option<Position>,
+    },
+    /// The group was destroyed.
+    Destroyed {
+        /// Who was a member.
+        members: Vec<AccId>,
+    },
+    /// A message was written. Nothing of it but where and under which version it stands.
+    Message {
+        /// Its number in the thread.
+        id: MessageNo,
+        /// The version of the key that the client named.
+        version: Option<GroupVersion>,
+    },
+}
+
+/// Something that happened in a group, when and by whom.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Where it stands in the log.
+    pub position: Position,
+    /// When.
+    pub time: Timestamp,
+    /// Who did it; none for the system and the operator.
+    pub actor: Option<AccId>,
+    /// What.
+    pub act: Act,
+}
+
+impl Entry {
+    /// The entry of an event; none for events that are not part of the history.
+    pub fn of(recorded: &Recorded) -> Option<Self> {
+        let act = match &recorded.event {
+            Event::GroupCreated(e) => Act::Created { access: e.access, capacity: e.capacity },
+            Event::MemberJoined(e) => Act::Joined { account: e.account, stay: e.stay },
+            Event::MemberAdded(e) => Act::Added { account: e.account, stay: e.stay },
+            Event::MemberLeft(e) => Act::Left { account: e.account, stay: e.stay },
+            Event::MemberKicked(e) => Act::Kicked { account: e.account, stay: e.stay },
+            Event::VersionAllocated(e) => Act::VersionAllocated { version: e.version },
+            Event::GroupKeyStored(e) => Act::KeyStored {
+                version: e.version,
+                account: e.account,
+                keyholder: e.keyholder,
+                fingerprint: e.sha256,
+                replaces: e.replaces,
+            },
+            Event::GroupDestroyed(e) => {
+                Act::Destroyed { members: e.members.iter().map(|(account, _)| *account).collect() }
+            }
+            Event::MessageWritten(e) => Act::Message { id: e.id, version: e.version },
+            Event::AccountCreated(_)
+            | Event::PublicKeySet(_)
+            | Event::SessionOpened(_)
+            | Event::SessionEnded(_)
+            | Event::ConversationStarted(_)
+            | Event::GroupUpdateSignalled(_)
+            | Event::MessagesRead(_)
+            | Event::KeysDeleted(_) => return None,
+        };
+        Some(Self { position: recorded.position, time: recorded.time, actor: recorded.actor, act })
+    }
+}
+
+/// Which page of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The first entries behind a position.
+    After(Position),
+    /// The last entries in front of a position.
+    Before(Position),
+}
+
+/// A page of a history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The entries, ascending.
+    pub entries: Vec<Entry>,
+    /// Whether there is more in the direction in which the page was asked for.
+    pub more: bool,
+}
+
+/// A page of at most `count` entries of a group's history.
+///
+/// # Errors
+/// [`AuditError`]
+pub async fn history(log: &Log, group: GroupId, sight: &Sight, turn: Turn, count: u32) -> Result<Page, AuditError> {
+    // One more than fits tells whether there is more.
+    let wanted = count as usize + 1;
+    let (after, until) = match turn {
+        Turn::After(after) => (after, log.newest().await?),
+        Turn::Before(before) => (Position::START, Position(before.0 - 1).min(log.newest().await?)),
+    };
+    let group_stream = [StreamName::Group(group)];
+    let chat = [StreamName::Chat(group)];
+    let mut events = read(log, &group_stream, after, until, turn, wanted).await?;
+    let mut stretches = sight.stretches(after, until);
+    if matches!(turn, Turn::Before(_)) {
+        stretches.reverse();
+    }
+    let mut messages = 0;
+    for (from, to) in stretches {
+        if messages >= wanted {
+            break;
+        }
+        let page = read(log, &chat, from, to, turn, wanted - messages).await?;
+        messages += page.len();
+        events.extend(page);
+    }
+    let mut entries: Vec<Entry> = events.iter().filter_map(Entry::of).collect();
+    entries.sort_by_key(|entry| entry.position);
+    let more = entries.len() > count as usize;
+    match turn {
+        Turn::After(_) => entries.truncate(count as usize),
+        Turn::Before(_) => {
+            entries.drain(..entries.len().saturating_sub(count as usize));
+        }
+    }
+    Ok(Page { entries, more })
+}
+
+async fn read(
+    log: &Log,
+    stream: &[StreamName],
+    after: Position,
+    until: Position,
+    turn: Turn,
+    count: usize,
+) -> Result<Vec<Recorded>, LogError> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    match turn {
+        Turn::After(_) => log.read_streams(stream, after, until, count).await,
+        Turn::Before(_) => log.read_streams_backwards(stream, after, until, count).await,
+    }
+}

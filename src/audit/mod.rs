@@ -1,0 +1,106 @@
+//! The history of a group and what is wrong in it, from the events of the log alone
+//! (`docs/audit.md`).
+//!
+//! [`history`] pages through what happened, [`state_at`] folds it up to a point, and
+//! [`findings`] judges it. Who may see which of it is decided by a [`Sight`].
+
+mod findings;
+mod history;
+mod state;
+
+use be8_events::{AccId, GroupId, Position, Timestamp};
+use be8_projections::{ReadError, ReadModels};
+
+use crate::ledger::{Log, LogError};
+
+pub use findings::{Finding, Knowledge, Rule, findings};
+pub use history::{Act, Entry, Page, Turn, history};
+pub use state::{HeldKey, MemberThen, StateThen, state_at};
+
+/// Why a history cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The log does not answer.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The read models do not answer.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// What somebody may see of a group's history. Membership, versions and keys can only be judged
+/// whole, so whoever sees any of it sees all of it; messages are another matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight {
+    /// The operator: the positions of all messages.
+    Everything,
+    /// A member: the positions of messages inside its own stays, each from its beginning up to
+    /// and excluding its end.
+    Stays(Vec<(Position, Option<Position>)>),
+}
+
+impl Sight {
+    /// What a member of a group sees.
+    ///
+    /// # Errors
+    /// [`AuditError`]
+    pub async fn of_member(read: &ReadModels, group: GroupId, member: AccId) -> Result<Self, AuditError> {
+        Ok(Self::Stays(read.stays(group, member).await?))
+    }
+
+    /// The stretches of the log behind `after` and not behind `until` whose messages are seen,
+    /// each as (behind, up to).
+    fn stretches(&self, after: Position, until: Position) -> Vec<(Position, Position)> {
+        let stays = match self {
+            Self::Everything => return vec![(after, until)],
+            Self::Stays(stays) => stays,
+        };
+        let cut = |&(opened, closed): &(Position, Option<Position>)| {
+            let closed = closed.map_or(until, |closed| Position(closed.0 - 1));
+            (opened.max(after), closed.min(until))
+        };
+        stays.iter().map(cut).filter(|(from, to)| from < to).collect()
+    }
+}
+
+/// A point in the log, by position or by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// Behind this position.
+    Position(Position),
+    /// As it was at this time.
+    Time(Timestamp),
+}
+
+impl std::str::FromStr for Point {
+    type Err = NoPoint;
+
+    /// Reads a position (digits) or a time (RFC 3339).
+    fn from_str(text: &str) -> Result<Self, NoPoint> {
+        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+            return text.parse().map(|position| Self::Position(Position(position))).map_err(|_| NoPoint);
+        }
+        text.parse().map(Self::Time).map_err(|_| NoPoint)
+    }
+}
+
+/// A text that is neither a position nor a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("neither a position nor a time such as 2026-11-23T12:00:00Z")]
+pub struct NoPoint;
+
+impl Point {
+    /// The position, which may lie ahead of the newest event.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn position(self, log: &Log) -> Result<Position, LogError> {
+        match self {
+            Self::Position(position) => Ok(position),
+            Self::Time(time) => log.position_at(time).await,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,89 @@
+//! `be8 findings`: what is wrong in a group's history.
+
+use clap::ArgMatches;
+
+use super::columns::{Cell, Tone, coloured, table};
+use super::{named_group, print};
+use crate::audit::{AuditError, Finding, Point, Sight, findings, state_at};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::http::audit::Finding as FindingJson;
+use crate::ledger::Log;
+use crate::node::{Database, reading_pool};
+
+/// Prints the findings of the named group.
+///
+/// # Errors
+/// One line for people.
+pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
+    let (group, json) = named_group(matches)?;
+    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
+    let log = Log::new(reading_pool(&database.connect, 2));
+    let now = SystemClock.now();
+    let told = async {
+        let state = state_at(&log, group, Point::Time(now)).await?;
+        Ok::<_, AuditError>((state.is_some(), findings(&log, group, &Sight::Everything, now).await?))
+    };
+    let told = told.await;
+    database.close().await;
+    let (exists, found) = told.map_err(|error| error.to_string())?;
+    if !exists {
+        return Err(format!("there is no group {group}"));
+    }
+    if json {
+        for finding in &found {
+            let line = serde_json::to_string(&FindingJson::from(finding)).map_err(|error| error.to_string())?;
+            print(&format!("{line}\n"));
+        }
+    } else {
+        print(&text(&found, coloured()));
+    }
+    Ok(())
+}
+
+/// Findings as a table.
+fn text(findings: &[Finding], colour: bool) -> String {
+    if findings.is_empty() {
+        return "No findings.\n".to_owned();
+    }
+    let rows: Vec<Vec<Cell>> = findings
+        .iter()
+        .map(|finding| {
+            let mut details = vec![format!("version {}", finding.version)];
+            details.extend(finding.knowledge.map(|knowledge| knowledge.name().to_owned()));
+            details.extend(finding.messages.map(|messages| format!("{messages} messages")));
+            let until = match (finding.until, finding.rule.lasts()) {
+                (Some(position), _) => position.to_string(),
+                (None, true) => "open".to_owned(),
+                (None, false) => "-".to_owned(),
+            };
+            let proof: Vec<String> = finding.proof.iter().map(ToString::to_string).collect();
+            vec![
+                (finding.rule.name().to_owned(), Tone::Bad),
+                (finding.account.to_string(), Tone::Strong),
+                (finding.from.to_string(), Tone::Plain),
+                (until, Tone::Plain),
+                (finding.since.to_string(), Tone::Quiet),
+                (details.join(", "), Tone::Plain),
+                (proof.join(" "), Tone::Quiet),
+            ]
+        })
+        .collect();
+    table(&["FINDING", "ACCOUNT", "FROM", "UNTIL", "SINCE", "DETAILS", "PROOF"], &rows, colour)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::tests::sample_findings;
+
+    #[test]
+    fn findings_are_a_table() {
+        insta::assert_snapshot!(text(&sample_findings(), false));
+    }
+
+    #[test]
+    fn no_findings_are_said() {
+        assert_eq!(text(&[], false), "No findings.\n");
+    }
+}

@@ -1,0 +1,168 @@
+//! The versions of a group's key, and the wrapped keys that are stored for its members (D14).
+
+use std::collections::BTreeMap;
+
+use be8_events::group::{GroupKeySecret, GroupKeyStored, VersionAllocated};
+use be8_events::{
+    AccId, GroupId, GroupVersion, Hash32, NewEvent, Position, Sealing, Secret, SecretPayload, StreamName, Subject,
+};
+use serde::{Deserialize, Serialize};
+
+use super::group::{as_member, existing, group_streams};
+use super::{Command, Decision, Rejection, Stop, View};
+
+/// A version that a key may still be stored under.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Allocation {
+    by: AccId,
+    /// For whom a key is stored, and which.
+    stored: BTreeMap<AccId, StoredKey>,
+}
+
+/// A key that is stored for a member.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct StoredKey {
+    /// Its fingerprint.
+    sha256: Hash32,
+    keyholder: AccId,
+    /// Of the event that stored it.
+    position: Position,
+}
+
+/// What a group remembers of its versions: the newest, and the last that each present member
+/// allocated. The others can get no key any more.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Versions {
+    newest: Option<GroupVersion>,
+    allocations: BTreeMap<GroupVersion, Allocation>,
+    /// The last version that a present member allocated since its stay began.
+    last_of: BTreeMap<AccId, GroupVersion>,
+}
+
+impl Versions {
+    pub(super) const fn newest(&self) -> Option<GroupVersion> {
+        self.newest
+    }
+
+    pub(super) fn allocated(&mut self, version: GroupVersion, by: AccId) {
+        self.newest = Some(version);
+        self.allocations.insert(version, Allocation { by, stored: BTreeMap::new() });
+        self.last_of.insert(by, version);
+        self.forget();
+    }
+
+    pub(super) fn stored(&mut self, event: &GroupKeyStored, position: Position) {
+        if let Some(allocation) = self.allocations.get_mut(&event.version) {
+            let key = StoredKey { sha256: event.sha256, keyholder: event.keyholder, position };
+            allocation.stored.insert(event.account, key);
+        }
+    }
+
+    pub(super) fn departed(&mut self, member: AccId) {
+        self.last_of.remove(&member);
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        let Self { newest, allocations, last_of } = self;
+        allocations.retain(|version, _| Some(*version) == *newest || last_of.values().any(|last| last == version));
+    }
+}
+
+/// Takes the next version of a group's key.
+#[derive(Debug, Clone)]
+pub struct AllocateVersion {
+    /// The session of the request.
+    pub session: Option<Hash32>,
+    /// The group.
+    pub group: Option<GroupId>,
+}
+
+impl Command for AllocateVersion {
+    type Reply = GroupVersion;
+
+    fn streams(&self) -> Vec<StreamName> {
+        group_streams(self.session, self.group, &[])
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<Decision<GroupVersion>, Stop> {
+        let (by, id, group) = as_member(view, self.session, self.group)?;
+        let version = group.version().unwrap_or(0) + 1;
+        Ok(Decision::events(vec![allocation(id, version, by)], version))
+    }
+}
+
+fn allocation(id: GroupId, version: GroupVersion, by: AccId) -> NewEvent {
+    let event = VersionAllocated { version, by }.into();
+    NewEvent { stream: StreamName::Group(id), actor: Some(by), event, secret: None }
+}
+
+/// Stores a wrapped key for a member.
+#[derive(Debug, Clone)]
+pub struct StoreKey {
+    /// The session of the request.
+    pub session: Option<Hash32>,
+    /// The group.
+    pub group: Option<GroupId>,
+    /// For whom.
+    pub account: Option<AccId>,
+    /// Whose key pair wrapped it.
+    pub keyholder: Option<AccId>,
+    /// The wrapped key; none if it cannot be one.
+    pub key: Option<Secret<GroupKeySecret>>,
+}
+
+impl Command for StoreKey {
+    /// The version under which it is stored.
+    type Reply = GroupVersion;
+
+    fn streams(&self) -> Vec<StreamName> {
+        group_streams(self.session, self.group, &[self.account, self.keyholder])
+    }
+
+    fn size(&self) -> usize {
+        self.key.as_ref().map_or(0, |key| key.expose().key.len())
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<Decision<GroupVersion>, Stop> {
+        let me = view.authenticate(self.session)?;
+        let id = self.group.ok_or(Rejection::GroupNotExisting)?;
+        let group = view.group(id)?;
+        if !group.lives() {
+            return Err(Rejection::GroupNotExisting.into());
+        }
+        let account = existing(view, self.account, Rejection::MemberNotExisting)?;
+        if !group.is_member(me) || !group.is_member(account) {
+            return Err(Rejection::NoGroupMember.into());
+        }
+        let keyholder = existing(view, self.keyholder, Rejection::KeyholderNotExisting)?;
+        let key = self.key.as_ref().ok_or(Rejection::InvalidGroupKey)?;
+        let sha256 = Hash32::sha256(key.expose().key.as_bytes());
+
+        let versions = &group.versions;
+        let mine = versions.last_of.get(&me).copied();
+        let version = mine.or(versions.newest).unwrap_or(1);
+        let allocation_here = versions.allocations.get(&version);
+        let there = allocation_here.and_then(|allocation| Some((allocation.by, allocation.stored.get(&account)?)));
+        let replaces = match there {
+            // The same bytes wrapped by another key pair are another key, to whom it is up to replace it.
+            Some((by, known)) if known.sha256 == sha256 && (by != me || known.keyholder == keyholder) => {
+                return Ok(Decision::nothing(version)); // D17
+            }
+            Some((by, _)) if by != me => return Err(Rejection::InvalidGroupKey.into()),
+            Some((_, known)) => Some(known.position),
+            None => None,
+        };
+        let mut events = Vec::with_capacity(2);
+        if versions.newest.is_none() {
+            events.push(allocation(id, version, me));
+        }
+        events.push(NewEvent {
+            stream: StreamName::Group(id),
+            actor: Some(me),
+            event: GroupKeyStored { version, account, by: me, keyholder, sha256, replaces }.into(),
+            secret: Some(SecretPayload::new(Sealing::Lasting(Subject::GroupKeys(id)), key)),
+        });
+        Ok(Decision::events(events, version))
+    }
+}

@@ -1,0 +1,71 @@
+//! What the events of groups say, in the plainest way to read them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use be8_events::{AccId, Event, GroupId, Hash32, MessageNo, StayNo, StreamName, Subject, ThreadId};
+
+/// What the events said so far.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Per group and message: its author and the stay that it was written in, none for the system.
+    pub(super) messages: BTreeMap<(GroupId, MessageNo), Option<(AccId, StayNo)>>,
+    /// Per group, account and stay: the first message of it, and the first behind it.
+    pub(super) stays: BTreeMap<(GroupId, AccId, StayNo), (MessageNo, Option<MessageNo>)>,
+    /// Per group, version and account: the fingerprint and the keyholder.
+    pub(super) keys: BTreeMap<(GroupId, u32, AccId), (Hash32, AccId)>,
+    pub(super) allocated: BTreeMap<(GroupId, u32), AccId>,
+    pub(super) erased: BTreeSet<Subject>,
+}
+
+impl Told {
+    pub(super) fn hear(&mut self, stream: StreamName, event: &Event) {
+        let mut message = |group, no, author| {
+            let before = self.messages.insert((group, no), author);
+            assert!(before.is_none(), "message {no} of {group} twice");
+        };
+        match event {
+            Event::GroupCreated(e) => {
+                self.stays.insert((e.group, e.admin, 1), (1, None));
+            }
+            Event::MemberJoined(e) => {
+                message(e.group, e.message, None);
+                self.stays.entry((e.group, e.account, e.stay)).or_insert((e.message, None));
+            }
+            Event::MemberAdded(e) => {
+                message(e.group, e.message, None);
+                self.stays.entry((e.group, e.account, e.stay)).or_insert((e.message, None));
+            }
+            Event::MemberLeft(e) => {
+                message(e.group, e.message, None);
+                self.stays.get_mut(&(e.group, e.account, e.stay)).unwrap().1 = Some(e.message);
+            }
+            Event::MemberKicked(e) => {
+                message(e.group, e.message, None);
+                self.stays.get_mut(&(e.group, e.account, e.stay)).unwrap().1 = Some(e.message);
+            }
+            Event::MessageWritten(e) => {
+                let ThreadId::Group(group) = e.thread else { panic!("{e:?}") };
+                message(group, e.id, Some((e.sender, e.stay)));
+            }
+            Event::VersionAllocated(e) => {
+                let StreamName::Group(group) = stream else { panic!("{stream}") };
+                assert_eq!(self.allocated.insert((group, e.version), e.by), None, "version {} twice", e.version);
+            }
+            Event::GroupKeyStored(e) => {
+                let StreamName::Group(group) = stream else { panic!("{stream}") };
+                self.keys.insert((group, e.version, e.account), (e.sha256, e.keyholder));
+            }
+            Event::GroupDestroyed(e) => {
+                for (account, stay) in &e.members {
+                    assert_eq!(self.stays[&(e.group, *account, *stay)].1, None, "whose stay lasted");
+                }
+            }
+            _ => panic!("{event:?}"),
+        }
+    }
+
+    pub(super) fn sees(&self, group: GroupId, account: AccId, message: MessageNo) -> bool {
+        let stays = self.stays.range((group, account, 0)..=(group, account, StayNo::MAX));
+        stays.into_iter().any(|(_, (from, until))| *from <= message && until.is_none_or(|until| message < until))
+    }
+}

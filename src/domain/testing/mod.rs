@@ -1,0 +1,150 @@
+//! Testing the rules: given what happened, when somebody commands, then this happens or is refused.
+
+mod accounts;
+mod dialogs;
+mod group_keys;
+mod group_messages;
+mod group_model;
+mod groups;
+mod model;
+mod reads;
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use be8_events::account::AccountCreated;
+use be8_events::dialog::ConversationStarted;
+use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
+use be8_events::{AccId, Event, Hash32, NewEvent, Position, StreamName, ThreadId, Timestamp};
+use chrono::TimeDelta;
+
+use super::{Command, Decision, Occurred, Rejection, State, States, Stop, View};
+
+/// How long the accounts of the tests live.
+const LIFETIME: TimeDelta = TimeDelta::days(30);
+
+/// What happened so far, as the states that follow from it.
+#[derive(Debug)]
+struct World {
+    states: HashMap<StreamName, (State, i64)>,
+    position: Position,
+    now: Timestamp,
+    accounts: i64,
+    groups: i64,
+}
+
+impl States for World {
+    fn get(&self, stream: &StreamName) -> Option<(&State, i64)> {
+        self.states.get(stream).map(|(state, version)| (state, *version))
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let now = "2026-11-23T12:00:00.000000Z".parse().unwrap();
+        Self { states: HashMap::new(), position: Position::START, now, accounts: 10_000, groups: 10_000 }
+    }
+
+    /// What a decision sees.
+    fn view(&self) -> View<'_> {
+        View { now: self.now, next_account: self.accounts + 1, next_group: self.groups + 1, states: self }
+    }
+
+    /// Given: this happened.
+    fn given(&mut self, stream: StreamName, event: impl Into<Event>) -> Position {
+        let event = event.into();
+        match &event {
+            Event::AccountCreated(e) => self.accounts = e.account.number(),
+            Event::GroupCreated(e) => self.groups = e.group.number(),
+            _ => {}
+        }
+        self.position = self.position.next();
+        let (state, version) = self.states.entry(stream).or_insert_with(|| (State::new(&stream), 0));
+        state.evolve(Occurred { position: self.position, time: self.now, event: &event });
+        *version += 1;
+        self.position
+    }
+
+    /// When: somebody commands. Loads what the decider asks for; changes nothing.
+    fn when<C: Command>(&mut self, command: &C) -> Result<Decision<C::Reply>, Rejection> {
+        loop {
+            match command.decide(&self.view()) {
+                Ok(decision) => return Ok(decision),
+                Err(Stop::Rejected(rejection)) => return Err(rejection),
+                Err(Stop::Need(stream)) => {
+                    let before = self.states.insert(stream, (State::new(&stream), 0));
+                    assert!(before.is_none(), "{stream} is loaded already");
+                }
+            }
+        }
+    }
+
+    /// Then: it is refused for this reason.
+    fn refuses<C: Command<Reply: Debug>>(&mut self, command: &C, why: Rejection) {
+        assert_eq!(self.when(command).unwrap_err(), why);
+    }
+
+    /// Then: this is answered, and these events happen.
+    fn answers<C: Command>(&mut self, command: &C, reply: C::Reply, events: &[(StreamName, Option<AccId>, Event)])
+    where
+        C::Reply: Debug + PartialEq,
+    {
+        let decision = self.when(command).unwrap();
+        assert_eq!(decision.reply, reply);
+        let happened: Vec<_> = decision.events.iter().map(|new| (new.stream, new.actor, new.event.clone())).collect();
+        assert_eq!(happened, events);
+    }
+
+    /// Lets the decided events happen.
+    fn happen(&mut self, events: Vec<NewEvent>) {
+        for new in events {
+            self.given(new.stream, new.event);
+        }
+    }
+
+    /// Given: an account that lives, with a session whose token's hash is [`token`] of its number.
+    fn account(&mut self, number: i64) -> (AccId, Position) {
+        let account = id(number);
+        let created = AccountCreated { account, until: self.now.plus(LIFETIME) };
+        let position = self.given(StreamName::Account(account), created);
+        let opened = SessionOpened { account, how: Opening::Created };
+        self.given(StreamName::Session(token(number)), opened);
+        (account, position)
+    }
+
+    /// Given: a conversation that the first one began.
+    fn conversation(&mut self, initiator: AccId, receiver: AccId) -> ThreadId {
+        let thread = ThreadId::Dialog { initiator, receiver };
+        let nickname = Position(1);
+        self.given(StreamName::dialog(initiator, receiver), ConversationStarted { thread, message: 1, nickname });
+        thread
+    }
+
+    /// Then: without a session of a living account the command is refused before anything else.
+    /// All but the session is right in what `command` makes; the session is that of `account`.
+    fn wants_a_session<C: Command<Reply: Debug>>(&mut self, account: i64, command: impl Fn(Option<Hash32>) -> C) {
+        self.refuses(&command(None), Rejection::NotAuthenticated);
+        self.refuses(&command(Some(token(99_999))), Rejection::NotAuthenticated);
+        self.when(&command(Some(token(account)))).unwrap();
+
+        let now = self.now;
+        self.now = now.plus(LIFETIME).plus(TimeDelta::microseconds(-1));
+        assert_ne!(self.when(&command(Some(token(account)))).err(), Some(Rejection::NotAuthenticated));
+        self.now = now.plus(LIFETIME);
+        self.refuses(&command(Some(token(account))), Rejection::NotAuthenticated);
+        self.now = now;
+
+        let ended = SessionEnded { account: id(account), why: Ending::Replaced };
+        self.given(StreamName::Session(token(account)), ended);
+        self.refuses(&command(Some(token(account))), Rejection::NotAuthenticated);
+    }
+}
+
+fn id(number: i64) -> AccId {
+    AccId::new(number).unwrap()
+}
+
+/// The hash of a token, one for each number.
+fn token(number: i64) -> Hash32 {
+    Hash32::sha256(&number.to_be_bytes())
+}

@@ -1,0 +1,87 @@
+//! Who is in a group at a position: what decides whom an event of the group is told.
+
+use std::collections::{BTreeSet, HashMap};
+
+use be8_events::{AccId, Event, GroupId, Position, Recorded, StreamName, ThreadId};
+
+use crate::ledger::{Log, LogError};
+
+/// The kinds that change who is in a group.
+const KINDS: [&str; 6] =
+    ["GroupCreated", "MemberJoined", "MemberAdded", "MemberLeft", "MemberKicked", "GroupDestroyed"];
+
+/// How many groups are kept in memory.
+const KEPT: usize = 10_000;
+
+/// The members of groups at one position of the log, which moves on with [`Rosters::apply`].
+#[derive(Debug, Default)]
+pub(super) struct Rosters(HashMap<GroupId, BTreeSet<AccId>>);
+
+impl Rosters {
+    /// The members of a group; none of a group that is not loaded.
+    pub(super) fn members(&self, group: GroupId) -> impl Iterator<Item = AccId> + '_ {
+        self.0.get(&group).into_iter().flatten().copied()
+    }
+
+    /// Loads the groups of these events as they were in front of the first of them.
+    pub(super) async fn load(&mut self, log: &Log, events: &[Recorded]) -> Result<(), LogError> {
+        let Some(first) = events.first().map(|event| event.position) else { return Ok(()) };
+        if self.0.len() > KEPT {
+            self.0.clear();
+        }
+        for group in events.iter().filter_map(group_of) {
+            if !self.0.contains_key(&group) {
+                let members = self.read(log, group, first).await?;
+                self.0.insert(group, members);
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&self, log: &Log, group: GroupId, before: Position) -> Result<BTreeSet<AccId>, LogError> {
+        let mut members = BTreeSet::new();
+        for recorded in log.read_kinds(StreamName::Group(group), &KINDS, before).await? {
+            change(&mut members, &recorded.event);
+        }
+        Ok(members)
+    }
+
+    /// Moves on behind an event.
+    pub(super) fn apply(&mut self, recorded: &Recorded) {
+        if let StreamName::Group(group) = recorded.stream
+            && let Some(members) = self.0.get_mut(&group)
+        {
+            change(members, &recorded.event);
+        }
+    }
+}
+
+fn change(members: &mut BTreeSet<AccId>, event: &Event) {
+    match event {
+        Event::GroupCreated(e) => {
+            members.insert(e.admin);
+        }
+        Event::MemberJoined(e) => {
+            members.insert(e.account);
+        }
+        Event::MemberAdded(e) => {
+            members.insert(e.account);
+        }
+        Event::MemberLeft(e) => {
+            members.remove(&e.account);
+        }
+        Event::MemberKicked(e) => {
+            members.remove(&e.account);
+        }
+        Event::GroupDestroyed(_) => members.clear(),
+        _ => {} // KINDS names all that change it
+    }
+}
+
+/// The group whose members are told of an event.
+fn group_of(recorded: &Recorded) -> Option<GroupId> {
+    match recorded.stream {
+        StreamName::Group(group) | StreamName::Chat(group) | StreamName::Reads(ThreadId::Group(group)) => Some(group),
+        _ => None,
+    }
+}

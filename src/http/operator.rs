@@ -1,0 +1,126 @@
+//! The operator's access, and what an auditor shows instead: a session.
+
+use std::fmt;
+use std::path::Path;
+
+use be8_events::Hash32;
+use poem::http::header;
+use poem::{Request, RequestBody};
+use poem_openapi::registry::{MetaSecurityScheme, Registry};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use subtle::ConstantTimeEq;
+
+use super::cookie::SessionToken;
+use super::session::{SCHEME as SESSION, Session};
+
+/// The name of the scheme in the document.
+const SCHEME: &str = "operator";
+/// The fewest bytes of a token.
+const LEAST: usize = 32;
+
+/// The operator's token, as its hash: what is compared has one length, whatever was sent.
+#[derive(Clone)]
+pub struct OperatorToken(Hash32);
+
+/// Why a token file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadOperatorToken {
+    /// The file cannot be read.
+    #[error("operator token file {0}: {1}")]
+    Unreadable(String, std::io::Error),
+    /// The token is too short to be unguessable.
+    #[error("operator token file {0}: fewer than {LEAST} bytes")]
+    Short(String),
+}
+
+impl OperatorToken {
+    /// Reads the token of a file; white space around it does not count.
+    ///
+    /// # Errors
+    /// [`BadOperatorToken`]
+    pub fn load(path: &Path) -> Result<Self, BadOperatorToken> {
+        let name = || path.display().to_string();
+        let text = std::fs::read(path).map_err(|error| BadOperatorToken::Unreadable(name(), error))?;
+        let token = text.trim_ascii();
+        if token.len() < LEAST {
+            return Err(BadOperatorToken::Short(name()));
+        }
+        Ok(Self(Hash32::sha256(token)))
+    }
+
+    /// Whether this is the token, in constant time.
+    fn is(&self, token: &[u8]) -> bool {
+        self.0.0.ct_eq(&Hash32::sha256(token).0).into()
+    }
+}
+
+impl fmt::Debug for OperatorToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Who asks for a group's history: the operator by a bearer token (RFC 6750), or a member by its
+/// session.
+#[derive(Debug, Clone)]
+pub enum Auditor {
+    /// What was sent as a bearer token. Whether it is the operator's is for the route to ask.
+    Bearer(BearerToken),
+    /// A session, or nothing.
+    Session(Session),
+}
+
+/// A bearer token that was sent.
+#[derive(Clone)]
+pub struct BearerToken(Vec<u8>);
+
+impl fmt::Debug for BearerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl BearerToken {
+    /// Whether it is the operator's. Without a token file nobody is.
+    pub fn is_operator(&self, token: Option<&OperatorToken>) -> bool {
+        token.is_some_and(|token| token.is(&self.0))
+    }
+}
+
+impl<'a> ApiExtractor<'a> for Auditor {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        Session::register(registry);
+        registry.create_security_scheme(
+            SCHEME,
+            MetaSecurityScheme {
+                ty: "http",
+                description: Some("The operator's token, from the file that `operator-token-file` names."),
+                name: None,
+                key_in: None,
+                scheme: Some("bearer"),
+                bearer_format: None,
+                flows: None,
+                openid_connect_url: None,
+            },
+        );
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![SESSION, SCHEME]
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        let sent = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+        Ok(match sent.and_then(|value| value.split_at_checked(7)) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => {
+                Self::Bearer(BearerToken(token.trim_ascii().to_vec()))
+            }
+            _ => Self::Session(Session(SessionToken::of(request.headers()).map(|token| token.hash()))),
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! `/events` after a gap: exactly what was missed, nothing twice.
+
+use be8::ledger::ExpectedVersion;
+use be8_events::reads::MessagesRead;
+use be8_events::{NewEvent, StreamName, ThreadId};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::client::{Person, two_people};
+use crate::library::Library;
+use crate::server::Server;
+use crate::sse::{Event, EventStream};
+
+#[tokio::test]
+async fn a_stream_goes_on_behind_any_of_its_ids() {
+    let server = Server::start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let carol = Person::sign_up(&server, "Carol").await;
+    let mut live = alice.client.events().await;
+    // Something of every kind, from several threads.
+    alice.write(&thread, &bob, "one").await;
+    let with_carol = carol.start_conversation(&alice).await;
+    alice.start_conversation(&Person::sign_up(&server, "Dave").await).await;
+    carol.write(&with_carol, &alice, "two").await;
+    bob.messages(&thread).await;
+    alice.messages(&with_carol).await;
+    bob.write(&thread, &alice, "three").await;
+    let mut all = live.events(6).await;
+    let actions: Vec<&Value> = all.iter().map(|event| &event.data["action"]).collect();
+    let expected = ["newMessage", "newMessage", "newConversation", "newMessage", "messageRead", "newMessage"];
+    assert_eq!(actions, expected);
+
+    for seen in 0..6 {
+        let id = &all[seen].id;
+        let bare = id.split('-').next().unwrap();
+        let mut streams = vec![alice.client.events_behind(id).await, alice.client.events_behind(bare).await];
+        for query in [format!("last_event_id={id}"), format!("x=1&last_event_id={bare}")] {
+            let request = alice.client.request(Method::GET, &format!("/events?{query}"));
+            streams.push(EventStream::open(request).await);
+        }
+        // The header is newer than the query that a page began with.
+        let both = alice.client.request(Method::GET, "/events?last_event_id=1-0").header("Last-Event-ID", id);
+        streams.push(EventStream::open(both).await);
+        // Whatever comes next stands right behind what was missed.
+        alice.write(&thread, &bob, "next").await;
+        all.push(live.event().await);
+        let expected = &all[seen + 1..];
+        for mut stream in streams {
+            assert_eq!(stream.events(expected.len()).await, expected, "behind {}", all[seen].id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_id_of_ours_counts_as_none() {
+    let server = Server::start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    alice.write(&thread, &bob, "before").await;
+    for junk in ["", "x", "-", "1-", "-1", "+1-0", "1-0-0", "99999-0", "99999999999999999999", "0x10", "1 0", "1.0"] {
+        let mut by_header = alice.client.events_behind(junk).await;
+        let query = format!("/events?last_event_id={}", junk.replace(' ', "%20").replace('+', "%2B"));
+        let mut by_query = EventStream::open(alice.client.request(Method::GET, &query)).await;
+        let mut plain = alice.client.events().await;
+        alice.write(&thread, &bob, "behind").await;
+        let event = plain.event().await;
+        assert_eq!((by_header.event().await, by_query.event().await), (event.clone(), event), "{junk:?}");
+    }
+}
+
+#[tokio::test]
+async fn reconnecting_again_and_again_misses_nothing() {
+    let server = Server::start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let mut whole = bob.client.events().await;
+    let first = {
+        alice.write(&thread, &bob, "first").await;
+        whole.event().await
+    };
+    let writing = alice.write_many(&thread, &bob, 300);
+    let reading = async {
+        let mut heard = vec![first.clone()];
+        // Each stream is left after a few events, in the middle of the writing.
+        while heard.len() < 301 {
+            let mut stream = bob.client.events_behind(&heard.last().unwrap().id).await;
+            for _ in 0..7.min(301 - heard.len()) {
+                heard.push(stream.event().await);
+            }
+        }
+        heard
+    };
+    let ((), heard) = tokio::join!(writing, reading);
+    let mut expected = vec![first];
+    expected.extend(whole.events(300).await);
+    assert_eq!(heard, expected);
+}
+
+#[tokio::test]
+async fn a_thousand_are_told_one_by_one_and_more_are_told_in_short() {
+    let server = Server::start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let carol = Person::sign_up(&server, "Carol").await;
+    let mut live = alice.client.events().await;
+    alice.write(&thread, &bob, "the last that was seen").await;
+    let seen = live.event().await.id;
+    drop(live);
+    let with_carol = carol.start_conversation(&alice).await;
+    bob.write_many(&thread, &alice, 999).await;
+
+    let mut exact = alice.client.events_behind(&seen).await;
+    let missed = exact.events(1000).await;
+    let position = |event: &Event| event.id.split('-').next().unwrap().parse::<i64>().unwrap();
+    assert!(missed.windows(2).all(|two| position(&two[0]) + 1 == position(&two[1])), "all, in order");
+    assert_eq!(missed[0].data["threadID"], json!(with_carol));
+
+    // One more: each thread is told of once.
+    carol.write(&with_carol, &alice, "one more").await;
+    let newest = exact.event().await;
+    let mut short = alice.client.events_behind(&seen).await;
+    assert_eq!(short.events(2).await, [missed[999].clone(), newest.clone()]);
+    // From there on all is as usual.
+    bob.write(&thread, &alice, "live").await;
+    assert_eq!(short.event().await, exact.event().await);
+    assert_eq!(alice.client.events_behind(&newest.id).await.event().await.data["threadID"], json!(thread));
+}
+
+#[tokio::test]
+async fn events_that_tell_the_reader_nothing_hide_none_that_do() {
+    let server = Server::start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let mut live = bob.client.events().await;
+    alice.write(&thread, &bob, "the last that was seen").await;
+    let seen = live.event().await.id;
+    drop(live);
+    // Bob reads on another device, over and over: nothing of that is told to him.
+    let name: ThreadId = thread.parse().unwrap();
+    let reader = bob.id.parse().unwrap();
+    let read = |number| NewEvent {
+        stream: StreamName::Reads(name),
+        actor: Some(reader),
+        event: MessagesRead { reader, ranges: vec![(number, number)], tell: vec![] }.into(),
+        secret: None,
+    };
+    let library = Library::open(&server).await;
+    let events = (3..1503).map(read).collect();
+    library.ledger.append(StreamName::Reads(name), ExpectedVersion::Any, events).await.unwrap();
+    alice.write(&thread, &bob, "missed").await;
+
+    let mut stream = bob.client.events_behind(&seen).await;
+    assert_eq!(stream.event().await.data["action"], "newMessage");
+    alice.write(&thread, &bob, "live").await;
+    let next = stream.event().await;
+    let newest = server.metric("be8_log_position").await;
+    assert_eq!(next.id, format!("{newest}-0"));
+}

@@ -1,0 +1,39 @@
+//! A reader that does not read: its stream is cut, and it comes back without having missed anything.
+
+use reqwest::Method;
+
+use crate::client::two_people;
+use crate::cluster::fresh_database;
+use crate::server::Setup;
+use crate::sse::{Event, EventStream};
+
+/// The position in the log that an event names.
+fn position(event: &Event) -> i64 {
+    event.id.split('-').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_reader_that_stands_still_is_cut_off_and_resumes() {
+    let setup = Setup::on(&fresh_database().await).with("events-queue", 8);
+    let server = setup.start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let mut slow = EventStream::open_narrow(bob.client.request(Method::GET, "/events")).await;
+    let mut written = 0;
+    // The kernel's buffers take a good deal before anything waits.
+    while server.metric("be8_feed_slow_readers_total").await == 0.0 {
+        assert!(written < 30_000, "nobody is held to be slow");
+        alice.write_many(&thread, &bob, 100).await;
+        written += 100;
+    }
+    assert_eq!(server.metric("be8_feed_streams").await, 0.0, "nothing waits for it any more");
+
+    let heard = slow.rest().await;
+    assert!(!heard.is_empty() && heard.len() < written);
+    let mut resumed = bob.client.events_behind(&heard.last().unwrap().id).await;
+    let missed = resumed.events(written - heard.len()).await;
+    let all: Vec<i64> = heard.iter().chain(&missed).map(position).collect();
+    let first = all[0];
+    assert_eq!(all, (first..first + written as i64).collect::<Vec<_>>());
+    alice.write(&thread, &bob, "live").await;
+    assert_eq!(position(&resumed.event().await), first + written as i64);
+}

@@ -1,0 +1,196 @@
+//! `/events`: what is told to whom, how it looks on the wire, and when a stream ends.
+
+use serde_json::{Value, json};
+
+use crate::client::{Person, two_people};
+use crate::cluster::fresh_database;
+use crate::patience::eventually;
+use crate::server::{Server, Setup};
+use crate::sse::{Block, EventStream};
+
+/// What a stream says next.
+async fn told(stream: &mut EventStream) -> Value {
+    stream.event().await.data
+}
+
+fn new_message(thread: &str, from: &Person) -> Value {
+    json!({
+        "action": "newMessage", "threadID": thread, "groupID": thread, "sender": from.id, "nickname": from.nickname,
+        "type": "user",
+    })
+}
+
+#[tokio::test]
+async fn a_stream_is_open_before_anything_happens() {
+    let server = Server::start().await;
+    let alice = Person::sign_up(&server, "Alice").await;
+    // The head is there at once, with the pause for coming back.
+    let mut stream = alice.client.events().await;
+    assert_eq!(stream.status, 200);
+    for (name, value) in [
+        ("content-type", "text/event-stream"),
+        ("cache-control", "no-cache, no-transform"),
+        ("x-accel-buffering", "no"),
+    ] {
+        assert_eq!(stream.headers[name], value, "{name}");
+    }
+    assert_eq!(stream.headers.get("content-encoding"), None);
+    assert_eq!(stream.next_block().await, Some(Block::Retry(2500)));
+}
+
+#[tokio::test]
+async fn a_silent_stream_shows_that_it_lives() {
+    let setup = Setup::on(&fresh_database().await).with("events-heartbeat-seconds", 1);
+    let server = setup.start().await;
+    let alice = Person::sign_up(&server, "Alice").await;
+    let mut stream = alice.client.events().await;
+    assert_eq!(stream.next_block().await, Some(Block::Retry(2500)));
+    assert_eq!(stream.next_block().await, Some(Block::Comment));
+    assert_eq!(stream.next_block().await, Some(Block::Comment));
+}
+
+#[tokio::test]
+async fn a_talk_as_both_sides_hear_it() {
+    let server = Server::start().await;
+    let alice = Person::sign_up(&server, "Alice \"\n\u{2028}🦢").await;
+    let bob = Person::sign_up(&server, "Bob").await;
+    let (mut to_alice, mut to_bob) = (alice.client.events().await, bob.client.events().await);
+
+    let thread = alice.start_conversation(&bob).await;
+    // The receiver's open chat must not be switched: it hears of a message.
+    assert_eq!(told(&mut to_alice).await, json!({ "action": "newConversation", "partner": bob.id }));
+    assert_eq!(told(&mut to_bob).await, new_message(&thread, &alice));
+    // What was begun already is no news.
+    bob.start_conversation(&alice).await;
+
+    alice.write(&thread, &bob, "one").await;
+    assert_eq!(told(&mut to_alice).await, new_message(&thread, &alice));
+    assert_eq!(told(&mut to_bob).await, new_message(&thread, &alice));
+    alice.write(&thread, &bob, "two").await;
+    told(&mut to_alice).await;
+    told(&mut to_bob).await;
+
+    // One for all that was read, about the newest of it, to the sender alone.
+    bob.messages(&thread).await;
+    let read = |id: &str, receiver: &Person| {
+        json!({
+            "action": "messageRead", "threadID": thread, "receiver": receiver.id, "messageID": id, "type": "user",
+        })
+    };
+    assert_eq!(told(&mut to_alice).await, read("3", &bob));
+    // Own messages and those of the system tell nobody.
+    alice.messages(&thread).await;
+    bob.messages(&thread).await;
+    bob.write(&thread, &alice, "three").await;
+    assert_eq!(told(&mut to_alice).await, new_message(&thread, &bob));
+    assert_eq!(told(&mut to_bob).await, new_message(&thread, &bob));
+    alice.messages(&thread).await;
+    assert_eq!(told(&mut to_bob).await, read("4", &alice));
+}
+
+#[tokio::test]
+async fn the_transcript_of_a_talk() {
+    let server = Server::start().await;
+    let alice = Person::sign_up(&server, "Alice").await;
+    let bob = Person::sign_up(&server, "B\"o\\b\n🦢").await;
+    let mut stream = alice.client.events().await;
+    let thread = alice.start_conversation(&bob).await;
+    alice.write(&thread, &bob, "one").await;
+    bob.messages(&thread).await;
+    bob.write(&thread, &alice, "two").await;
+    let mut transcript = String::new();
+    for _ in 0..5 {
+        transcript += &(stream.next_text().await.unwrap() + "\n\n");
+    }
+    insta::assert_snapshot!(transcript, @r#"
+    retry: 2500
+
+    id: 7-0
+    data: {"action":"newConversation","partner":"10002"}
+
+    id: 8-0
+    data: {"action":"newMessage","groupID":"10001:10002","nickname":"Alice","sender":"10001","threadID":"10001:10002","type":"user"}
+
+    id: 9-0
+    data: {"action":"messageRead","messageID":"2","receiver":"10002","threadID":"10001:10002","type":"user"}
+
+    id: 10-0
+    data: {"action":"newMessage","groupID":"10001:10002","nickname":"B\"o\\b\n🦢","sender":"10002","threadID":"10001:10002","type":"user"}
+    "#);
+}
+
+#[tokio::test]
+async fn ids_are_positions_of_the_log() {
+    let server = Server::start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let (mut to_alice, mut to_bob) = (alice.client.events().await, bob.client.events().await);
+    alice.write(&thread, &bob, "one").await;
+    let (first, same) = (to_alice.event().await, to_bob.event().await);
+    let position: i64 = first.id.strip_suffix("-0").expect("the first change of its event").parse().unwrap();
+    assert_eq!(same, first);
+    alice.write(&thread, &bob, "two").await;
+    assert_eq!(to_alice.event().await.id, format!("{}-0", position + 1));
+    assert!(server.metric("be8_log_position").await >= (position + 1) as f64);
+}
+
+#[tokio::test]
+async fn every_tab_hears_everything_and_strangers_nothing() {
+    let server = Server::start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let eve = Person::sign_up(&server, "Eve").await;
+    let mut tabs = Vec::new();
+    for _ in 0..5 {
+        tabs.push(bob.client.events().await);
+    }
+    let mut to_eve = eve.client.events().await;
+    alice.write(&thread, &bob, "one").await;
+    for tab in &mut tabs {
+        assert_eq!(told(tab).await, new_message(&thread, &alice));
+    }
+    // A tab that is closed leaves the others alone.
+    drop(tabs.remove(0));
+    alice.write(&thread, &bob, "two").await;
+    for tab in &mut tabs {
+        assert_eq!(told(tab).await, new_message(&thread, &alice));
+    }
+    let with_eve = eve.start_conversation(&alice).await;
+    assert_eq!(told(&mut to_eve).await, json!({ "action": "newConversation", "partner": alice.id }));
+    alice.write(&with_eve, &eve, "hello").await;
+    assert_eq!(told(&mut to_eve).await, new_message(&with_eve, &alice));
+}
+
+#[tokio::test]
+async fn a_closed_stream_is_noticed_without_a_heartbeat() {
+    let setup = Setup::on(&fresh_database().await).with("events-heartbeat-seconds", 3600);
+    let server = setup.start().await;
+    let alice = Person::sign_up(&server, "Alice").await;
+    let streams = vec![alice.client.events().await, alice.client.events().await];
+    assert_eq!(server.metric("be8_feed_streams").await, 2.0);
+    drop(streams);
+    eventually("both streams are forgotten", async || server.metric("be8_feed_streams").await == 0.0).await;
+}
+
+#[tokio::test]
+async fn one_stream_too_many_is_asked_to_come_later() {
+    let setup = Setup::on(&fresh_database().await).with("events-per-account", 2);
+    let server = setup.start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let mut kept = [alice.client.events().await, alice.client.events().await];
+    let mut crowded = alice.client.events().await;
+    assert_eq!(crowded.status, 200);
+    assert_eq!(crowded.next_block().await, Some(Block::Retry(30_000)));
+    assert_eq!(crowded.next_block().await, None);
+    // Nobody else is affected.
+    let mut to_bob = bob.client.events().await;
+    bob.write(&thread, &alice, "hello").await;
+    for stream in kept.iter_mut().chain([&mut to_bob]) {
+        assert_eq!(told(stream).await, new_message(&thread, &bob));
+    }
+    // Room again.
+    drop(kept);
+    eventually("there is room again", async || {
+        let mut stream = alice.client.events().await;
+        stream.next_block().await == Some(Block::Retry(2500))
+    })
+    .await;
+}

@@ -1,0 +1,335 @@
+//! What the members of a group hear, live and after a gap.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::{join, join_all};
+use serde_json::{Value, json};
+
+use super::people;
+use crate::client::Person;
+use crate::server::Server;
+use crate::sse::{Event, EventStream};
+
+/// What somebody hears up to the conversation that they start as a mark, each change in short.
+async fn heard(stream: &mut EventStream) -> Vec<(String, String)> {
+    let mut changes = Vec::new();
+    loop {
+        let Event { id, data } = stream.event().await;
+        if data["action"] == "newConversation" {
+            return changes;
+        }
+        changes.push((id, short(&data)));
+    }
+}
+
+/// A change as it must look to the last field, in short.
+fn short(data: &Value) -> String {
+    let text = |field: &str| data[field].as_str().unwrap_or_default().to_owned();
+    let group = if data["action"] == "groupCreate" { text("partner") } else { text("groupID") };
+    let (short, whole) = match text("action").as_str() {
+        "groupCreate" => (format!("{group} created"), json!({ "action": "groupCreate", "partner": group })),
+        "groupJoin" => (
+            format!("{group} join"),
+            json!({ "action": "groupJoin", "groupID": group, "threadID": group, "type": "group" }),
+        ),
+        "groupMemberRemove" => {
+            let leaving = text("leavingMember");
+            let whole = json!({
+                "action": "groupMemberRemove", "groupID": group, "threadID": group, "leavingMember": leaving,
+                "type": "group",
+            });
+            (format!("{group} without {leaving}"), whole)
+        }
+        "groupUpdate" => (format!("{group} update"), json!({ "action": "groupUpdate", "groupID": group })),
+        "newMessage" => {
+            let (sender, nickname) = (text("sender"), text("nickname"));
+            let whole = json!({
+                "action": "newMessage", "threadID": group, "groupID": group, "sender": sender, "nickname": nickname,
+                "type": "group",
+            });
+            (format!("{group} message of {nickname}"), whole)
+        }
+        "messageRead" => {
+            let message = text("messageID");
+            let whole = json!({
+                "action": "messageRead", "threadID": group, "groupID": group, "receiver": group, "messageID": message,
+                "type": "group",
+            });
+            (format!("{group} read {message}"), whole)
+        }
+        _ => panic!("{data}"),
+    };
+    assert_eq!(data, &whole);
+    short
+}
+
+/// People who listen from the beginning, and somebody who is in no group.
+struct Audience {
+    people: Vec<Person>,
+    streams: Vec<EventStream>,
+    outsider: Person,
+}
+
+impl Audience {
+    async fn new(server: &Server, names: &[&str]) -> Self {
+        let mut audience =
+            Self { people: Vec::new(), streams: Vec::new(), outsider: Person::sign_up(server, "Outsider").await };
+        for name in names {
+            let person = Person::sign_up(server, name).await;
+            audience.streams.push(person.client.events().await);
+            audience.people.push(person);
+        }
+        audience
+    }
+
+    /// Ends the talk: everybody's next change is a mark.
+    async fn mark(&self) {
+        for person in &self.people {
+            person.start_conversation(&self.outsider).await;
+        }
+    }
+
+    /// What each has heard: with ids, and in short.
+    async fn heard(&mut self) -> Vec<Vec<(String, String)>> {
+        self.mark().await;
+        let mut all = Vec::new();
+        for stream in &mut self.streams {
+            all.push(heard(stream).await);
+        }
+        all
+    }
+}
+
+/// All that can happen in a group, among three of whom the first is the admin.
+async fn everything_happens(people: &[Person]) -> String {
+    let [alice, bob, carol] = people else { panic!("three people") };
+    let group = alice.founds().await;
+    bob.enters(&group).await;
+    alice.tells(&group, "hello").await;
+    bob.sees(&group).await;
+    bob.adds(&group, carol).await;
+    alice.takes_version(&group).await;
+    carol.tells(&group, "hello all").await;
+    bob.leaves(&group).await;
+    alice.tells(&group, "without Bob").await;
+    carol.sees(&group).await;
+    bob.enters(&group).await;
+    let signal = json!({ "groupID": group, "update": "joinmember" });
+    assert_eq!(bob.client.post("/grouptriggersseupdate", &signal).await.verdict(), "200 ok");
+    let signal = json!({ "groupID": group, "type": "leavegroup" });
+    assert_eq!(bob.client.post("/grouptriggersseupdate", &signal).await.verdict(), "200 ok");
+    alice.kicks(&group, carol).await;
+    alice.tells(&group, "without Carol").await;
+    alice.adds(&group, carol).await;
+    carol.tells(&group, "back").await;
+    alice.sees(&group).await;
+    bob.tells(&group, "the last word").await;
+    alice.leaves(&group).await;
+    group
+}
+
+#[tokio::test]
+async fn every_change_is_told_to_whom_it_concerns_in_the_order_of_the_log() {
+    let server = Server::start().await;
+    let mut audience = Audience::new(&server, &["Alice", "Bob", "Carol"]).await;
+    let group = everything_happens(&audience.people).await;
+    let all = audience.heard().await;
+    let [a, b, c] = [0, 1, 2].map(|n| audience.people[n].id.clone());
+    let changes =
+        |n: usize| all[n].iter().map(|(_, short)| short.replace(&format!("{group} "), "")).collect::<Vec<_>>();
+    let without = |who: &str| format!("without {who}");
+    assert_eq!(
+        changes(0),
+        [
+            "created",
+            "join",
+            "join",
+            "message of Alice",
+            "read 3",
+            "join",
+            "message of Carol",
+            &without(&b),
+            "message of Alice",
+            "read 7",
+            "join",
+            "update",
+            &without(&b), // a signal only: Bob is still there
+            &without(&c),
+            "message of Alice",
+            "join",
+            "message of Carol",
+            "message of Bob",
+            &without(&a),
+        ]
+    );
+    assert_eq!(
+        changes(1),
+        [
+            "join",
+            "message of Alice",
+            "join",
+            "message of Carol",
+            &without(&b),
+            "join",
+            "update",
+            &without(&b),
+            &without(&c),
+            "message of Alice",
+            "join",
+            "message of Carol",
+            "message of Bob",
+            &without(&a),
+            &without(&b), // each its own, since the group is gone
+        ]
+    );
+    assert_eq!(
+        changes(2),
+        [
+            "join",
+            "message of Carol",
+            &without(&b),
+            "message of Alice",
+            "join",
+            "update",
+            &without(&b),
+            &without(&c),
+            "join",
+            "message of Carol",
+            "read 12",
+            "message of Bob",
+            &without(&a),
+            &without(&c),
+        ]
+    );
+    // Ids rise, and what several hear has one place for all of them.
+    let mut places: BTreeMap<u64, String> = BTreeMap::new();
+    for told in &all {
+        let positions: Vec<u64> = told.iter().map(|(id, _)| id.split_once('-').unwrap().0.parse().unwrap()).collect();
+        assert!(positions.is_sorted(), "{told:?}");
+        for (position, (_, short)) in positions.iter().zip(told) {
+            let own_end = short.contains("without");
+            let known = places.entry(*position).or_insert_with(|| short.clone());
+            assert!(known == short || own_end, "{position}: {known} or {short}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_comes_back_hears_exactly_what_was_missed() {
+    let server = Server::start().await;
+    let mut audience = Audience::new(&server, &["Alice", "Bob", "Carol"]).await;
+    everything_happens(&audience.people).await;
+    let all = audience.heard().await;
+    // From every place in everybody's stream: what came behind it, joins, kicks and all, with the same ids.
+    for (person, told) in audience.people.iter().zip(&all) {
+        for (n, (id, _)) in told.iter().enumerate() {
+            let mut stream = person.client.events_behind(id).await;
+            assert_eq!(heard(&mut stream).await, told[n + 1..], "{} behind {id}", person.nickname);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kicked_member_hears_so_when_it_comes_back() {
+    let server = Server::start().await;
+    let [alice, bob, carol] = people(&server, ["Alice", "Bob", "Carol"]).await;
+    let group = alice.founds().await;
+    let mut stream = bob.client.events().await;
+    bob.enters(&group).await;
+    let seen = stream.event().await;
+    assert_eq!(short(&seen.data), "g10001 join");
+    drop(stream);
+    alice.tells(&group, "Bob is away").await;
+    alice.kicks(&group, &bob).await;
+    alice.tells(&group, "Bob is gone").await;
+    carol.enters(&group).await;
+    bob.start_conversation(&carol).await;
+    let mut stream = bob.client.events_behind(&seen.id).await;
+    let missed: Vec<String> = heard(&mut stream).await.into_iter().map(|(_, short)| short).collect();
+    assert_eq!(missed, ["g10001 message of Alice", "g10001 without 10002"]);
+    // And hears of what is to come: live again.
+    alice.adds(&group, &bob).await;
+    assert_eq!(short(&stream.event().await.data), "g10001 join");
+}
+
+#[tokio::test]
+async fn all_streams_of_an_account_hear_the_same() {
+    let server = Server::start().await;
+    let [alice, bob] = people(&server, ["Alice", "Bob"]).await;
+    let mut tabs = [bob.client.events().await, bob.client.events().await, bob.client.events().await];
+    let group = alice.founds().await;
+    bob.enters(&group).await;
+    alice.tells(&group, "hello").await;
+    alice.destroys(&group).await;
+    bob.start_conversation(&alice).await;
+    let first = heard(&mut tabs[0]).await;
+    let changes: Vec<&str> = first.iter().map(|(_, short)| short.as_str()).collect();
+    assert_eq!(changes, ["g10001 join", "g10001 message of Alice", "g10001 without 10002"]);
+    for tab in &mut tabs[1..] {
+        assert_eq!(heard(tab).await, first);
+    }
+}
+
+#[tokio::test]
+async fn readers_are_told_once_for_each_sender_and_never_of_what_is_removed() {
+    let server = Server::start().await;
+    let mut audience = Audience::new(&server, &["Alice", "Bob", "Carol"]).await;
+    let [alice, bob, carol] = &audience.people[..] else { panic!("three people") };
+    let group = alice.founds().await; // 1
+    bob.enters(&group).await; // 2
+    carol.enters(&group).await; // 3
+    for text in ["one", "two"] {
+        alice.tells(&group, text).await; // 4, 6
+        bob.tells(&group, text).await; // 5, 7
+    }
+    carol.sees(&group).await;
+    carol.sees(&group).await;
+    alice.sees(&group).await;
+    bob.leaves(&group).await; // 8
+    bob.enters(&group).await; // 9
+    carol.sees(&group).await; // of what Bob wrote nothing is left to be told of
+    let reads = |told: &[(String, String)]| {
+        let shorts = told.iter().map(|(_, short)| short.clone());
+        shorts.filter(|short| short.contains("read")).collect::<Vec<_>>()
+    };
+    let all = audience.heard().await;
+    assert_eq!(reads(&all[0]), ["g10001 read 6"]);
+    assert_eq!(reads(&all[1]), ["g10001 read 7"; 2], "by Carol, then by Alice");
+    assert_eq!(reads(&all[2]), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_members_hear_one_order_however_much_happens_at_once() {
+    let server = Server::start().await;
+    let mut audience = Audience::new(&server, &["Alice", "Bob", "Carol"]).await;
+    let group = audience.people[0].founds().await;
+    for person in &audience.people[1..] {
+        person.enters(&group).await;
+    }
+    let mut others = Vec::new();
+    for n in 0..6 {
+        others.push(Person::sign_up(&server, &format!("Other {n}")).await);
+    }
+    // Comings, goings, messages and signals of all, as many at once as there are.
+    let signal = json!({ "groupID": group, "update": "joinmember" });
+    for _ in 0..3 {
+        let comings = join_all(others.iter().map(|other| other.enters(&group)));
+        let talk = join_all(audience.people.iter().chain(&audience.people).map(|person| person.tells(&group, "hello")));
+        let signals =
+            join_all(audience.people.iter().map(|person| person.client.post("/grouptriggersseupdate", &signal)));
+        join(comings, join(talk, signals)).await;
+        let goings = join_all(others.iter().map(|other| other.leaves(&group)));
+        let talk = join_all(audience.people.iter().map(|person| person.tells(&group, "goodbye")));
+        join(goings, talk).await;
+    }
+    let all = audience.heard().await;
+    // From where all three are there, each hears each change once, at the same place.
+    let begin = all[2].iter().position(|(_, short)| short.ends_with("join")).expect("its own coming");
+    let of_carol = &all[2][begin..];
+    assert_eq!(of_carol.len(), 1 + 3 * (6 + 6 + 3 + 6 + 3));
+    for told in &all {
+        assert_eq!(&told[told.len() - of_carol.len()..], of_carol);
+    }
+    let positions: Vec<u64> = of_carol.iter().map(|(id, _)| id.strip_suffix("-0").unwrap().parse().unwrap()).collect();
+    assert!(positions.is_sorted_by(|one, next| one < next), "{positions:?}");
+}

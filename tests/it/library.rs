@@ -1,0 +1,79 @@
+//! The library beside a running server, on the same database: a ledger that appends what no route does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use be8::clock::{Clock, SystemClock};
+use be8::ledger::{Ledger, LedgerSettings};
+use be8::vault::{MasterKey, Vault};
+use be8_events::message::MessageSecret;
+use be8_events::{Event, Position, Sealed, SealedContext, SecretPayload};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
+
+use crate::server::{Server, Setup};
+
+/// A ledger in this process. It stops with this value.
+pub struct Library {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The vault.
+    pub vault: Arc<Vault>,
+    /// The database.
+    pub pool: PgPool,
+    stop: CancellationToken,
+}
+
+impl Library {
+    /// Beside a server.
+    pub async fn open(server: &Server) -> Self {
+        Self::with_clock(server.setup(), Arc::new(SystemClock)).await
+    }
+
+    /// On the database of a setup, whose schema must be there; with any clock, even one that is far ahead.
+    pub async fn with_clock(setup: &Setup, clock: Arc<dyn Clock>) -> Self {
+        let connect: PgConnectOptions = setup.database_url().parse().expect("a database URL");
+        let pool = be8::node::reading_pool(&connect, 4);
+        let master = MasterKey::load_or_create(setup.master_key()).expect("a master key");
+        let vault = Vault::open(pool.clone(), master).await.expect("a vault");
+        let settings = LedgerSettings { any_clock: true, ..LedgerSettings::default() };
+        let stop = CancellationToken::new();
+        let started = Ledger::start(pool.clone(), connect, vault.clone(), clock, settings, stop.clone()).await;
+        let (ledger, _) = started.expect("a ledger");
+        Self { ledger, vault, pool, stop }
+    }
+
+    /// The texts of a thread by number, unsealed from the log itself.
+    pub async fn texts(&self, thread: &str) -> BTreeMap<u32, String> {
+        let log = self.ledger.log().read_all(Position::START, u32::MAX).await.expect("the log");
+        // Position, the three keys, nonce, bytes.
+        type Row = (i64, i64, i64, i64, Vec<u8>, Vec<u8>);
+        let rows: Vec<Row> =
+            sqlx::query_as("select position, account_key, stay_key, day_key, nonce, bytes from sealed_message")
+                .fetch_all(&self.pool)
+                .await
+                .expect("what is sealed");
+        let mut texts = BTreeMap::new();
+        for (position, account, stay, day, nonce, bytes) in rows {
+            let event = &log[usize::try_from(position).expect("a position") - 1];
+            let Event::MessageWritten(written) = &event.event else { panic!("{position} is no message") };
+            let sealed = Sealed { keys: vec![account, stay, day], nonce: nonce.try_into().expect("12 bytes"), bytes };
+            assert_eq!(Some(sealed.commitment()), event.sealed, "the event at {position} commits to other bytes");
+            if written.thread.to_string() == thread {
+                let opener = self.vault.opener(&sealed.keys).await.expect("keys");
+                let context = SealedContext { kind: event.event.kind(), schema: event.schema, salt: &event.salt };
+                let plain = opener.open(&sealed, context).expect("a sealed message").expect("living keys");
+                let secret = SecretPayload::read::<MessageSecret>(plain.expose()).expect("a message");
+                assert_eq!(texts.insert(written.id, secret.into_inner().text), None, "message {} twice", written.id);
+            }
+        }
+        texts
+    }
+}
+
+impl Drop for Library {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,185 @@
+//! Running a server: its state, its measurements, its log, its start and its end.
+
+use std::os::unix::process::ExitStatusExt as _;
+
+use reqwest::Method;
+use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
+
+use crate::client::{Answer, Client, Person, two_people};
+use crate::cluster::fresh_database;
+use crate::crypto::encrypt_password;
+use crate::hold::Hold;
+use crate::patience::{eventually, within};
+use crate::server::{Server, Setup};
+use crate::sse::Event;
+
+#[tokio::test]
+async fn a_server_says_how_it_is() {
+    let server = Server::start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let _stream = alice.client.events().await;
+    alice.write(&thread, &bob, "one").await;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(server.get(path).await.json(), json!({ "status": "ok" }));
+    }
+    let metrics = server.get("/metrics").await;
+    assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
+    for (name, at_least) in [
+        ("be8_http_requests_total", 8.0),
+        ("be8_http_request_seconds_count", 8.0),
+        ("be8_ledger_events_total", 8.0),
+        ("be8_ledger_commit_seconds_count", 4.0),
+        ("be8_ledger_batch_commands_count", 4.0),
+        ("be8_log_position", 8.0),
+        ("be8_feed_streams", 1.0),
+    ] {
+        let value = server.metric(name).await;
+        assert!(value >= at_least, "{name} is {value}");
+    }
+    // By route, never by what a request names.
+    server.get("/some/secret/path?x=10001").await;
+    let text = server.get("/metrics").await.text;
+    assert!(text.contains(r#"route="/writemessage""#));
+    assert!(!text.contains("secret") && !text.contains("10001"));
+}
+
+#[tokio::test]
+async fn a_server_that_starts_says_so() {
+    let database = fresh_database().await;
+    // Whoever brings the schema up to date holds this lock; here nobody lets go of it.
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    let setup = Setup::on(&database).at_a_known_address();
+    let lock = migration_lock(&database.name);
+    sqlx::query("select pg_advisory_lock($1)").bind(lock).execute(&mut connection).await.unwrap();
+    let client = Client::new(&setup.url());
+    let early = async {
+        let ask = async |path: &str| client.try_send(client.request(Method::GET, path)).await;
+        eventually("it listens", async || ask("/healthz").await.is_ok_and(|answer| answer.status == 200)).await;
+        let answer = ask("/readyz").await.unwrap();
+        assert_eq!((answer.verdict().as_str(), answer.header("retry-after")), ("503 UNAVAILABLE", Some("1")));
+        let body = json!({ "nickname": "Early", "password": "p" });
+        assert_eq!(client.post("/newacc", &body).await.verdict(), "503 UNAVAILABLE");
+        sqlx::query("select pg_advisory_unlock($1)").bind(lock).execute(&mut connection).await.unwrap();
+    };
+    let (server, ()) = tokio::join!(setup.start(), early);
+    assert_eq!(server.get("/readyz").await.status, 200);
+}
+
+/// The advisory lock that migrations of a database take.
+fn migration_lock(database: &str) -> i64 {
+    // As sqlx computes it: CRC-32 (ISO HDLC) of the name, times a constant of its own.
+    let crc = database.bytes().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 })
+    });
+    0x3d32_ad9e * i64::from(!crc)
+}
+
+#[tokio::test]
+async fn nothing_personal_is_logged_even_when_everything_is() {
+    let setup = Setup::on(&fresh_database().await).with("log", "trace");
+    let server = setup.start().await;
+    let (nickname, text) = ("Zyxwvut-Nickname", "a text that nobody else may read");
+    let alice = Person::sign_up(&server, nickname).await;
+    let bob = Person::sign_up(&server, "Qponmlk-Nickname").await;
+    let mut stream = bob.client.events().await;
+    let thread = alice.start_conversation(&bob).await;
+    alice.write(&thread, &bob, text).await;
+    stream.events(2).await;
+    bob.messages(&thread).await;
+    bob.threads().await;
+    // Also what is refused, and what cannot be read.
+    let plain = json!({ "nickname": nickname, "password": "Password-Qwertz", "salt": 7 });
+    server.post("/newacc", &plain).await;
+    let encrypted = encrypt_password("Password-Qwertz", "1");
+    server.post("/newacc", &json!({ "nickname": nickname, "password": encrypted, "salt": "2" })).await;
+    alice.client.post_raw("/writemessage", Some("application/json"), format!(r#"{{"text":"{text}"#)).await;
+    alice.client.post("/writemessage", &alice.letter("nonsense", &bob.id, text)).await;
+    alice.client.get(&format!("/nowhere?nickname={nickname}")).await;
+    let cookie = alice.client.cookie().to_owned();
+    let token = &cookie["be8=".len()..cookie.find(';').unwrap()];
+    let setup = server.kill().await;
+
+    let log = setup.log();
+    assert!(log.contains("DEBUG") && log.contains("/writemessage"), "everything is logged");
+    for secret in [nickname, "Qponmlk", text, "Password-Qwertz", &encrypted, &alice.password, &bob.password, token] {
+        if let Some(line) = log.lines().find(|line| line.contains(secret)) {
+            panic!("{secret:?} was logged: {line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn streams_end_when_the_server_stops() {
+    let server = Server::start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let mut streams = [alice.client.events().await, bob.client.events().await];
+    alice.write(&thread, &bob, "one").await;
+    let seen = [streams[0].event().await, streams[1].event().await];
+    alice.write(&thread, &bob, "two").await;
+    server.terminate();
+    for stream in &mut streams {
+        // What was committed may still be told; then comes the end.
+        assert!(stream.rest().await.len() <= 1);
+    }
+    let (setup, status) = server.ended().await;
+    assert!(status.success(), "{status}");
+
+    // The next server knows what was missed.
+    let server = setup.start().await;
+    alice.at(&server).write(&thread, &bob, "three").await;
+    for (person, seen) in [(&alice, &seen[0]), (&bob, &seen[1])] {
+        let mut stream = person.at(&server).client.events_behind(&seen.id).await;
+        let position = |event: &Event| event.id.strip_suffix("-0").unwrap().parse::<i64>().unwrap();
+        let missed: Vec<i64> = stream.events(2).await.iter().map(position).collect();
+        assert_eq!(missed, [position(seen) + 1, position(seen) + 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_stopping_server_finishes_the_batch_in_flight() {
+    let server = Server::start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let url = server.setup().database_url().to_owned();
+    let mut hold = Hold::next_append(&url).await;
+    let letter =
+        |text: &str| alice.client.request(Method::POST, "/writemessage").json(&alice.letter(&thread, &bob.id, text));
+    let in_flight = tokio::spawn(letter("in flight").send());
+    hold.caught().await;
+    let waiting = tokio::spawn(letter("waiting").send());
+    eventually("the second one waits", async || server.metric("be8_ledger_queue").await >= 1.0).await;
+
+    server.terminate();
+    eventually("the server hears it", async || server.setup().log().contains("stopping")).await;
+    hold.release().await;
+    let answer = Answer::read(in_flight.await.unwrap().unwrap()).await;
+    assert_eq!((answer.verdict().as_str(), &answer.json()["messageID"]), ("200 ok", &json!("message:10001:10002:2")));
+    let refused = Answer::read(waiting.await.unwrap().unwrap()).await;
+    assert_eq!((refused.verdict().as_str(), refused.header("retry-after")), ("503 UNAVAILABLE", Some("1")));
+    let (setup, status) = server.ended().await;
+    assert!(status.success() && status.signal().is_none(), "{status}");
+
+    let server = setup.start().await;
+    let texts: Vec<_> = bob.at(&server).messages(&thread).await.iter().map(|m| m["text"].clone()).collect();
+    assert_eq!(texts, ["STARTCONVERSATION", "in flight"]);
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_used_are_told_in_one_line() {
+    let database = fresh_database().await;
+    let url = "postgres://be8:TOPSECRET@127.0.0.1:1/nowhere".to_owned();
+    for (setup, complaint) in [
+        (Setup::on(&database).with("events-queue", "0"), "be8: setting events-queue: 0 is out of range"),
+        (Setup::on(&database).with("log-format", "xml"), r#"be8: setting log-format: "xml" is neither text nor json"#),
+        (Setup::on(&database).listening_on("0.0.0.0:0"), "be8: setting test-mode: not while listening on 0.0.0.0:0"),
+        (Setup::on(&database).through(url), "be8: "),
+    ] {
+        let (mut process, _) = setup.launch();
+        let status = within("the end of the process", process.wait()).await.unwrap();
+        let log = setup.log();
+        assert_eq!(status.code(), Some(1), "{log}");
+        let complaints: Vec<&str> = log.lines().filter(|line| line.starts_with("be8: ")).collect();
+        assert!(matches!(complaints[..], [line] if line.starts_with(complaint)), "{log}");
+        assert!(!log.contains("TOPSECRET"), "{log}");
+    }
+}

@@ -1,0 +1,116 @@
+//! What the pages of the project promise: the commands of the README, the table of settings.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use crate::cluster::fresh_database;
+use crate::patience::within;
+use crate::server::Setup;
+
+/// The variable that has the page of settings written anew.
+const RENEW: &str = "BE8_RENEW_SETTINGS";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The blocks of shell commands on a page.
+fn commands(page: &str) -> Vec<String> {
+    let blocks = page.split("```bash\n").skip(1);
+    blocks.map(|rest| rest.split("```").next().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_first_conversation_of_the_readme_works_as_it_stands() {
+    let page = commands(&read("README.md"));
+    let block = page.iter().find(|block| block.contains("/startconversation")).expect("the conversation in the README");
+    let server = Setup::on(&fresh_database().await).start().await;
+    let mut shell = Command::new("bash");
+    shell.args(["-e", "-u", "-c", block]).env("BE8", server.url()).kill_on_drop(true);
+    let output = within("the end of the conversation", shell.output()).await.expect("bash");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let told = format!("{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}");
+    for expected in [
+        "Anna is 10001, Ben is 10002",
+        r#"{"valid":true,"threadID":"10001:10002"}"#,
+        r#"{"valid":true,"messageID":"message:10001:10002:2"}"#,
+        r#""text":"8t1Bq0cZ3mJrXw==","messageType":"text""#,
+        r#""action":"newMessage""#,
+    ] {
+        assert!(said.contains(expected), "no {expected} in:\n{told}");
+    }
+}
+
+#[test]
+fn the_page_of_settings_is_the_table_of_settings() {
+    let own = be8::config::markdown();
+    let path = root().join("docs/settings.md");
+    if std::env::var_os(RENEW).is_some() {
+        std::fs::write(&path, &own).expect("docs/settings.md");
+    }
+    let page = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        page == own,
+        "docs/settings.md is not what src/config.rs says. Renew it with: {RENEW}=1 cargo test --test it page_of_settings"
+    );
+}
+
+/// The pages of the project.
+fn pages() -> Vec<String> {
+    let docs = std::fs::read_dir(root().join("docs")).expect("docs").flatten();
+    let docs = docs.map(|entry| format!("docs/{}", entry.file_name().to_string_lossy()));
+    docs.filter(|path| path.ends_with(".md")).chain(["README.md", "CHANGELOG.md"].map(str::to_owned)).collect()
+}
+
+#[test]
+fn the_pages_point_to_what_is_there() {
+    let mut broken = Vec::new();
+    for page in pages() {
+        let text = read(&page);
+        let folder = root().join(&page).parent().expect("a folder").to_owned();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or_default();
+            if !link.contains("://") && !target.is_empty() && !folder.join(target).exists() {
+                broken.push(format!("{page}: {link}"));
+            }
+        }
+        // What is named as a path of the project is one.
+        for word in text.split('`').skip(1).step_by(2) {
+            let rooms = ["src/", "events/", "projections/", "scripts/", "docs/", "tests/", "migrations/", "openapi/"];
+            let path = word.split([' ', ':']).next().unwrap_or_default();
+            if rooms.iter().any(|room| path.starts_with(room)) && !path.contains('*') && !root().join(path).exists() {
+                broken.push(format!("{page}: {word}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_page_of_operations_names_every_measurement() {
+    let page = read("docs/operations.md");
+    let mut named = BTreeSet::new();
+    let mut folders = vec![root().join("src"), root().join("projections/src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of sources").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(path).expect("a source");
+                for kind in ["counter!(\"", "gauge!(\"", "histogram!(\""] {
+                    named.extend(text.split(kind).skip(1).filter_map(|rest| Some(rest.split('"').next()?.to_owned())));
+                }
+            }
+        }
+    }
+    let missing: Vec<&String> = named.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert!(!named.is_empty() && missing.is_empty(), "docs/operations.md does not explain {missing:?}");
+}

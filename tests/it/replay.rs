@@ -1,0 +1,233 @@
+//! After any commands: the state in use, the state folded from the log, the read models and a
+//! fresh replay of the log into another generation all say the same.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use be8::clock::SystemClock;
+use be8::domain::reads::MarkRead;
+use be8::domain::{Occurred, State};
+use be8_events::{Event, MessageNo, Position, StreamName, ThreadId};
+use be8_projections::{Changes, Generation, Parameters};
+use serde_json::Value;
+use sqlx::postgres::PgArguments;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::rig::{Rig, any_clock, token};
+use crate::storm::Storm;
+
+/// The states of all streams, folded from the log alone.
+async fn folded(rig: &Rig) -> HashMap<StreamName, (State, i64)> {
+    let mut states = HashMap::new();
+    for event in rig.events().await {
+        let (state, version) = states.entry(event.stream).or_insert_with(|| (State::new(&event.stream), 0));
+        state.evolve(Occurred { position: event.position, time: event.time, event: &event.event });
+        *version += 1;
+        assert_eq!(*version, event.version, "{}", event.stream);
+    }
+    states
+}
+
+/// Folds the log into a new generation, a page at a time, and compares its tables with the live ones.
+pub async fn replay(rig: &Rig, page: u32) {
+    let mut connection = rig.pool.acquire().await.unwrap();
+    let fresh = Generation(2);
+    run(&mut connection, format!("drop schema if exists {fresh} cascade")).await;
+    fresh.create(&mut connection).await.unwrap();
+    let log = rig.log();
+    let mut at = Position::START;
+    loop {
+        let events = log.read_all(at, page).await.unwrap();
+        let Some(last) = events.last() else { break };
+        at = last.position;
+        let mut changes = Changes::default();
+        events.iter().for_each(|event| changes.apply(event));
+        // The statement of the append without the log itself.
+        let sql = changes.sql(fresh, &mut Parameters::after(0));
+        let sql = format!("with head as (select 1){sql} select from head");
+        let mut arguments = PgArguments::default();
+        changes.bind(&mut arguments).unwrap();
+        sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection).await.unwrap();
+    }
+    let tables: Vec<String> = sqlx::query_scalar(
+        "select table_name::text from information_schema.tables where table_schema = 'read_1' order by 1",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .unwrap();
+    assert!(tables.len() >= 6, "{tables:?}");
+    for table in tables {
+        let differ = format!(
+            "select (select count(*) from (table read_1.{table} except all table {fresh}.{table}) d),
+                    (select count(*) from (table {fresh}.{table} except all table read_1.{table}) d)"
+        );
+        let differ: (i64, i64) = sqlx::query_as(AssertSqlSafe(differ)).fetch_one(&mut *connection).await.unwrap();
+        assert_eq!(differ, (0, 0), "{table}: rows of the live table only, of the replayed one only (pages of {page})");
+    }
+}
+
+async fn run(connection: &mut PgConnection, sql: String) {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.unwrap();
+}
+
+/// What the read models say of the streams is what the states say.
+async fn models_agree(rig: &Rig, states: &HashMap<StreamName, (State, i64)>) {
+    let mut connection = rig.pool.acquire().await.unwrap();
+    let mut accounts = Vec::new();
+    let mut sessions = Vec::new();
+    let mut threads = Vec::new();
+    let mut marks = Vec::new();
+    let mut groups = Vec::new();
+    let mut members = Vec::new();
+    let mut group_threads = BTreeMap::<i64, MessageNo>::new();
+    for (stream, (state, version)) in states {
+        let json = serde_json::to_value(state).unwrap();
+        match (stream, state) {
+            (StreamName::Account(account), State::Account(state)) => {
+                accounts.push((
+                    account.number(),
+                    state.nickname().0,
+                    json["Account"]["until"].as_str().unwrap().to_owned(),
+                ));
+            }
+            (StreamName::Session(hash), State::Session(state)) => {
+                sessions.extend(state.account().map(|account| (hash.0.to_vec(), account.number())));
+            }
+            (StreamName::Dialog(..), State::Dialog(state)) => {
+                // Each event of a dialog is a message.
+                threads.push((state.thread().unwrap().key(), *version));
+            }
+            (StreamName::Reads(thread), State::Reads(_)) => {
+                let Value::Object(readers) = &json["Reads"] else { panic!("{json}") };
+                for (reader, ranges) in readers {
+                    let ranges: Vec<_> = ranges.as_array().unwrap().iter().map(run_of).collect();
+                    let reader: i64 = reader.parse().unwrap();
+                    marks.push((thread.key(), reader, format!("{{{}}}", ranges.join(","))));
+                }
+            }
+            (StreamName::Group(group), State::Group(state)) => {
+                let version = state.version().map(|version| version.cast_signed());
+                groups.push((group.number(), state.admin().unwrap().number(), !state.lives(), version));
+                members.extend(state.members().map(|member| (group.number(), member.number())));
+                let last = group_threads.entry(ThreadId::Group(*group).key()).or_default();
+                *last = state.last_message().max(*last);
+            }
+            (StreamName::Chat(group), State::Chat(state)) => {
+                let last = group_threads.entry(ThreadId::Group(*group).key()).or_default();
+                *last = state.last().max(*last);
+            }
+            (StreamName::Erasure, State::Erasure) => {}
+            (stream, state) => panic!("{stream}: {state:?}"),
+        }
+    }
+    let until = "to_char(until at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    accounts.sort();
+    let stored: Vec<(i64, i64, String)> =
+        rows(&mut connection, format!("select id, nickname, {until} from read_1.account order by id")).await;
+    assert_eq!(stored, accounts);
+    sessions.sort();
+    let stored: Vec<(Vec<u8>, i64)> =
+        rows(&mut connection, "select hash, account from read_1.session order by hash".to_owned()).await;
+    assert_eq!(stored, sessions);
+    threads.sort();
+    let stored: Vec<(i64, i64)> =
+        rows(&mut connection, "select id, last_id::bigint from read_1.thread where id > 0 order by id".to_owned())
+            .await;
+    assert_eq!(stored, threads);
+    let stored: Vec<(i64, i64)> = rows(
+        &mut connection,
+        "select thread, count(*) from read_1.message where thread > 0 group by thread order by thread".to_owned(),
+    )
+    .await;
+    assert_eq!(stored, threads);
+    groups.sort();
+    let stored: Vec<(i64, i64, bool, Option<i32>)> = rows(
+        &mut connection,
+        // What versions a destroyed group had decides nothing any more.
+        "select id, admin, destroyed, case when not destroyed then version end from read_1.groups order by id"
+            .to_owned(),
+    )
+    .await;
+    assert_eq!(stored, groups);
+    members.sort();
+    let open = "select group_id, account from read_1.group_stay where closed is null order by 1, 2";
+    let stored: Vec<(i64, i64)> = rows(&mut connection, open.to_owned()).await;
+    assert_eq!(stored, members);
+    let expected: Vec<(i64, i32)> =
+        group_threads.into_iter().filter(|(_, last)| *last > 0).map(|(id, last)| (id, last.cast_signed())).collect();
+    let last = "select id, last_id from read_1.thread where id < 0 and id % 2 = 0 order by id";
+    let stored: Vec<(i64, i32)> = rows(&mut connection, last.to_owned()).await;
+    assert_eq!(stored, expected);
+    marks.sort();
+    let stored: Vec<(i64, i64, String)> = rows(
+        &mut connection,
+        "select thread, reader, ranges::text from read_1.read_mark order by thread, reader".to_owned(),
+    )
+    .await;
+    assert_eq!(stored, marks);
+}
+
+/// A run of a state's set as PostgreSQL writes it.
+fn run_of(range: &Value) -> String {
+    let end = |nth: usize| range[nth].as_i64().unwrap_or_else(|| panic!("{range}"));
+    format!("[{},{})", end(0), end(1) + 1)
+}
+
+async fn rows<R>(connection: &mut PgConnection, sql: String) -> Vec<R>
+where
+    R: for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin,
+{
+    sqlx::query_as(AssertSqlSafe(sql)).fetch_all(connection).await.unwrap()
+}
+
+async fn everything_agrees(rig: &Rig, storm: &Storm, page: u32) {
+    let expected = folded(rig).await;
+    let streams = rig.streams().await;
+    assert_eq!(streams.len(), expected.len());
+    let fresh = rig.node_with(Arc::new(SystemClock), any_clock()).await;
+    for node in storm.nodes.iter().chain([&fresh]) {
+        for (stream, state) in streams.iter().zip(node.look(&streams).await) {
+            assert_eq!(state, expected[stream], "{stream}");
+        }
+    }
+    models_agree(rig, &expected).await;
+    replay(rig, page).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_any_commands_everything_agrees() {
+    let mut happened = BTreeSet::new();
+    for seed in 1..=3 {
+        let rig = Rig::new().await;
+        let mut storm = Storm::new(&rig, seed).await;
+        for page in [1, 3, 64, 1000] {
+            for _ in 0..40 {
+                storm.blow().await;
+            }
+            everything_agrees(&rig, &storm, page).await;
+        }
+        let events = rig.events().await;
+        assert!(events.iter().zip(1..).all(|(event, position)| event.position.0 == position));
+        assert!(events.iter().map(|event| event.time).is_sorted());
+        happened.extend(events.iter().map(|event| event.event.kind()));
+        assert!(storm.refused > 20, "seed {seed}: {} of {} refused", storm.refused, storm.sent);
+    }
+    for (kind, _) in Event::KINDS {
+        assert!(happened.contains(kind), "{kind} never happened");
+    }
+}
+
+/// The comparison sees what differs.
+#[tokio::test]
+#[should_panic(expected = "read_mark: rows of the live table only")]
+async fn a_row_that_differs_is_seen() {
+    let rig = Rig::new().await;
+    let node = rig.node().await;
+    let (zoe, _, thread) = node.talk().await;
+    let shown = vec![(1, None)];
+    node.ledger.execute(MarkRead { session: token(1), thread, shown }).await.unwrap();
+    node.write(1, zoe, thread).await.unwrap();
+    replay(&rig, 2).await;
+    run(&mut rig.pool.acquire().await.unwrap(), "update read_1.read_mark set ranges = '{[1,3)}'".to_owned()).await;
+    replay(&rig, 2).await;
+}

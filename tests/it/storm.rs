@@ -1,0 +1,209 @@
+//! Random commands: what several accounts do at once, over two nodes whose clocks disagree.
+
+use std::sync::Arc;
+
+use be8::clock::{Clock, SystemClock};
+use be8::domain::account::SetPublicKey;
+use be8::domain::dialog::StartConversation;
+use be8::domain::erasure::Erase;
+use be8::domain::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickMember, LeaveGroup, SignalUpdate};
+use be8::domain::group_keys::{AllocateVersion, StoreKey};
+use be8::domain::reads::MarkRead;
+use be8::ledger::{Ledger, LedgerError};
+use be8_events::account::{Curve, PublicKeySecret};
+use be8_events::erasure::Cause;
+use be8_events::group::{Access, GroupKeySecret, GroupSecret, Update};
+use be8_events::{AccId, GroupId, Hash32, MessageNo, Secret, Subject, ThreadId};
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng};
+
+use crate::rig::{Dial, Node, Rig, any_clock, create, token, write};
+
+/// Random commands of several accounts, on two nodes with clocks of their own.
+pub struct Storm {
+    random: SmallRng,
+    pub nodes: [Node; 2],
+    dials: [Arc<Dial>; 2],
+    accounts: Vec<AccId>,
+    threads: Vec<ThreadId>,
+    /// Each with the session that created it.
+    groups: Vec<(GroupId, u64)>,
+    sessions: u64,
+    pub sent: u32,
+    pub refused: u32,
+}
+
+impl Storm {
+    pub async fn new(rig: &Rig, seed: u64) -> Self {
+        let dials = [0, -40].map(|seconds| Dial::at(SystemClock.now().plus(TimeDelta::seconds(seconds))));
+        let nodes =
+            [rig.node_with(dials[0].clone(), any_clock()).await, rig.node_with(dials[1].clone(), any_clock()).await];
+        let random = SmallRng::seed_from_u64(seed);
+        let (accounts, threads, groups) = (Vec::new(), Vec::new(), Vec::new());
+        Self { random, nodes, dials, accounts, threads, groups, sessions: 0, sent: 0, refused: 0 }
+    }
+
+    /// Sends up to ten commands at once, so that they share batches and race each other.
+    pub async fn blow(&mut self) {
+        let count = self.random.random_range(1..=10);
+        let node = self.random.random_range(0..2);
+        for dial in &self.dials {
+            dial.turn(TimeDelta::minutes(self.random.random_range(-30..90)));
+        }
+        let mut kinds: Vec<u32> = (0..count).map(|_| self.random.random_range(0..160)).collect();
+        if self.accounts.len() < 3 {
+            kinds = vec![0, 0, 0];
+        }
+        let mut verdicts = Vec::new();
+        for kind in kinds {
+            verdicts.push(self.command(kind, node));
+        }
+        let results = join_all(verdicts).await;
+        for result in results {
+            match result {
+                Ok(Some(Got::Account(account))) => self.accounts.push(account),
+                Ok(Some(Got::Group(group, by))) => self.groups.push((group, by)),
+                Ok(Some(Got::Thread(thread))) if !self.threads.contains(&thread) => self.threads.push(thread),
+                Ok(_) => {}
+                Err(LedgerError::Rejected(_) | LedgerError::Internal) => self.refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+            self.sent += 1;
+        }
+    }
+
+    fn command(&mut self, kind: u32, node: usize) -> impl Future<Output = Result<Option<Got>, LedgerError>> + use<> {
+        let ledger = self.nodes[node].ledger.clone();
+        // Session n came with account 10,000 + n; some of them ended, some do not exist.
+        let session = self.random.random_range(0..self.sessions + 2);
+        let sender = AccId::new(10_000 + session as i64).filter(|_| session > 0);
+        let receiver = AccId::new(self.random.random_range(10_001..10_003 + self.sessions as i64));
+        let pick = self.random.random_range(0..self.threads.len().max(1));
+        let thread = self.threads.get(pick).copied();
+        let shown: u32 = self.random.random();
+        let nth = self.random.random_range(0..self.groups.len().max(1));
+        let group = self.groups.get(nth).copied();
+        // Much is for the admin to do, and strangers to a group are refused soon.
+        let by = group.filter(|_| shown % 5 < 3).map_or(session, |(_, creator)| creator);
+        let group = group.map(|(group, _)| group);
+        if kind < 5 {
+            self.sessions += 1;
+        }
+        let new = self.sessions;
+        async move {
+            Ok(match (kind, thread) {
+                (0..5, _) => {
+                    let replaces = (kind < 2 && session > 0).then(|| token(session));
+                    let created =
+                        ledger.execute(be8::domain::account::CreateAccount { replaces, ..create(new) }).await?;
+                    Some(Got::Account(created))
+                }
+                (5..20, _) => {
+                    let secret = Secret::new(PublicKeySecret { x: "x".to_owned(), y: "y".to_owned() });
+                    let sha256 = Hash32([kind as u8 % 3; 32]);
+                    let session = Some(token(session));
+                    ledger.execute(SetPublicKey { session, curve: Curve::P256, sha256, secret }).await?;
+                    None
+                }
+                (20..45, _) | (45..100, None) => {
+                    let session = Some(token(session));
+                    Some(Got::Thread(ledger.execute(StartConversation { session, receiver }).await?))
+                }
+                (45..75, Some(thread)) => {
+                    let ThreadId::Dialog { initiator, receiver } = thread else { return Ok(None) };
+                    // Mostly one of the two, now and then somebody else.
+                    let sender = match kind {
+                        45..58 => initiator,
+                        58..71 => receiver,
+                        _ => sender.unwrap_or(initiator),
+                    };
+                    ledger.execute(write(sender.number() as u64 - 10_000, sender, thread)).await?;
+                    None
+                }
+                (75..98, Some(thread)) => {
+                    let ThreadId::Dialog { initiator, receiver } = thread else { return Ok(None) };
+                    let reader = if kind.is_multiple_of(2) { initiator } else { receiver };
+                    let numbers = (1..32).filter(|no: &MessageNo| shown >> no & 1 == 1);
+                    let senders = [None, Some(initiator), Some(receiver)];
+                    let shown =
+                        numbers.map(|no| (no, senders[if no == 1 { 0 } else { 1 + no as usize % 2 }])).collect();
+                    let session = token(reader.number() as u64 - 10_000);
+                    ledger.execute(MarkRead { session, thread, shown }).await?;
+                    None
+                }
+                (100.., _) => return in_group(&ledger, kind - 100, by, group, receiver, shown).await,
+                (_, Some(thread)) => {
+                    let ThreadId::Dialog { initiator, .. } = thread else { return Ok(None) };
+                    let stay = Subject::Stay { thread, author: initiator, stay: 1 };
+                    ledger.execute(Erase { subjects: vec![stay], cause: Cause::Operator }).await?;
+                    None
+                }
+            })
+        }
+    }
+}
+
+enum Got {
+    Group(GroupId, u64),
+    Account(AccId),
+    Thread(ThreadId),
+}
+
+/// What somebody does in a group; `kind` from 0 to 59, `random` for what else is left to chance.
+async fn in_group(
+    ledger: &Ledger,
+    kind: u32,
+    by: u64,
+    group: Option<GroupId>,
+    other: Option<AccId>,
+    random: u32,
+) -> Result<Option<Got>, LedgerError> {
+    let session = Some(token(by));
+    let me = AccId::new(10_000 + by as i64).filter(|_| by > 0);
+    let access = if random.is_multiple_of(4) { Access::Private } else { Access::Public };
+    match kind {
+        0..5 => {
+            let name = Some(Secret::new(GroupSecret { name: format!("group of {by}") }));
+            let created = CreateGroup { session, name, access: Some(access), capacity: 2 + random % 6 };
+            let group = ledger.execute(created).await?;
+            if !random.is_multiple_of(3) {
+                ledger.execute(JoinGroup { session, group: Some(group) }).await?;
+            }
+            return Ok(Some(Got::Group(group, by)));
+        }
+        5..16 => ledger.execute(JoinGroup { session, group }).await?,
+        16..24 => {
+            ledger.execute(AddMember { session, group, member: other }).await?;
+        }
+        24..28 => {
+            ledger.execute(LeaveGroup { session, group }).await?;
+        }
+        28..31 => {
+            // Whether or not it can be added: most accounts are no members, and nobody to kick.
+            let _ = ledger.execute(AddMember { session, group, member: other }).await;
+            ledger.execute(KickMember { session, group, member: other }).await?;
+        }
+        31..35 => {
+            ledger.execute(AllocateVersion { session, group }).await?;
+        }
+        35..43 => {
+            let key = Some(Secret::new(GroupKeySecret { key: format!("wrapped key {}", random % 3), iv: None }));
+            let keyholder = if random.is_multiple_of(2) { me } else { other };
+            ledger.execute(StoreKey { session, group, account: other, keyholder, key }).await?;
+        }
+        43..53 => {
+            let (Some(me), Some(group)) = (me, group) else { return Ok(None) };
+            ledger.execute(write(by, me, ThreadId::Group(group))).await?;
+        }
+        53..57 => {
+            let (Some(other), Some(group)) = (other, group) else { return Ok(None) };
+            let shown = (1..32).filter(|no: &MessageNo| random >> no & 1 == 1).map(|no| (no, Some(other))).collect();
+            ledger.execute(MarkRead { session: token(by), thread: ThreadId::Group(group), shown }).await?;
+        }
+        57..59 => ledger.execute(SignalUpdate { session, group, update: Some(Update::Join) }).await?,
+        _ => ledger.execute(DestroyGroup { session, group }).await?,
+    }
+    Ok(None)
+}

@@ -1,0 +1,151 @@
+//! The table: for each room what it may use.
+
+/// A folder of the house, or a file that is a room of its own.
+pub struct Room {
+    /// Where it lies.
+    pub path: &'static str,
+    /// Which crates it may use, besides the standard library and those of tests.
+    pub crates: Crates,
+    /// Which other rooms of `src` it may use; none: all of them.
+    pub rooms: Option<&'static [&'static str]>,
+    /// No input, no output, no clock.
+    pub pure: bool,
+    /// May ask for the time.
+    pub clock: bool,
+}
+
+/// Which crates a room may use.
+pub enum Crates {
+    /// These.
+    Only(&'static [&'static str]),
+    /// All but these, and what begins with one of these names and an underscore.
+    AllBut(&'static [&'static str]),
+}
+
+impl Crates {
+    pub fn allow(&self, name: &str) -> bool {
+        match self {
+            Self::Only(names) => names.contains(&name),
+            Self::AllBut(names) => {
+                let means = |other: &&str| name.strip_prefix(other).is_some_and(|r| r.is_empty() || r.starts_with('_'));
+                !names.iter().any(means)
+            }
+        }
+    }
+}
+
+impl Room {
+    /// The name of its module.
+    pub fn name(&self) -> &'static str {
+        self.path.trim_start_matches("src/").trim_end_matches('/').trim_end_matches(".rs")
+    }
+
+    /// Whether it is the module of this name in the crate `be8`.
+    pub fn is_module(&self, name: &str) -> bool {
+        self.path.starts_with("src/") && self.name() == name
+    }
+}
+
+/// A room of `src` that reads no clock.
+const fn room(path: &'static str, crates: Crates, rooms: &'static [&'static str]) -> Room {
+    Room { path, crates, rooms: Some(rooms), pure: false, clock: false }
+}
+
+/// What reaches out of the process.
+pub const IO: &[&str] =
+    &["std::fs", "std::net", "std::env", "std::process", "std::thread", "std::io", "Instant::now", "rand::"];
+
+/// What asks for the time of day.
+pub const CLOCK: &[&str] = &["Utc::now", "Local::now", "SystemTime::now"];
+
+/// The folders. Who is not here does not exist.
+pub const ROOMS: &[Room] = &[
+    Room {
+        path: "events/",
+        crates: Crates::Only(&["be8_events", "chrono", "serde", "serde_json", "sha2", "thiserror"]),
+        rooms: Some(&[]),
+        pure: true,
+        clock: false,
+    },
+    // The tests of the events read and record files.
+    Room {
+        path: "events/src/fixtures/",
+        crates: Crates::Only(&["be8_events", "serde", "serde_json"]),
+        rooms: Some(&[]),
+        pure: false,
+        clock: false,
+    },
+    Room {
+        path: "events/tests/",
+        crates: Crates::Only(&["serde_json", "sha2"]),
+        rooms: Some(&[]),
+        pure: false,
+        clock: false,
+    },
+    Room {
+        path: "projections/",
+        crates: Crates::Only(&[
+            "be8_events",
+            "be8_projections",
+            "chrono",
+            "futures_util",
+            "rangemap",
+            "sqlx",
+            "thiserror",
+        ]),
+        rooms: Some(&[]),
+        pure: true,
+        clock: false,
+    },
+    Room {
+        path: "src/domain/",
+        crates: Crates::Only(&["be8_events", "chrono", "rangemap", "serde", "serde_json", "thiserror"]),
+        rooms: Some(&[]),
+        pure: true,
+        clock: false,
+    },
+    room("src/ledger/", Crates::AllBut(&["poem"]), &["domain", "vault", "clock"]),
+    room("src/vault/", Crates::AllBut(&["poem", "be8_projections"]), &[]),
+    room("src/feed/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "clock"]),
+    room(
+        "src/process/",
+        Crates::AllBut(&["poem", "sqlx"]),
+        &["feed", "ledger", "domain", "vault", "push", "media", "clock"],
+    ),
+    room("src/audit/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "domain"]),
+    room(
+        "src/http/",
+        Crates::AllBut(&["sqlx"]),
+        &["domain", "ledger", "vault", "feed", "process", "audit", "push", "media", "password", "clock"],
+    ),
+    room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &[]),
+    room("src/media/", Crates::AllBut(&["poem", "sqlx"]), &[]),
+    room("src/postgres/", Crates::AllBut(&["poem", "be8_projections"]), &[]),
+    room("src/cli/", Crates::AllBut(&["sqlx"]), &["config", "node", "http", "ledger", "audit", "clock"]),
+    // Tests look at the whole house, and know what time it is.
+    Room { path: "tests/", crates: Crates::AllBut(&[]), rooms: None, pure: false, clock: true },
+    Room { path: "benches/", crates: Crates::AllBut(&[]), rooms: None, pure: false, clock: true },
+    Room { path: "examples/", crates: Crates::AllBut(&[]), rooms: None, pure: false, clock: true },
+];
+
+/// The files of `src` that are a room of their own.
+pub const FILES: &[Room] = &[
+    Room {
+        path: "src/clock.rs",
+        crates: Crates::Only(&["be8_events", "chrono"]),
+        rooms: Some(&[]),
+        pure: false,
+        clock: true,
+    },
+    room("src/password.rs", Crates::AllBut(&["poem", "sqlx"]), &[]),
+    // The table of settings names the settings of each room.
+    room(
+        "src/config.rs",
+        Crates::AllBut(&["poem", "sqlx"]),
+        &["feed", "http", "ledger", "password", "process", "push", "media"],
+    ),
+    // Wiring: all rooms, and the migrations.
+    Room { path: "src/node.rs", crates: Crates::AllBut(&["poem"]), rooms: None, pure: false, clock: false },
+    Room { path: "src/lib.rs", crates: Crates::Only(&[]), rooms: None, pure: false, clock: false },
+    Room { path: "src/main.rs", crates: Crates::AllBut(&["poem", "sqlx"]), rooms: None, pure: false, clock: false },
+];
