@@ -33,7 +33,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The part of the processors that others may use while a row is measured.
 const DISTURBED: f64 = 0.06;
 /// How often a disturbed row is measured again.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 3;
 
 /// What a run of the benchmark does.
 struct Plan {

@@ -114,6 +114,11 @@ impl Data {
         self.conversations.iter().filter(nobody_reads).copied().collect()
     }
 
+    /// One message into each of these conversations.
+    pub async fn write_all(&self, app: &Arc<App>, conversations: &[Conversation]) {
+        each(app, conversations.iter().enumerate(), |(nth, it)| (self.message(it, nth % 2), |_| ())).await;
+    }
+
     /// A message from one of the two to the other.
     pub fn message(&self, conversation: &Conversation, by: usize) -> WriteMessage {
         let [from, to] = [by, 1 - by].map(|nth| &self.members[conversation.members[nth]]);

@@ -50,6 +50,21 @@ pub async fn ask(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     connection.buffer[head..head + length].to_vec()
 }
 
+/// Sends each request once, over so many connections.
+pub async fn send_all(address: SocketAddr, connections: usize, requests: &Requests) {
+    let mut workers = JoinSet::new();
+    for nth in 0..connections {
+        let requests = requests.clone();
+        workers.spawn(async move {
+            let mut connection = Connection::open(address).await;
+            for request in requests.iter().skip(nth).step_by(connections) {
+                connection.exchange(request).await;
+            }
+        });
+    }
+    workers.join_all().await;
+}
+
 /// Whether the server answers yes already.
 pub async fn says_yes(address: SocketAddr, request: &[u8]) -> bool {
     let mut connection = Connection::open(address).await;

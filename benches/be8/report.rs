@@ -252,7 +252,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "Medians of {}. Processor time per operation, in us: benchmark, server, PostgreSQL.\n",
+            "Medians of {}. Processor time per operation, in us: benchmark, server, PostgreSQL;\nin parentheses, the part of both processors that went to others.\n",
             self.rounds.len()
         )?;
         writeln!(f, "| what | data | per second | p50 us | p99 us | processor time |")?;
@@ -268,7 +268,8 @@ impl fmt::Display for Report {
                 let cpu = [figure(|it| it.cpu.bench), figure(|it| it.cpu.server), figure(|it| it.cpu.postgres)];
                 let cpu = cpu.map(|used| format!("{:.1}", used.unwrap_or_default())).join(" + ");
                 let (title, size) = (row.title(), size.name());
-                writeln!(f, "| {title} | {size} | {rate:.0} | {p50:.0} | {p99:.0} | {cpu} |")?;
+                let others = 100.0 * figure(|it| it.cpu.others).unwrap_or_default();
+                writeln!(f, "| {title} | {size} | {rate:.0} | {p50:.0} | {p99:.0} | {cpu} ({others:.0} %) |")?;
             }
         }
         writeln!(f, "\n| ratio | target | measured | |")?;

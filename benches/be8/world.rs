@@ -113,6 +113,9 @@ impl World {
         let memory = ServerProcess::memory(&answers);
         let written = data.written().into();
         let ground = Ground { data, node, stop, written, server, memory, pool, read, questions };
+        // A server that has been running knows the states of the conversations that go on.
+        driver::send_all(ground.server.address, CLIENTS, &ground.questions.write_many).await;
+        ground.data.write_all(&ground.node.app, &ground.written).await;
         match size {
             Size::Once => self.once = Some(ground),
             Size::Tenfold => self.tenfold = Some(ground),

@@ -142,7 +142,18 @@ impl Ledger {
         let log = Log::new(pool);
         let (writer, position) =
             writer::Writer::new(log.clone(), connect, vault, clock, settings, tail.clone()).await?;
-        let task = tokio::spawn(writer.run(commands, stop));
+        // A thread of its own: the loop never waits for its turn behind the requests, which would
+        // leave PostgreSQL idle, and no request waits while a batch is sealed.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(sqlx::Error::Io)?;
+        let (done, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("ledger".to_owned());
+        let run = move || {
+            runtime.block_on(writer.run(commands, stop));
+            // Whoever waited may be gone.
+            let _ = done.send(());
+        };
+        thread.spawn(run).map_err(sqlx::Error::Io)?;
+        let task = tokio::spawn(async { ended.await.expect("the loop ends by itself") });
         Ok((Self { queue, tail, position, log }, task))
     }
 

@@ -58,7 +58,8 @@ pub(super) struct Cache {
 const NO_FORMAT: i32 = -1;
 
 impl Cache {
-    /// A cache of at most `size` streams, and as many keys, between batches.
+    /// A cache of at most `size` streams, and twice as many keys, between batches: a conversation
+    /// has one stream, and a key for each of its members' stays.
     pub(super) fn new(size: usize) -> Self {
         Self { size, streams: LruCache::unbounded(), keys: LruCache::unbounded() }
     }
@@ -68,7 +69,7 @@ impl Cache {
         while self.streams.len() > self.size {
             self.streams.pop_lru();
         }
-        while self.keys.len() > self.size {
+        while self.keys.len() > self.size.saturating_mul(2) {
             self.keys.pop_lru();
         }
     }
@@ -124,80 +125,73 @@ impl Cache {
             self.keys.pop(&subject);
         }
     }
+}
 
-    /// Loads the states of these streams as they are at `position`, with one query; with a second
-    /// one for those whose snapshot cannot be read.
-    pub(super) async fn load(
-        &mut self,
-        pool: &PgPool,
-        streams: &HashSet<StreamName>,
-        position: Position,
-    ) -> Result<(), LogError> {
-        let unreadable = self.load_from(pool, streams, position, State::SNAPSHOT_FORMAT).await?;
-        for stream in &unreadable {
-            tracing::warn!(%stream, "a snapshot cannot be read: the stream is folded from its start");
-        }
-        self.load_from(pool, &unreadable, position, NO_FORMAT).await.map(drop)
+/// Loads the states of these streams as they are at `position`, with one query; with a second one
+/// for those whose snapshot cannot be read.
+pub(super) async fn load(
+    pool: PgPool,
+    streams: HashSet<StreamName>,
+    position: Position,
+) -> Result<HashMap<StreamName, Entry>, LogError> {
+    let (mut loaded, unreadable) = load_from(&pool, &streams, position, State::SNAPSHOT_FORMAT).await?;
+    for stream in &unreadable {
+        tracing::warn!(%stream, "a snapshot cannot be read: the stream is folded from its start");
     }
+    loaded.extend(load_from(&pool, &unreadable, position, NO_FORMAT).await?.0);
+    Ok(loaded)
+}
 
-    /// Loads from snapshots of this format and the rest of the streams; answers which of the
-    /// snapshots cannot be read.
-    async fn load_from(
-        &mut self,
-        pool: &PgPool,
-        streams: &HashSet<StreamName>,
-        position: Position,
-        format: i32,
-    ) -> Result<HashSet<StreamName>, LogError> {
-        let mut unreadable = HashSet::new();
-        if streams.is_empty() {
-            return Ok(unreadable);
-        }
-        let sql = format!(
-            "select s.id, n.state, n.version as snapshot, {COLUMNS}
+/// Loads from snapshots of this format and the rest of the streams; answers also which of the
+/// snapshots cannot be read.
+async fn load_from(
+    pool: &PgPool,
+    streams: &HashSet<StreamName>,
+    position: Position,
+    format: i32,
+) -> Result<(HashMap<StreamName, Entry>, HashSet<StreamName>), LogError> {
+    let mut unreadable = HashSet::new();
+    if streams.is_empty() {
+        return Ok((HashMap::new(), unreadable));
+    }
+    let sql = format!(
+        "select s.id, n.state, n.version as snapshot, {COLUMNS}
              from unnest($1::text[]) u(name) join streams s on s.name = u.name
              left join snapshots n on n.stream = s.id and n.format = $3 and n.position <= $2
              left join events e on e.stream = s.id and e.position <= $2 and e.version > coalesce(n.version, 0)
              order by s.id, e.version"
-        );
-        let names: Vec<String> = streams.iter().map(StreamName::to_string).collect();
-        let rows =
-            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(names).bind(position.0).bind(format).fetch_all(pool).await?;
-        let mut loaded: HashMap<StreamName, Entry> =
-            streams.iter().map(|stream| (*stream, Entry::new(stream))).collect();
-        for row in &rows {
-            let name: StreamName = row
-                .try_get::<&str, _>("name")?
-                .parse()
-                .map_err(|_| LogError::Damaged { position: 0, what: "unknown stream name" })?;
-            let Some(entry) = loaded.get_mut(&name) else { continue };
-            if unreadable.contains(&name) {
+    );
+    let names: Vec<String> = streams.iter().map(StreamName::to_string).collect();
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(names).bind(position.0).bind(format).fetch_all(pool).await?;
+    let mut loaded: HashMap<StreamName, Entry> = streams.iter().map(|stream| (*stream, Entry::new(stream))).collect();
+    for row in &rows {
+        let name: StreamName = row
+            .try_get::<&str, _>("name")?
+            .parse()
+            .map_err(|_| LogError::Damaged { position: 0, what: "unknown stream name" })?;
+        let Some(entry) = loaded.get_mut(&name) else { continue };
+        if unreadable.contains(&name) {
+            continue;
+        }
+        if entry.version == 0
+            && let Some(bytes) = row.try_get::<Option<&[u8]>, _>("state")?
+        {
+            let Ok(state) = serde_json::from_slice(bytes) else {
+                unreadable.insert(name);
                 continue;
-            }
-            if entry.version == 0
-                && let Some(bytes) = row.try_get::<Option<&[u8]>, _>("state")?
-            {
-                let Ok(state) = serde_json::from_slice(bytes) else {
-                    unreadable.insert(name);
-                    continue;
-                };
-                entry.state = state;
-                entry.version = row.try_get("snapshot")?;
-            }
-            if row.try_get::<Option<i64>, _>("position")?.is_some() {
-                entry.id = Some(row.try_get("id")?);
-                entry.evolve(&recorded(row)?);
-            } else if entry.version > 0 {
-                entry.id = Some(row.try_get("id")?);
-            }
+            };
+            entry.state = state;
+            entry.version = row.try_get("snapshot")?;
         }
-        for (stream, entry) in loaded {
-            if !unreadable.contains(&stream) {
-                self.streams.put(stream, entry);
-            }
+        if row.try_get::<Option<i64>, _>("position")?.is_some() {
+            entry.id = Some(row.try_get("id")?);
+            entry.evolve(&recorded(row)?);
+        } else if entry.version > 0 {
+            entry.id = Some(row.try_get("id")?);
         }
-        Ok(unreadable)
     }
+    loaded.retain(|stream, _| !unreadable.contains(stream));
+    Ok((loaded, unreadable))
 }
 
 /// A state worth keeping, so that a later load need not fold the stream from its start.

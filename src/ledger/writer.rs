@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{Draft, Missing, Pass};
 use super::head::Head;
 use super::log::Log;
-use super::states::{Cache, KeyState, Snapshot, store_snapshots};
+use super::states::{self, Cache, KeyState, Snapshot, store_snapshots};
 use super::{Batch, Job, LedgerError, LedgerSettings, LogError, append, partitions};
 use crate::clock::Clock;
 use crate::vault::{Found, Vault};
@@ -64,6 +64,8 @@ pub(super) struct Writer {
     tail: broadcast::Sender<Batch>,
     position: watch::Sender<Position>,
     snapshots: Option<tokio::task::JoinHandle<()>>,
+    /// The runtime of everything but the loop.
+    runtime: tokio::runtime::Handle,
     /// An append of this node may still be in flight on a dead connection.
     unsettled: bool,
     /// The day on which partitions were last made ahead.
@@ -94,13 +96,14 @@ impl Writer {
         let head = Head::read(&mut connection).await?;
         let today = clock.now().max(head.time);
         partitions::ensure(&mut connection, today).await?;
+        // It belongs to this runtime; the loop has one of its own.
+        connection.close().await?;
         let (position, watcher) = watch::channel(head.position);
         let cache = Cache::new(settings.cached_streams);
-        let connection = Some(connection);
         let writer = Self {
             log,
             connect,
-            connection,
+            connection: None,
             vault,
             clock,
             settings,
@@ -109,6 +112,7 @@ impl Writer {
             tail,
             position,
             snapshots: None,
+            runtime: tokio::runtime::Handle::current(),
             unsettled: false,
             partitions_of: today.day(),
         };
@@ -271,7 +275,8 @@ impl Writer {
                 ErrorKind::Passing => Err(error.into()),
                 ErrorKind::Refused if Vault::is_outdated(&error) => {
                     // The master key was rotated: new keys are wrapped by the new one from here on.
-                    self.vault.refresh().await?;
+                    let vault = self.vault.clone();
+                    self.aside(async move { vault.refresh().await }).await??;
                     Ok(Outcome::Lost)
                 }
                 ErrorKind::Refused => Err(Failure::Refused(error)),
@@ -294,9 +299,16 @@ impl Writer {
                     Ok(draft) => return Ok(draft),
                     Err(missing) => missing,
                 };
-            self.cache.load(self.log.pool(), &streams, self.head.position).await?;
             let subjects: Vec<_> = subjects.into_iter().collect();
-            let mut found = self.vault.find(&subjects).await?;
+            let (vault, wanted) = (self.vault.clone(), subjects.clone());
+            let (entries, found) = tokio::join!(
+                self.aside(states::load(self.log.pool().clone(), streams, self.head.position)),
+                self.aside(async move { vault.find(&wanted).await }),
+            );
+            for (stream, entry) in entries?? {
+                self.cache.put_stream(stream, entry);
+            }
+            let mut found = found??;
             for subject in subjects {
                 let state = match found.remove(&subject) {
                     None => KeyState::None,
@@ -306,6 +318,12 @@ impl Writer {
                 self.cache.put_key(subject, state);
             }
         }
+    }
+
+    /// Does what reads through the pool, whose connections belong to the runtime of all others.
+    async fn aside<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, LogError> {
+        // It does not fail unless the process is ending.
+        self.runtime.spawn(work).await.map_err(|_| LogError::Database(sqlx::Error::PoolClosed))
     }
 
     /// The loop's connection, made anew if need be. Whoever takes it gives it back while it is whole.
@@ -392,7 +410,7 @@ impl Writer {
             return;
         }
         let pool = self.log.pool().clone();
-        self.snapshots = Some(tokio::spawn(async move {
+        self.snapshots = Some(self.runtime.spawn(async move {
             if let Err(error) = store_snapshots(&pool, snapshots).await {
                 tracing::warn!(%error, "snapshots not stored");
             }
@@ -424,7 +442,8 @@ impl Writer {
         } else {
             while self.head.position < head.position {
                 let missing = u32::try_from(head.position.0 - self.head.position.0).unwrap_or(PAGE);
-                let page = self.log.read_all(self.head.position, missing.min(PAGE)).await?;
+                let (log, from) = (self.log.clone(), self.head.position);
+                let page = self.aside(async move { log.read_all(from, missing.min(PAGE)).await }).await??;
                 let Some(last) = page.last() else {
                     let what = "the head row names an event that is not there";
                     return Err(LogError::Damaged { position: head.position.0, what });
