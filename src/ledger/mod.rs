@@ -8,6 +8,7 @@
 mod append;
 mod batch;
 mod head;
+mod listener;
 mod log;
 mod partitions;
 mod states;

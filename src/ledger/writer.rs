@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use be8_events::{Day, Position};
-use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgListener, PgSeverity};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSeverity};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use super::batch::{Draft, Missing, Pass};
 use super::head::Head;
 use super::log::Log;
 use super::states::{self, Cache, KeyState, Snapshot, store_snapshots};
-use super::{Batch, Job, LedgerError, LedgerSettings, LogError, append, partitions};
+use super::{Batch, Job, LedgerError, LedgerSettings, LogError, append, listener, partitions};
 use crate::clock::Clock;
 use crate::vault::{Found, Vault};
 
@@ -122,7 +122,7 @@ impl Writer {
     /// Runs until `stop`, then finishes what is in flight and refuses what waits.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Box<dyn Job>>, stop: CancellationToken) {
         let (wake, mut woken) = watch::channel(Position::START);
-        let listener = tokio::spawn(listen(self.connect.clone(), wake, stop.clone()));
+        let listener = tokio::spawn(listener::listen(self.connect.clone(), wake, stop.clone()));
         let mut jobs: Vec<Box<dyn Job>> = Vec::new();
         let mut poll = tokio::time::interval(POLL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -491,30 +491,5 @@ fn kind_of(error: &sqlx::Error) -> ErrorKind {
         "23514" if error.message().contains("no partition") => ErrorKind::NoPartition,
         code if ["40", "53", "55", "57"].iter().any(|class| code.starts_with(class)) => ErrorKind::Passing,
         _ => ErrorKind::Refused,
-    }
-}
-
-/// Hears of batches of other nodes. A lost connection is made anew; the poll covers the gap.
-async fn listen(connect: PgConnectOptions, wake: watch::Sender<Position>, stop: CancellationToken) {
-    let listening = async {
-        loop {
-            if let Err(error) = listen_once(&connect, &wake).await {
-                tracing::debug!(%error, "not listening to other nodes");
-                tokio::time::sleep(POLL).await;
-            }
-        }
-    };
-    tokio::select! { () = stop.cancelled() => {}, () = listening => {} }
-}
-
-async fn listen_once(connect: &PgConnectOptions, wake: &watch::Sender<Position>) -> Result<(), sqlx::Error> {
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_with(connect.clone()).await?;
-    let mut listener = PgListener::connect_with(&pool).await?;
-    listener.listen(append::CHANNEL).await?;
-    loop {
-        let notification = listener.recv().await?;
-        if let Ok(position) = notification.payload().parse() {
-            wake.send_replace(Position(position));
-        }
     }
 }
