@@ -107,6 +107,12 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "Allows settings that are too weak for the world, for tests; refused unless the server listens on loopback",
     ),
+    setting(
+        "test-clock-file",
+        "FILE",
+        "",
+        "Moves the server's clock by the seconds that the file says, for tests; refused without test-mode",
+    ),
 ];
 
 /// A setting that cannot be used.
@@ -159,6 +165,8 @@ pub struct Config {
     pub master_key_file: PathBuf,
     /// A file with the operator's token.
     pub operator_token_file: Option<PathBuf>,
+    /// Moves the clock, in tests.
+    pub test_clock_file: Option<PathBuf>,
     /// What is logged.
     pub log: String,
     /// As JSON lines.
@@ -303,6 +311,11 @@ impl Config {
             queue: values.count("hash-queue")?,
             ..HashSettings::default()
         };
+        let test_clock_file = values.text("test-clock-file").map(PathBuf::from);
+        if test_clock_file.is_some() && !test_mode {
+            let what = "only with test-mode".to_owned();
+            return Err(ConfigError::Value { name: "test-clock-file", what });
+        }
         // The least that OWASP names for argon2id with one lane.
         if !test_mode && (hash.memory_kib < 19_456 || hash.passes < 2) {
             let what = "less than 19456 KiB or 2 passes makes passwords guessable".to_owned();
@@ -335,8 +348,10 @@ impl Config {
                 cached_streams: values.count("ledger-cached-streams")?,
                 patience: values.seconds("ledger-patience-seconds")?,
                 outcome_patience: values.seconds("ledger-outcome-seconds")?,
-                ..LedgerSettings::default()
+                // A clock that a test moves is far from PostgreSQL's.
+                any_clock: test_clock_file.is_some(),
             },
+            test_clock_file,
             hub: HubSettings {
                 queue: values.count("events-queue")?,
                 streams_per_account: values.count("events-per-account")?,

@@ -15,4 +15,5 @@ pub mod ledger;
 pub mod node;
 pub mod password;
 pub mod postgres;
+pub mod process;
 pub mod vault;

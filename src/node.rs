@@ -11,15 +11,17 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, FileClock, SystemClock};
 use crate::config::Config;
+use crate::domain::hours::StrikeHour;
 use crate::feed::Hub;
 use crate::http::App;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
-use crate::ledger::{Direction, Ledger, Log, LogError};
+use crate::ledger::{Direction, Leads, Ledger, Log, LogError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
+use crate::process::{Office, hours::Striker};
 use crate::vault::{MasterKey, Vault, VaultError};
 
 /// The database of a private cluster.
@@ -188,6 +190,7 @@ pub struct Node {
     pub database: Database,
     ledger: JoinHandle<()>,
     feed: JoinHandle<()>,
+    processes: Vec<JoinHandle<()>>,
 }
 
 impl Node {
@@ -203,7 +206,10 @@ impl Node {
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
         let log = Log::new(pool.clone());
         apply_erasures(&log, &vault).await?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock: Arc<dyn Clock> = match &config.test_clock_file {
+            None => Arc::new(SystemClock),
+            Some(file) => Arc::new(FileClock::new(file.clone())),
+        };
         let (ledger, ledger_task) = Ledger::start(
             pool.clone(),
             database.connect.clone(),
@@ -213,9 +219,15 @@ impl Node {
             stop.clone(),
         )
         .await?;
+        // The counters have a snapshot from the first moment on; the hours to come are the process's.
+        if let Err(error) = ledger.execute(StrikeHour).await {
+            tracing::warn!(%error, "the hour was not struck");
+        }
         let position = ledger.position();
         let hub = Hub::new(config.hub, position, stop.clone());
         let feed = tokio::spawn(hub.clone().run(log, ledger.subscribe_all(position)));
+        let office = Office::new(Leads::new(&database.connect), stop.clone());
+        let processes = vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() })];
         let app = Arc::new(App {
             ledger,
             read: ReadModels::new(pool),
@@ -228,15 +240,15 @@ impl Node {
             settings: config.app.clone(),
             stop,
         });
-        Ok(Self { app, database, ledger: ledger_task, feed })
+        Ok(Self { app, database, ledger: ledger_task, feed, processes })
     }
 
     /// Waits for the loops, which end with the token given to [`Node::start`], and closes the
     /// database.
     pub async fn stop(self) {
-        for (task, name) in [(self.ledger, "ledger"), (self.feed, "feed")] {
+        for task in self.processes.into_iter().chain([self.feed, self.ledger]) {
             if let Err(error) = task.await {
-                tracing::warn!(%error, name, "a loop did not end");
+                tracing::warn!(%error, "a loop did not end");
             }
         }
         self.database.close().await;

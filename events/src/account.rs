@@ -25,6 +25,117 @@ pub struct AccountSecret {
     pub password: String,
 }
 
+/// An account took another nickname. Sealed under `Account`: [`NicknameSecret`]. Its position is how others name the nickname.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NicknameChanged {}
+
+/// The secret part of [`NicknameChanged`].
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct NicknameSecret {
+    /// The nickname, 1 to 30 UTF-16 units.
+    pub nickname: String,
+}
+
+/// An account set its status text. Sealed under `Account`: [`StatusSecret`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct StatusSet {}
+
+/// The secret part of [`StatusSet`].
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct StatusSecret {
+    /// The text, at most 280 UTF-16 units; empty is allowed.
+    pub status: String,
+}
+
+/// An account set its two lock codes, for the first time. Sealed under `Account`: [`CodesSecret`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CodesSet {}
+
+/// The secret part of [`CodesSet`]: argon2id hashes in PHC string format.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CodesSecret {
+    /// Of the code that unlocks the client.
+    pub unlock: String,
+    /// Of the code that removes the account.
+    pub destroy: String,
+}
+
+/// An account changed one of its lock codes. Sealed under `Account`: [`CodeSecret`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CodeChanged {
+    /// Which of the two.
+    pub which: CodeKind,
+}
+
+/// One of an account's two lock codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum CodeKind {
+    /// Unlocks the client.
+    Unlock,
+    /// Removes the account.
+    Destroy,
+}
+
+/// The secret part of [`CodeChanged`].
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CodeSecret {
+    /// The new code as an argon2id hash in PHC string format.
+    pub hash: String,
+}
+
+/// A token extended the life of an account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LifetimeExtended {
+    /// Until when it lives now; never earlier than before.
+    pub until: Timestamp,
+    /// Whether it is endless from here on.
+    pub endless: bool,
+    /// The token, by its HMAC under the server's key.
+    pub token: Hash32,
+}
+
+/// An account is gone, with its sessions and data keys; its conversations and groups follow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AccountRemoved {
+    /// The account.
+    pub account: AccId,
+    /// Why.
+    pub reason: Removal,
+}
+
+/// Why an account was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Removal {
+    /// Its owner asked for it.
+    Panic,
+    /// Its destroy code was entered.
+    Code,
+    /// Its time was over.
+    Expiry,
+    /// The operator removed it.
+    Operator,
+}
+
 /// An account set its public key. Sealed under `PublicKey`: [`PublicKeySecret`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

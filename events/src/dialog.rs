@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MessageNo, Position, ThreadId};
+use crate::{AccId, MessageNo, Position, ThreadId};
 
 /// Two accounts began to talk. The thread names who began; the system message STARTCONVERSATION
 /// follows from this event.
@@ -16,4 +16,16 @@ pub struct ConversationStarted {
     pub message: MessageNo,
     /// The position of the event that set the initiator's nickname.
     pub nickname: Position,
+}
+
+/// A conversation is over, since one of the two is gone. The keys of both stays die in the same
+/// append; the system message ACCDELETED to the other follows from this event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ConversationEnded {
+    /// The thread, always a dialog.
+    pub thread: ThreadId,
+    /// Who is gone.
+    pub gone: AccId,
 }

@@ -41,6 +41,16 @@ pub enum StreamName {
     Account(AccId),
     /// `session-H`: one session; H = SHA-256 of its token.
     Session(Hash32),
+    /// `devices-10001`: where an account is told of messages.
+    Devices(AccId),
+    /// `media-10001-H`: what an account's name for an image stands for; H = HMAC of that name.
+    Media(AccId, Hash32),
+    /// `token-H`: a token that extends lives; H = its HMAC.
+    Token(Hash32),
+    /// `invites`: how often invite links were sent and used.
+    Invites,
+    /// `clock`: the hours.
+    Clock,
     /// `dialog-10001-10002`: the conversation of two accounts, the smaller id first, so that a
     /// pair has one stream whoever began.
     Dialog(AccId, AccId),
@@ -67,6 +77,11 @@ impl fmt::Display for StreamName {
         match self {
             Self::Account(account) => write!(f, "account-{account}"),
             Self::Session(hash) => write!(f, "session-{hash}"),
+            Self::Devices(account) => write!(f, "devices-{account}"),
+            Self::Media(account, name) => write!(f, "media-{account}-{name}"),
+            Self::Token(token) => write!(f, "token-{token}"),
+            Self::Invites => f.write_str("invites"),
+            Self::Clock => f.write_str("clock"),
             Self::Dialog(low, high) => write!(f, "dialog-{low}-{high}"),
             Self::Group(group) => write!(f, "group-{group}"),
             Self::Chat(group) => write!(f, "chat-{group}"),
@@ -93,6 +108,14 @@ impl FromStr for StreamName {
                 }
                 Self::Dialog(low, high)
             }
+            "devices" => Self::Devices(rest.parse()?),
+            "media" => {
+                let (account, name) = rest.split_once('-').ok_or_else(bad)?;
+                Self::Media(account.parse()?, name.parse()?)
+            }
+            "token" => Self::Token(rest.parse()?),
+            "invites" if text == "invites" => Self::Invites,
+            "clock" if text == "clock" => Self::Clock,
             "group" => Self::Group(rest.parse()?),
             "chat" => Self::Chat(rest.parse()?),
             "reads" => Self::Reads(rest.parse()?),
@@ -186,11 +209,27 @@ mod tests {
             StreamName::Group(GroupId::new(10001).unwrap()),
             StreamName::Chat(GroupId::new(10001).unwrap()),
             StreamName::Reads(ThreadId::System(acc(10001))),
+            StreamName::Devices(acc(10001)),
+            StreamName::Media(acc(10001), Hash32([7; 32])),
+            StreamName::Token(Hash32([7; 32])),
+            StreamName::Invites,
+            StreamName::Clock,
             StreamName::Erasure,
         ] {
             assert_eq!(stream.to_string().parse::<StreamName>().unwrap(), stream);
         }
-        for bad in ["", "account", "account-", "dialog-2-1", "dialog-1", "erasure-", "session-ab"] {
+        for bad in [
+            "",
+            "account",
+            "account-",
+            "dialog-2-1",
+            "dialog-1",
+            "erasure-",
+            "clock-",
+            "invites-1",
+            "media-1",
+            "session-ab",
+        ] {
             assert!(bad.parse::<StreamName>().is_err(), "{bad}");
         }
     }

@@ -38,6 +38,12 @@ pub enum Cause {
     Departure,
     /// A group was destroyed.
     GroupDestroyed,
+    /// An account was removed.
+    AccountRemoved,
+    /// A conversation ended.
+    ConversationEnded,
+    /// What they sealed was to be kept until now and no longer.
+    Expired,
     /// The operator asked for it.
     Operator,
 }

@@ -1,6 +1,6 @@
 //! Every kind of event, its newest schema version, and how older versions are brought up to it.
 
-use crate::{account, dialog, erasure, group, message, reads, session};
+use crate::{account, device, dialog, erasure, group, message, reads, server, session, token};
 
 /// A stored payload that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -94,14 +94,32 @@ macro_rules! kinds {
 kinds! {
     /// An account came into being.
     account::AccountCreated = 1,
+    /// An account took another nickname.
+    account::NicknameChanged = 1,
+    /// An account set its status text.
+    account::StatusSet = 1,
     /// An account set its public key.
     account::PublicKeySet = 1,
+    /// An account set its lock codes.
+    account::CodesSet = 1,
+    /// An account changed a lock code.
+    account::CodeChanged = 1,
+    /// A token extended the life of an account.
+    account::LifetimeExtended = 1,
+    /// An account is gone.
+    account::AccountRemoved = 1,
     /// A session was opened for an account.
     session::SessionOpened = 1,
     /// A session ended.
     session::SessionEnded = 1,
+    /// A device subscribed to pushes.
+    device::DeviceSubscribed = 1,
+    /// A device is no longer told.
+    device::DeviceDropped = 1,
     /// Two accounts began to talk.
     dialog::ConversationStarted = 1,
+    /// A conversation is over.
+    dialog::ConversationEnded = 1,
     /// A group came into being.
     group::GroupCreated = 1,
     /// Somebody joined a group.
@@ -122,8 +140,26 @@ kinds! {
     group::GroupUpdateSignalled = 1,
     /// Somebody wrote a message.
     message::MessageWritten = 1,
+    /// Somebody posted an image.
+    message::ImagePosted = 1,
+    /// A sender's name for an image is known from here on.
+    message::MediaStored = 1,
     /// Somebody read messages of others.
     reads::MessagesRead = 1,
+    /// A token was issued.
+    token::TokenIssued = 1,
+    /// An account took an endless token.
+    token::TokenTaken = 1,
+    /// An endless token can be taken again.
+    token::TokenFreed = 1,
+    /// A promo token was used up.
+    token::TokenConsumed = 1,
+    /// A token was revoked.
+    token::TokenRevoked = 1,
+    /// An invite link was sent or used.
+    server::LinkCounted = 1,
+    /// An hour began.
+    server::HourStruck = 1,
     /// Data keys were deleted: what they sealed can never be read again.
     erasure::KeysDeleted = 1,
 }

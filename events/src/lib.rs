@@ -22,6 +22,7 @@ extern crate self as be8_events;
 
 pub mod account;
 mod bytes;
+pub mod device;
 pub mod dialog;
 mod envelope;
 pub mod erasure;
@@ -33,8 +34,10 @@ mod kinds;
 pub mod message;
 pub mod reads;
 mod secret;
+pub mod server;
 pub mod session;
 mod time;
+pub mod token;
 
 pub use bytes::Hash32;
 pub use envelope::{CANONICAL_VERSION, NewEvent, Position, Recorded, StreamName};

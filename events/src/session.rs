@@ -22,6 +22,8 @@ pub struct SessionOpened {
 pub enum Opening {
     /// With the account itself, by `/newacc`.
     Created,
+    /// With the account's password, by `/login`.
+    Login,
 }
 
 /// A session ended; its token is dead.
@@ -42,4 +44,10 @@ pub struct SessionEnded {
 pub enum Ending {
     /// The same browser created another account.
     Replaced,
+    /// Its owner ended it, by `/logout`.
+    LoggedOut,
+    /// The account opened more sessions than it may have; the oldest gave way.
+    Displaced,
+    /// The operator ended it.
+    Operator,
 }

@@ -14,8 +14,12 @@ pub(crate) const TABLE: &str = "
 create table if not exists {schema}.account (
     id         bigint primary key,
     nickname   bigint not null,      -- position of the event that set it
-    public_key bigint,               -- position of the event that set it
-    until      timestamptz not null  -- it lives before this point
+    status     bigint,               -- likewise; none while it is empty
+    public_key bigint,               -- likewise
+    unlock     bigint,               -- position of the event that holds the hash of this lock code
+    destroy    bigint,               -- likewise
+    endless    boolean not null,
+    until      timestamptz not null  -- it lives before this point; a removed one never
 );
 ";
 
@@ -25,31 +29,67 @@ pub(crate) const ME: &str = "
     select a.* from {schema}.session s join {schema}.account a on a.id = s.account
     where s.hash = $1 and a.until > $2";
 
-#[derive(Debug, Clone, Copy)]
-struct New {
-    nickname: Position,
+/// What a batch sets of an account; what it leaves alone is none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Set {
+    nickname: Option<Position>,
+    status: Option<Position>,
     public_key: Option<Position>,
-    until: Timestamp,
+    unlock: Option<Position>,
+    destroy: Option<Position>,
+    endless: Option<bool>,
+    until: Option<Timestamp>,
 }
 
-/// What a batch changes, folded into at most one row an account.
+/// What a batch changes, folded into at most one row an account: an account that is new in the
+/// batch is written complete, since parts of a statement do not see each other's rows.
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
-    created: BTreeMap<AccId, New>,
-    keys: BTreeMap<AccId, Position>,
+    created: BTreeMap<AccId, Set>,
+    changed: BTreeMap<AccId, Set>,
 }
+
+/// Until when a removed account lives: it is gone at any time of any clock.
+const NEVER: Timestamp = Timestamp::from_micros(0);
 
 impl Accounts {
     pub(crate) fn created(&mut self, account: AccId, nickname: Position, until: Timestamp) {
-        self.created.insert(account, New { nickname, public_key: None, until });
+        let row = Set { nickname: Some(nickname), until: Some(until), endless: Some(false), ..Set::default() };
+        self.created.insert(account, row);
+    }
+
+    pub(crate) fn nickname(&mut self, account: AccId, position: Position) {
+        self.row(account).nickname = Some(position);
+    }
+
+    pub(crate) fn status(&mut self, account: AccId, position: Position) {
+        self.row(account).status = Some(position);
     }
 
     pub(crate) fn public_key(&mut self, account: AccId, position: Position) {
+        self.row(account).public_key = Some(position);
+    }
+
+    /// The lock codes, as far as they are set.
+    pub(crate) fn codes(&mut self, account: AccId, unlock: Option<Position>, destroy: Option<Position>) {
+        let row = self.row(account);
+        row.unlock = unlock.or(row.unlock);
+        row.destroy = destroy.or(row.destroy);
+    }
+
+    pub(crate) fn extended(&mut self, account: AccId, until: Timestamp, endless: bool) {
+        let row = self.row(account);
+        (row.until, row.endless) = (Some(until), Some(endless));
+    }
+
+    pub(crate) fn removed(&mut self, account: AccId) {
+        self.row(account).until = Some(NEVER);
+    }
+
+    fn row(&mut self, account: AccId) -> &mut Set {
         match self.created.get_mut(&account) {
-            Some(new) => new.public_key = Some(position),
-            None => {
-                self.keys.insert(account, position);
-            }
+            Some(row) => row,
+            None => self.changed.entry(account).or_default(),
         }
     }
 
@@ -59,38 +99,47 @@ impl Accounts {
             sql += &format!(
                 "
 , account_created as (
-    insert into {generation}.account (id, nickname, public_key, until)
+    insert into {generation}.account (id, nickname, status, public_key, unlock, destroy, endless, until)
     select u.* from head, unnest({}) u)",
-                p.arrays(&["bigint", "bigint", "bigint", "timestamptz"]),
+                p.arrays(&COLUMNS),
             );
         }
-        if !self.keys.is_empty() {
+        if !self.changed.is_empty() {
             sql += &format!(
                 "
-, account_key as (
-    update {generation}.account a set public_key = u.position
-    from head, unnest({}) u(id, position) where a.id = u.id)",
-                p.arrays(&["bigint", "bigint"]),
+, account_changed as (
+    update {generation}.account a set
+        nickname = coalesce(u.nickname, a.nickname), status = coalesce(u.status, a.status),
+        public_key = coalesce(u.public_key, a.public_key), unlock = coalesce(u.unlock, a.unlock),
+        destroy = coalesce(u.destroy, a.destroy), endless = coalesce(u.endless, a.endless),
+        until = coalesce(u.until, a.until)
+    from head, unnest({}) u(id, nickname, status, public_key, unlock, destroy, endless, until) where a.id = u.id)",
+                p.arrays(&COLUMNS),
             );
         }
         sql
     }
 
     pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        if !self.created.is_empty() {
-            let new = || self.created.values();
-            to.add(self.created.keys().map(|account| account.number()).collect::<Vec<_>>())?;
-            to.add(new().map(|row| row.nickname.0).collect::<Vec<_>>())?;
-            to.add(new().map(|row| row.public_key.map(|p| p.0)).collect::<Vec<_>>())?;
-            to.add(new().map(|row| row.until.to_utc()).collect::<Vec<_>>())?;
-        }
-        if !self.keys.is_empty() {
-            to.add(self.keys.keys().map(|account| account.number()).collect::<Vec<_>>())?;
-            to.add(self.keys.values().map(|position| position.0).collect::<Vec<_>>())?;
+        for rows in [&self.created, &self.changed].into_iter().filter(|rows| !rows.is_empty()) {
+            let position = |of: fn(&Set) -> Option<Position>| {
+                rows.values().map(|row| of(row).map(|position| position.0)).collect::<Vec<_>>()
+            };
+            to.add(rows.keys().map(|account| account.number()).collect::<Vec<_>>())?;
+            to.add(position(|row| row.nickname))?;
+            to.add(position(|row| row.status))?;
+            to.add(position(|row| row.public_key))?;
+            to.add(position(|row| row.unlock))?;
+            to.add(position(|row| row.destroy))?;
+            to.add(rows.values().map(|row| row.endless).collect::<Vec<_>>())?;
+            to.add(rows.values().map(|row| row.until.map(Timestamp::to_utc)).collect::<Vec<_>>())?;
         }
         Ok(())
     }
 }
+
+/// The types of a row's columns, in the order of [`Accounts::bind`].
+const COLUMNS: [&str; 8] = ["bigint", "bigint", "bigint", "bigint", "bigint", "bigint", "boolean", "timestamptz"];
 
 /// An account as its owner sees it.
 #[derive(Debug)]

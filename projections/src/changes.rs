@@ -1,5 +1,6 @@
 //! The fold of a batch of events into one final row or delta per key of every read model.
 
+use be8_events::account::CodeKind;
 use be8_events::{AccId, Event, GroupId, MessageNo, Position, Recorded, StayNo, StreamName, ThreadId};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
@@ -55,7 +56,18 @@ impl Changes {
                 }
                 self.message(e.thread, e.message, position, None);
             }
+            Event::ConversationEnded(e) => {
+                for account in e.thread.partner_of(e.gone).into_iter().chain([e.gone]) {
+                    self.threads.left(account, e.thread);
+                }
+                if let Some(left) = e.thread.partner_of(e.gone) {
+                    self.system_message(left, position, [None, None]);
+                }
+            }
             Event::MessageWritten(e) => {
+                self.message(e.thread, e.id, position, Some(e.nickname));
+            }
+            Event::ImagePosted(e) => {
                 self.message(e.thread, e.id, position, Some(e.nickname));
             }
             Event::MessagesRead(e) => {
@@ -102,7 +114,51 @@ impl Changes {
                     self.system_message(account, position, [Some(e.group_name), None]);
                 }
             }
-            Event::GroupUpdateSignalled(_) | Event::KeysDeleted(_) => {}
+            Event::NicknameChanged(_) => {
+                if let StreamName::Account(account) = recorded.stream {
+                    self.accounts.nickname(account, position);
+                }
+            }
+            Event::StatusSet(_) => {
+                if let StreamName::Account(account) = recorded.stream {
+                    self.accounts.status(account, position);
+                }
+            }
+            Event::CodesSet(_) => {
+                if let StreamName::Account(account) = recorded.stream {
+                    self.accounts.codes(account, Some(position), Some(position));
+                }
+            }
+            Event::CodeChanged(e) => {
+                if let StreamName::Account(account) = recorded.stream {
+                    let (unlock, destroy) = match e.which {
+                        CodeKind::Unlock => (Some(position), None),
+                        CodeKind::Destroy => (None, Some(position)),
+                    };
+                    self.accounts.codes(account, unlock, destroy);
+                }
+            }
+            Event::LifetimeExtended(e) => {
+                if let StreamName::Account(account) = recorded.stream {
+                    self.accounts.extended(account, e.until, e.endless);
+                }
+            }
+            Event::AccountRemoved(e) => {
+                self.accounts.removed(e.account);
+                self.sessions.removed(e.account);
+            }
+            Event::DeviceSubscribed(_)
+            | Event::DeviceDropped(_)
+            | Event::MediaStored(_)
+            | Event::TokenIssued(_)
+            | Event::TokenTaken(_)
+            | Event::TokenFreed(_)
+            | Event::TokenConsumed(_)
+            | Event::TokenRevoked(_)
+            | Event::LinkCounted(_)
+            | Event::HourStruck(_)
+            | Event::GroupUpdateSignalled(_)
+            | Event::KeysDeleted(_) => {}
         }
     }
 

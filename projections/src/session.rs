@@ -13,6 +13,7 @@ create table if not exists {schema}.session (
     hash    bytea primary key,
     account bigint not null
 );
+create index if not exists session_account on {schema}.session (account);
 ";
 
 /// What a batch changes: a session that opens and ends within it leaves no row.
@@ -20,6 +21,8 @@ create table if not exists {schema}.session (
 pub(crate) struct Sessions {
     opened: BTreeMap<Hash32, AccId>,
     ended: BTreeSet<Hash32>,
+    /// Accounts all of whose sessions end.
+    removed: BTreeSet<AccId>,
 }
 
 impl Sessions {
@@ -31,6 +34,12 @@ impl Sessions {
         if self.opened.remove(&hash).is_none() {
             self.ended.insert(hash);
         }
+    }
+
+    /// All sessions of an account end with it.
+    pub(crate) fn removed(&mut self, account: AccId) {
+        self.opened.retain(|_, of| *of != account);
+        self.removed.insert(account);
     }
 
     pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
@@ -52,6 +61,14 @@ impl Sessions {
                 p.arrays(&["bytea"]),
             );
         }
+        if !self.removed.is_empty() {
+            sql += &format!(
+                "
+, session_removed as (
+    delete from {generation}.session s using head, unnest({}) u(account) where s.account = u.account)",
+                p.arrays(&["bigint"]),
+            );
+        }
         sql
     }
 
@@ -62,6 +79,9 @@ impl Sessions {
         }
         if !self.ended.is_empty() {
             to.add(self.ended.iter().map(|hash| &hash.0[..]).collect::<Vec<_>>())?;
+        }
+        if !self.removed.is_empty() {
+            to.add(self.removed.iter().map(|account| account.number()).collect::<Vec<_>>())?;
         }
         Ok(())
     }

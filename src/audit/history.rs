@@ -112,13 +112,31 @@ impl Entry {
                 Act::Destroyed { members: e.members.iter().map(|(account, _)| *account).collect() }
             }
             Event::MessageWritten(e) => Act::Message { id: e.id, version: e.version },
+            Event::ImagePosted(e) => Act::Message { id: e.id, version: e.version },
             Event::AccountCreated(_)
+            | Event::NicknameChanged(_)
+            | Event::StatusSet(_)
             | Event::PublicKeySet(_)
+            | Event::CodesSet(_)
+            | Event::CodeChanged(_)
+            | Event::LifetimeExtended(_)
+            | Event::AccountRemoved(_)
             | Event::SessionOpened(_)
             | Event::SessionEnded(_)
+            | Event::DeviceSubscribed(_)
+            | Event::DeviceDropped(_)
             | Event::ConversationStarted(_)
+            | Event::ConversationEnded(_)
             | Event::GroupUpdateSignalled(_)
+            | Event::MediaStored(_)
             | Event::MessagesRead(_)
+            | Event::TokenIssued(_)
+            | Event::TokenTaken(_)
+            | Event::TokenFreed(_)
+            | Event::TokenConsumed(_)
+            | Event::TokenRevoked(_)
+            | Event::LinkCounted(_)
+            | Event::HourStruck(_)
             | Event::KeysDeleted(_) => return None,
         };
         Some(Self { position: recorded.position, time: recorded.time, actor: recorded.actor, act })

@@ -1,6 +1,6 @@
 //! Accounts: coming into being, and setting a public key.
 
-use be8_events::account::{AccountCreated, AccountSecret, Curve, PublicKeySecret, PublicKeySet};
+use be8_events::account::{AccountCreated, AccountSecret, CodeKind, Curve, PublicKeySecret, PublicKeySet};
 use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
 use be8_events::{
     AccId, Event, Hash32, NewEvent, Position, Sealing, Secret, SecretPayload, StreamName, Subject, Timestamp,
@@ -13,10 +13,19 @@ use super::{Command, Decision, Occurred, Rejection, Stop, View};
 /// The state of an `account-N` stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Account {
-    /// Until when it lives; none while it does not exist.
+    /// Until when it lives; none while it does not exist, and once it was removed.
     until: Option<Timestamp>,
+    removed: bool,
+    endless: bool,
+    /// The endless token that it took.
+    token: Option<Hash32>,
     /// The event that set the nickname.
     nickname: Position,
+    /// The event that set the status.
+    status: Option<Position>,
+    /// The events that hold the hashes of the lock codes.
+    unlock: Option<Position>,
+    destroy: Option<Position>,
     /// The fingerprint of the public key.
     public_key: Option<Hash32>,
 }
@@ -27,18 +36,65 @@ impl Account {
         self.until.is_some_and(|until| now < until)
     }
 
+    /// Until when it lives; none while it does not exist, and once it was removed.
+    pub const fn until(&self) -> Option<Timestamp> {
+        self.until
+    }
+
+    /// Whether it was removed.
+    pub const fn removed(&self) -> bool {
+        self.removed
+    }
+
+    /// Whether a token made it endless.
+    pub const fn endless(&self) -> bool {
+        self.endless
+    }
+
+    /// The endless token that it took, by its HMAC.
+    pub const fn token(&self) -> Option<Hash32> {
+        self.token
+    }
+
     /// The position of the event that set the nickname.
     pub const fn nickname(&self) -> Position {
         self.nickname
     }
 
+    /// The position of the event that set the status; none while it is empty.
+    pub const fn status(&self) -> Option<Position> {
+        self.status
+    }
+
+    /// The positions of the events that hold the hashes of the codes that unlock and that destroy.
+    pub fn codes(&self) -> Option<(Position, Position)> {
+        self.unlock.zip(self.destroy)
+    }
+
     pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
+        let here = occurred.position;
         match occurred.event {
             Event::AccountCreated(e) => {
                 self.until = Some(e.until);
-                self.nickname = occurred.position;
+                self.nickname = here;
             }
+            Event::NicknameChanged(_) => self.nickname = here,
+            Event::StatusSet(_) => self.status = Some(here),
             Event::PublicKeySet(e) => self.public_key = Some(e.sha256),
+            Event::CodesSet(_) => (self.unlock, self.destroy) = (Some(here), Some(here)),
+            Event::CodeChanged(e) => match e.which {
+                CodeKind::Unlock => self.unlock = Some(here),
+                CodeKind::Destroy => self.destroy = Some(here),
+            },
+            Event::LifetimeExtended(e) => {
+                self.until = Some(e.until);
+                self.endless = e.endless;
+                self.token = e.endless.then_some(e.token).or(self.token);
+            }
+            Event::AccountRemoved(_) => {
+                self.until = None;
+                self.removed = true;
+            }
             _ => {} // no other kind is in this stream
         }
     }

@@ -13,6 +13,8 @@ pub struct Dialog {
     thread: Option<ThreadId>,
     /// The number of the newest message.
     last: MessageNo,
+    /// One of the two is gone.
+    ended: bool,
 }
 
 impl Dialog {
@@ -23,6 +25,8 @@ impl Dialog {
                 self.last = e.message;
             }
             Event::MessageWritten(e) => self.last = e.id,
+            Event::ImagePosted(e) => self.last = e.id,
+            Event::ConversationEnded(_) => self.ended = true,
             _ => {} // no other kind is in this stream
         }
     }
@@ -30,6 +34,11 @@ impl Dialog {
     /// The number of the newest message; 0 while nobody began.
     pub const fn last(&self) -> MessageNo {
         self.last
+    }
+
+    /// Whether one of the two is gone and the conversation with it.
+    pub const fn ended(&self) -> bool {
+        self.ended
     }
 
     /// The thread, once somebody began.

@@ -22,8 +22,10 @@ impl Chat {
     }
 
     pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
-        if let Event::MessageWritten(e) = occurred.event {
-            self.last = e.id;
+        match occurred.event {
+            Event::MessageWritten(e) => self.last = e.id,
+            Event::ImagePosted(e) => self.last = e.id,
+            _ => {} // no other kind is in this stream
         }
     }
 }

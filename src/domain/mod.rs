@@ -5,15 +5,19 @@
 //! comes in with the view; nothing here does I/O or draws random numbers.
 
 pub mod account;
+pub mod device;
 pub mod dialog;
 pub mod erasure;
 pub mod group;
 pub mod group_keys;
+pub mod hours;
+pub mod media;
 pub mod message;
 pub mod reads;
 pub mod session;
 #[cfg(test)]
 mod testing;
+pub mod token;
 
 use be8_events::{AccId, Event, GroupId, Hash32, NewEvent, Position, StreamName, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -184,6 +188,14 @@ view_of! {
     account(id: AccId) -> Account(account::Account), StreamName::Account(id);
     /// The state of a session.
     session(hash: Hash32) -> Session(session::Session), StreamName::Session(hash);
+    /// The devices of an account.
+    devices(id: AccId) -> Devices(device::Devices), StreamName::Devices(id);
+    /// What an account's name for an image, by its HMAC, stands for.
+    media(id: AccId, name: Hash32) -> Media(media::Media), StreamName::Media(id, name);
+    /// The state of a token, by its HMAC.
+    token(hmac: Hash32) -> Token(token::Token), StreamName::Token(hmac);
+    /// The hours that struck.
+    hours() -> Hours(hours::Hours), StreamName::Clock;
     /// The state of the conversation of two accounts.
     dialog(a: AccId, b: AccId) -> Dialog(dialog::Dialog), StreamName::dialog(a, b);
     /// The state of a group.
@@ -248,6 +260,16 @@ pub enum State {
     Chat(message::Chat),
     /// Of `reads-THREAD`.
     Reads(reads::Reads),
+    /// Of `devices-N`.
+    Devices(device::Devices),
+    /// Of `media-ACC-HMAC`.
+    Media(media::Media),
+    /// Of `token-HMAC`.
+    Token(token::Token),
+    /// Of `clock`.
+    Hours(hours::Hours),
+    /// Of `invites`: the stream is written to, never decided on.
+    Invites,
     /// Of `erasure`: the stream is written to, never decided on.
     Erasure,
 }
@@ -255,7 +277,7 @@ pub enum State {
 impl State {
     /// The format of a stored snapshot: raised whenever a state changes its shape, so that older
     /// snapshots are passed over.
-    pub const SNAPSHOT_FORMAT: i32 = 2;
+    pub const SNAPSHOT_FORMAT: i32 = 3;
 
     /// The state of a stream without events.
     pub fn new(stream: &StreamName) -> Self {
@@ -266,6 +288,11 @@ impl State {
             StreamName::Group(_) => Self::Group(group::Group::default()),
             StreamName::Chat(_) => Self::Chat(message::Chat::default()),
             StreamName::Reads(_) => Self::Reads(reads::Reads::default()),
+            StreamName::Devices(_) => Self::Devices(device::Devices::default()),
+            StreamName::Media(..) => Self::Media(media::Media::default()),
+            StreamName::Token(_) => Self::Token(token::Token::default()),
+            StreamName::Clock => Self::Hours(hours::Hours::default()),
+            StreamName::Invites => Self::Invites,
             StreamName::Erasure => Self::Erasure,
         }
     }
@@ -279,7 +306,11 @@ impl State {
             Self::Group(state) => state.evolve(occurred),
             Self::Chat(state) => state.evolve(occurred),
             Self::Reads(state) => state.evolve(occurred),
-            Self::Erasure => {}
+            Self::Devices(state) => state.evolve(occurred),
+            Self::Media(state) => state.evolve(occurred),
+            Self::Token(state) => state.evolve(occurred),
+            Self::Hours(state) => state.evolve(occurred),
+            Self::Invites | Self::Erasure => {}
         }
     }
 }

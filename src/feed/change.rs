@@ -47,6 +47,13 @@ pub enum Change {
         /// Who.
         leaving: AccId,
     },
+    /// The partner of a conversation is gone.
+    ExpiredAcc {
+        /// Who.
+        account: AccId,
+        /// The thread of the two.
+        thread: ThreadId,
+    },
     /// A member asks to look at a group again.
     GroupUpdate {
         /// Which.
@@ -73,6 +80,13 @@ pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addresse
         }
         one(to, Change::GroupJoin { group })
     };
+    let written = |thread: ThreadId, sender: AccId, nickname: Position| {
+        let to = match thread {
+            ThreadId::Group(group) => members(group),
+            thread => thread.partner_of(sender).into_iter().chain([sender]).collect(),
+        };
+        one(to, Change::NewMessage { thread, sender, nickname })
+    };
     match &recorded.event {
         Event::ConversationStarted(e) => {
             let ThreadId::Dialog { initiator, receiver } = e.thread else { return Vec::new() };
@@ -84,12 +98,11 @@ pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addresse
                 Addressed { to: vec![receiver], change: message },
             ]
         }
-        Event::MessageWritten(e) => {
-            let to = match e.thread {
-                ThreadId::Group(group) => members(group),
-                thread => thread.partner_of(e.sender).into_iter().chain([e.sender]).collect(),
-            };
-            one(to, Change::NewMessage { thread: e.thread, sender: e.sender, nickname: e.nickname })
+        Event::MessageWritten(e) => written(e.thread, e.sender, e.nickname),
+        Event::ImagePosted(e) => written(e.thread, e.sender, e.nickname),
+        Event::ConversationEnded(e) => {
+            let left = e.thread.partner_of(e.gone).into_iter().collect();
+            one(left, Change::ExpiredAcc { account: e.gone, thread: e.thread })
         }
         Event::MessagesRead(e) => {
             let StreamName::Reads(thread) = recorded.stream else { return Vec::new() };
@@ -122,11 +135,27 @@ pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addresse
             one(members(group), change)
         }
         Event::AccountCreated(_)
+        | Event::NicknameChanged(_)
+        | Event::StatusSet(_)
         | Event::PublicKeySet(_)
+        | Event::CodesSet(_)
+        | Event::CodeChanged(_)
+        | Event::LifetimeExtended(_)
+        | Event::AccountRemoved(_)
         | Event::SessionOpened(_)
         | Event::SessionEnded(_)
+        | Event::DeviceSubscribed(_)
+        | Event::DeviceDropped(_)
         | Event::VersionAllocated(_)
         | Event::GroupKeyStored(_)
+        | Event::MediaStored(_)
+        | Event::TokenIssued(_)
+        | Event::TokenTaken(_)
+        | Event::TokenFreed(_)
+        | Event::TokenConsumed(_)
+        | Event::TokenRevoked(_)
+        | Event::LinkCounted(_)
+        | Event::HourStruck(_)
         | Event::KeysDeleted(_) => Vec::new(),
     }
 }

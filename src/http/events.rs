@@ -127,6 +127,18 @@ pub struct GroupMemberRemove {
     pub kind: ChangeKind,
 }
 
+/// The partner of a conversation is gone.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "ExpiredAcc", read_only_all)]
+pub struct ExpiredAcc {
+    /// Who.
+    #[oai(rename = "accID")]
+    pub acc_id: String,
+    /// The thread of the two.
+    #[oai(rename = "threadID")]
+    pub thread_id: String,
+}
+
 /// A member asks to look at a group again.
 #[derive(Debug, Default, Object)]
 #[oai(rename = "GroupUpdate", read_only_all)]
@@ -158,6 +170,9 @@ pub enum ChangeObject {
     /// Somebody is no longer in a group.
     #[oai(mapping = "groupMemberRemove")]
     GroupMemberRemove(GroupMemberRemove),
+    /// The partner of a conversation is gone.
+    #[oai(mapping = "expiredAcc")]
+    ExpiredAcc(ExpiredAcc),
     /// A member asks to look at a group again.
     #[oai(mapping = "groupUpdate")]
     GroupUpdate(GroupUpdate),
@@ -317,6 +332,9 @@ async fn render(app: &App, shared: &Shared) -> Result<Arc<str>, WireError> {
             leaving_member: leaving.to_string(),
             kind: ChangeKind::Group,
         }),
+        Change::ExpiredAcc { account, thread } => {
+            ChangeObject::ExpiredAcc(ExpiredAcc { acc_id: account.to_string(), thread_id: thread.to_string() })
+        }
         Change::GroupUpdate { group } => ChangeObject::GroupUpdate(GroupUpdate { group_id: group.to_string() }),
     };
     Ok(object.to_json_string().into())

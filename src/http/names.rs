@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use be8_events::account::AccountSecret;
+use be8_events::account::{AccountSecret, NicknameSecret};
 use be8_events::group::GroupSecret;
 use be8_events::{Event, Position, Secret, SecretPayload};
 use be8_projections::{ReadModels, StoredSealed};
@@ -66,6 +66,10 @@ pub(super) fn open_name(opener: &Opener, event: &StoredSealed) -> Result<String,
         Event::GroupCreated(_) => {
             let secret = open::<GroupSecret>(opener, event)?;
             secret.map_or_else(|| EXPIRED_GROUP.to_owned(), |secret| secret.into_inner().name)
+        }
+        Event::NicknameChanged(_) => {
+            let secret = open::<NicknameSecret>(opener, event)?;
+            secret.map_or_else(|| EXPIRED_USER.to_owned(), |secret| secret.into_inner().nickname)
         }
         _ => {
             let secret = open::<AccountSecret>(opener, event)?;

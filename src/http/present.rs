@@ -304,13 +304,34 @@ fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Optio
             };
             Some(system("GROUPDELETED", receiver, [id(&e.group), name(e.group_name), None]))
         }
-        Event::PublicKeySet(_)
+        Event::ConversationEnded(e) => {
+            let left = e.thread.partner_of(e.gone);
+            Some(system("ACCDELETED", left, [id(&e.gone), None, None]))
+        }
+        Event::ImagePosted(_)
+        | Event::NicknameChanged(_)
+        | Event::StatusSet(_)
+        | Event::PublicKeySet(_)
+        | Event::CodesSet(_)
+        | Event::CodeChanged(_)
+        | Event::LifetimeExtended(_)
+        | Event::AccountRemoved(_)
         | Event::SessionOpened(_)
         | Event::SessionEnded(_)
+        | Event::DeviceSubscribed(_)
+        | Event::DeviceDropped(_)
         | Event::VersionAllocated(_)
         | Event::GroupKeyStored(_)
         | Event::GroupUpdateSignalled(_)
+        | Event::MediaStored(_)
         | Event::MessagesRead(_)
+        | Event::TokenIssued(_)
+        | Event::TokenTaken(_)
+        | Event::TokenFreed(_)
+        | Event::TokenConsumed(_)
+        | Event::TokenRevoked(_)
+        | Event::LinkCounted(_)
+        | Event::HourStruck(_)
         | Event::KeysDeleted(_) => None,
     })
 }

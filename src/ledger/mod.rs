@@ -8,6 +8,7 @@
 mod append;
 mod batch;
 mod head;
+mod lead;
 mod listener;
 mod log;
 mod partitions;
@@ -28,6 +29,7 @@ use crate::clock::Clock;
 use crate::domain::{Command, Decision, Rejection, Stop, View};
 use crate::vault::{Vault, VaultError};
 
+pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use subscription::Subscription;
 

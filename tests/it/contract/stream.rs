@@ -105,16 +105,16 @@ async fn the_transcript_of_a_talk() {
     insta::assert_snapshot!(transcript, @r#"
     retry: 2500
 
-    id: 7-0
+    id: 8-0
     data: {"action":"newConversation","partner":"10002"}
 
-    id: 8-0
+    id: 9-0
     data: {"action":"newMessage","groupID":"10001:10002","nickname":"Alice","sender":"10001","threadID":"10001:10002","type":"user"}
 
-    id: 9-0
+    id: 10-0
     data: {"action":"messageRead","messageID":"2","receiver":"10002","threadID":"10001:10002","type":"user"}
 
-    id: 10-0
+    id: 11-0
     data: {"action":"newMessage","groupID":"10001:10002","nickname":"B\"o\\b\n🦢","sender":"10002","threadID":"10001:10002","type":"user"}
     "#);
 }

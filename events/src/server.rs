@@ -1,0 +1,48 @@
+//! Events of the server as a whole: the streams `invites` and `clock`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+
+/// An invite link was sent or used. A number to count, no more: the actor is known, the invited
+/// is not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LinkCounted {
+    /// To what it invites.
+    pub link: Link,
+    /// What happened to it.
+    pub usage: Usage,
+}
+
+/// To what an invite link invites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Link {
+    /// To a conversation.
+    User,
+    /// To a group.
+    Group,
+}
+
+/// What happened to an invite link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Usage {
+    /// It was sent.
+    Sent,
+    /// It was used.
+    Used,
+}
+
+/// An hour began; once an hour over all nodes. The snapshot of the counters hangs on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HourStruck {
+    /// The full hour, UTC.
+    pub hour: Timestamp,
+}

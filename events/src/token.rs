@@ -1,0 +1,62 @@
+//! Events of the `token-HMAC` streams: the tokens that extend the life of accounts, each known by
+//! its HMAC under the server's key.
+
+use serde::{Deserialize, Serialize};
+
+use crate::AccId;
+
+/// The operator issued a token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TokenIssued {
+    /// What it gives.
+    pub grant: Grant,
+}
+
+/// What a token gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Grant {
+    /// An endless life, to one account at a time.
+    Endless,
+    /// So much time from its use on, once.
+    Promo {
+        /// In milliseconds.
+        millis: u64,
+    },
+}
+
+/// An account took an endless token, which nobody else can use while the account lives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TokenTaken {
+    /// Which account.
+    pub by: AccId,
+}
+
+/// The account that took an endless token is gone; another one can take it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TokenFreed {
+    /// Which account had it.
+    pub by: AccId,
+}
+
+/// A promo token was used up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TokenConsumed {
+    /// By which account.
+    pub by: AccId,
+}
+
+/// The operator revoked a token: it gives nothing any more. What it gave stays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TokenRevoked {}

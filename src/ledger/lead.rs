@@ -1,0 +1,105 @@
+//! The lead of a process: a session advisory lock of PostgreSQL, and a checkpoint that only its
+//! holder can move, since both live on one connection.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+
+use super::LogError;
+
+/// How long PostgreSQL may take to answer the holder of a lead before it counts as lost.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The lead of one process: nobody else has it while this value lives and its connection does.
+#[derive(Debug)]
+pub struct Lead {
+    connection: PgConnection,
+    name: &'static str,
+    checkpoint: Option<i64>,
+}
+
+/// Where leads are taken.
+#[derive(Debug, Clone)]
+pub struct Leads(PgConnectOptions);
+
+impl Leads {
+    /// Leads in this database.
+    pub fn new(connect: &PgConnectOptions) -> Self {
+        // A node that vanished must not keep the lead for as long as TCP believes in it.
+        Self(connect.clone().options([
+            ("tcp_keepalives_idle", "5"),
+            ("tcp_keepalives_interval", "2"),
+            ("tcp_keepalives_count", "3"),
+        ]))
+    }
+
+    /// Takes the lead of a process; none if another node has it.
+    ///
+    /// # Errors
+    /// [`LogError::Database`]
+    pub async fn take(&self, name: &'static str) -> Result<Option<Lead>, LogError> {
+        let mut connection = PgConnection::connect_with(&self.0).await?;
+        // Two keys: the first one sets the processes of be8 apart from other locks.
+        let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('be8 process'), hashtext($1))")
+            .bind(name)
+            .fetch_one(&mut connection)
+            .await?;
+        if taken {
+            return Ok(Some(Lead { connection, name, checkpoint: None }));
+        }
+        connection.close().await?;
+        Ok(None)
+    }
+}
+
+impl Lead {
+    /// Makes sure that the lead is still held.
+    ///
+    /// # Errors
+    /// [`LogError::Database`] when the connection, and with it the lock, is gone.
+    pub async fn confirm(&mut self) -> Result<(), LogError> {
+        match tokio::time::timeout(PATIENCE, self.connection.ping()).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(LogError::Database(sqlx::Error::PoolTimedOut)),
+        }
+    }
+
+    /// How far the process has come: what it saved last, 0 at first.
+    ///
+    /// # Errors
+    /// [`LogError::Database`]
+    pub async fn checkpoint(&mut self) -> Result<i64, LogError> {
+        if let Some(checkpoint) = self.checkpoint {
+            return Ok(checkpoint);
+        }
+        let saved: Option<i64> = sqlx::query_scalar("select reached from checkpoints where process = $1")
+            .bind(self.name)
+            .fetch_optional(&mut self.connection)
+            .await?;
+        Ok(*self.checkpoint.insert(saved.unwrap_or(0)))
+    }
+
+    /// Saves how far the process has come.
+    ///
+    /// # Errors
+    /// [`LogError::Database`]
+    pub async fn save(&mut self, reached: i64) -> Result<(), LogError> {
+        sqlx::query(
+            "insert into checkpoints (process, reached) values ($1, $2)
+             on conflict (process) do update set reached = excluded.reached",
+        )
+        .bind(self.name)
+        .bind(reached)
+        .execute(&mut self.connection)
+        .await?;
+        self.checkpoint = Some(reached);
+        Ok(())
+    }
+
+    /// Gives the lead up.
+    pub async fn resign(self) {
+        // The lock goes with the connection, however that ends.
+        let _ = self.connection.close().await;
+    }
+}

@@ -1,0 +1,42 @@
+//! Strikes the hours: one event for each, on which the snapshots of the counters hang.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Process, ProcessError};
+use crate::clock::Clock;
+use crate::domain::hours::StrikeHour;
+use crate::ledger::{Lead, Ledger};
+
+/// An hour in microseconds.
+const HOUR: i64 = 3_600_000_000;
+/// The longest time between two looks at the clock, which may be turned.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The process that strikes.
+#[derive(Debug)]
+pub struct Striker {
+    /// Where to write.
+    pub ledger: Ledger,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Process for Striker {
+    fn name(&self) -> &'static str {
+        "hours"
+    }
+
+    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+        // The checkpoint is the hour: whoever has struck it need not ask the ledger again.
+        let hour = self.clock.now().micros().div_euclid(HOUR);
+        if lead.checkpoint().await? < hour {
+            self.ledger.execute(StrikeHour).await?;
+            lead.save(hour).await?;
+        }
+        Ok(LOOK)
+    }
+}

@@ -1,0 +1,90 @@
+//! Process managers: what reacts to the log or to the time and then commands like anybody else.
+//!
+//! Each runs on one node at a time, under a session advisory lock of PostgreSQL ([`Lead`]), and
+//! keeps what it has seen in a checkpoint that only the holder of the lock can move. A process that
+//! is killed in the middle is started again, on this node or another one, from its checkpoint: what
+//! it does must be harmless when done twice.
+
+pub mod hours;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::{Lead, Leads, LedgerError, LogError};
+
+/// How often a node that does not lead asks whether it can.
+const CANDIDACY: Duration = Duration::from_secs(1);
+
+/// Why a process gave up its turn; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The log or the lock could not be reached.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A command failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// A process manager.
+#[async_trait]
+pub trait Process: Send + Sync + 'static {
+    /// Its name: of the lock, of the checkpoint and in the log. Never changed.
+    fn name(&self) -> &'static str;
+
+    /// Does what is to be done now, as long as `lead` is held. It is called again and again, with a
+    /// pause of what it returns.
+    ///
+    /// # Errors
+    /// [`ProcessError`]: the lead is given up, and somebody tries again.
+    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError>;
+}
+
+/// Appoints processes on this node.
+#[derive(Debug, Clone)]
+pub struct Office {
+    leads: Leads,
+    stop: CancellationToken,
+}
+
+impl Office {
+    /// Processes that end with `stop`.
+    pub const fn new(leads: Leads, stop: CancellationToken) -> Self {
+        Self { leads, stop }
+    }
+
+    /// Runs a process whenever this node leads it. A turn that is under way is finished when the
+    /// server stops, so turns are short.
+    pub fn appoint(&self, process: impl Process) -> JoinHandle<()> {
+        let Self { leads, stop } = self.clone();
+        tokio::spawn(async move {
+            while !stop.is_cancelled() {
+                match leads.take(process.name()).await {
+                    Ok(Some(mut lead)) => {
+                        let ended = reign(&process, &mut lead, &stop).await;
+                        lead.resign().await;
+                        if let Err(error) = ended {
+                            tracing::warn!(%error, process = process.name(), "a process gave up its turn");
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(error) => tracing::debug!(%error, process = process.name(), "cannot ask for the lead"),
+                }
+                tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(CANDIDACY) => {} }
+            }
+        })
+    }
+}
+
+/// Turns, as long as the lock is held.
+async fn reign(process: &dyn Process, lead: &mut Lead, stop: &CancellationToken) -> Result<(), ProcessError> {
+    while !stop.is_cancelled() {
+        lead.confirm().await?;
+        let pause = process.turn(lead).await?;
+        tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(pause) => {} }
+    }
+    Ok(())
+}
