@@ -125,6 +125,8 @@ impl From<Rejection> for WireError {
             Rejection::NumbersExhausted => Code::Unavailable,
             // No route appends with an expected version.
             Rejection::WrongExpectedVersion => Code::Internal,
+            // Whoever checks before a command checks again.
+            Rejection::Outdated => Code::Unavailable,
         }
         .into()
     }
