@@ -18,10 +18,10 @@ use crate::feed::Hub;
 use crate::http::App;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
-use crate::ledger::{Direction, Leads, Ledger, Log, LogError};
+use crate::ledger::{Broom, Direction, Leads, Ledger, Log, LogError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
-use crate::process::{Office, hours::Striker};
+use crate::process::{Office, expiry::Expiry, hours::Striker, removal::Removals, sweep::Sweeping};
 use crate::vault::{MasterKey, Vault, VaultError};
 
 /// The database of a private cluster.
@@ -227,7 +227,21 @@ impl Node {
         let hub = Hub::new(config.hub, position, stop.clone());
         let feed = tokio::spawn(hub.clone().run(log, ledger.subscribe_all(position)));
         let office = Office::new(Leads::new(&database.connect), stop.clone());
-        let processes = vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() })];
+        let read = Arc::new(ReadModels::new(pool.clone()));
+        let broom = Broom::new(&database.connect);
+        let processes = vec![
+            office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
+            office.appoint(Removals { ledger: ledger.clone(), read: read.clone() }),
+            office.appoint(Sweeping { log: ledger.log().clone(), broom: broom.clone() }),
+            office.appoint(Expiry {
+                ledger: ledger.clone(),
+                read,
+                clock: clock.clone(),
+                broom,
+                lifetime: config.app.message_lifetime,
+                cleared: Arc::default(),
+            }),
+        ];
         let app = Arc::new(App {
             ledger,
             read: ReadModels::new(pool),

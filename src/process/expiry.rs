@@ -1,0 +1,165 @@
+//! Ends what is over: accounts at their time, messages some time after they were sent, and the names
+//! of groups that were destroyed long ago.
+//!
+//! Readers hide all that from its last second on, whatever this process does; it makes the end one
+//! for good. Every step asks what there is to do, does it and forgets: whatever it is killed in, the
+//! next one goes on.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use be8_events::{AccId, Day, GroupId, Position, Timestamp};
+use be8_projections::ReadModels;
+use chrono::TimeDelta;
+use futures_util::future::try_join_all;
+
+use super::removal::remove;
+use super::{Process, ProcessError};
+use crate::clock::Clock;
+use crate::domain::expiry::{ExpireDays, ExpireGroupNames};
+use crate::domain::removal::RemoveAccount;
+use crate::ledger::{Broom, Lead, Ledger};
+
+/// The longest time between two looks.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many accounts, or group names, one step ends.
+const STEP: i64 = 16;
+
+/// The process that ends what is over. Its checkpoint is the position of the newest end of a group
+/// whose name is erased.
+#[derive(Debug, Clone)]
+pub struct Expiry {
+    /// Where to write.
+    pub ledger: Ledger,
+    /// What is over.
+    pub read: Arc<ReadModels>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What drops the partitions of days.
+    pub broom: Broom,
+    /// How long a message is shown.
+    pub lifetime: TimeDelta,
+    /// The oldest day that may have a message that is shown, when it was last seen to that nothing
+    /// else is kept.
+    pub cleared: Arc<Mutex<Option<Day>>>,
+}
+
+/// What is over and not ended yet.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Accounts, at most as many as were asked for.
+    pub accounts: Vec<AccId>,
+    /// Days whose messages are all over.
+    pub days: Vec<Day>,
+    /// Days whose partition holds nothing readable any more.
+    pub partitions: Vec<Day>,
+    /// Groups whose name is to be forgotten, each with the position of its end.
+    pub group_names: Vec<(Position, GroupId)>,
+}
+
+impl Expiry {
+    /// What there is to do, at most `count` of what may be many.
+    ///
+    /// # Errors
+    /// [`ProcessError`]
+    pub async fn due(&self, names_after: Position, count: i64) -> Result<Due, ProcessError> {
+        let now = self.clock.now();
+        let kept = self.kept(now);
+        let mut sweeper = self.broom.take().await?;
+        let days = sweeper.live_days(kept).await?;
+        let partitions = sweeper.dead_partitions(kept).await?;
+        sweeper.close().await;
+        Ok(Due {
+            accounts: self.read.overdue(now, count).await?,
+            days,
+            partitions,
+            group_names: self.names_due(now, names_after, count).await?,
+        })
+    }
+
+    /// The oldest day that may have a message that is shown.
+    fn kept(&self, now: Timestamp) -> Day {
+        now.plus(-self.lifetime).day()
+    }
+
+    async fn names_due(
+        &self,
+        now: Timestamp,
+        after: Position,
+        count: i64,
+    ) -> Result<Vec<(Position, GroupId)>, ProcessError> {
+        let ends = self.read.group_ends(after, count).await?;
+        let over = ends.into_iter().take_while(|(_, time, _)| time.plus(self.lifetime) <= now);
+        Ok(over.map(|(position, _, group)| (position, group)).collect())
+    }
+
+    /// Removes accounts whose time is over; answers whether there may be more.
+    ///
+    /// # Errors
+    /// [`ProcessError`]
+    pub async fn accounts(&self) -> Result<bool, ProcessError> {
+        let over = self.read.overdue(self.clock.now(), STEP).await?;
+        let commands = over.iter().map(|&account| RemoveAccount::Expiry { account });
+        let removed = try_join_all(commands.map(|command| remove(&self.ledger, &self.read, command))).await?;
+        // Where the clock of the log is behind, nothing happens yet.
+        Ok(removed.iter().any(Option::is_some))
+    }
+
+    /// Erases the messages of days that are over, and drops their partitions.
+    ///
+    /// # Errors
+    /// [`ProcessError`]
+    pub async fn days(&self) -> Result<(), ProcessError> {
+        let kept = self.kept(self.clock.now());
+        if *self.cleared.lock().unwrap_or_else(PoisonError::into_inner) == Some(kept) {
+            return Ok(()); // until another day is over
+        }
+        let mut sweeper = self.broom.take().await?;
+        let days = sweeper.live_days(kept).await?;
+        if !days.is_empty() {
+            tracing::info!(days = days.len(), until = %kept, "the messages of days are over");
+            self.ledger.execute(ExpireDays { days, lifetime: self.lifetime }).await?;
+        }
+        for day in sweeper.dead_partitions(kept).await? {
+            sweeper.drop_partition(day).await?;
+        }
+        sweeper.close().await;
+        *self.cleared.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        Ok(())
+    }
+
+    /// Forgets the names of groups that ended behind a position and long ago; answers up to which
+    /// position that is done now, and whether there may be more.
+    ///
+    /// # Errors
+    /// [`ProcessError`]
+    pub async fn group_names(&self, after: Position) -> Result<(Position, bool), ProcessError> {
+        let due = self.names_due(self.clock.now(), after, STEP).await?;
+        let Some(&(reached, _)) = due.last() else { return Ok((after, false)) };
+        let groups = due.iter().map(|(_, group)| *group).collect();
+        self.ledger.execute(ExpireGroupNames { groups }).await?;
+        Ok((reached, true))
+    }
+}
+
+#[async_trait]
+impl Process for Expiry {
+    fn name(&self) -> &'static str {
+        EXPIRY
+    }
+
+    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+        let more_accounts = self.accounts().await?;
+        let after = Position(lead.checkpoint().await?);
+        let (reached, more_names) = self.group_names(after).await?;
+        if reached > after {
+            lead.save(reached.0).await?;
+        }
+        self.days().await?;
+        Ok(if more_accounts || more_names { Duration::from_millis(5) } else { LOOK })
+    }
+}
+
+/// The name of the process, of its lock and of its checkpoint.
+pub const EXPIRY: &str = "expiry";
