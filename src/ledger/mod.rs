@@ -15,6 +15,7 @@ mod partitions;
 mod states;
 mod subscription;
 mod sweep;
+mod traces;
 mod writer;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use subscription::Subscription;
 pub use sweep::{Broom, Sweeper};
+pub use traces::Trace;
 
 /// Limits of the ledger loop.
 #[derive(Debug, Clone)]

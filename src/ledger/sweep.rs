@@ -39,7 +39,6 @@ impl Broom {
 }
 
 impl Sweeper {
-
     /// Lets the connection go.
     pub async fn close(self) {
         // It ends with this value, politely or not.
@@ -145,22 +144,22 @@ impl Sweeper {
             .await?;
             for of_day in rows.chunk_by(|a, b| a.1 == b.1) {
                 let positions: Vec<i64> = of_day.iter().map(|row| row.0).collect();
-                let done = sqlx::query(
-                    "delete from sealed_message where day = $1 and position = any ($2) and stay_key = $3",
-                )
-                .bind(of_day[0].1)
-                .bind(positions)
-                .bind(key)
-                .execute(&mut self.connection)
-                .await?;
+                let done =
+                    sqlx::query("delete from sealed_message where day = $1 and position = any ($2) and stay_key = $3")
+                        .bind(of_day[0].1)
+                        .bind(positions)
+                        .bind(key)
+                        .execute(&mut self.connection)
+                        .await?;
                 swept += done.rows_affected();
             }
             from += STEP;
-            let more: bool = sqlx::query_scalar("select exists (select from events where stream = $1 and version >= $2)")
-                .bind(stream)
-                .bind(from)
-                .fetch_one(&mut self.connection)
-                .await?;
+            let more: bool =
+                sqlx::query_scalar("select exists (select from events where stream = $1 and version >= $2)")
+                    .bind(stream)
+                    .bind(from)
+                    .fetch_one(&mut self.connection)
+                    .await?;
             if !more {
                 return Ok(swept);
             }

@@ -94,52 +94,55 @@ impl Expiry {
         Ok(over.map(|(position, _, group)| (position, group)).collect())
     }
 
-    /// Removes accounts whose time is over; answers whether there may be more.
+    /// Removes some accounts whose time is over; answers how many. There may be more unless none was.
     ///
     /// # Errors
     /// [`ProcessError`]
-    pub async fn accounts(&self) -> Result<bool, ProcessError> {
+    pub async fn accounts(&self) -> Result<usize, ProcessError> {
         let over = self.read.overdue(self.clock.now(), STEP).await?;
         let commands = over.iter().map(|&account| RemoveAccount::Expiry { account });
         let removed = try_join_all(commands.map(|command| remove(&self.ledger, &self.read, command))).await?;
         // Where the clock of the log is behind, nothing happens yet.
-        Ok(removed.iter().any(Option::is_some))
+        Ok(removed.into_iter().flatten().count())
     }
 
-    /// Erases the messages of days that are over, and drops their partitions.
+    /// Erases the messages of days that are over, and drops their partitions; answers how many of both.
     ///
     /// # Errors
     /// [`ProcessError`]
-    pub async fn days(&self) -> Result<(), ProcessError> {
+    pub async fn days(&self) -> Result<(usize, usize), ProcessError> {
         let kept = self.kept(self.clock.now());
         if *self.cleared.lock().unwrap_or_else(PoisonError::into_inner) == Some(kept) {
-            return Ok(()); // until another day is over
+            return Ok((0, 0)); // until another day is over
         }
         let mut sweeper = self.broom.take().await?;
         let days = sweeper.live_days(kept).await?;
-        if !days.is_empty() {
-            tracing::info!(days = days.len(), until = %kept, "the messages of days are over");
+        let erased = days.len();
+        if erased > 0 {
+            tracing::info!(days = erased, until = %kept, "the messages of days are over");
             self.ledger.execute(ExpireDays { days, lifetime: self.lifetime }).await?;
         }
-        for day in sweeper.dead_partitions(kept).await? {
+        let dead = sweeper.dead_partitions(kept).await?;
+        for &day in &dead {
             sweeper.drop_partition(day).await?;
         }
         sweeper.close().await;
         *self.cleared.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
-        Ok(())
+        Ok((erased, dead.len()))
     }
 
-    /// Forgets the names of groups that ended behind a position and long ago; answers up to which
-    /// position that is done now, and whether there may be more.
+    /// Forgets the names of some groups that ended behind a position and long ago; answers up to which
+    /// position that is done now, and how many names. There may be more unless none was.
     ///
     /// # Errors
     /// [`ProcessError`]
-    pub async fn group_names(&self, after: Position) -> Result<(Position, bool), ProcessError> {
+    pub async fn group_names(&self, after: Position) -> Result<(Position, usize), ProcessError> {
         let due = self.names_due(self.clock.now(), after, STEP).await?;
-        let Some(&(reached, _)) = due.last() else { return Ok((after, false)) };
-        let groups = due.iter().map(|(_, group)| *group).collect();
+        let Some(&(reached, _)) = due.last() else { return Ok((after, 0)) };
+        let groups: Vec<GroupId> = due.iter().map(|(_, group)| *group).collect();
+        let count = groups.len();
         self.ledger.execute(ExpireGroupNames { groups }).await?;
-        Ok((reached, true))
+        Ok((reached, count))
     }
 }
 
@@ -150,14 +153,14 @@ impl Process for Expiry {
     }
 
     async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
-        let more_accounts = self.accounts().await?;
+        let accounts = self.accounts().await?;
         let after = Position(lead.checkpoint().await?);
-        let (reached, more_names) = self.group_names(after).await?;
+        let (reached, names) = self.group_names(after).await?;
         if reached > after {
             lead.save(reached.0).await?;
         }
         self.days().await?;
-        Ok(if more_accounts || more_names { Duration::from_millis(5) } else { LOOK })
+        Ok(if accounts > 0 || names > 0 { Duration::from_millis(5) } else { LOOK })
     }
 }
 

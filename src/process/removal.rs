@@ -38,11 +38,7 @@ pub struct Removals {
 /// # Errors
 /// [`LedgerError`] when the account was not removed. Once it is, what follows will be done, and is no
 /// reason to say otherwise.
-pub async fn remove(
-    ledger: &Ledger,
-    read: &ReadModels,
-    command: RemoveAccount,
-) -> Result<Option<AccId>, LedgerError> {
+pub async fn remove(ledger: &Ledger, read: &ReadModels, command: RemoveAccount) -> Result<Option<AccId>, LedgerError> {
     let removed = ledger.execute(command).await?;
     if let Some(account) = removed {
         tracing::info!(%account, "an account was removed");
@@ -117,7 +113,7 @@ pub async fn follow(ledger: &Ledger, read: &ReadModels, end: End) -> Result<(), 
 #[async_trait]
 impl Process for Removals {
     fn name(&self) -> &'static str {
-        "removal"
+        REMOVAL
     }
 
     async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
@@ -133,3 +129,6 @@ impl Process for Removals {
         Ok(Duration::ZERO)
     }
 }
+
+/// The name of the process, of its lock and of its checkpoint.
+pub const REMOVAL: &str = "removal";
