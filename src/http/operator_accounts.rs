@@ -58,7 +58,7 @@ pub struct SessionsEnded {
 }
 
 fn example_account() -> String {
-    "10001".to_owned()
+    "10003".to_owned()
 }
 
 #[OpenApi]

@@ -14,7 +14,7 @@ use be8_projections::ReadModels;
 use chrono::TimeDelta;
 use futures_util::future::try_join_all;
 
-use super::removal::remove;
+use super::removal::note;
 use super::{Process, ProcessError};
 use crate::clock::Clock;
 use crate::domain::expiry::{ExpireDays, ExpireGroupNames};
@@ -23,6 +23,8 @@ use crate::ledger::{Broom, Lead, Ledger};
 
 /// The longest time between two looks.
 const LOOK: Duration = Duration::from_secs(1);
+/// When a partition that was not to be had is tried again.
+const LATER: TimeDelta = TimeDelta::minutes(1);
 /// How many accounts, or group names, one step ends.
 const STEP: i64 = 16;
 
@@ -40,9 +42,17 @@ pub struct Expiry {
     pub broom: Broom,
     /// How long a message is shown.
     pub lifetime: TimeDelta,
-    /// The oldest day that may have a message that is shown, when it was last seen to that nothing
-    /// else is kept.
-    pub cleared: Arc<Mutex<Option<Day>>>,
+    /// What is known of the last look at the days.
+    pub cleared: Arc<Mutex<Cleared>>,
+}
+
+/// When the days need no look.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cleared {
+    /// Nothing older than this day is kept.
+    before: Option<Day>,
+    /// A partition was not to be had: not before this time again.
+    not_before: Option<Timestamp>,
 }
 
 /// What is over and not ended yet.
@@ -100,8 +110,10 @@ impl Expiry {
     /// [`ProcessError`]
     pub async fn accounts(&self) -> Result<usize, ProcessError> {
         let over = self.read.overdue(self.clock.now(), STEP).await?;
-        let commands = over.iter().map(|&account| RemoveAccount::Expiry { account });
-        let removed = try_join_all(commands.map(|command| remove(&self.ledger, &self.read, command))).await?;
+        // What follows is the other process's: a step of each in one append would be a long one.
+        let commands = over.iter().map(|&account| self.ledger.execute(RemoveAccount::Expiry { account }));
+        let removed = try_join_all(commands).await?;
+        removed.iter().flatten().for_each(|account| note(*account));
         // Where the clock of the log is behind, nothing happens yet.
         Ok(removed.into_iter().flatten().count())
     }
@@ -111,9 +123,11 @@ impl Expiry {
     /// # Errors
     /// [`ProcessError`]
     pub async fn days(&self) -> Result<(usize, usize), ProcessError> {
-        let kept = self.kept(self.clock.now());
-        if *self.cleared.lock().unwrap_or_else(PoisonError::into_inner) == Some(kept) {
-            return Ok((0, 0)); // until another day is over
+        let now = self.clock.now();
+        let kept = self.kept(now);
+        let known = *self.cleared.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.before == Some(kept) || known.not_before.is_some_and(|time| now < time) {
+            return Ok((0, 0));
         }
         let mut sweeper = self.broom.take().await?;
         let days = sweeper.live_days(kept).await?;
@@ -123,12 +137,22 @@ impl Expiry {
             self.ledger.execute(ExpireDays { days, lifetime: self.lifetime }).await?;
         }
         let dead = sweeper.dead_partitions(kept).await?;
+        let mut dropped = 0;
+        let mut next = Cleared { before: Some(kept), not_before: None };
         for &day in &dead {
-            sweeper.drop_partition(day).await?;
+            match sweeper.drop_partition(day).await {
+                Ok(()) => dropped += 1,
+                Err(error) => {
+                    // Somebody reads for long, such as a dump. What it holds is unreadable all the same.
+                    tracing::warn!(%error, %day, "a partition is not to be had yet: it is dropped later");
+                    next = Cleared { before: None, not_before: Some(now.plus(LATER)) };
+                    break;
+                }
+            }
         }
         sweeper.close().await;
-        *self.cleared.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
-        Ok((erased, dead.len()))
+        *self.cleared.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok((erased, dropped))
     }
 
     /// Forgets the names of some groups that ended behind a position and long ago; answers up to which

@@ -41,13 +41,18 @@ pub struct Removals {
 pub async fn remove(ledger: &Ledger, read: &ReadModels, command: RemoveAccount) -> Result<Option<AccId>, LedgerError> {
     let removed = ledger.execute(command).await?;
     if let Some(account) = removed {
-        tracing::info!(%account, "an account was removed");
-        metrics::counter!("be8_accounts_removed_total").increment(1);
+        note(account);
         if let Err(error) = step(ledger, read, account).await {
             tracing::warn!(%error, %account, "what follows from a removal is left to the process");
         }
     }
     Ok(removed)
+}
+
+/// Says that an account was removed.
+pub(super) fn note(account: AccId) {
+    tracing::info!(%account, "an account was removed");
+    metrics::counter!("be8_accounts_removed_total").increment(1);
 }
 
 /// One step: conversations first, then groups, then the public key. Answers whether nothing is left.

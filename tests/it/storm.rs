@@ -152,7 +152,10 @@ impl Storm {
                 (161.., _) => {
                     let Some(gone) = gone.or(receiver) else { return Ok(None) };
                     match kind {
-                        161 | 162 => ledger.execute(EndConversations { gone, partners: everybody }).await?,
+                        161 | 162 => {
+                            let partners = everybody.into_iter().filter(|partner| *partner != gone).collect();
+                            ledger.execute(EndConversations { gone, partners }).await?;
+                        }
                         163 => ledger.execute(LeaveGroups { gone, groups }).await?,
                         164 => ledger.execute(ErasePublicKey { gone }).await?,
                         _ => {

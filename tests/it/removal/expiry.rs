@@ -153,7 +153,8 @@ async fn messages_are_hidden_after_thirty_days_and_gone_a_day_later() {
     let messages = alice.messages(&format!("{}:s1", alice.id)).await;
     assert_eq!(messages[1]["extra2"], "Friends", "a living group has one");
     // Nothing is left to do, and what is left of the log is whole.
-    assert_eq!(expire(&server).await, [0; 6]);
+    // (The server sweeps at the same time.)
+    assert_eq!(expire(&server).await[..5], [0; 5]);
     replay(&Rig::on(server.setup().database_url()).await, 1000).await;
 }
 
@@ -165,26 +166,22 @@ async fn a_partition_that_was_left_half_dropped_is_dropped() {
     alice.write(&thread, &bob, "long ago").await;
     let library = Library::open(&server).await;
     let setup = server.kill().await;
-    let tables = "select count(*) from pg_class where relkind = 'r' and relname like 'sealed\\_message\\_%'";
-    let tables = async || -> i64 { sqlx::query_scalar(tables).fetch_one(&library.pool).await.unwrap() };
     let names =
         "select relname::text from pg_class where relkind = 'r' and relname like 'sealed\\_message\\_%' order by 1";
     let names: Vec<String> = sqlx::query_scalar(names).fetch_all(&library.pool).await.unwrap();
-    assert_eq!(tables().await, 8);
+    assert_eq!(names.len(), 8);
+    let left = async || -> Vec<String> {
+        let left = sqlx::query_scalar("select relname::text from pg_class where relname = any ($1) order by 1");
+        left.bind(&names).fetch_all(&library.pool).await.unwrap()
+    };
     // As a process leaves it that dies between the two steps of detaching, and of dropping.
     let detach = format!("alter table sealed_message detach partition {}", names[1]);
     sqlx::raw_sql(sqlx::AssertSqlSafe(detach)).execute(&library.pool).await.unwrap();
     hands.ahead(TimeDelta::days(40));
     let said = setup.run(&["expire", "--dry-run"]).await;
     assert!(said.success && said.out.contains("days whose messages are to be erased      1"), "{said:?}");
-    assert_eq!(tables().await, 8, "a dry run does nothing");
+    assert_eq!(left().await, names, "a dry run drops nothing");
     let said = setup.run(&["expire"]).await;
     assert!(said.success, "{said:?}");
-    // The eight of then are over, but for what the ledger of this run made ahead.
-    let left: Vec<String> = sqlx::query_scalar("select relname::text from pg_class where relname = any ($1)")
-        .bind(&names)
-        .fetch_all(&library.pool)
-        .await
-        .unwrap();
-    assert_eq!(left, [] as [String; 0], "{said:?}");
+    assert_eq!(left().await, [] as [String; 0], "{said:?}");
 }

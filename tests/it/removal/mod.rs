@@ -3,6 +3,7 @@
 mod erased;
 mod expiry;
 mod guard;
+mod load;
 mod operator;
 mod races;
 mod route;

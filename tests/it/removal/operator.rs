@@ -65,7 +65,7 @@ async fn by_http() {
     assert_eq!(bob.threads().await.len(), 1);
     assert_eq!(ask(&server, Method::DELETE, &account, Some(TOKEN)).await.verdict(), "404 NOTFOUND");
     let log = server.setup().log();
-    assert_eq!(log.matches("operator access").count(), 7 + 15, "every use is logged");
+    assert_eq!(log.matches("operator access").count(), 6 + 15, "every use is logged");
     assert!(log.contains("remove an account") && !log.contains(TOKEN));
 }
 
