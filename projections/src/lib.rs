@@ -23,8 +23,10 @@
 
 mod account;
 mod changes;
+mod ends;
 mod generation;
 mod group;
+mod keyholder;
 mod message;
 mod queries;
 mod read_mark;
@@ -35,6 +37,7 @@ mod thread;
 
 pub use account::{AccountView, PublicKeys};
 pub use changes::Changes;
+pub use ends::{End, Ties};
 pub use generation::Generation;
 pub use group::{GroupKeys, GroupMember, GroupMembers, GroupStanding};
 pub use message::{MessagesAnswer, ThreadMessage, ThreadMessages};
