@@ -22,6 +22,7 @@ use crate::ledger::{Direction, Leads, Ledger, Log, LogError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
 use crate::process::{Office, hours::Striker};
+use crate::tokens::{self, TokenError};
 use crate::vault::{MasterKey, Vault, VaultError};
 
 /// The database of a private cluster.
@@ -67,6 +68,9 @@ pub enum NodeError {
     /// The operator's token cannot be used.
     #[error(transparent)]
     Operator(#[from] BadOperatorToken),
+    /// The tokens of the file cannot be issued.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
     /// Password hashing cannot be set up.
     #[error(transparent)]
     Hash(#[from] BadHashSettings),
@@ -206,10 +210,7 @@ impl Node {
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
         let log = Log::new(pool.clone());
         apply_erasures(&log, &vault).await?;
-        let clock: Arc<dyn Clock> = match &config.test_clock_file {
-            None => Arc::new(SystemClock),
-            Some(file) => Arc::new(FileClock::new(file.clone())),
-        };
+        let clock = clock(config);
         let (ledger, ledger_task) = Ledger::start(
             pool.clone(),
             database.connect.clone(),
@@ -222,6 +223,9 @@ impl Node {
         // The counters have a snapshot from the first moment on; the hours to come are the process's.
         if let Err(error) = ledger.execute(StrikeHour).await {
             tracing::warn!(%error, "the hour was not struck");
+        }
+        if let Some(file) = &config.tokens_file {
+            tokens::issue_file(&ledger, &vault, file).await?;
         }
         let position = ledger.position();
         let hub = Hub::new(config.hub, position, stop.clone());
@@ -252,6 +256,56 @@ impl Node {
             }
         }
         self.database.close().await;
+    }
+}
+
+/// What a command of the command line works at: the log of a node, opened beside those that serve.
+#[derive(Debug)]
+pub struct Desk {
+    /// The way to write.
+    pub ledger: Ledger,
+    /// The way to read.
+    pub read: ReadModels,
+    /// The keys.
+    pub vault: Arc<Vault>,
+    database: Database,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Desk {
+    /// Opens it, with the same settings as the server.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn open(config: &Config) -> Result<Self, NodeError> {
+        let database = Database::open(config, true).await?;
+        database.migrate().await?;
+        let pool = reading_pool(&database.connect, 2);
+        let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
+        let stop = CancellationToken::new();
+        let connect = database.connect.clone();
+        let (ledger, task) =
+            Ledger::start(pool.clone(), connect, vault.clone(), clock(config), config.ledger.clone(), stop.clone())
+                .await?;
+        Ok(Self { ledger, read: ReadModels::new(pool), vault, database, stop, task })
+    }
+
+    /// Ends the loop and closes the database.
+    pub async fn close(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "a loop did not end");
+        }
+        self.database.close().await;
+    }
+}
+
+/// The clock that is set.
+fn clock(config: &Config) -> Arc<dyn Clock> {
+    match &config.test_clock_file {
+        None => Arc::new(SystemClock),
+        Some(file) => Arc::new(FileClock::new(file.clone())),
     }
 }
 

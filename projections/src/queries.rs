@@ -7,7 +7,7 @@ use be8_events::DecodeError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Row, error::BoxDynError};
 
-use crate::{Generation, account, group, message, thread};
+use crate::{Generation, account, group, insight, message, thread, token};
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub(crate) struct Statements {
     pub(crate) group_members: Arc<str>,
     pub(crate) group_keys: Arc<str>,
     pub(crate) stays: Arc<str>,
+    pub(crate) insights: Arc<str>,
+    pub(crate) daily_insights: Arc<str>,
+    pub(crate) tokens: Arc<str>,
 }
 
 impl Statements {
@@ -52,6 +55,9 @@ impl Statements {
             stays: group::stays_sql(generation).into(),
             group_keys: group::keys_sql(generation).into(),
             sealed_event: account::sealed_event_sql().into(),
+            insights: insight::insights_sql(generation).into(),
+            daily_insights: insight::daily_insights_sql(generation).into(),
+            tokens: token::tokens_sql(generation).into(),
             participation: thread::participation_sql(generation).into(),
         }
     }

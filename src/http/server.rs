@@ -24,15 +24,17 @@ use super::events::Events;
 use super::group_keys::GroupKeys;
 use super::groups::Groups;
 use super::home;
+use super::insights::Insights;
 use super::keys::Keys;
 use super::messages::Messages;
 use super::operations::Operations;
+use super::tokens::Tokens;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
 const OWN: [&str; 5] =
     ["/healthz", "/readyz", "/metrics", "/audit/groups/{groupID}/history", "/audit/groups/{groupID}/findings"];
 /// The routes that read by GET and therefore answer HEAD too.
-const HEAD: [&str; 5] = ["/me", "/getthreads", "/healthz", "/readyz", "/metrics"];
+const HEAD: [&str; 6] = ["/me", "/getthreads", "/insights", "/healthz", "/readyz", "/metrics"];
 /// How long open requests may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -47,6 +49,8 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         GroupKeys(app.clone()),
         Events(app.clone()),
         Audit(app.clone()),
+        Tokens(app.clone()),
+        Insights(app.clone()),
         Operations { app: app.clone(), metrics },
     );
     OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))

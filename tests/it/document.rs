@@ -43,6 +43,10 @@ const STORY: &[(&str, bool)] = &[
     ("getGroupHistory", false),
     ("getGroupFindings", false),
     ("destroyGroup", false),
+    ("useToken", false),
+    ("countInviteLink", false),
+    ("getInsights", false),
+    ("getInsightsUntil", false),
     ("getHealth", false),
     ("getReadiness", false),
     ("getMetrics", false),
@@ -65,7 +69,10 @@ fn the_committed_document_is_the_servers() {
 #[tokio::test]
 async fn every_example_works_and_is_answered_as_the_document_says() {
     let document = be8::http::openapi();
-    let server = Setup::on(&fresh_database().await).start().await;
+    let setup = Setup::on(&fresh_database().await);
+    let setup =
+        setup.with_file("tokens-file", "[[token]]\ntoken = '12345678901234567890123456789012'\ntype = 'endless'");
+    let server = setup.start().await;
     let mut answers = Map::new();
     let mut people = Vec::new();
     for _ in 0..2 {
