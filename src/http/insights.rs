@@ -83,8 +83,8 @@ impl Type for Count {
     }
 
     fn schema_ref() -> MetaSchemaRef {
-        let one = |kind, minimum| MetaSchemaRef::Inline(Box::new(MetaSchema { minimum, ..MetaSchema::new(kind) }));
-        let one_of = vec![one("string", None), one("integer", Some(0.0))];
+        let number = MetaSchema { minimum: Some(0.0), ..MetaSchema::new_with_format("integer", "uint64") };
+        let one_of = vec![String::schema_ref(), MetaSchemaRef::Inline(Box::new(number))];
         MetaSchemaRef::Inline(Box::new(MetaSchema { one_of, ..MetaSchema::ANY }))
     }
 

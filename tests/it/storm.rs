@@ -57,7 +57,7 @@ impl Storm {
         for dial in &self.dials {
             dial.turn(TimeDelta::minutes(self.random.random_range(-30..90)));
         }
-        let mut kinds: Vec<u32> = (0..count).map(|_| self.random.random_range(0..180)).collect();
+        let mut kinds: Vec<u32> = (0..count).map(|_| self.random.random_range(0..174)).collect();
         if self.accounts.len() < 3 {
             kinds = vec![0, 0, 0];
         }
@@ -157,25 +157,25 @@ enum Got {
     Thread(ThreadId),
 }
 
-/// What concerns the server as a whole, and tokens; `kind` from 0 to 19, `random` for what else is left to chance.
+/// What concerns the server as a whole, and tokens; `kind` from 0 to 13, `random` for what else is left to chance.
 async fn at_large(ledger: &Ledger, kind: u32, session: u64, random: u32) -> Result<Option<Got>, LedgerError> {
     let session = Some(token(session));
     let token = Hash32([random as u8 % 8; 32]);
     match kind {
-        0..3 => {
+        0..2 => {
             ledger.execute(StrikeHour).await?;
         }
-        3..7 => {
+        2..4 => {
             let link = Some(if random.is_multiple_of(2) { Link::User } else { Link::Group });
             let usage = Some(if random.is_multiple_of(3) { Usage::Sent } else { Usage::Used });
             ledger.execute(CountLink { session, link, usage }).await?;
         }
-        7..11 => {
+        4..7 => {
             let promo = Grant::Promo { millis: u64::from(random) };
             let grant = if token.0[0] < 4 { Grant::Endless } else { promo };
             ledger.execute(IssueToken { token, grant }).await?;
         }
-        11 => ledger.execute(RevokeToken { token }).await?,
+        7 => ledger.execute(RevokeToken { token }).await?,
         _ => {
             ledger.execute(UseToken { session, token: Ok(token) }).await?;
         }
@@ -223,7 +223,9 @@ async fn in_group(
         35..43 => {
             let key = Some(Secret::new(GroupKeySecret { key: format!("wrapped key {}", random % 3), iv: None }));
             let keyholder = if random.is_multiple_of(2) { me } else { other };
-            ledger.execute(StoreKey { session, group, account: other, keyholder, key }).await?;
+            // Mostly for oneself, who is a member more often than somebody else.
+            let account = if random.is_multiple_of(3) { other } else { me };
+            ledger.execute(StoreKey { session, group, account, keyholder, key }).await?;
         }
         43..53 => {
             let (Some(me), Some(group)) = (me, group) else { return Ok(None) };
