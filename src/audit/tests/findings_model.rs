@@ -45,6 +45,8 @@ enum Step {
     Rekey,
     /// A version, and its key for some, by bits.
     HalfRekey(u8),
+    /// A version, its key for all others, and away: as the web client leaves.
+    RekeyAndLeave,
     Write,
     /// A key that no rule lets anybody store: the log was written by something else.
     Forge {
@@ -65,6 +67,7 @@ fn steps() -> impl Strategy<Value = Vec<(i64, Step, i64)>> {
         10 => (one(), 0..3u8).prop_map(|(whom, key)| Step::Store { whom, key }),
         6 => Just(Step::Rekey),
         4 => (0..16u8).prop_map(Step::HalfRekey),
+        4 => Just(Step::RekeyAndLeave),
         8 => Just(Step::Write),
         1 => (1..4u32, one()).prop_map(|(version, whom)| Step::Forge { version, whom }),
     ];
@@ -155,6 +158,10 @@ impl Town {
             Step::Store { whom, key } => self.store(who, whom, key),
             Step::Rekey => self.rekey(who, u8::MAX),
             Step::HalfRekey(some) => self.rekey(who, some),
+            Step::RekeyAndLeave => {
+                self.rekey(who, !(1 << (who - 1)));
+                self.execute(&LeaveGroup { session, group });
+            }
             Step::Write => {
                 let content = MessageSecret { text: "t".to_owned(), iv: None, kind: None, endless: None };
                 self.execute(&WriteMessage {
