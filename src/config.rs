@@ -70,6 +70,12 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "A file with the operator's token (at least 32 random bytes); without it there is no operator access",
     ),
+    setting(
+        "tokens-file",
+        "FILE",
+        "",
+        "A TOML file with tokens that extend the life of accounts; those that were never issued are issued at the start",
+    ),
     setting("log", "FILTER", "info", "What is logged: error, warn, info, debug, trace, or a filter by module"),
     setting("log-format", "text|json", "text", "How it is logged"),
     setting("account-lifetime-days", "DAYS", "30", "How long an account lives unless its life is extended"),
@@ -166,6 +172,8 @@ pub struct Config {
     pub master_key_file: PathBuf,
     /// A file with the operator's token.
     pub operator_token_file: Option<PathBuf>,
+    /// A file with tokens to issue.
+    pub tokens_file: Option<PathBuf>,
     /// Moves the clock, in tests.
     pub test_clock_file: Option<PathBuf>,
     /// What is logged.
@@ -338,6 +346,7 @@ impl Config {
             pg_bin: values.text("pg-bin").map(str::to_owned).or_else(|| environment("PG_BIN")).map(PathBuf::from),
             master_key_file: values.text("master-key-file").map_or_else(|| data_dir.join("master.key"), PathBuf::from),
             operator_token_file: values.text("operator-token-file").map(PathBuf::from),
+            tokens_file: values.text("tokens-file").map(PathBuf::from),
             data_dir,
             log: values.text("log").unwrap_or("info").to_owned(),
             log_json,

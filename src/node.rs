@@ -22,6 +22,7 @@ use crate::ledger::{Broom, Direction, Leads, Ledger, Log, LogError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
 use crate::process::{Office, expiry::Expiry, hours::Striker, removal::Removals, sweep::Sweeping};
+use crate::tokens::{self, TokenError};
 use crate::vault::{MasterKey, Vault, VaultError};
 
 /// The database of a private cluster.
@@ -67,6 +68,9 @@ pub enum NodeError {
     /// The operator's token cannot be used.
     #[error(transparent)]
     Operator(#[from] BadOperatorToken),
+    /// The tokens of the file cannot be issued.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
     /// Password hashing cannot be set up.
     #[error(transparent)]
     Hash(#[from] BadHashSettings),
@@ -220,6 +224,9 @@ impl Node {
         if let Err(error) = ledger.execute(StrikeHour).await {
             tracing::warn!(%error, "the hour was not struck");
         }
+        if let Some(file) = &config.tokens_file {
+            tokens::issue_file(&ledger, &vault, file).await?;
+        }
         let position = ledger.position();
         let hub = Hub::new(config.hub, position, stop.clone());
         let feed = tokio::spawn(hub.clone().run(log, ledger.subscribe_all(position)));
@@ -273,6 +280,8 @@ pub struct Attached {
     pub ledger: Ledger,
     /// The way to read.
     pub read: Arc<ReadModels>,
+    /// The keys.
+    pub vault: Arc<Vault>,
     /// What sweeps.
     pub broom: Broom,
     /// Where leads are taken.
@@ -296,10 +305,11 @@ impl Attached {
         let stop = CancellationToken::new();
         let connect = database.connect.clone();
         let settings = config.ledger.clone();
-        let (ledger, task) = Ledger::start(pool.clone(), connect, vault, clock.clone(), settings, stop.clone()).await?;
+        let (ledger, task) =
+            Ledger::start(pool.clone(), connect, vault.clone(), clock.clone(), settings, stop.clone()).await?;
         let read = Arc::new(ReadModels::new(pool));
         let (broom, leads) = (Broom::new(&database.connect), Leads::new(&database.connect));
-        Ok(Self { ledger, read, broom, leads, database, clock, task, stop })
+        Ok(Self { ledger, read, vault, broom, leads, database, clock, task, stop })
     }
 
     /// What ends what is over.

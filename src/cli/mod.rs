@@ -9,6 +9,7 @@ pub mod history;
 pub mod migrate;
 pub mod openapi;
 pub mod serve;
+pub mod token;
 
 use be8_events::{AccId, GroupId};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -45,6 +46,7 @@ pub fn command() -> Command {
                 Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Only say what would be done"),
             ),
         )
+        .subcommand(token::command())
         .subcommand(Command::new("openapi").about("Print the OpenAPI document"))
 }
 
@@ -75,6 +77,7 @@ pub async fn run(matches: &ArgMatches) -> Result<(), String> {
         Some(("account", matches)) => account::run(matches).await,
         Some(("erasure-report", matches)) => erasure::run(config(matches)?, matches).await,
         Some(("expire", matches)) => expire::run(config(matches)?, matches).await,
+        Some(("token", matches)) => token::run(matches).await,
         Some(("openapi", _)) => {
             openapi::run();
             Ok(())

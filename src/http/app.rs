@@ -125,7 +125,13 @@ impl From<Rejection> for WireError {
             Rejection::InvalidGroupKey => Code::InvalidGroupKey,
             Rejection::InvalidUpdateType => Code::InvalidUpdateType,
             Rejection::MessageTooLarge => Code::TooLarge,
+            Rejection::InvalidToken => Code::InvalidToken,
+            Rejection::TokenNotExisting => Code::TokenNotExist,
+            Rejection::InvalidLinkType => Code::InvalidLinkType,
+            Rejection::NotUsedOrSentLink => Code::NotUsedOrSentLink,
             Rejection::NumbersExhausted => Code::Unavailable,
+            // The one route that tries tokens says it in a shape of its own.
+            Rejection::TokenInUse => Code::Internal,
             // No route appends with an expected version.
             Rejection::WrongExpectedVersion => Code::Internal,
             // Whoever checks before a command checks again.

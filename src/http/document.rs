@@ -26,6 +26,10 @@ pub enum Tag {
     GroupKeys,
     /// The history of groups: who was in them, and which keys they had.
     Audit,
+    /// What makes accounts live longer.
+    Tokens,
+    /// The counters of the server.
+    Insights,
     /// Changes as server-sent events.
     Events,
     /// For those who run the server.
@@ -33,8 +37,19 @@ pub enum Tag {
 }
 
 /// The order of the tags for a reader. One that is not named here stands before the last.
-const ORDER: [&str; 9] =
-    ["Accounts", "Keys", "Conversations", "Messages", "Groups", "Group keys", "Events", "Audit", "Operations"];
+const ORDER: [&str; 11] = [
+    "Accounts",
+    "Tokens",
+    "Keys",
+    "Conversations",
+    "Messages",
+    "Groups",
+    "Group keys",
+    "Events",
+    "Insights",
+    "Audit",
+    "Operations",
+];
 /// The operations whose accepted answer carries the session cookie.
 const SETS_COOKIE: [&str; 1] = ["createAccount"];
 /// An accepted answer of each operation, as a test recorded it from the running server.

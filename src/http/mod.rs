@@ -20,6 +20,7 @@ mod form;
 pub mod group_keys;
 pub mod groups;
 mod home;
+pub mod insights;
 pub mod js_date;
 pub mod jwk;
 pub mod keys;
@@ -34,6 +35,7 @@ pub mod removal;
 pub mod server;
 pub mod session;
 pub mod text;
+pub mod tokens;
 pub mod wire;
 
 pub use app::{App, AppSettings, Handle};

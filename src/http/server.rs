@@ -24,11 +24,13 @@ use super::events::Events;
 use super::group_keys::GroupKeys;
 use super::groups::Groups;
 use super::home;
+use super::insights::Insights;
 use super::keys::Keys;
 use super::messages::Messages;
 use super::operations::Operations;
 use super::operator_accounts::OperatorAccounts;
 use super::removal::Removal;
+use super::tokens::Tokens;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
 const OWN: [&str; 7] = [
@@ -41,7 +43,7 @@ const OWN: [&str; 7] = [
     "/operator/accounts/{accID}/sessions",
 ];
 /// The routes that read by GET and therefore answer HEAD too.
-const HEAD: [&str; 5] = ["/me", "/getthreads", "/healthz", "/readyz", "/metrics"];
+const HEAD: [&str; 6] = ["/me", "/getthreads", "/insights", "/healthz", "/readyz", "/metrics"];
 /// How long open requests may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -57,6 +59,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         Events(app.clone()),
         Audit(app.clone()),
         (Operations { app: app.clone(), metrics }, OperatorAccounts(app.clone())),
+        (Tokens(app.clone()), Insights(app.clone())),
     );
     OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)

@@ -118,6 +118,12 @@ impl<T: Serialize, R> Answer<T, R> {
         Self { body, cookie: None, documented: std::marker::PhantomData }
     }
 
+    /// Writes one of the refusals that have a shape of their own.
+    pub fn refused(refusal: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(refusal).expect("as above");
+        Self { body, cookie: None, documented: std::marker::PhantomData }
+    }
+
     /// With a `Set-Cookie` line.
     #[must_use]
     pub fn with_cookie(self, line: HeaderValue) -> Self {

@@ -176,6 +176,11 @@ impl<'a> Pass<'a> {
                 }
             }
         }
+        if !decision.events.is_empty() {
+            for subject in job.keys() {
+                self.data_key(subject);
+            }
+        }
         let mut prepared = Vec::with_capacity(decision.events.len());
         for event in decision.events {
             let keys = match &event.secret {

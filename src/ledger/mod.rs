@@ -21,7 +21,7 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use be8_events::{NewEvent, Position, Recorded, StreamName};
+use be8_events::{NewEvent, Position, Recorded, StreamName, Subject};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -255,6 +255,7 @@ impl Command for Append {
 /// A command that waits for its verdict, whatever it replies.
 trait Job: Send {
     fn streams(&self) -> Vec<StreamName>;
+    fn keys(&self) -> Vec<Subject>;
     fn size(&self) -> usize;
     /// Whether anybody still waits for the verdict.
     fn wanted(&self) -> bool;
@@ -272,6 +273,10 @@ struct Pending<C: Command> {
 impl<C: Command> Job for Pending<C> {
     fn streams(&self) -> Vec<StreamName> {
         self.command.streams()
+    }
+
+    fn keys(&self) -> Vec<Subject> {
+        self.command.keys()
     }
 
     fn size(&self) -> usize {

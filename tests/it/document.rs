@@ -43,6 +43,10 @@ const STORY: &[(&str, bool)] = &[
     ("getGroupHistory", false),
     ("getGroupFindings", false),
     ("destroyGroup", false),
+    ("useToken", false),
+    ("countInviteLink", false),
+    ("getInsights", false),
+    ("getInsightsUntil", false),
     ("getHealth", false),
     ("getReadiness", false),
     ("getMetrics", false),
@@ -80,6 +84,8 @@ async fn every_example_works_and_is_answered_as_the_document_says() {
     let token = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(token.path(), OPERATOR).expect("the operator's token");
     let setup = Setup::on(&fresh_database().await).with("operator-token-file", token.path().display());
+    let setup =
+        setup.with_file("tokens-file", "[[token]]\ntoken = '12345678901234567890123456789012'\ntype = 'endless'");
     let server = setup.start().await;
     let mut answers = Map::new();
     let mut people = Vec::new();

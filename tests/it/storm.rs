@@ -8,13 +8,18 @@ use be8::domain::dialog::StartConversation;
 use be8::domain::erasure::Erase;
 use be8::domain::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickMember, LeaveGroup, SignalUpdate};
 use be8::domain::group_keys::{AllocateVersion, StoreKey};
+use be8::domain::hours::StrikeHour;
+use be8::domain::invites::CountLink;
 use be8::domain::operator::EndSessions;
 use be8::domain::reads::MarkRead;
 use be8::domain::removal::{EndConversations, ErasePublicKey, LeaveGroups, RemoveAccount};
+use be8::domain::token::{IssueToken, RevokeToken, UseToken};
 use be8::ledger::{Ledger, LedgerError};
 use be8_events::account::{Curve, PublicKeySecret};
 use be8_events::erasure::Cause;
 use be8_events::group::{Access, GroupKeySecret, GroupSecret, Update};
+use be8_events::server::{Link, Usage};
+use be8_events::token::Grant;
 use be8_events::{AccId, GroupId, Hash32, MessageNo, Secret, Subject, ThreadId};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -55,7 +60,7 @@ impl Storm {
         for dial in &self.dials {
             dial.turn(TimeDelta::minutes(self.random.random_range(-30..90)));
         }
-        let mut kinds: Vec<u32> = (0..count).map(|_| self.random.random_range(0..166)).collect();
+        let mut kinds: Vec<u32> = (0..count).map(|_| self.random.random_range(0..180)).collect();
         if self.accounts.len() < 3 {
             kinds = vec![0, 0, 0];
         }
@@ -149,7 +154,7 @@ impl Storm {
                     };
                     ledger.execute(command).await?.map(Got::Removed)
                 }
-                (161.., _) => {
+                (161..166, _) => {
                     let Some(gone) = gone.or(receiver) else { return Ok(None) };
                     match kind {
                         161 | 162 => {
@@ -166,6 +171,7 @@ impl Storm {
                     }
                     None
                 }
+                (166.., _) => return at_large(&ledger, kind - 166, session, shown).await,
                 (100.., _) => return in_group(&ledger, kind - 100, by, group, receiver, shown).await,
                 (_, Some(thread)) => {
                     let ThreadId::Dialog { initiator, .. } = thread else { return Ok(None) };
@@ -183,6 +189,32 @@ enum Got {
     Group(GroupId, u64),
     Account(AccId),
     Thread(ThreadId),
+}
+
+/// What concerns the server as a whole, and tokens; `kind` from 0 to 13, `random` for what else is left to chance.
+async fn at_large(ledger: &Ledger, kind: u32, session: u64, random: u32) -> Result<Option<Got>, LedgerError> {
+    let session = Some(token(session));
+    let token = Hash32([random as u8 % 8; 32]);
+    match kind {
+        0..2 => {
+            ledger.execute(StrikeHour).await?;
+        }
+        2..4 => {
+            let link = Some(if random.is_multiple_of(2) { Link::User } else { Link::Group });
+            let usage = Some(if random.is_multiple_of(3) { Usage::Sent } else { Usage::Used });
+            ledger.execute(CountLink { session, link, usage }).await?;
+        }
+        4..7 => {
+            let promo = Grant::Promo { millis: u64::from(random) };
+            let grant = if token.0[0] < 4 { Grant::Endless } else { promo };
+            ledger.execute(IssueToken { token, grant }).await?;
+        }
+        7 => ledger.execute(RevokeToken { token }).await?,
+        _ => {
+            ledger.execute(UseToken { session, token: Ok(token) }).await?;
+        }
+    }
+    Ok(None)
 }
 
 /// What somebody does in a group; `kind` from 0 to 59, `random` for what else is left to chance.
@@ -225,7 +257,9 @@ async fn in_group(
         35..43 => {
             let key = Some(Secret::new(GroupKeySecret { key: format!("wrapped key {}", random % 3), iv: None }));
             let keyholder = if random.is_multiple_of(2) { me } else { other };
-            ledger.execute(StoreKey { session, group, account: other, keyholder, key }).await?;
+            // Mostly for oneself, who is a member more often than somebody else.
+            let account = if random.is_multiple_of(3) { other } else { me };
+            ledger.execute(StoreKey { session, group, account, keyholder, key }).await?;
         }
         43..53 => {
             let (Some(me), Some(group)) = (me, group) else { return Ok(None) };
