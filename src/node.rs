@@ -21,6 +21,7 @@ use crate::http::operator::{BadOperatorToken, OperatorToken};
 use crate::ledger::{Direction, Leads, Ledger, Log, LogError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
+use crate::process::answers::AnswerSweeper;
 use crate::process::{Office, hours::Striker};
 use crate::vault::{MasterKey, Vault, VaultError};
 
@@ -181,6 +182,12 @@ pub fn reading_pool(connect: &PgConnectOptions, connections: u32) -> PgPool {
         .connect_lazy_with(for_reading(connect))
 }
 
+/// The clock that a test turns, if one does.
+pub fn test_clock(config: &Config) -> Option<Arc<dyn Clock>> {
+    let file = config.test_clock_file.clone()?;
+    Some(Arc::new(FileClock::new(file)))
+}
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
@@ -206,10 +213,7 @@ impl Node {
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
         let log = Log::new(pool.clone());
         apply_erasures(&log, &vault).await?;
-        let clock: Arc<dyn Clock> = match &config.test_clock_file {
-            None => Arc::new(SystemClock),
-            Some(file) => Arc::new(FileClock::new(file.clone())),
-        };
+        let clock = test_clock(config).unwrap_or_else(|| Arc::new(SystemClock));
         let (ledger, ledger_task) = Ledger::start(
             pool.clone(),
             database.connect.clone(),
@@ -227,7 +231,10 @@ impl Node {
         let hub = Hub::new(config.hub, position, stop.clone());
         let feed = tokio::spawn(hub.clone().run(log, ledger.subscribe_all(position)));
         let office = Office::new(Leads::new(&database.connect), stop.clone());
-        let processes = vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() })];
+        let processes = vec![
+            office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
+            office.appoint(AnswerSweeper { ledger: ledger.clone(), clock: clock.clone() }),
+        ];
         let app = Arc::new(App {
             ledger,
             read: ReadModels::new(pool),

@@ -5,6 +5,7 @@ pub mod findings;
 pub mod history;
 pub mod migrate;
 pub mod openapi;
+pub mod registration;
 pub mod serve;
 
 use be8_events::GroupId;
@@ -26,6 +27,10 @@ pub fn command() -> Command {
                 .arg(Arg::new("at").long("at").value_name("POSITION|TIME").help("The group as it was then")),
         )
         .subcommand(of_group(Command::new("findings").about("Judge a group's history (docs/audit.md)")))
+        .subcommand(
+            flags(Command::new("registration").about("Open or close registration, or show whether it is open"))
+                .arg(Arg::new("STATE").value_parser(["open", "close"]).help("What it is to be")),
+        )
         .subcommand(Command::new("openapi").about("Print the OpenAPI document"))
 }
 
@@ -48,6 +53,7 @@ pub async fn run(matches: &ArgMatches) -> Result<(), String> {
         Some(("migrate", matches)) => migrate::run(config(matches)?).await.map_err(|error| error.to_string()),
         Some(("history", matches)) => history::run(config(matches)?, matches).await,
         Some(("findings", matches)) => findings::run(config(matches)?, matches).await,
+        Some(("registration", matches)) => registration::run(config(matches)?, matches).await,
         Some(("openapi", _)) => {
             openapi::run();
             Ok(())

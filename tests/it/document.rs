@@ -48,6 +48,11 @@ const STORY: &[(&str, bool)] = &[
     ("getMetrics", false),
 ];
 
+/// The operator's operations.
+const OPERATORS_STORY: &[&str] = &["getRegistration", "setRegistration"];
+/// The operator's token.
+const OPERATOR: &str = "an operator token of more than thirty-two bytes";
+
 #[test]
 fn the_committed_document_is_the_servers() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(COMMITTED);
@@ -65,7 +70,10 @@ fn the_committed_document_is_the_servers() {
 #[tokio::test]
 async fn every_example_works_and_is_answered_as_the_document_says() {
     let document = be8::http::openapi();
-    let server = Setup::on(&fresh_database().await).start().await;
+    let token = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(token.path(), OPERATOR).expect("the operator's token");
+    let setup = Setup::on(&fresh_database().await).with("operator-token-file", token.path().display());
+    let server = setup.start().await;
     let mut answers = Map::new();
     let mut people = Vec::new();
     for _ in 0..2 {
@@ -83,7 +91,14 @@ async fn every_example_works_and_is_answered_as_the_document_says() {
             answers.insert((*id).to_owned(), timeless(answer.json()));
         }
     }
-    let told: BTreeSet<&str> = STORY.iter().map(|(id, _)| *id).chain(["createAccount", "streamEvents"]).collect();
+    let operator = server.client().with_bearer(OPERATOR);
+    for id in OPERATORS_STORY {
+        let answer = execute(&document, &operator, id).await;
+        answers.insert((*id).to_owned(), timeless(answer.json()));
+    }
+    let of_operator = OPERATORS_STORY.iter().copied();
+    let told: BTreeSet<&str> =
+        STORY.iter().map(|(id, _)| *id).chain(of_operator).chain(["createAccount", "streamEvents"]).collect();
     let all: BTreeSet<&str> = operations(&document).map(|(_, _, operation)| text(&operation["operationId"])).collect();
     assert_eq!(told, all, "the story tells of every operation");
 
