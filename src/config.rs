@@ -45,7 +45,12 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "The address that clients use, if it is not where the server listens; the session cookie is Secure when it is https",
     ),
-    setting("trusted-proxy", "ADDRESS,...", "", "Proxies whose X-Forwarded-For is believed; none unless named"),
+    setting(
+        "trusted-proxy",
+        "ADDRESS,...",
+        "",
+        "Proxies that are believed about whom they speak for; none unless named",
+    ),
     setting(
         "forwarded-header",
         "x-forwarded-for|forwarded",

@@ -3,8 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Once;
 
-use poem::http::{HeaderMap, HeaderName};
+use poem::http::{HeaderMap, HeaderName, header};
 use poem::{Addr, Request};
 
 /// Where proxies write down whom they speak for.
@@ -52,6 +53,11 @@ impl Proxies {
             Addr::SocketAddr(address) => address.ip().to_canonical(),
             _ => Ipv4Addr::UNSPECIFIED.into(),
         };
+        if !self.trusts(peer) && speaks_for_others(peer, request.headers()) {
+            HINT.call_once(|| {
+                tracing::warn!("a proxy that is not trusted sends requests: all who come through it share one limit");
+            });
+        }
         self.behind(peer, request.headers())
     }
 
@@ -66,7 +72,7 @@ impl Proxies {
         }
         let name = match self.header {
             ForwardedBy::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
-            ForwardedBy::Forwarded => HeaderName::from_static("forwarded"),
+            ForwardedBy::Forwarded => header::FORWARDED,
         };
         // A header may come in several lines, each a list.
         let lines: Vec<&str> = headers.get_all(name).iter().map(|line| line.to_str().unwrap_or_default()).collect();
@@ -84,6 +90,18 @@ impl Proxies {
         }
         nearest
     }
+}
+
+/// Tells once that a setting may be missing.
+static HINT: Once = Once::new();
+
+/// Whether a request looks as if it came through a proxy of the operator's own.
+fn speaks_for_others(peer: IpAddr, headers: &HeaderMap) -> bool {
+    let near = match peer {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
+    };
+    near && (headers.contains_key("x-forwarded-for") || headers.contains_key(header::FORWARDED))
 }
 
 /// The node of `for` in an element of `Forwarded`.

@@ -110,7 +110,7 @@ impl governor::clock::Clock for Time {
 }
 
 /// How many keys a limit tells apart; a few bytes each.
-const MOST_KEYS: usize = 200_000;
+const MOST_KEYS: usize = 100_000;
 /// After how many requests the keys are counted.
 const COUNT_EVERY: u32 = 1024;
 

@@ -145,7 +145,7 @@ impl<'a> Pass<'a> {
         head: Head,
         now: Timestamp,
         jobs: &mut [Box<dyn Job>],
-    ) -> Result<Draft, Missing> {
+    ) -> Result<Draft, Box<Missing>> {
         let mut pass = Self {
             cache,
             vault,
@@ -175,10 +175,10 @@ impl<'a> Pass<'a> {
             pass.standing(once);
         }
         if !pass.missing.claims.is_empty() {
-            return Err(pass.missing);
+            return Err(Box::new(pass.missing));
         }
         let verdicts = jobs.iter_mut().map(|job| pass.decide(job.as_mut())).collect();
-        if pass.missing.is_empty() { Ok(pass.draft(verdicts)) } else { Err(pass.missing) }
+        if pass.missing.is_empty() { Ok(pass.draft(verdicts)) } else { Err(Box::new(pass.missing)) }
     }
 
     fn view(&self) -> View<'_> {

@@ -31,7 +31,8 @@ pub struct Idempotency {
     pub request: Hash32,
 }
 
-/// The answer of an accepted command: what is said again to whoever asks again.
+/// The answer of an accepted command: what is said again to whoever asks again. It is stored as it
+/// is, so it must hold nothing that erasing an account would have to find: ids and numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
     /// The HTTP status.

@@ -302,7 +302,7 @@ impl Writer {
             let Missing { streams, subjects, claims } =
                 match Pass::run(&self.cache, &self.vault, &known, self.head, now, jobs) {
                     Ok(draft) => return Ok(draft),
-                    Err(missing) => missing,
+                    Err(missing) => *missing,
                 };
             match self.cache.key(&Subject::Server) {
                 _ if claims.is_empty() => {}

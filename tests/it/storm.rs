@@ -141,7 +141,7 @@ impl Storm {
                     let session = sender.number() as u64 - 10_000;
                     let message = write(session, sender, thread);
                     // Some come under a key, of which there are few, so that most of those come again.
-                    if kind % 3 == 0 {
+                    if kind.is_multiple_of(3) {
                         return send_once(&ledger, session, message, shown).await;
                     }
                     ledger.execute(message).await?;
