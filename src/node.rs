@@ -21,6 +21,7 @@ use crate::http::operator::{BadOperatorToken, OperatorToken};
 use crate::ledger::{Broom, Direction, Leads, Ledger, Log, LogError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
+use crate::process::answers::AnswerSweeper;
 use crate::process::{Office, expiry::Expiry, hours::Striker, removal::Removals, sweep::Sweeping};
 use crate::tokens::{self, TokenError};
 use crate::vault::{MasterKey, Vault, VaultError};
@@ -185,6 +186,12 @@ pub fn reading_pool(connect: &PgConnectOptions, connections: u32) -> PgPool {
         .connect_lazy_with(for_reading(connect))
 }
 
+/// The clock that a test turns, if one does.
+pub fn test_clock(config: &Config) -> Option<Arc<dyn Clock>> {
+    let file = config.test_clock_file.clone()?;
+    Some(Arc::new(FileClock::new(file)))
+}
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
@@ -210,7 +217,7 @@ impl Node {
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
         let log = Log::new(pool.clone());
         apply_erasures(&log, &vault).await?;
-        let clock = clock(config);
+        let clock = test_clock(config).unwrap_or_else(|| Arc::new(SystemClock));
         let (ledger, ledger_task) = Ledger::start(
             pool.clone(),
             database.connect.clone(),
@@ -245,6 +252,7 @@ impl Node {
                 lifetime: config.app.message_lifetime,
                 cleared: Arc::default(),
             }),
+            office.appoint(AnswerSweeper { ledger: ledger.clone(), clock: clock.clone() }),
         ];
         let app = Arc::new(App {
             ledger,
@@ -301,7 +309,7 @@ impl Attached {
         let database = Database::open(config, true).await?;
         let pool = reading_pool(&database.connect, config.database_connections.min(4));
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
-        let clock = clock(config);
+        let clock = test_clock(config).unwrap_or_else(|| Arc::new(SystemClock));
         let stop = CancellationToken::new();
         let connect = database.connect.clone();
         let settings = config.ledger.clone();
@@ -331,14 +339,6 @@ impl Attached {
             tracing::warn!(%error, "the ledger did not end");
         }
         self.database.close().await;
-    }
-}
-
-/// The clock that is set.
-fn clock(config: &Config) -> Arc<dyn Clock> {
-    match &config.test_clock_file {
-        None => Arc::new(SystemClock),
-        Some(file) => Arc::new(FileClock::new(file.clone())),
     }
 }
 

@@ -8,6 +8,7 @@ use be8_projections::{ReadError, ReadModels};
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 
+use super::admission::AdmissionSettings;
 use super::error::{Code, WireError};
 use super::names::Names;
 use super::operator::OperatorToken;
@@ -35,6 +36,8 @@ pub struct AppSettings {
     pub message_bytes: usize,
     /// The pause between comment lines on a silent event stream.
     pub heartbeat: Duration,
+    /// When new accounts are refused.
+    pub admission: AdmissionSettings,
 }
 
 impl Default for AppSettings {
@@ -47,6 +50,7 @@ impl Default for AppSettings {
             group_members: 1000,
             message_bytes: 262_144,
             heartbeat: Duration::from_secs(15),
+            admission: AdmissionSettings::default(),
         }
     }
 }
@@ -146,6 +150,8 @@ impl From<LedgerError> for WireError {
         match error {
             LedgerError::Rejected(rejection) => rejection.into(),
             LedgerError::Overloaded | LedgerError::Unavailable => Code::Unavailable.into(),
+            LedgerError::InFlight => Code::InFlight.into(),
+            LedgerError::KeyReused => Code::IdempotencyKeyReused.into(),
             LedgerError::OutcomeUnknown => Code::OutcomeUnknown.into(),
             LedgerError::Internal => Code::Internal.into(),
         }

@@ -18,6 +18,7 @@ use super::body::Body;
 use super::document::Tag;
 use super::error::{Code, WireError};
 use super::lenient::Lenient;
+use super::once::IdempotencyKey;
 use super::session::Session;
 use super::wire::{Accepted, Answer, Refused, True};
 use crate::domain::invites::CountLink;
@@ -188,7 +189,12 @@ impl Insights {
     ///
     /// Checks in order: `NOTAUTH`, `INVALIDLINKTYPE`, `NOTUSEDORSENTLINK`.
     #[oai(path = "/invitelink", method = "post", operation_id = "countInviteLink", tag = "Tag::Insights")]
-    async fn invite(&self, session: Session, body: Body<LinkInput>) -> Result<Answer<Accepted, Refused>, WireError> {
+    async fn invite(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<LinkInput>,
+    ) -> Result<Answer<Accepted, Refused>, WireError> {
         let link = match body.kind.str() {
             Some("user" | "join") => Some(Link::User),
             Some("group") => Some(Link::Group),
@@ -201,8 +207,8 @@ impl Insights {
             (&body.used_invite_link, Usage::Used)
         };
         let usage = (flag.bool() == Some(true)).then_some(usage);
-        self.0.get()?.ledger.execute(CountLink { session: session.0, link, usage }).await?;
-        Ok(Answer::new(&Accepted::default()))
+        let command = CountLink { session: session.0, link, usage };
+        self.0.get()?.execute(key.with(&body), command, |()| Accepted::default()).await
     }
 
     /// Look at the counters

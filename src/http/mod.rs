@@ -4,6 +4,8 @@
 //! One file per tag of the OpenAPI document holds its routes; the rest is what they share.
 
 pub mod accounts;
+pub mod address;
+pub mod admission;
 pub mod app;
 pub mod audit;
 pub mod body;
@@ -25,12 +27,15 @@ pub mod js_date;
 pub mod jwk;
 pub mod keys;
 pub mod lenient;
+pub mod limits;
 pub mod messages;
 pub mod names;
+pub mod once;
 pub mod operations;
 pub mod operator;
 pub mod operator_accounts;
 mod present;
+pub mod registration;
 pub mod removal;
 pub mod server;
 pub mod session;

@@ -12,12 +12,12 @@ use super::body::Body;
 use super::document::Tag;
 use super::error::WireError;
 use super::lenient::Lenient;
+use super::once::IdempotencyKey;
 use super::session::Session;
 use super::text::utf16_len;
 use super::wire::{Answer, False, Refusals, Refused, True};
 use crate::domain::Rejection;
 use crate::domain::token::UseToken;
-use crate::ledger::LedgerError;
 use crate::tokens;
 
 /// Tokens.
@@ -95,20 +95,28 @@ impl Tokens {
     /// Checks in order: `NOTAUTH`, `INVALIDTOKEN`, `TOKENNOTEXIST` (also for one that is used up
     /// or revoked), then status 200 with `tokenInUse` when another account has it.
     #[oai(path = "/endlessvalidate", method = "post", operation_id = "useToken", tag = "Tag::Tokens")]
-    async fn validate(&self, session: Session, body: Body<TokenInput>) -> Result<Answer<Used, Refusal>, WireError> {
+    async fn validate(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<TokenInput>,
+    ) -> Result<Answer<Used, Refusal>, WireError> {
         let app = self.0.get()?;
         let token = match body.token.str().filter(|text| utf16_len(text) >= tokens::LENGTH) {
             None => Err(Rejection::InvalidToken),
             Some(text) => tokens::fingerprint(&app.vault, text).await?.ok_or(Rejection::TokenNotExisting),
         };
-        let used = match app.ledger.execute(UseToken { session: session.0, token }).await {
-            Ok(Grant::Endless) => Used { token_type: "endless", ..Used::default() },
-            Ok(Grant::Promo { millis }) => {
+        let used = |grant| match grant {
+            Grant::Endless => Used { token_type: "endless", ..Used::default() },
+            Grant::Promo { millis } => {
                 Used { token_type: "promo", valid_time: Some(millis.to_string()), ..Used::default() }
             }
-            Err(LedgerError::Rejected(Rejection::TokenInUse)) => return Ok(Answer::refused(&TokenInUse::default())),
-            Err(error) => return Err(error.into()),
         };
-        Ok(Answer::new(&used))
+        let command = UseToken { session: session.0, token };
+        let refused = |rejection| match rejection {
+            Rejection::TokenInUse => Ok(Answer::refused(&TokenInUse::default())),
+            rejection => Err(rejection.into()),
+        };
+        app.execute_or(key.with(&body), command, used, refused).await
     }
 }

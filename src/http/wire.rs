@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use poem::http::{HeaderValue, header};
+use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::error::Code;
+use crate::ledger::Answered;
 
 /// A boolean that has one value only: `valid` tells accepted from refused.
 macro_rules! constant {
@@ -106,22 +107,32 @@ pub struct RefusedWithWarning {
 /// which [`WireError`](super::error::WireError) says.
 #[derive(Debug)]
 pub struct Answer<T, R = ()> {
+    status: StatusCode,
     body: Vec<u8>,
     cookie: Option<HeaderValue>,
     documented: std::marker::PhantomData<fn() -> (T, R)>,
 }
 
+/// The body of an answer. The JSON is made once, without an intermediate tree.
+pub(super) fn json(answer: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(answer).expect("answers hold strings, numbers and lists under string names")
+}
+
 impl<T: Serialize, R> Answer<T, R> {
-    /// Writes the answer. The JSON is made here, once, without an intermediate tree.
+    /// Writes the answer.
     pub fn new(answer: &T) -> Self {
-        let body = serde_json::to_vec(answer).expect("answers hold strings, numbers and lists under string names");
-        Self { body, cookie: None, documented: std::marker::PhantomData }
+        Self::stored(Answered { status: 200, body: json(answer) })
+    }
+
+    /// An answer that was given before.
+    pub fn stored(Answered { status, body }: Answered) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+        Self { status, body, cookie: None, documented: std::marker::PhantomData }
     }
 
     /// Writes one of the refusals that have a shape of their own.
     pub fn refused(refusal: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(refusal).expect("as above");
-        Self { body, cookie: None, documented: std::marker::PhantomData }
+        Self::stored(Answered { status: 200, body: json(refusal) })
     }
 
     /// With a `Set-Cookie` line.
@@ -134,6 +145,7 @@ impl<T: Serialize, R> Answer<T, R> {
 impl<T: Send, R: Send> IntoResponse for Answer<T, R> {
     fn into_response(self) -> Response {
         let mut response = Response::builder()
+            .status(self.status)
             .content_type("application/json; charset=utf-8")
             .header(header::CACHE_CONTROL, "no-store")
             .body(self.body);

@@ -11,7 +11,10 @@ mod head;
 mod lead;
 mod listener;
 mod log;
+mod once;
+mod outcome;
 mod partitions;
+mod registration;
 mod states;
 mod subscription;
 mod sweep;
@@ -33,6 +36,7 @@ use crate::vault::{Vault, VaultError};
 
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
+pub use once::{Answered, Idempotency};
 pub use subscription::Subscription;
 pub use sweep::{Broom, Sweeper};
 pub use traces::Trace;
@@ -79,6 +83,12 @@ pub enum LedgerError {
     /// Too many commands wait. Nothing was written.
     #[error("too many commands wait")]
     Overloaded,
+    /// The first request with this idempotency key is still running.
+    #[error("the first request with this idempotency key is still running")]
+    InFlight,
+    /// The idempotency key was used for another request. Nothing was written.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// The database is away, or the server stops. Nothing was written.
     #[error("the log cannot be written now")]
     Unavailable,
@@ -128,6 +138,7 @@ pub struct Ledger {
     tail: broadcast::Sender<Batch>,
     position: watch::Receiver<Position>,
     log: Log,
+    running: once::Running,
 }
 
 impl Ledger {
@@ -161,7 +172,7 @@ impl Ledger {
         };
         thread.spawn(run).map_err(sqlx::Error::Io)?;
         let task = tokio::spawn(async { ended.await.expect("the loop ends by itself") });
-        Ok((Self { queue, tail, position, log }, task))
+        Ok((Self { queue, tail, position, log, running: once::Running::default() }, task))
     }
 
     /// Has a command decided and its events appended; answers once they are durable.
@@ -170,13 +181,22 @@ impl Ledger {
     /// [`LedgerError`]
     pub async fn execute<C: Command>(&self, command: C) -> Result<C::Reply, LedgerError> {
         let (reply_to, reply) = oneshot::channel();
-        let job = Box::new(Pending { command, reply: None, reply_to });
+        self.enqueue(Box::new(Pending { command, reply: None, reply_to }))?;
+        reply.await.unwrap_or(Err(LedgerError::Unavailable))
+    }
+
+    fn enqueue(&self, job: Box<dyn Job>) -> Result<(), LedgerError> {
         self.queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => LedgerError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => LedgerError::Unavailable,
         })?;
         metrics::gauge!("be8_ledger_queue").set((self.queue.max_capacity() - self.queue.capacity()) as f64);
-        reply.await.unwrap_or(Err(LedgerError::Unavailable))
+        Ok(())
+    }
+
+    /// How full the queue of commands is, from 0 to 1.
+    pub fn fullness(&self) -> f64 {
+        1.0 - self.queue.capacity() as f64 / self.queue.max_capacity() as f64
     }
 
     /// Appends events to one stream if it is at the expected version; answers the new version.
@@ -261,6 +281,16 @@ trait Job: Send {
     fn wanted(&self) -> bool;
     /// Decides and keeps the reply for [`Job::finish`].
     fn decide(&mut self, view: &View<'_>) -> Result<Decision<()>, Stop>;
+    /// Under which idempotency key it was sent, if under one.
+    fn once(&self) -> Option<&Idempotency> {
+        None
+    }
+    /// The answer to store, once it is decided.
+    fn answered(&self) -> Option<Answered> {
+        None
+    }
+    /// Takes over an answer that was given before.
+    fn replay(&mut self, _: Answered) {}
     fn finish(self: Box<Self>, verdict: Result<(), LedgerError>);
 }
 

@@ -47,6 +47,8 @@ const STORY: &[(&str, bool)] = &[
     ("countInviteLink", false),
     ("getInsights", false),
     ("getInsightsUntil", false),
+    ("getRegistration", false),
+    ("setRegistration", false),
     ("getHealth", false),
     ("getReadiness", false),
     ("getMetrics", false),
@@ -61,7 +63,7 @@ const ENDS: &[(&str, usize)] = &[
     ("removeAccountAsOperator", 1),
 ];
 
-/// What the operator shows.
+/// The operator's token.
 const OPERATOR: &str = "an operator token of more than thirty-two bytes";
 
 #[test]

@@ -297,6 +297,10 @@ async fn after_any_commands_everything_agrees() {
         assert!(events.iter().zip(1..).all(|(event, position)| event.position.0 == position));
         assert!(events.iter().map(|event| event.time).is_sorted());
         happened.extend(events.iter().map(|event| event.event.kind()));
+        // Answers under keys: one for each that was new, and the rest were given again.
+        let stored: i64 = sqlx::query_scalar("select count(*) from idempotency").fetch_one(&rig.pool).await.unwrap();
+        assert!(0 < stored && stored < storm.answered, "seed {seed}: {stored} of {}", storm.answered);
+        assert!(storm.duplicates > 0, "seed {seed}");
         assert!(storm.refused > 20, "seed {seed}: {} of {} refused", storm.refused, storm.sent);
     }
     for (kind, _) in Event::KINDS.iter().filter(|(kind, _)| !NOT_IN_THE_STORM.contains(kind)) {

@@ -10,11 +10,12 @@ use be8::domain::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickMe
 use be8::domain::group_keys::{AllocateVersion, StoreKey};
 use be8::domain::hours::StrikeHour;
 use be8::domain::invites::CountLink;
+use be8::domain::message::WriteMessage;
 use be8::domain::operator::EndSessions;
 use be8::domain::reads::MarkRead;
 use be8::domain::removal::{EndConversations, ErasePublicKey, LeaveGroups, RemoveAccount};
 use be8::domain::token::{IssueToken, RevokeToken, UseToken};
-use be8::ledger::{Ledger, LedgerError};
+use be8::ledger::{Answered, Idempotency, Ledger, LedgerError};
 use be8_events::account::{Curve, PublicKeySecret};
 use be8_events::erasure::Cause;
 use be8_events::group::{Access, GroupKeySecret, GroupSecret, Update};
@@ -41,6 +42,10 @@ pub struct Storm {
     sessions: u64,
     pub sent: u32,
     pub refused: u32,
+    /// Answers under keys, new ones and those that were given before.
+    pub answered: i64,
+    /// Refused because of their keys.
+    pub duplicates: i64,
 }
 
 impl Storm {
@@ -50,7 +55,20 @@ impl Storm {
             [rig.node_with(dials[0].clone(), any_clock()).await, rig.node_with(dials[1].clone(), any_clock()).await];
         let random = SmallRng::seed_from_u64(seed);
         let (accounts, threads, groups, removed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { random, nodes, dials, accounts, threads, groups, removed, sessions: 0, sent: 0, refused: 0 }
+        Self {
+            random,
+            nodes,
+            dials,
+            accounts,
+            threads,
+            groups,
+            removed,
+            sessions: 0,
+            sent: 0,
+            refused: 0,
+            answered: 0,
+            duplicates: 0,
+        }
     }
 
     /// Sends up to ten commands at once, so that they share batches and race each other.
@@ -75,7 +93,9 @@ impl Storm {
                 Ok(Some(Got::Group(group, by))) => self.groups.push((group, by)),
                 Ok(Some(Got::Removed(account))) => self.removed.push(account),
                 Ok(Some(Got::Thread(thread))) if !self.threads.contains(&thread) => self.threads.push(thread),
+                Ok(Some(Got::Answer)) => self.answered += 1,
                 Ok(_) => {}
+                Err(LedgerError::InFlight | LedgerError::KeyReused) => self.duplicates += 1,
                 Err(LedgerError::Rejected(_) | LedgerError::Internal) => self.refused += 1,
                 Err(error) => panic!("{error}"),
             }
@@ -131,7 +151,13 @@ impl Storm {
                         58..71 => receiver,
                         _ => sender.unwrap_or(initiator),
                     };
-                    ledger.execute(write(sender.number() as u64 - 10_000, sender, thread)).await?;
+                    let session = sender.number() as u64 - 10_000;
+                    let message = write(session, sender, thread);
+                    // Some come under a key, of which there are few, so that most of those come again.
+                    if kind.is_multiple_of(3) {
+                        return send_once(&ledger, session, message, shown).await;
+                    }
+                    ledger.execute(message).await?;
                     None
                 }
                 (75..98, Some(thread)) => {
@@ -184,8 +210,28 @@ impl Storm {
     }
 }
 
+/// Sends a message under one of a few keys: it is written, or was, or the key is another request's.
+async fn send_once(
+    ledger: &Ledger,
+    session: u64,
+    message: WriteMessage,
+    random: u32,
+) -> Result<Option<Got>, LedgerError> {
+    let (key, request) = (random % 4, random / 4 % 2);
+    let once = Idempotency {
+        session: token(session),
+        key: Hash32::sha256(&key.to_be_bytes()),
+        request: Hash32::sha256(&request.to_be_bytes()),
+    };
+    let encode = move |(thread, no)| Answered { status: 200, body: format!("{request} {thread} {no}").into_bytes() };
+    let answered = ledger.execute_once(message, once, encode).await?;
+    assert!(answered.body.starts_with(format!("{request} ").as_bytes()), "the answer to another request");
+    Ok(Some(Got::Answer))
+}
+
 enum Got {
     Removed(AccId),
+    Answer,
     Group(GroupId, u64),
     Account(AccId),
     Thread(ThreadId),
