@@ -18,10 +18,10 @@ use crate::feed::Hub;
 use crate::http::App;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
-use crate::ledger::{Direction, Leads, Ledger, Log, LogError};
+use crate::ledger::{Broom, Direction, Leads, Ledger, Log, LogError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
-use crate::process::{Office, hours::Striker};
+use crate::process::{Office, expiry::Expiry, hours::Striker, removal::Removals, sweep::Sweeping};
 use crate::tokens::{self, TokenError};
 use crate::vault::{MasterKey, Vault, VaultError};
 
@@ -231,7 +231,21 @@ impl Node {
         let hub = Hub::new(config.hub, position, stop.clone());
         let feed = tokio::spawn(hub.clone().run(log, ledger.subscribe_all(position)));
         let office = Office::new(Leads::new(&database.connect), stop.clone());
-        let processes = vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() })];
+        let read = Arc::new(ReadModels::new(pool.clone()));
+        let broom = Broom::new(&database.connect);
+        let processes = vec![
+            office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
+            office.appoint(Removals { ledger: ledger.clone(), read: read.clone() }),
+            office.appoint(Sweeping { log: ledger.log().clone(), broom: broom.clone() }),
+            office.appoint(Expiry {
+                ledger: ledger.clone(),
+                read,
+                clock: clock.clone(),
+                broom,
+                lifetime: config.app.message_lifetime,
+                cleared: Arc::default(),
+            }),
+        ];
         let app = Arc::new(App {
             ledger,
             read: ReadModels::new(pool),
@@ -259,43 +273,62 @@ impl Node {
     }
 }
 
-/// What a command of the command line works at: the log of a node, opened beside those that serve.
+/// The database with a ledger of its own, beside servers that may run: for commands that write.
 #[derive(Debug)]
-pub struct Desk {
+pub struct Attached {
     /// The way to write.
     pub ledger: Ledger,
     /// The way to read.
-    pub read: ReadModels,
+    pub read: Arc<ReadModels>,
     /// The keys.
     pub vault: Arc<Vault>,
+    /// What sweeps.
+    pub broom: Broom,
+    /// Where leads are taken.
+    pub leads: Leads,
     database: Database,
-    stop: CancellationToken,
+    clock: Arc<dyn Clock>,
     task: JoinHandle<()>,
+    stop: CancellationToken,
 }
 
-impl Desk {
-    /// Opens it, with the same settings as the server.
+impl Attached {
+    /// Attaches to the database, whose schema must be there.
     ///
     /// # Errors
     /// [`NodeError`]
     pub async fn open(config: &Config) -> Result<Self, NodeError> {
         let database = Database::open(config, true).await?;
-        database.migrate().await?;
-        let pool = reading_pool(&database.connect, 2);
+        let pool = reading_pool(&database.connect, config.database_connections.min(4));
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
+        let clock = clock(config);
         let stop = CancellationToken::new();
         let connect = database.connect.clone();
+        let settings = config.ledger.clone();
         let (ledger, task) =
-            Ledger::start(pool.clone(), connect, vault.clone(), clock(config), config.ledger.clone(), stop.clone())
-                .await?;
-        Ok(Self { ledger, read: ReadModels::new(pool), vault, database, stop, task })
+            Ledger::start(pool.clone(), connect, vault.clone(), clock.clone(), settings, stop.clone()).await?;
+        let read = Arc::new(ReadModels::new(pool));
+        let (broom, leads) = (Broom::new(&database.connect), Leads::new(&database.connect));
+        Ok(Self { ledger, read, vault, broom, leads, database, clock, task, stop })
     }
 
-    /// Ends the loop and closes the database.
+    /// What ends what is over.
+    pub fn expiry(&self, config: &Config) -> Expiry {
+        Expiry {
+            ledger: self.ledger.clone(),
+            read: self.read.clone(),
+            clock: self.clock.clone(),
+            broom: self.broom.clone(),
+            lifetime: config.app.message_lifetime,
+            cleared: Arc::default(),
+        }
+    }
+
+    /// Ends the ledger and lets the database go.
     pub async fn close(self) {
         self.stop.cancel();
         if let Err(error) = self.task.await {
-            tracing::warn!(%error, "a loop did not end");
+            tracing::warn!(%error, "the ledger did not end");
         }
         self.database.close().await;
     }

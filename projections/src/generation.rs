@@ -5,7 +5,7 @@ use std::fmt;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::{account, group, insight, message, read_mark, session, thread, token};
+use crate::{account, ends, group, insight, keyholder, message, read_mark, session, thread, token};
 
 /// A generation of the read models. Its tables live in the schema `read_N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,8 +21,18 @@ impl Generation {
     /// What PostgreSQL answers.
     pub async fn create(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let mut ddl = format!("create schema if not exists {self};\n");
-        let tables = [account::TABLE, session::TABLE, thread::TABLE, message::TABLE, read_mark::TABLE, group::TABLE];
-        for table in tables.into_iter().chain([insight::TABLE, token::TABLE]) {
+        for table in [
+            account::TABLE,
+            session::TABLE,
+            thread::TABLE,
+            message::TABLE,
+            read_mark::TABLE,
+            group::TABLE,
+            keyholder::TABLE,
+            ends::TABLE,
+            insight::TABLE,
+            token::TABLE,
+        ] {
             ddl.push_str(&table.replace("{schema}", &self.to_string()));
         }
         sqlx::raw_sql(AssertSqlSafe(ddl)).execute(connection).await?;

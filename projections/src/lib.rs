@@ -23,9 +23,11 @@
 
 mod account;
 mod changes;
+mod ends;
 mod generation;
 mod group;
 mod insight;
+mod keyholder;
 mod message;
 mod queries;
 mod read_mark;
@@ -37,6 +39,7 @@ mod token;
 
 pub use account::{AccountView, PublicKeys};
 pub use changes::Changes;
+pub use ends::{End, Ties};
 pub use generation::Generation;
 pub use group::{GroupKeys, GroupMember, GroupMembers, GroupStanding};
 pub use insight::Counters;

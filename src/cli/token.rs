@@ -12,7 +12,7 @@ use super::columns::{Cell, Tone, coloured, table};
 use super::print;
 use crate::config::{Config, flags};
 use crate::domain::token::RevokeToken;
-use crate::node::Desk;
+use crate::node::Attached;
 use crate::tokens;
 
 /// The fewest characters of a fingerprint that name a token.
@@ -57,13 +57,15 @@ pub async fn run(matches: &ArgMatches) -> Result<(), String> {
     // Before anything is opened.
     let grant = if name == "add" { Some(grant(matches)?) } else { None };
     let config = Config::new(matches).map_err(|error| error.to_string())?;
-    let desk = Desk::open(&config).await.map_err(|error| error.to_string())?;
+    let attached = Attached::open(&config).await.map_err(|error| error.to_string())?;
     let done = match grant {
-        Some(grant) => add(&desk, grant, matches.get_one::<u32>("count").copied().unwrap_or(1)).await,
-        None if name == "list" => list(&desk, matches.get_one::<String>("format").is_some_and(|f| f == "json")).await,
-        None => revoke(&desk, matches.get_one::<String>("TOKEN").map_or("", String::as_str)).await,
+        Some(grant) => add(&attached, grant, matches.get_one::<u32>("count").copied().unwrap_or(1)).await,
+        None if name == "list" => {
+            list(&attached, matches.get_one::<String>("format").is_some_and(|f| f == "json")).await
+        }
+        None => revoke(&attached, matches.get_one::<String>("TOKEN").map_or("", String::as_str)).await,
     };
-    desk.close().await;
+    attached.close().await;
     done
 }
 
@@ -83,16 +85,16 @@ fn grant(matches: &ArgMatches) -> Result<Grant, String> {
     }
 }
 
-async fn add(desk: &Desk, grant: Grant, count: u32) -> Result<(), String> {
+async fn add(attached: &Attached, grant: Grant, count: u32) -> Result<(), String> {
     let new: Vec<_> = (0..count).map(|_| tokens::generate(grant)).collect();
-    tokens::issue(&desk.ledger, &desk.vault, &new).await.map_err(|error| error.to_string())?;
+    tokens::issue(&attached.ledger, &attached.vault, &new).await.map_err(|error| error.to_string())?;
     // Issued first: whoever is handed a token can use it.
     new.iter().for_each(|token| print(&format!("{}\n", token.text.expose())));
     Ok(())
 }
 
-async fn list(desk: &Desk, json: bool) -> Result<(), String> {
-    let all = desk.read.tokens().await.map_err(|error| error.to_string())?;
+async fn list(attached: &Attached, json: bool) -> Result<(), String> {
+    let all = attached.read.tokens().await.map_err(|error| error.to_string())?;
     if json {
         all.iter().for_each(|token| print(&format!("{}\n", line(token))));
     } else {
@@ -101,17 +103,17 @@ async fn list(desk: &Desk, json: bool) -> Result<(), String> {
     Ok(())
 }
 
-async fn revoke(desk: &Desk, named: &str) -> Result<(), String> {
+async fn revoke(attached: &Attached, named: &str) -> Result<(), String> {
     let token = if named == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(|error| error.to_string())?;
-        let token = tokens::fingerprint(&desk.vault, text.trim()).await.map_err(|error| error.to_string())?;
+        let token = tokens::fingerprint(&attached.vault, text.trim()).await.map_err(|error| error.to_string())?;
         token.ok_or("there is no such token")?
     } else {
-        let all = desk.read.tokens().await.map_err(|error| error.to_string())?;
+        let all = attached.read.tokens().await.map_err(|error| error.to_string())?;
         one_of(&all, named)?
     };
-    let done = desk.ledger.execute(RevokeToken { token }).await;
+    let done = attached.ledger.execute(RevokeToken { token }).await;
     done.map_err(|error| error.to_string())?;
     print(&format!("{} is revoked\n", tokens::short(token)));
     Ok(())

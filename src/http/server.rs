@@ -28,11 +28,20 @@ use super::insights::Insights;
 use super::keys::Keys;
 use super::messages::Messages;
 use super::operations::Operations;
+use super::operator_accounts::OperatorAccounts;
+use super::removal::Removal;
 use super::tokens::Tokens;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 5] =
-    ["/healthz", "/readyz", "/metrics", "/audit/groups/{groupID}/history", "/audit/groups/{groupID}/findings"];
+const OWN: [&str; 7] = [
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/audit/groups/{groupID}/history",
+    "/audit/groups/{groupID}/findings",
+    "/operator/accounts/{accID}",
+    "/operator/accounts/{accID}/sessions",
+];
 /// The routes that read by GET and therefore answer HEAD too.
 const HEAD: [&str; 6] = ["/me", "/getthreads", "/insights", "/healthz", "/readyz", "/metrics"];
 /// How long open requests may take to end when the server stops.
@@ -41,7 +50,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The OpenAPI service of all routes.
 fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_openapi::OpenApi, ()> {
     let routes = (
-        Accounts(app.clone()),
+        (Accounts(app.clone()), Removal(app.clone())),
         Keys(app.clone()),
         Conversations(app.clone()),
         Messages(app.clone()),
@@ -49,9 +58,8 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         GroupKeys(app.clone()),
         Events(app.clone()),
         Audit(app.clone()),
-        Tokens(app.clone()),
-        Insights(app.clone()),
-        Operations { app: app.clone(), metrics },
+        (Operations { app: app.clone(), metrics }, OperatorAccounts(app.clone())),
+        (Tokens(app.clone()), Insights(app.clone())),
     );
     OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)

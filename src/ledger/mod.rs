@@ -14,6 +14,8 @@ mod log;
 mod partitions;
 mod states;
 mod subscription;
+mod sweep;
+mod traces;
 mod writer;
 
 use std::sync::Arc;
@@ -32,6 +34,8 @@ use crate::vault::{Vault, VaultError};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use subscription::Subscription;
+pub use sweep::{Broom, Sweeper};
+pub use traces::Trace;
 
 /// Limits of the ledger loop.
 #[derive(Debug, Clone)]

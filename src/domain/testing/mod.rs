@@ -8,6 +8,7 @@ mod group_model;
 mod groups;
 mod model;
 mod reads;
+mod removal;
 mod tokens;
 
 use std::collections::HashMap;
