@@ -213,7 +213,7 @@ impl Insights {
 
     /// Look at the counters
     ///
-    /// Anybody may.
+    /// Anybody may, and nothing is checked. Another method than GET or HEAD is `NOTFOUND`.
     #[oai(path = "/insights", method = "get", operation_id = "getInsights", tag = "Tag::Insights")]
     async fn now(&self) -> Result<Answer<Now>, WireError> {
         Ok(Answer::new(&now(&self.0.get()?.read.insights().await?)))
