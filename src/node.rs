@@ -11,6 +11,9 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::key_file::{self, KeyFileError};
+use crate::audit::notes::Role;
+use crate::audit::{AuditSettings, Transparency, TransparencyError, Witness};
 use crate::clock::{Clock, FileClock, SystemClock};
 use crate::config::Config;
 use crate::domain::hours::StrikeHour;
@@ -18,10 +21,10 @@ use crate::feed::Hub;
 use crate::http::App;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
-use crate::ledger::{Direction, Leads, Ledger, Log, LogError};
+use crate::ledger::{Direction, Leads, Ledger, Log, LogError, TransparencyTables};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
-use crate::process::{Office, hours::Striker};
+use crate::process::{Office, checkpoints::Checkpoints, hours::Striker, witnesses::Witnesses};
 use crate::vault::{MasterKey, Vault, VaultError};
 
 /// The database of a private cluster.
@@ -67,6 +70,15 @@ pub enum NodeError {
     /// The operator's token cannot be used.
     #[error(transparent)]
     Operator(#[from] BadOperatorToken),
+    /// The transparency log cannot be opened.
+    #[error(transparent)]
+    Transparency(#[from] TransparencyError),
+    /// The key of the witness cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// There is no HTTP client.
+    #[error("witnesses cannot be asked: {0}")]
+    Client(String),
     /// Password hashing cannot be set up.
     #[error(transparent)]
     Hash(#[from] BadHashSettings),
@@ -205,6 +217,8 @@ impl Node {
         let pool = reading_pool(&database.connect, config.database_connections);
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
         let log = Log::new(pool.clone());
+        // Before anything is written: a database that was put back from an older copy stays as it is.
+        let transparency = Arc::new(transparency(&log, &config.audit).await?);
         apply_erasures(&log, &vault).await?;
         let clock: Arc<dyn Clock> = match &config.test_clock_file {
             None => Arc::new(SystemClock),
@@ -225,9 +239,17 @@ impl Node {
         }
         let position = ledger.position();
         let hub = Hub::new(config.hub, position, stop.clone());
-        let feed = tokio::spawn(hub.clone().run(log, ledger.subscribe_all(position)));
+        let feed = tokio::spawn(hub.clone().run(log.clone(), ledger.subscribe_all(position)));
         let office = Office::new(Leads::new(&database.connect), stop.clone());
-        let processes = vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() })];
+        let checkpoints = Checkpoints::new(transparency.clone(), log.clone(), config.audit.interval);
+        let mut processes = vec![
+            office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
+            office.appoint(checkpoints),
+        ];
+        if !config.audit.witnesses.is_empty() {
+            let asking = Witnesses::new(transparency.clone(), config.audit.witnesses.clone());
+            processes.push(office.appoint(asking.map_err(|error| NodeError::Client(error.to_string()))?));
+        }
         let app = Arc::new(App {
             ledger,
             read: ReadModels::new(pool),
@@ -235,6 +257,9 @@ impl Node {
             hub,
             passwords: PasswordHasher::new(config.hash)?,
             names: Names::default(),
+            transparency,
+            public_log: config.audit.public,
+            witness: witness(&log, &config.audit)?,
             clock,
             operator: config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?,
             settings: config.app.clone(),
@@ -253,6 +278,19 @@ impl Node {
         }
         self.database.close().await;
     }
+}
+
+/// The transparency log over this log.
+async fn transparency(log: &Log, settings: &AuditSettings) -> Result<Transparency, TransparencyError> {
+    let witnesses = settings.witnesses.iter().map(|witness| witness.key.clone()).collect();
+    Transparency::open(log, &settings.key_file, &settings.name, witnesses).await
+}
+
+/// What cosigns foreign logs, if this server does.
+fn witness(log: &Log, settings: &AuditSettings) -> Result<Option<Witness>, KeyFileError> {
+    let Some(path) = &settings.witness_key else { return Ok(None) };
+    let key = key_file::load_or_create(path, Role::Witness, &settings.witness_name)?;
+    Ok(Some(Witness::new(key, settings.witness_logs.clone(), TransparencyTables::of(log))))
 }
 
 /// Applies every erasure of the log to the vault: one that was restored from an older copy must

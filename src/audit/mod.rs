@@ -2,11 +2,20 @@
 //! (`docs/audit.md`).
 //!
 //! [`history`] pages through what happened, [`state_at`] folds it up to a point, and
-//! [`findings`] judges it. Who may see which of it is decided by a [`Sight`].
+//! [`findings`] judges it. Who may see which of it is decided by a [`Sight`]. That the log was never
+//! rewritten is proved by the [`Transparency`] log over it, of which a [`bundle`] tells an auditor.
 
+pub mod bundle;
 mod findings;
 mod history;
+pub mod key_file;
+pub mod notes;
+pub mod settings;
 mod state;
+pub mod transparency;
+pub mod tree;
+pub mod verify;
+pub mod witness;
 
 use be8_events::{AccId, GroupId, Position, Timestamp};
 use be8_projections::{ReadError, ReadModels};
@@ -15,6 +24,9 @@ use crate::ledger::{Log, LogError};
 
 pub use findings::{Finding, Knowledge, Rule, findings};
 pub use history::{Act, Entry, Page, Turn, history};
+pub use settings::AuditSettings;
+pub use transparency::{Transparency, TransparencyError};
+pub use witness::Witness;
 pub use state::{HeldKey, MemberThen, StateThen, state_at};
 
 /// Why a history cannot be told.

@@ -1,11 +1,14 @@
 //! The command line: one file per sub-command.
 
+pub mod audit_check;
+pub mod audit_key;
 mod columns;
 pub mod findings;
 pub mod history;
 pub mod migrate;
 pub mod openapi;
 pub mod serve;
+pub mod verify_bundle;
 
 use be8_events::GroupId;
 use clap::{Arg, ArgMatches, Command};
@@ -26,6 +29,9 @@ pub fn command() -> Command {
                 .arg(Arg::new("at").long("at").value_name("POSITION|TIME").help("The group as it was then")),
         )
         .subcommand(of_group(Command::new("findings").about("Judge a group's history (docs/audit.md)")))
+        .subcommand(flags(Command::new("audit-key").about("Make the keys of the transparency log, print the public halves")))
+        .subcommand(flags(Command::new("audit-check").about("Compare every event with the transparency log")))
+        .subcommand(verify_bundle::command())
         .subcommand(Command::new("openapi").about("Print the OpenAPI document"))
 }
 
@@ -48,6 +54,9 @@ pub async fn run(matches: &ArgMatches) -> Result<(), String> {
         Some(("migrate", matches)) => migrate::run(config(matches)?).await.map_err(|error| error.to_string()),
         Some(("history", matches)) => history::run(config(matches)?, matches).await,
         Some(("findings", matches)) => findings::run(config(matches)?, matches).await,
+        Some(("audit-key", matches)) => audit_key::run(&config(matches)?).map_err(|error| error.to_string()),
+        Some(("audit-check", matches)) => audit_check::run(config(matches)?).await,
+        Some(("verify-bundle", matches)) => verify_bundle::run(matches),
         Some(("openapi", _)) => {
             openapi::run();
             Ok(())

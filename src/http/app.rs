@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::{Code, WireError};
 use super::names::Names;
 use super::operator::OperatorToken;
+use crate::audit::{Transparency, Witness};
 use crate::clock::Clock;
 use crate::domain::Rejection;
 use crate::feed::Hub;
@@ -63,6 +64,12 @@ pub struct App {
     pub passwords: PasswordHasher,
     /// Nicknames by the event that set them.
     pub names: Names,
+    /// The transparency log.
+    pub transparency: Arc<Transparency>,
+    /// Whether its hashes are public.
+    pub public_log: bool,
+    /// Cosigns foreign logs; none: this server is no witness.
+    pub witness: Option<Witness>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The operator's token; none: operator access does not exist.

@@ -29,9 +29,11 @@ pub mod names;
 pub mod operations;
 pub mod operator;
 mod present;
+pub mod proofs;
 pub mod server;
 pub mod session;
 pub mod text;
+mod transparency;
 pub mod wire;
 
 pub use app::{App, AppSettings, Handle};

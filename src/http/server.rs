@@ -27,10 +27,19 @@ use super::home;
 use super::keys::Keys;
 use super::messages::Messages;
 use super::operations::Operations;
+use super::proofs::Proofs;
+use super::transparency;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 5] =
-    ["/healthz", "/readyz", "/metrics", "/audit/groups/{groupID}/history", "/audit/groups/{groupID}/findings"];
+const OWN: [&str; 7] = [
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/audit/groups/{groupID}/history",
+    "/audit/groups/{groupID}/findings",
+    "/audit/groups/{groupID}/proof",
+    "/audit/groups/{groupID}/bundle",
+];
 /// The routes that read by GET and therefore answer HEAD too.
 const HEAD: [&str; 5] = ["/me", "/getthreads", "/healthz", "/readyz", "/metrics"];
 /// How long open requests may take to end when the server stops.
@@ -47,6 +56,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         GroupKeys(app.clone()),
         Events(app.clone()),
         Audit(app.clone()),
+        Proofs(app.clone()),
         Operations { app: app.clone(), metrics },
     );
     OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))
@@ -125,7 +135,7 @@ fn routes(app: Handle, metrics: PrometheusHandle, limits: BodyLimits) -> impl En
     let document = document(&service, &OWN);
     let text = serde_json::to_string(&document).unwrap_or_default();
     let rules = rules(&document);
-    home::pages(&service.swagger_ui_html(), service)
+    transparency::routes(&app, home::pages(&service.swagger_ui_html(), service))
         .at("/openapi.json", poem::get(Document(text.into())))
         .with(EdgeLayer::new(rules))
         .around(compress)
@@ -147,6 +157,7 @@ fn rules(document: &Value) -> Vec<Rule> {
         .collect();
     let pages = home::PATHS.into_iter().chain(["/openapi.json"]);
     rules.extend(pages.map(|path| Rule { path, methods: vec![Method::GET], head: true, contract: false }));
+    rules.extend(transparency::rules());
     rules
 }
 

@@ -14,6 +14,7 @@ mod log;
 mod partitions;
 mod states;
 mod subscription;
+mod transparency;
 mod writer;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::vault::{Vault, VaultError};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use subscription::Subscription;
+pub use transparency::{SignedHead, TileId, Tiles, TransparencyTables, Witnessed};
 
 /// Limits of the ledger loop.
 #[derive(Debug, Clone)]

@@ -5,7 +5,9 @@
 //! is killed in the middle is started again, on this node or another one, from its checkpoint: what
 //! it does must be harmless when done twice.
 
+pub mod checkpoints;
 pub mod hours;
+pub mod witnesses;
 
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::TransparencyError;
+use crate::audit::tree::BrokenTree;
 use crate::ledger::{Lead, Leads, LedgerError, LogError};
 
 /// How often a node that does not lead asks whether it can.
@@ -27,6 +31,15 @@ pub enum ProcessError {
     /// A command failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The transparency log cannot go on.
+    #[error(transparent)]
+    Transparency(#[from] TransparencyError),
+}
+
+impl From<BrokenTree> for ProcessError {
+    fn from(error: BrokenTree) -> Self {
+        Self::Transparency(error.into())
+    }
 }
 
 /// A process manager.
