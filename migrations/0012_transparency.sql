@@ -11,18 +11,28 @@ create table audit_tiles (
 -- Hashes do not compress: do not try.
 alter table audit_tiles alter column hashes set storage external;
 
+-- The keys that sign. The newest one is the log's; older ones are of logs that `be8 audit-restart` ended.
+create table audit_logs (
+    id  integer primary key,
+    key text not null                           -- the public half
+);
+create trigger append_only before update or delete or truncate on audit_logs
+    for each statement execute function log_is_append_only();
+
 -- Every checkpoint that was ever signed.
 create table audit_heads (
-    size         bigint primary key,            -- how many entries it covers: the newest position
+    log          integer not null references audit_logs,
+    size         bigint not null,               -- how many entries it covers: the newest position
     root         bytea not null,
     note         text not null,                 -- as it was signed
-    cosignatures text not null default ''       -- the lines of the witnesses
+    cosignatures text not null default '',      -- the lines of the witnesses
+    primary key (log, size)
 );
-create index audit_heads_cosigned on audit_heads (size) where cosignatures <> '';
+create index audit_heads_cosigned on audit_heads (log, size) where cosignatures <> '';
 
 create trigger append_only before delete or truncate on audit_heads
     for each statement execute function log_is_append_only();
-create trigger append_only_signed before update of size, root, note on audit_heads
+create trigger append_only_signed before update of log, size, root, note on audit_heads
     for each statement execute function log_is_append_only();
 
 -- What was last cosigned of each foreign log.

@@ -242,10 +242,8 @@ impl Node {
         let feed = tokio::spawn(hub.clone().run(log.clone(), ledger.subscribe_all(position)));
         let office = Office::new(Leads::new(&database.connect), stop.clone());
         let checkpoints = Checkpoints::new(transparency.clone(), log.clone(), config.audit.interval);
-        let mut processes = vec![
-            office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
-            office.appoint(checkpoints),
-        ];
+        let mut processes =
+            vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }), office.appoint(checkpoints)];
         if !config.audit.witnesses.is_empty() {
             let asking = Witnesses::new(transparency.clone(), config.audit.witnesses.clone());
             processes.push(office.appoint(asking.map_err(|error| NodeError::Client(error.to_string()))?));

@@ -140,11 +140,7 @@ pub async fn bundle(
 
 /// The head for a bundle: one that witnesses have signed, unless it is older than what the newest
 /// one covers of the group.
-async fn head_for(
-    log: &Log,
-    transparency: &Transparency,
-    streams: &[StreamName],
-) -> Result<SignedHead, ProofError> {
+async fn head_for(log: &Log, transparency: &Transparency, streams: &[StreamName]) -> Result<SignedHead, ProofError> {
     let tables = transparency.tables();
     let newest = tables.newest_head().await?.ok_or(ProofError::NotCovered)?;
     let until = Position(i64::try_from(newest.size).unwrap_or(i64::MAX));
@@ -154,12 +150,7 @@ async fn head_for(
 }
 
 /// The newest messages that are seen.
-async fn messages(
-    log: &Log,
-    chat: StreamName,
-    sight: &Sight,
-    until: Position,
-) -> Result<Vec<Recorded>, ProofError> {
+async fn messages(log: &Log, chat: StreamName, sight: &Sight, until: Position) -> Result<Vec<Recorded>, ProofError> {
     let mut found = Vec::new();
     for (from, mut to) in sight.stretches(Position::START, until).into_iter().rev() {
         loop {

@@ -99,6 +99,21 @@ pub fn load_or_create(path: &Path, role: Role, name: &str) -> Result<NoteKey, Ke
     }
 }
 
+/// Gives a file another ending, if it is there and that name is free: nothing is overwritten.
+///
+/// # Errors
+/// [`KeyFileError`]
+pub fn set_aside(path: &Path, ending: &str) -> Result<(), KeyFileError> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".");
+    aside.push(ending);
+    match std::fs::hard_link(path, &aside) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        linked => linked.map_err(unusable(Path::new(&aside)))?,
+    }
+    std::fs::remove_file(path).map_err(unusable(path))
+}
+
 /// Writes a file of mode 0600 at once, in a directory that is made if it is missing.
 fn write(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
     let directory = match path.parent() {

@@ -25,9 +25,9 @@ use crate::ledger::{Log, LogError};
 pub use findings::{Finding, Knowledge, Rule, findings};
 pub use history::{Act, Entry, Page, Turn, history};
 pub use settings::AuditSettings;
+pub use state::{HeldKey, MemberThen, StateThen, state_at};
 pub use transparency::{Transparency, TransparencyError};
 pub use witness::Witness;
-pub use state::{HeldKey, MemberThen, StateThen, state_at};
 
 /// Why a history cannot be told.
 #[derive(Debug, thiserror::Error)]

@@ -92,7 +92,8 @@ impl PublicKey {
             (Role::Witness, Some((time, rest))) => (cosigned(u64::from_be_bytes(*time), text), rest),
             (Role::Witness, None) => return false,
         };
-        Ed25519::from_slice(signature).is_ok_and(|signature| self.key.verify_strict(text.as_bytes(), &signature).is_ok())
+        Ed25519::from_slice(signature)
+            .is_ok_and(|signature| self.key.verify_strict(text.as_bytes(), &signature).is_ok())
     }
 
     /// Whether this signature is one of this key under that text.

@@ -12,7 +12,7 @@ use rand::RngExt;
 use super::key_file::{self, HeadFile, KeyFileError};
 use super::notes::{BadNote, Checkpoint, NoteKey, PublicKey, Role};
 use super::tree::{self, BrokenTree, Growth, Question, Reader, WIDTH};
-use crate::ledger::{Log, LogError, SignedHead, TileId, Tiles, TransparencyTables};
+use crate::ledger::{Lead, Log, LogError, SignedHead, TileId, Tiles, TransparencyTables};
 
 /// How many full tiles are kept in memory, 8 KiB each.
 const CACHED: u64 = 1024;
@@ -34,24 +34,36 @@ pub enum TransparencyError {
     /// A file of the key.
     #[error(transparent)]
     Key(#[from] KeyFileError),
-    /// The key is gone, or is another one.
-    #[error("the heads of the transparency log were not signed by the key in {key}: {cause}. Put the key back that signed them, or name it by --audit-key-file")]
-    ForeignKey {
+    /// A head that the log's key did not sign.
+    #[error("the last signed head of the transparency log cannot be believed: {0}")]
+    Head(BadNote),
+    /// The key is another one.
+    #[error(
+        "the transparency log of this database is signed by {key}, and {file} holds another key. Put the right key \
+         there, or name it by --audit-key-file"
+    )]
+    OtherKey {
         /// The file of the key.
+        file: String,
+        /// The public key that it should have.
         key: String,
-        /// What is wrong.
-        cause: BadNote,
     },
     /// The key is gone.
-    #[error("the transparency log of this database was signed, but its key {key} is missing. Put it back, or name it by --audit-key-file")]
+    #[error(
+        "the transparency log of this database is signed by {key}, but there is no file {file}. Put it back, or name \
+         it by --audit-key-file"
+    )]
     NoKey {
         /// Where it should be.
+        file: String,
+        /// Its public half.
         key: String,
     },
     /// The database is not what was signed.
     #[error(
         "the database does not extend the log that was signed: {what} ({head}). It was put back from an older copy, \
-         rewritten, or is another server's. Nothing is served. Put the right database back; docs/audit.md says more"
+         rewritten, or is another server's. Put the right database back; if it is lost, `be8 audit-restart` begins another \
+         log, which everybody will notice (docs/audit.md)"
     )]
     NotExtended {
         /// What differs.
@@ -85,29 +97,68 @@ impl Transparency {
         witnesses: Vec<PublicKey>,
     ) -> Result<Self, TransparencyError> {
         let tables = TransparencyTables::of(log);
-        let newest = tables.newest_head().await?;
         let shown = || key_file.display().to_string();
-        let key = match (key_file::load(key_file, Role::Log)?, &newest) {
-            (Some(key), _) => key,
+        let current = tables.log_key().await?.map(|(_, key)| key);
+        let key = match (key_file::load(key_file, Role::Log)?, &current) {
+            (Some(key), None) => key,
+            (Some(key), Some(current)) if key.public().to_string() == *current => key,
+            (Some(_), Some(current)) => {
+                return Err(TransparencyError::OtherKey { file: shown(), key: current.clone() });
+            }
             (None, None) => key_file::load_or_create(key_file, Role::Log, name)?,
-            (None, Some(_)) => return Err(TransparencyError::NoKey { key: shown() }),
+            (None, Some(key)) => return Err(TransparencyError::NoKey { file: shown(), key: key.clone() }),
         };
         let head_file = HeadFile::beside(key_file);
         let own = Self { tables, key, head_file, witnesses, tiles: Cache::new(CACHED) };
-        let foreign = |cause| TransparencyError::ForeignKey { key: shown(), cause };
-        if let Some(head) = newest {
-            let checkpoint = Checkpoint::open(&head.note, own.key.public()).map_err(foreign)?;
+        if let Some(head) = own.tables.newest_head().await? {
+            let checkpoint = own.opened(&head.note)?;
             if (checkpoint.size, checkpoint.root) != (head.size, head.root) {
                 return Err(not_extended("the newest signed head says something else than its row", "database"));
             }
             own.check_head(log, &checkpoint, "the newest signed head of the database").await?;
         }
         if let Some(note) = own.head_file.read()? {
-            let checkpoint = Checkpoint::open(&note, own.key.public()).map_err(foreign)?;
+            let checkpoint = own.opened(&note)?;
             own.check_head(log, &checkpoint, &own.head_file.path().display().to_string()).await?;
         }
         own.check_sample(log).await?;
+        if current.is_none() {
+            own.tables.name_key(&own.key.public().to_string()).await?;
+            // Another node may have been faster, with another key.
+            if let Some((_, key)) = own.tables.log_key().await?
+                && key != own.key.public().to_string()
+            {
+                return Err(TransparencyError::OtherKey { file: shown(), key });
+            }
+        }
         Ok(own)
+    }
+
+    /// Ends the log of a database, and begins another under a new key and another name: for a
+    /// database that was put back from an older copy, and so cannot extend what was signed. The key
+    /// and the head of the old log are kept beside the new ones. Nothing may sign meanwhile, which
+    /// `lead` sees to.
+    ///
+    /// # Errors
+    /// [`TransparencyError`]
+    pub async fn restart(
+        log: &Log,
+        lead: &mut Lead,
+        key_file: &Path,
+        name: &str,
+    ) -> Result<PublicKey, TransparencyError> {
+        let last = TransparencyTables::of(log).log_key().await?.map_or(0, |(number, _)| number);
+        for file in [key_file, HeadFile::beside(key_file).path()] {
+            key_file::set_aside(file, &format!("log-{last}"))?;
+        }
+        let key = key_file::load_or_create(key_file, Role::Log, &format!("{name}/{}", last + 1))?;
+        lead.begin_log(&key.public().to_string()).await?;
+        Ok(key.public().clone())
+    }
+
+    /// A head that this log must have signed.
+    fn opened(&self, note: &str) -> Result<Checkpoint, TransparencyError> {
+        Checkpoint::open(note, self.key.public()).map_err(TransparencyError::Head)
     }
 
     /// The key that signs.
@@ -303,8 +354,7 @@ impl Transparency {
     /// [`TransparencyError`]
     pub async fn sign(&self, log: &Log, size: u64, root: Hash32) -> Result<SignedHead, TransparencyError> {
         if let Some(note) = self.head_file.read()? {
-            let foreign = |cause| TransparencyError::ForeignKey { key: self.head_file.path().display().to_string(), cause };
-            let last = Checkpoint::open(&note, self.key.public()).map_err(foreign)?;
+            let last = self.opened(&note)?;
             self.check_head(log, &last, &self.head_file.path().display().to_string()).await?;
         }
         if let Some(last) = self.tables.newest_head().await?

@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn requests_are_read_as_written_and_nothing_else_is() {
-        let request = AddCheckpoint { old: 7, proof: vec![Hash32([1; 32]), Hash32([2; 32])], note: "a\n1\nx\n\n— a b\n" };
+        let request =
+            AddCheckpoint { old: 7, proof: vec![Hash32([1; 32]), Hash32([2; 32])], note: "a\n1\nx\n\n— a b\n" };
         let text = request.text();
         assert_eq!(AddCheckpoint::parse(&text).unwrap(), request);
         let first = AddCheckpoint { old: 0, proof: vec![], ..request };

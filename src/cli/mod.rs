@@ -2,6 +2,7 @@
 
 pub mod audit_check;
 pub mod audit_key;
+pub mod audit_restart;
 mod columns;
 pub mod findings;
 pub mod history;
@@ -29,8 +30,13 @@ pub fn command() -> Command {
                 .arg(Arg::new("at").long("at").value_name("POSITION|TIME").help("The group as it was then")),
         )
         .subcommand(of_group(Command::new("findings").about("Judge a group's history (docs/audit.md)")))
-        .subcommand(flags(Command::new("audit-key").about("Make the keys of the transparency log, print the public halves")))
+        .subcommand(flags(
+            Command::new("audit-key").about("Make the keys of the transparency log, print the public halves"),
+        ))
         .subcommand(flags(Command::new("audit-check").about("Compare every event with the transparency log")))
+        .subcommand(flags(
+            Command::new("audit-restart").about("Begin another transparency log, after a database was put back"),
+        ))
         .subcommand(verify_bundle::command())
         .subcommand(Command::new("openapi").about("Print the OpenAPI document"))
 }
@@ -56,6 +62,7 @@ pub async fn run(matches: &ArgMatches) -> Result<(), String> {
         Some(("findings", matches)) => findings::run(config(matches)?, matches).await,
         Some(("audit-key", matches)) => audit_key::run(&config(matches)?).map_err(|error| error.to_string()),
         Some(("audit-check", matches)) => audit_check::run(config(matches)?).await,
+        Some(("audit-restart", matches)) => audit_restart::run(config(matches)?).await,
         Some(("verify-bundle", matches)) => verify_bundle::run(matches),
         Some(("openapi", _)) => {
             openapi::run();

@@ -421,12 +421,7 @@ pub(super) struct Admitted {
 }
 
 /// Who asks, about which group, and what they see of it.
-pub(super) async fn admit(
-    app: &App,
-    auditor: &Auditor,
-    group: &str,
-    what: &str,
-) -> Result<Admitted, WireError> {
+pub(super) async fn admit(app: &App, auditor: &Auditor, group: &str, what: &str) -> Result<Admitted, WireError> {
     let named: Option<GroupId> = group.parse().ok();
     let not_found = || WireError::from(Code::NotFound);
     match auditor {

@@ -95,14 +95,39 @@ impl TransparencyTables {
         Ok(last.map_or(0, |(number, bytes)| number.unsigned_abs() * 256 + u64::from(bytes.unsigned_abs()) / 32))
     }
 
+    /// The public key of the log, and its number among those that this database had; none before
+    /// the first start.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn log_key(&self) -> Result<Option<(i32, String)>, LogError> {
+        let newest = sqlx::query_as("select id, key from audit_logs order by id desc limit 1");
+        Ok(newest.fetch_optional(&self.pool).await?)
+    }
+
+    /// Names the key of a log that has none yet. Somebody else may have been faster: look again.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn name_key(&self, key: &str) -> Result<(), LogError> {
+        sqlx::query("insert into audit_logs (id, key) values (1, $1) on conflict (id) do nothing")
+            .bind(key)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// The newest head.
     ///
     /// # Errors
     /// [`LogError`]
     pub async fn newest_head(&self) -> Result<Option<SignedHead>, LogError> {
-        let row = sqlx::query("select size, root, note, cosignatures from audit_heads order by size desc limit 1")
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = sqlx::query(
+            "select size, root, note, cosignatures from audit_heads
+             where log = (select max(id) from audit_logs) order by size desc limit 1",
+        )
+        .fetch_optional(&self.pool)
+        .await?;
         row.as_ref().map(head).transpose()
     }
 
@@ -114,10 +139,10 @@ impl TransparencyTables {
         let row = sqlx::query(
             "select * from (
                  (select size, root, note, cosignatures, 1 as rank from audit_heads
-                  where cosignatures <> '' and size >= $1 order by size desc limit 1)
+                  where log = (select max(id) from audit_logs) and cosignatures <> '' and size >= $1 order by size desc limit 1)
                  union all
                  (select size, root, note, cosignatures, 2 from audit_heads
-                  where size >= $1 order by size desc limit 1)) h
+                  where log = (select max(id) from audit_logs) and size >= $1 order by size desc limit 1)) h
              order by rank limit 1",
         )
         .bind(signed(size))
@@ -204,14 +229,30 @@ impl Lead {
         Ok(())
     }
 
+    /// Begins another log under another key, over the same events. The heads of the one before stay.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn begin_log(&mut self, key: &str) -> Result<(), LogError> {
+        let mut transaction = self.connection().begin().await?;
+        // Made anew from the events, whatever they were.
+        sqlx::query("delete from audit_tiles").execute(&mut *transaction).await?;
+        sqlx::query("insert into audit_logs (id, key) select coalesce(max(id), 0) + 1, $1 from audit_logs")
+            .bind(key)
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+
     /// Publishes a head that was signed. Heads only grow.
     ///
     /// # Errors
     /// [`LogError`]
     pub async fn store_head(&mut self, head: &SignedHead) -> Result<(), LogError> {
         let done = sqlx::query(
-            "insert into audit_heads (size, root, note, cosignatures) select $1, $2, $3, $4
-             where not exists (select from audit_heads where size >= $1)",
+            "insert into audit_heads (log, size, root, note, cosignatures)
+             select l.id, $1, $2, $3, $4 from (select max(id) as id from audit_logs) l
+             where not exists (select from audit_heads h where h.log = l.id and h.size >= $1)",
         )
         .bind(signed(head.size))
         .bind(&head.root.0[..])
@@ -229,11 +270,13 @@ impl Lead {
     /// # Errors
     /// [`LogError`]
     pub async fn store_cosignatures(&mut self, size: u64, lines: &str) -> Result<(), LogError> {
-        sqlx::query("update audit_heads set cosignatures = $2 where size = $1")
-            .bind(signed(size))
-            .bind(lines)
-            .execute(self.connection())
-            .await?;
+        sqlx::query(
+            "update audit_heads set cosignatures = $2 where log = (select max(id) from audit_logs) and size = $1",
+        )
+        .bind(signed(size))
+        .bind(lines)
+        .execute(self.connection())
+        .await?;
         Ok(())
     }
 }
@@ -247,12 +290,7 @@ fn signed(number: u64) -> i64 {
 
 fn head(row: &PgRow) -> Result<SignedHead, LogError> {
     let size = row.try_get::<i64, _>("size")?.unsigned_abs();
-    Ok(SignedHead {
-        size,
-        root: root(row)?,
-        note: row.try_get("note")?,
-        cosignatures: row.try_get("cosignatures")?,
-    })
+    Ok(SignedHead { size, root: root(row)?, note: row.try_get("note")?, cosignatures: row.try_get("cosignatures")? })
 }
 
 fn root(row: &PgRow) -> Result<Hash32, LogError> {

@@ -11,6 +11,9 @@ use super::{Process, ProcessError};
 use crate::audit::Transparency;
 use crate::ledger::{Lead, Log};
 
+/// The name of the process: whoever has its lead, and nobody else, may write to the log.
+pub const NAME: &str = "transparency log";
+
 /// How many events are read at once.
 const PAGE: u32 = 1000;
 /// How many pages a turn takes at most.
@@ -44,7 +47,7 @@ impl Checkpoints {
 #[async_trait]
 impl Process for Checkpoints {
     fn name(&self) -> &'static str {
-        "transparency log"
+        NAME
     }
 
     async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {

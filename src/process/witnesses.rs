@@ -6,7 +6,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use reqwest::StatusCode;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use tokio::sync::Mutex;
 
 use super::{Process, ProcessError};
@@ -31,7 +37,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub struct Witnesses {
     transparency: Arc<Transparency>,
     witnesses: Vec<AskedWitness>,
-    client: reqwest::Client,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     memory: Mutex<Memory>,
 }
 
@@ -48,7 +54,9 @@ struct Memory {
 #[derive(Debug, thiserror::Error)]
 enum NoCosignature {
     #[error("it cannot be reached: {0}")]
-    Unreachable(#[from] reqwest::Error),
+    Unreachable(Box<dyn std::error::Error + Send + Sync>),
+    #[error("it did not answer in time")]
+    Late,
     #[error("it answered {0}")]
     Refused(StatusCode),
     #[error("it answered something else than its signature")]
@@ -63,15 +71,14 @@ impl Witnesses {
     /// Asks these witnesses.
     ///
     /// # Errors
-    /// The HTTP client cannot be made.
-    pub fn new(transparency: Arc<Transparency>, witnesses: Vec<AskedWitness>) -> Result<Self, reqwest::Error> {
-        // The one that sqlx uses; if somebody was first, that one is used.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .timeout(PATIENCE)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("be8/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+    /// TLS cannot be set up.
+    pub fn new(transparency: Arc<Transparency>, witnesses: Vec<AskedWitness>) -> Result<Self, rustls::Error> {
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let client = Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self { transparency, witnesses, client, memory: Mutex::default() })
     }
 
@@ -115,15 +122,20 @@ impl Witnesses {
     ) -> Result<(StatusCode, String), NoCosignature> {
         let proof = self.transparency.answer(Question::Consistency { old, size: head.size }).await?;
         let request = AddCheckpoint { old, proof, note: &head.note }.text();
-        let mut answer = self.client.post(format!("{}/add-checkpoint", witness.url)).body(request).send().await?;
-        let mut body = Vec::new();
-        while let Some(part) = answer.chunk().await? {
-            body.extend_from_slice(&part);
-            if body.len() > MOST {
-                return Err(NoCosignature::Nonsense);
-            }
-        }
-        Ok((answer.status(), String::from_utf8(body).map_err(|_| NoCosignature::Nonsense)?))
+        let request = Request::post(format!("{}/add-checkpoint", witness.url))
+            .header("content-type", "text/plain; charset=utf-8")
+            .header("user-agent", concat!("be8/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(Bytes::from(request)))
+            .map_err(|error| NoCosignature::Unreachable(error.into()))?;
+        let asked = async {
+            let answer =
+                self.client.request(request).await.map_err(|error| NoCosignature::Unreachable(error.into()))?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), MOST).collect().await.map_err(NoCosignature::Unreachable)?;
+            let text = String::from_utf8(body.to_bytes().to_vec()).map_err(|_| NoCosignature::Nonsense)?;
+            Ok((status, text))
+        };
+        tokio::time::timeout(PATIENCE, asked).await.unwrap_or(Err(NoCosignature::Late))
     }
 }
 

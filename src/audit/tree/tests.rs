@@ -55,10 +55,7 @@ fn the_leaf_and_node_hashes_are_those_of_rfc_6962() {
     let empty_leaf = Hash32(tlog_tiles::record_hash(b"").0);
     assert_eq!(empty_leaf.to_string(), "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d");
     let nothing = Growth::new(0, Tiles::new()).unwrap();
-    assert_eq!(
-        nothing.root().unwrap().to_string(),
-        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    );
+    assert_eq!(nothing.root().unwrap().to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     assert_eq!(leaf(entry(0)), leaves(1)[0]);
 }
 
@@ -90,9 +87,29 @@ fn paths_are_read_as_written_and_nothing_else_is() {
         assert_eq!((read.id, read.width, read.to_string().as_str()), ((level, number), width, path));
     }
     for bad in [
-        "", "0", "0/", "0/0", "0/0000", "00/000", "64/000", "256/000", "-1/000", "0/-01", "0/000.p/0", "0/000.p/256",
-        "0/000.p/01", "0/000.p/", "0/x000/001", "0/001/x000", "0/x1/000", "entries/000", "0/000/", "0/000.p/1/2",
-        "0/+01", "0/99999999999999999999999", "0/x001/x002",
+        "",
+        "0",
+        "0/",
+        "0/0",
+        "0/0000",
+        "00/000",
+        "64/000",
+        "256/000",
+        "-1/000",
+        "0/-01",
+        "0/000.p/0",
+        "0/000.p/256",
+        "0/000.p/01",
+        "0/000.p/",
+        "0/x000/001",
+        "0/001/x000",
+        "0/x1/000",
+        "entries/000",
+        "0/000/",
+        "0/000.p/1/2",
+        "0/+01",
+        "0/99999999999999999999999",
+        "0/x001/x002",
     ] {
         assert!(bad.parse::<TilePath>().is_err(), "{bad}");
     }
