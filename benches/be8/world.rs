@@ -92,6 +92,8 @@ impl World {
         self.execute(&main, "vacuum analyze").await;
         self.execute("postgres", &format!("create database {copy} template {main}")).await;
         self.execute("postgres", "checkpoint").await;
+        let key = |database: &str| self.directory.path().join(format!("{database}.audit.key"));
+        std::fs::copy(key(&main), key(&copy)).expect("the key of the copy's log");
 
         let (node, stop) = self.node(&copy).await;
         let server = ServerProcess::be8(&arguments(&self.directory, &self.cluster, &main));
@@ -226,6 +228,8 @@ fn arguments(directory: &TempDir, cluster: &PrivateCluster, database: &str) -> V
         ("--data-dir", path(database)),
         ("--database-url", cluster.url(database)),
         ("--master-key-file", path("master.key")),
+        // The key of a transparency log belongs to one database.
+        ("--audit-key-file", path(&format!("{database}.audit.key"))),
         ("--log", "warn".to_owned()),
     ]
     .into_iter()

@@ -166,7 +166,7 @@ pub fn consistent(proof: &[Hash32], (old, old_root): (u64, Hash32), (size, root)
 
 /// The tiles at the right edge of a tree that are not full: all that its growth needs.
 pub fn edge(size: u64) -> Vec<TileId> {
-    let levels = (0..8u8).filter(|level| (size >> (HEIGHT * level)) % WIDTH as u64 != 0);
+    let levels = (0..8u8).filter(|level| !(size >> (HEIGHT * level)).is_multiple_of(WIDTH as u64));
     levels.map(|level| (level, tile_number(size, level))).collect()
 }
 

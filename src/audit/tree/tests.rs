@@ -64,7 +64,7 @@ fn tiles_are_what_c2sp_says() {
     // The example of the specification: a tree of 70,000.
     let (tree, tiles) = grown(70_000, &[1, 255, 256, 257, 65_536, 69_999]);
     let of = |level| tiles.iter().filter(move |((l, _), _)| *l == level).map(|(_, bytes)| bytes.len() / HASH);
-    assert_eq!((of(0).filter(|width| *width == 256).count(), of(0).last()), (273, Some(112)));
+    assert_eq!((of(0).filter(|width| *width == 256).count(), of(0).next_back()), (273, Some(112)));
     assert_eq!(of(1).collect::<Vec<_>>(), [256, 17]);
     assert_eq!(of(2).collect::<Vec<_>>(), [1]);
     assert_eq!(of(3).count(), 0, "never an empty tile");

@@ -24,10 +24,15 @@ const TOKEN: &str = "an operator token of more than thirty-two bytes";
 
 /// A server on a new database that signs every second and knows an operator.
 async fn signing() -> (Setup, tempfile::NamedTempFile) {
+    signing_every(1).await
+}
+
+/// The same that signs in intervals of so many seconds.
+async fn signing_every(seconds: u32) -> (Setup, tempfile::NamedTempFile) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "{TOKEN}").unwrap();
     let setup = Setup::on(&fresh_database().await).with("operator-token-file", file.path().display());
-    (setup.with("checkpoint-interval", 1), file)
+    (setup.with("checkpoint-interval", seconds), file)
 }
 
 /// What the operator hears.

@@ -3,7 +3,7 @@
 use be8_events::Hash32;
 use signed_note::{Note, StandardVerifier, VerifierList};
 
-use super::{as_operator, covering_checkpoint, entries, eventful, log_key, root, signing};
+use super::{as_operator, covering_checkpoint, entries, eventful, log_key, root, signing, signing_every};
 use crate::client::two_people;
 use crate::patience::eventually;
 use crate::server::Server;
@@ -79,7 +79,6 @@ async fn tiles_and_checkpoint_are_those_of_the_log() {
         "entries/000".to_owned(),
         "data/000".to_owned(),
         String::new(),
-        "../key".to_owned(),
     ] {
         let answer = server.get(&format!("/audit/log/tile/{path}")).await;
         assert_eq!(answer.status, 404, "{path}: {}", answer.text);
@@ -184,9 +183,9 @@ async fn who_may_have_proofs_and_bundles() {
 
 #[tokio::test]
 async fn what_no_checkpoint_covers_is_proved_later() {
-    let (setup, _token) = signing().await;
     // The first checkpoint comes at once, the next one after the test.
-    let server = setup.with("checkpoint-interval", 3600).start().await;
+    let (setup, _token) = signing_every(3600).await;
+    let server = setup.start().await;
     eventually("the first checkpoint", async || server.get("/audit/log/checkpoint").await.status == 200).await;
     let (group, [alice, ..]) = eventful(&server).await;
     for path in ["proof", "bundle"] {
