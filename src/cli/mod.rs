@@ -1,11 +1,17 @@
 //! The command line: one file per sub-command.
 
+pub mod check;
 mod columns;
 pub mod findings;
 pub mod history;
+pub mod log;
 pub mod migrate;
 pub mod openapi;
+pub mod portable;
+mod progress;
+pub mod rebuild;
 pub mod serve;
+pub mod state;
 
 use be8_events::GroupId;
 use clap::{Arg, ArgMatches, Command};
@@ -26,6 +32,30 @@ pub fn command() -> Command {
                 .arg(Arg::new("at").long("at").value_name("POSITION|TIME").help("The group as it was then")),
         )
         .subcommand(of_group(Command::new("findings").about("Judge a group's history (docs/audit.md)")))
+        .subcommand(rebuild::command())
+        .subcommand(flags(Command::new("check").about("Check the log, and the read models against a replay")).arg(
+            Arg::new("format").long("format").value_name("FORMAT").value_parser(["text", "json"]).default_value("text"),
+        ))
+        .subcommand(
+            flags(Command::new("state").about("Tell the state of a stream, as it is or was"))
+                .arg(Arg::new("STREAM").required(true).help("The stream, such as account-10001"))
+                .arg(Arg::new("at").long("at").value_name("POSITION|TIME").help("The state as it was then")),
+        )
+        .subcommand(log::command())
+        .subcommand(
+            flags(Command::new("export").about("Write the whole log to a file (docs/export-format.md)"))
+                .arg(Arg::new("FILE").required(true).help("The file, which must not be there; - for standard output"))
+                .arg(
+                    Arg::new("with-vault")
+                        .long("with-vault")
+                        .action(clap::ArgAction::SetTrue)
+                        .help("With the data keys, as they are wrapped by the master key"),
+                ),
+        )
+        .subcommand(
+            flags(Command::new("import").about("Read an exported log into an empty database"))
+                .arg(Arg::new("FILE").required(true).help("The file; - for standard input")),
+        )
         .subcommand(Command::new("openapi").about("Print the OpenAPI document"))
 }
 
@@ -48,6 +78,12 @@ pub async fn run(matches: &ArgMatches) -> Result<(), String> {
         Some(("migrate", matches)) => migrate::run(config(matches)?).await.map_err(|error| error.to_string()),
         Some(("history", matches)) => history::run(config(matches)?, matches).await,
         Some(("findings", matches)) => findings::run(config(matches)?, matches).await,
+        Some(("rebuild", matches)) => rebuild::run(config(matches)?, matches).await,
+        Some(("check", matches)) => check::run(config(matches)?, matches).await,
+        Some(("state", matches)) => state::run(config(matches)?, matches).await,
+        Some(("log", matches)) => log::run(config(matches)?, matches).await,
+        Some(("export", matches)) => portable::run_export(config(matches)?, matches).await,
+        Some(("import", matches)) => portable::run_import(config(matches)?, matches).await,
         Some(("openapi", _)) => {
             openapi::run();
             Ok(())
@@ -63,8 +99,9 @@ fn named_group(matches: &ArgMatches) -> Result<(GroupId, bool), String> {
     Ok((group, matches.get_one::<String>("format").is_some_and(|format| format == "json")))
 }
 
-/// Prints a text. A reader that went away, such as a pager, is no error.
-fn print(text: &str) {
+/// Prints a text; whether anybody still reads. A reader that went away, such as a pager, is no error.
+fn print(text: &str) -> bool {
     use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
