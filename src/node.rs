@@ -64,7 +64,9 @@ pub enum NodeError {
     #[error("the schema of the database cannot be brought up to this version: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
     /// The read models are of a newer version.
-    #[error("the live read models were made by be8 {0}, which is newer: run that, or go back by its rebuild --rollback")]
+    #[error(
+        "the live read models were made by be8 {0}, which is newer: run that, or go back by its rebuild --rollback"
+    )]
     Newer(String),
     /// The read models cannot be made those of this version.
     #[error("the read models cannot be rebuilt: {0}")]
@@ -165,8 +167,8 @@ impl Database {
         let mut connection = PgConnection::connect_with(&self.connect).await?;
         let there: bool =
             sqlx::query_scalar("select to_regclass('vault.master') is not null").fetch_one(&mut connection).await?;
-        let filled = there
-            && sqlx::query_scalar("select exists (select from vault.master)").fetch_one(&mut connection).await?;
+        let filled =
+            there && sqlx::query_scalar("select exists (select from vault.master)").fetch_one(&mut connection).await?;
         connection.close().await?;
         if !filled || !config.master_key_file.exists() {
             return Ok(None);

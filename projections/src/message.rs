@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments, Row, error::BoxDynError};
 
-use crate::copy::Rows;
 use crate::account::{ME, account_id, is_null, session_arguments};
+use crate::copy::Rows;
 use crate::read_mark::{Ranges, from_text};
 use crate::stored::{self, Stored, StoredSealed};
 use crate::{Generation, Parameters, ReadError, ReadModels};

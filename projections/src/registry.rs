@@ -111,15 +111,11 @@ impl Entry {
 ///
 /// # Errors
 /// What PostgreSQL answers.
-pub async fn is_ours<'c>(
-    generation: Generation,
-    database: impl sqlx::PgExecutor<'c>,
-) -> Result<bool, sqlx::Error> {
-    let models: Option<Vec<String>> =
-        sqlx::query_scalar("select models from read_generations where generation = $1")
-            .bind(generation.0)
-            .fetch_optional(database)
-            .await?;
+pub async fn is_ours<'c>(generation: Generation, database: impl sqlx::PgExecutor<'c>) -> Result<bool, sqlx::Error> {
+    let models: Option<Vec<String>> = sqlx::query_scalar("select models from read_generations where generation = $1")
+        .bind(generation.0)
+        .fetch_optional(database)
+        .await?;
     Ok(models == Some(shapes()))
 }
 

@@ -14,9 +14,7 @@ use crate::node::{BUILD, Database};
 
 /// The sub-command.
 pub(super) fn command() -> Command {
-    let flag = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
-    };
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     flags(Command::new("rebuild").about("Make the read models anew from the log, while the server serves"))
         .arg(
             Arg::new("PROJECTION")

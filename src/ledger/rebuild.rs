@@ -329,12 +329,7 @@ impl Workshop {
     }
 
     /// Brings a generation from where it stands up to a position.
-    async fn catch_up(
-        &mut self,
-        generation: Generation,
-        until: Position,
-        told: Told<'_>,
-    ) -> Result<(), RebuildError> {
+    async fn catch_up(&mut self, generation: Generation, until: Position, told: Told<'_>) -> Result<(), RebuildError> {
         let entries = self.generations().await?;
         let entry = entries.iter().find(|entry| entry.generation == generation).ok_or(RebuildError::Aborted)?;
         if entry.reached >= until {
@@ -371,17 +366,16 @@ impl Workshop {
         let pairs = live.into_iter().zip(rebuilt.clone()).filter(|(live, rebuilt)| live != rebuilt);
         let differences: Vec<_> = pairs.map(|(live, rebuilt)| Discrepancy { live, rebuilt }).collect();
         if what.force && !differences.is_empty() {
-            tracing::warn!(differences = names(&differences), "switching to read models that differ from the live ones");
+            tracing::warn!(
+                differences = names(&differences),
+                "switching to read models that differ from the live ones"
+            );
         }
         Ok((rebuilt, differences))
     }
 
     /// Makes a generation live: catches up until little is left, then has appends wait for the rest.
-    async fn switch(
-        &mut self,
-        generation: Generation,
-        told: Told<'_>,
-    ) -> Result<(Generation, Position), RebuildError> {
+    async fn switch(&mut self, generation: Generation, told: Told<'_>) -> Result<(Generation, Position), RebuildError> {
         let mut approaches = 0;
         loop {
             let near = Head::read(self.hand()?).await?.position;
@@ -485,9 +479,8 @@ pub async fn status(connect: &PgConnectOptions) -> Result<(Vec<Entry>, Position,
     let mut connection = PgConnection::connect_with(connect).await?;
     let entries = Entry::all(&mut connection).await?;
     let head = Head::read(&mut connection).await?;
-    let free: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('be8 rebuild'))")
-        .fetch_one(&mut connection)
-        .await?;
+    let free: bool =
+        sqlx::query_scalar("select pg_try_advisory_lock(hashtext('be8 rebuild'))").fetch_one(&mut connection).await?;
     // The lock goes with the connection.
     connection.close().await?;
     Ok((entries, head.position, !free))

@@ -21,13 +21,9 @@ pub(super) async fn of_page(connection: &mut PgConnection, page: &[Raw]) -> Resu
             .bind(last.position)
             .fetch_all(&mut *connection)
             .await?;
-    found.extend(
-        lasting
-            .into_iter()
-            .map(|(position, key, bytes_of_nonce, bytes)| {
-                (position, Sealed { keys: vec![key], nonce: nonce(bytes_of_nonce), bytes })
-            }),
-    );
+    found.extend(lasting.into_iter().map(|(position, key, bytes_of_nonce, bytes)| {
+        (position, Sealed { keys: vec![key], nonce: nonce(bytes_of_nonce), bytes })
+    }));
     let days: BTreeSet<NaiveDate> = page.iter().map(|raw| Timestamp::from_micros(raw.time).day().0).collect();
     type Row = (i64, i64, i64, i64, Vec<u8>, Vec<u8>);
     let messages: Vec<Row> = sqlx::query_as(

@@ -1,6 +1,7 @@
 //! Black-box tests: the real program on a real PostgreSQL.
 
 mod audit;
+mod check;
 mod client;
 mod cluster;
 mod contract;
@@ -14,7 +15,10 @@ mod library;
 mod operations;
 mod pages;
 mod patience;
+mod portable;
 mod postgres;
+mod program;
+mod rebuild;
 mod replay;
 mod rig;
 mod server;

@@ -8,9 +8,8 @@ use be8::clock::SystemClock;
 use be8::domain::reads::MarkRead;
 use be8::domain::{Occurred, State};
 use be8_events::{Event, MessageNo, Position, StreamName, ThreadId};
-use be8_projections::{Changes, Generation, Parameters};
+use be8_projections::{Changes, Generation};
 use serde_json::Value;
-use sqlx::postgres::PgArguments;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::rig::{Rig, any_clock, token};
@@ -42,12 +41,7 @@ pub async fn replay(rig: &Rig, page: u32) {
         at = last.position;
         let mut changes = Changes::default();
         events.iter().for_each(|event| changes.apply(event));
-        // The statement of the append without the log itself.
-        let sql = changes.sql(fresh, &mut Parameters::after(0));
-        let sql = format!("with head as (select 1){sql} select from head");
-        let mut arguments = PgArguments::default();
-        changes.bind(&mut arguments).unwrap();
-        sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection).await.unwrap();
+        changes.write(&mut connection, fresh).await.unwrap();
     }
     let tables: Vec<String> = sqlx::query_scalar(
         "select table_name::text from information_schema.tables where table_schema = 'read_1' order by 1",

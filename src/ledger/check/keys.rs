@@ -17,13 +17,10 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) async fn load(
-        tx: &mut PgConnection,
-        head: &Head,
-        notes: &mut Vec<String>,
-    ) -> Result<Self, LogError> {
+    pub(super) async fn load(tx: &mut PgConnection, head: &Head, notes: &mut Vec<String>) -> Result<Self, LogError> {
         let there: bool = sqlx::query_scalar("select to_regclass('vault.key') is not null").fetch_one(&mut *tx).await?;
-        let filled = there && sqlx::query_scalar("select exists (select from vault.master)").fetch_one(&mut *tx).await?;
+        let filled =
+            there && sqlx::query_scalar("select exists (select from vault.master)").fetch_one(&mut *tx).await?;
         let mut vault = None;
         if filled || head.keys == 0 {
             let rows: Vec<(KeyId, String, bool)> =

@@ -117,7 +117,8 @@ async fn in_snapshot(
     let mut notes = Vec::new();
     let keys = Keys::load(&mut tx, &head, &mut notes).await?;
     if keys.is_known() && vault.is_none() {
-        notes.push("there is no master key at hand: sealed payloads were compared with their hashes, not opened".into());
+        notes
+            .push("there is no master key at hand: sealed payloads were compared with their hashes, not opened".into());
     }
     Generation::SCRATCH.create(&mut tx).await?;
     let mut walk = Walk::new(keys, vault);

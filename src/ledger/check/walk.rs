@@ -137,10 +137,7 @@ impl Walk {
         self.position = raw.position;
         let version = self.versions.entry(raw.stream).or_insert(0);
         if raw.version != *version + 1 {
-            self.problems.add(
-                raw.position,
-                format!("version {} of its stream, behind version {version}", raw.version),
-            );
+            self.problems.add(raw.position, format!("version {} of its stream, behind version {version}", raw.version));
         }
         *version = raw.version;
         if raw.time < self.time {
@@ -197,8 +194,7 @@ impl Walk {
         ids.dedup();
         let opener = vault.opener(&ids).await?;
         for (recorded, payload) in payloads {
-            let context =
-                SealedContext { kind: recorded.event.kind(), schema: recorded.schema, salt: &recorded.salt };
+            let context = SealedContext { kind: recorded.event.kind(), schema: recorded.schema, salt: &recorded.salt };
             // One whose key was erased since the snapshot is no problem.
             if let Err(error) = opener.open(&payload, context) {
                 self.problems.add(recorded.position.0, format!("its sealed payload does not open: {error}"));
@@ -229,8 +225,7 @@ impl Walk {
         if let Some(position) = sealed {
             self.problems.add(position, "there is something sealed, but no event");
         }
-        let streams: i64 =
-            sqlx::query_scalar("select coalesce(max(id), 0) from streams").fetch_one(&mut *tx).await?;
+        let streams: i64 = sqlx::query_scalar("select coalesce(max(id), 0) from streams").fetch_one(&mut *tx).await?;
         if head.position > Position::START && head.time.micros() != self.time {
             let newest = Timestamp::from_micros(self.time);
             self.problems.add(None, format!("the head row says {}, the newest event {newest}", head.time));

@@ -91,13 +91,12 @@ async fn export_vault(tx: &mut PgConnection, out: &mut Lines<'_>) -> Result<(), 
     type Key = (i64, String, Option<Vec<u8>>, Option<i32>);
     let mut after = 0;
     loop {
-        let keys: Vec<Key> = sqlx::query_as(
-            "select id, subject, wrapped, master from vault.key where id > $1 order by id limit $2",
-        )
-        .bind(after)
-        .bind(PAGE)
-        .fetch_all(&mut *tx)
-        .await?;
+        let keys: Vec<Key> =
+            sqlx::query_as("select id, subject, wrapped, master from vault.key where id > $1 order by id limit $2")
+                .bind(after)
+                .bind(PAGE)
+                .fetch_all(&mut *tx)
+                .await?;
         let Some(last) = keys.last() else { return Ok(()) };
         after = last.0;
         for (id, subject, wrapped, master) in keys {

@@ -302,8 +302,7 @@ impl Target {
         if self.position > Position::START && header.time != self.time {
             return wrong("the head's time is not that of the newest event");
         }
-        let largest: i64 =
-            sqlx::query_scalar("select coalesce(max(id), 0) from vault.key").fetch_one(&mut *tx).await?;
+        let largest: i64 = sqlx::query_scalar("select coalesce(max(id), 0) from vault.key").fetch_one(&mut *tx).await?;
         if header.accounts < self.accounts || header.groups < self.groups || header.keys < self.keys.max(largest) {
             return wrong("the head counts fewer accounts, groups or keys than there are");
         }
