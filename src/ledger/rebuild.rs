@@ -231,9 +231,13 @@ impl Workshop {
             return Err(RebuildError::Differ(differences));
         }
         let (instead_of, position) = self.switch(generation, told).await?;
+        // The switch has happened: what cannot be removed now, behind a reader that takes its time, the
+        // next one removes.
         for old in self.generations().await?.iter().filter(|old| old.phase == Phase::Old) {
-            if old.generation != instead_of {
-                registry::remove(self.hand()?, old.generation).await?;
+            if old.generation != instead_of
+                && let Err(error) = registry::remove(self.hand()?, old.generation).await
+            {
+                tracing::warn!(%error, generation = old.generation.0, "an earlier generation was not removed");
             }
         }
         Ok(Rebuilt { generation, instead_of, position, tables, differences })
