@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use be8_events::{Event, StreamName};
-use be8_projections::{Generation, ReadModels};
+use be8_projections::ReadModels;
+use be8_projections::generation::shapes;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::task::JoinHandle;
@@ -21,6 +22,7 @@ use crate::feed::Hub;
 use crate::http::App;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
+use crate::ledger::rebuild::{RebuildError, Step, Workshop};
 use crate::ledger::{Direction, Leads, Ledger, Log, LogError, TransparencyTables};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
@@ -29,6 +31,9 @@ use crate::vault::{MasterKey, Vault, VaultError};
 
 /// The database of a private cluster.
 const DATABASE: &str = "be8";
+
+/// The version of this program.
+pub const BUILD: &str = env!("CARGO_PKG_VERSION");
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +66,17 @@ pub enum NodeError {
     /// The schema cannot be brought up to this version.
     #[error("the schema of the database cannot be brought up to this version: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The read models are of a newer version.
+    #[error(
+        "the live read models were made by be8 {0}, which is newer: run that, or go back by its rebuild --rollback"
+    )]
+    Newer(String),
+    /// The read models cannot be made those of this version.
+    #[error("the read models cannot be rebuilt: {0}")]
+    Rebuild(#[from] RebuildError),
+    /// The keys are not there.
+    #[error("this log was imported without its vault: it can be read (be8 log, state, history, check), not served")]
+    NoVault,
     /// The vault does not open.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -122,21 +138,55 @@ impl Database {
         &self.description
     }
 
-    /// Brings the schema up to this version, with the tables of the live generation.
+    /// Brings the schema up to this version. Read models of an older one are rebuilt, which takes as
+    /// long as it takes; nodes of that version serve meanwhile, and stop then.
     ///
     /// # Errors
     /// [`NodeError`]
     pub async fn migrate(&self) -> Result<(), NodeError> {
         let mut connection = PgConnection::connect_with(&self.connect).await?;
         sqlx::migrate!().run(&mut connection).await?;
-        let live: i32 = sqlx::query_scalar("select generation from log_head").fetch_one(&mut connection).await?;
-        // Two nodes that start at once: one makes the tables, the other finds them.
-        let mut tx = connection.begin().await?;
-        sqlx::query("select pg_advisory_xact_lock(hashtext('be8 generations'))").execute(&mut *tx).await?;
-        Generation(live).create(&mut tx).await?;
-        tx.commit().await?;
+        let live: Option<(Vec<String>, String)> =
+            sqlx::query_as("select models, build from log_head join read_generations using (generation)")
+                .fetch_optional(&mut connection)
+                .await?;
         connection.close().await?;
-        Ok(())
+        match live {
+            Some((models, _)) if models == shapes() => return Ok(()),
+            Some((_, build)) if is_newer(&build, BUILD) => return Err(NodeError::Newer(build)),
+            _ => {}
+        }
+        let mut workshop = Workshop::open(&self.connect, true).await?;
+        let made = workshop.make_current(BUILD, &log_step).await;
+        workshop.close().await;
+        Ok(made?)
+    }
+
+    /// Whether the keys of what is sealed are not here: after an import without the vault.
+    async fn lacks_vault(&self) -> Result<bool, NodeError> {
+        let mut connection = PgConnection::connect_with(&self.connect).await?;
+        let lacks = "select keys > 0 and not exists (select from vault.master) from log_head";
+        let lacks = sqlx::query_scalar(lacks).fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok(lacks)
+    }
+
+    /// The vault, if it is there and its master key is, too; neither is made.
+    ///
+    /// # Errors
+    /// [`NodeError::Vault`] for a key that does not open it.
+    pub async fn vault(&self, config: &Config) -> Result<Option<Arc<Vault>>, NodeError> {
+        let mut connection = PgConnection::connect_with(&self.connect).await?;
+        let there: bool =
+            sqlx::query_scalar("select to_regclass('vault.master') is not null").fetch_one(&mut connection).await?;
+        let filled =
+            there && sqlx::query_scalar("select exists (select from vault.master)").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        if !filled || !config.master_key_file.exists() {
+            return Ok(None);
+        }
+        let master = MasterKey::load_or_create(&config.master_key_file)?;
+        Ok(Some(Vault::open(reading_pool(&self.connect, 2), master).await?))
     }
 
     /// Stops the private cluster, if there is one.
@@ -144,6 +194,29 @@ impl Database {
         if let Some(cluster) = self.cluster {
             cluster.stop().await;
         }
+    }
+}
+
+/// Whether a version, `major.minor.patch`, is newer than another.
+fn is_newer(version: &str, than: &str) -> bool {
+    let numbers = |text: &str| {
+        let core = text.split(['-', '+']).next().unwrap_or_default();
+        core.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u64>>()
+    };
+    numbers(version) > numbers(than)
+}
+
+/// Tells the server's log how a rebuild gets on.
+fn log_step(step: Step) {
+    match step {
+        Step::Begun { generation, resumed } => {
+            tracing::info!(generation = generation.0, resumed, "the read models are of another version: rebuilding");
+        }
+        Step::Replayed { reached, target } => {
+            tracing::info!(reached = reached.0, target = target.0, "replaying the log");
+        }
+        Step::Indexing(left) => tracing::info!(left, "making indexes"),
+        Step::Comparing(position) => tracing::info!(position = position.0, "comparing live and rebuilt tables"),
     }
 }
 
@@ -214,6 +287,9 @@ impl Node {
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, NodeError> {
         let database = Database::open(config, false).await?;
         database.migrate().await?;
+        if database.lacks_vault().await? {
+            return Err(NodeError::NoVault);
+        }
         let pool = reading_pool(&database.connect, config.database_connections);
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
         let log = Log::new(pool.clone());

@@ -124,6 +124,20 @@ impl World {
         }
     }
 
+    /// A database with the data of so many accounts and nobody on it.
+    pub async fn quiet(&self, accounts: usize) -> Database {
+        let name = "rebuilt";
+        self.cluster.create_database(name).await.expect("a database");
+        let (node, stop) = self.node(name).await;
+        Data::fill(&node.app, accounts).await;
+        stop.cancel();
+        node.stop().await;
+        self.execute(name, "vacuum analyze").await;
+        self.execute("postgres", "checkpoint").await;
+        let config = config(&arguments(&self.directory, &self.cluster, name));
+        Database::open(&config, false).await.expect("the database")
+    }
+
     async fn node(&self, database: &str) -> (Node, CancellationToken) {
         let stop = CancellationToken::new();
         let config = config(&arguments(&self.directory, &self.cluster, database));

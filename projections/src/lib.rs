@@ -23,11 +23,14 @@
 
 mod account;
 mod changes;
-mod generation;
+pub mod compare;
+mod copy;
+pub mod generation;
 mod group;
 mod message;
 mod queries;
 mod read_mark;
+pub mod registry;
 mod session;
 mod sql;
 mod stored;

@@ -152,7 +152,7 @@ impl From<ReadError> for WireError {
     fn from(error: ReadError) -> Self {
         tracing::error!(%error, "a read failed");
         match error {
-            ReadError::Database(_) => Code::Unavailable.into(),
+            ReadError::Database(_) | ReadError::Foreign => Code::Unavailable.into(),
             ReadError::Event(_) | ReadError::Damaged(_) => Code::Internal.into(),
         }
     }
@@ -162,7 +162,7 @@ impl From<LogError> for WireError {
     fn from(error: LogError) -> Self {
         tracing::error!(%error, "the log could not be read");
         match error {
-            LogError::Database(_) => Code::Unavailable.into(),
+            LogError::Database(_) | LogError::Foreign => Code::Unavailable.into(),
             LogError::Vault(error) => error.into(),
             LogError::Undecodable { .. } | LogError::Damaged { .. } => Code::Internal.into(),
         }

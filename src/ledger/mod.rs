@@ -7,13 +7,20 @@
 
 mod append;
 mod batch;
+pub mod check;
 mod head;
 mod lead;
 mod listener;
 mod log;
+mod pages;
 mod partitions;
+pub mod portable;
+pub mod rebuild;
+mod refusal;
+mod sealed;
 mod states;
 mod subscription;
+pub mod then;
 mod transparency;
 mod writer;
 
@@ -114,6 +121,9 @@ pub enum LogError {
     /// The keys of what is sealed.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// Another version of be8 has made its own read models live.
+    #[error("the read models are those of another version of be8")]
+    Foreign,
 }
 
 /// Events that were appended together, in order.

@@ -1,6 +1,7 @@
 //! Black-box tests: the real program on a real PostgreSQL.
 
 mod audit;
+mod check;
 mod client;
 mod cluster;
 mod contract;
@@ -14,8 +15,11 @@ mod library;
 mod operations;
 mod pages;
 mod patience;
+mod portable;
 mod postgres;
+mod program;
 mod proofs;
+mod rebuild;
 mod replay;
 mod rig;
 mod server;
