@@ -160,7 +160,17 @@ async fn backups_come_back_with_the_vault_and_without_it() {
     for database in [&dumped, &exported] {
         let report = Program::on(&database.url, &master_key).run(&["check"]).await.fine();
         assert_eq!(digest_of(&report), digest);
-        let copy = server.setup().second().through(database.url.clone()).start().await;
+        // The server that the copy was made of runs on: only one of the two may sign that log.
+        let directory = tempfile::tempdir().unwrap();
+        let audit_key = directory.path().join("audit.key");
+        let copied = server.setup().second().through(database.url.clone()).with("audit-key-file", audit_key.display());
+        if database.url == dumped.url {
+            let restart = ["audit-restart", "--audit-key-file", audit_key.to_str().unwrap()];
+            let key = Program::on(&database.url, &master_key).run(&restart).await.fine();
+            let theirs = server.get("/audit/log/key").await.text;
+            assert_ne!(key.trim_end(), theirs.trim_end());
+        }
+        let copy = copied.start().await;
         assert_eq!(bob.at(&copy).messages(&thread).await, before);
         // And it goes on from there.
         assert_eq!(alice.at(&copy).write(&thread, &bob, "more").await, 3);
