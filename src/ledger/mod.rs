@@ -20,7 +20,9 @@ mod refusal;
 mod sealed;
 mod states;
 mod subscription;
+mod sweep;
 pub mod then;
+mod traces;
 mod writer;
 
 use std::sync::Arc;
@@ -39,6 +41,8 @@ use crate::vault::{Vault, VaultError};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use subscription::Subscription;
+pub use sweep::{Broom, Sweeper};
+pub use traces::Trace;
 
 /// Limits of the ledger loop.
 #[derive(Debug, Clone)]

@@ -19,6 +19,7 @@ mod portable;
 mod postgres;
 mod program;
 mod rebuild;
+mod removal;
 mod replay;
 mod rig;
 mod server;
