@@ -14,6 +14,7 @@ use crate::audit::AuditSettings;
 use crate::feed::HubSettings;
 use crate::http::AppSettings;
 use crate::http::body::BodyLimits;
+use crate::http::removal::origin_of;
 use crate::ledger::LedgerSettings;
 use crate::password::HashSettings;
 
@@ -397,6 +398,7 @@ impl Config {
             },
             app: AppSettings {
                 https: public_url.starts_with("https://"),
+                origin: origin_of(&public_url),
                 account_lifetime: values.days("account-lifetime-days")?,
                 message_lifetime: values.days("message-lifetime-days")?,
                 group_members: values.count("group-max-members")?,

@@ -23,10 +23,13 @@ use crate::http::App;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
 use crate::ledger::rebuild::{RebuildError, Step, Workshop};
-use crate::ledger::{Direction, Leads, Ledger, Log, LogError, TransparencyTables};
+use crate::ledger::{Broom, Direction, Leads, Ledger, Log, LogError, TransparencyTables};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
-use crate::process::{Office, checkpoints::Checkpoints, hours::Striker, witnesses::Witnesses};
+use crate::process::{
+    Office, checkpoints::Checkpoints, expiry::Expiry, hours::Striker, removal::Removals, sweep::Sweeping,
+    witnesses::Witnesses,
+};
 use crate::vault::{MasterKey, Vault, VaultError};
 
 /// The database of a private cluster.
@@ -296,10 +299,7 @@ impl Node {
         // Before anything is written: a database that was put back from an older copy stays as it is.
         let transparency = Arc::new(transparency(&log, &config.audit).await?);
         apply_erasures(&log, &vault).await?;
-        let clock: Arc<dyn Clock> = match &config.test_clock_file {
-            None => Arc::new(SystemClock),
-            Some(file) => Arc::new(FileClock::new(file.clone())),
-        };
+        let clock = clock(config);
         let (ledger, ledger_task) = Ledger::start(
             pool.clone(),
             database.connect.clone(),
@@ -317,9 +317,22 @@ impl Node {
         let hub = Hub::new(config.hub, position, stop.clone());
         let feed = tokio::spawn(hub.clone().run(log.clone(), ledger.subscribe_all(position)));
         let office = Office::new(Leads::new(&database.connect), stop.clone());
-        let checkpoints = Checkpoints::new(transparency.clone(), log.clone(), config.audit.interval);
-        let mut processes =
-            vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }), office.appoint(checkpoints)];
+        let read = Arc::new(ReadModels::new(pool.clone()));
+        let broom = Broom::new(&database.connect);
+        let mut processes = vec![
+            office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
+            office.appoint(Checkpoints::new(transparency.clone(), log.clone(), config.audit.interval)),
+            office.appoint(Removals { ledger: ledger.clone(), read: read.clone() }),
+            office.appoint(Sweeping { log: ledger.log().clone(), broom: broom.clone() }),
+            office.appoint(Expiry {
+                ledger: ledger.clone(),
+                read,
+                clock: clock.clone(),
+                broom,
+                lifetime: config.app.message_lifetime,
+                cleared: Arc::default(),
+            }),
+        ];
         if !config.audit.witnesses.is_empty() {
             let asking = Witnesses::new(transparency.clone(), config.audit.witnesses.clone());
             processes.push(office.appoint(asking.map_err(|error| NodeError::Client(error.to_string()))?));
@@ -365,6 +378,72 @@ fn witness(log: &Log, settings: &AuditSettings) -> Result<Option<Witness>, KeyFi
     let Some(path) = &settings.witness_key else { return Ok(None) };
     let key = key_file::load_or_create(path, Role::Witness, &settings.witness_name)?;
     Ok(Some(Witness::new(key, settings.witness_logs.clone(), TransparencyTables::of(log))))
+}
+
+/// The database with a ledger of its own, beside servers that may run: for commands that write.
+#[derive(Debug)]
+pub struct Attached {
+    /// The way to write.
+    pub ledger: Ledger,
+    /// The way to read.
+    pub read: Arc<ReadModels>,
+    /// What sweeps.
+    pub broom: Broom,
+    /// Where leads are taken.
+    pub leads: Leads,
+    database: Database,
+    clock: Arc<dyn Clock>,
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Attached {
+    /// Attaches to the database, whose schema must be there.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn open(config: &Config) -> Result<Self, NodeError> {
+        let database = Database::open(config, true).await?;
+        let pool = reading_pool(&database.connect, config.database_connections.min(4));
+        let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
+        let clock = clock(config);
+        let stop = CancellationToken::new();
+        let connect = database.connect.clone();
+        let settings = config.ledger.clone();
+        let (ledger, task) = Ledger::start(pool.clone(), connect, vault, clock.clone(), settings, stop.clone()).await?;
+        let read = Arc::new(ReadModels::new(pool));
+        let (broom, leads) = (Broom::new(&database.connect), Leads::new(&database.connect));
+        Ok(Self { ledger, read, broom, leads, database, clock, task, stop })
+    }
+
+    /// What ends what is over.
+    pub fn expiry(&self, config: &Config) -> Expiry {
+        Expiry {
+            ledger: self.ledger.clone(),
+            read: self.read.clone(),
+            clock: self.clock.clone(),
+            broom: self.broom.clone(),
+            lifetime: config.app.message_lifetime,
+            cleared: Arc::default(),
+        }
+    }
+
+    /// Ends the ledger and lets the database go.
+    pub async fn close(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "the ledger did not end");
+        }
+        self.database.close().await;
+    }
+}
+
+/// The clock that is set.
+fn clock(config: &Config) -> Arc<dyn Clock> {
+    match &config.test_clock_file {
+        None => Arc::new(SystemClock),
+        Some(file) => Arc::new(FileClock::new(file.clone())),
+    }
 }
 
 /// Applies every erasure of the log to the vault: one that was restored from an older copy must

@@ -7,7 +7,9 @@ use sqlx::postgres::PgArguments;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::account::Accounts;
+use crate::ends::Ends;
 use crate::group::Groups;
+use crate::keyholder::Keyholders;
 use crate::message::Messages;
 use crate::read_mark::ReadMarks;
 use crate::session::Sessions;
@@ -23,6 +25,8 @@ pub struct Changes {
     threads: Summaries,
     messages: Messages,
     read_marks: ReadMarks,
+    keyholders: Keyholders,
+    ends: Ends,
 }
 
 impl Changes {
@@ -106,10 +110,12 @@ impl Changes {
             Event::GroupKeyStored(e) => {
                 if let StreamName::Group(group) = recorded.stream {
                     self.groups.key(group, e.account, e.version, position);
+                    self.keyholders.named(e.keyholder, group);
                 }
             }
             Event::GroupDestroyed(e) => {
                 self.groups.destroyed(e.group);
+                self.ends.group(position, e.group);
                 for &(account, stay) in &e.members {
                     self.departed(e.group, account, stay, None, position);
                     self.system_message(account, position, [Some(e.group_name), None]);
@@ -147,6 +153,7 @@ impl Changes {
             Event::AccountRemoved(e) => {
                 self.accounts.removed(e.account);
                 self.sessions.removed(e.account);
+                self.ends.account(position, e.account);
             }
             Event::DeviceSubscribed(_)
             | Event::DeviceDropped(_)
@@ -219,6 +226,12 @@ impl Changes {
         if drop("read-marks") {
             self.read_marks = ReadMarks::default();
         }
+        if drop("keyholders") {
+            self.keyholders = Keyholders::default();
+        }
+        if drop("ends") {
+            self.ends = Ends::default();
+        }
     }
 
     /// Writes a page of a rebuild: what the append writes, without an append, and what is only
@@ -252,6 +265,8 @@ impl Changes {
             self.messages.sql(generation, parameters),
             self.threads.sql(generation, parameters),
             self.read_marks.sql(generation, parameters),
+            self.keyholders.sql(generation, parameters),
+            self.ends.sql(generation, parameters),
         ]
         .concat()
     }
@@ -266,6 +281,8 @@ impl Changes {
         self.groups.bind(to)?;
         self.messages.bind(to)?;
         self.threads.bind(to)?;
-        self.read_marks.bind(to)
+        self.read_marks.bind(to)?;
+        self.keyholders.bind(to)?;
+        self.ends.bind(to)
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use be8_events::Hash32;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::{account, group, message, read_mark, session, thread};
+use crate::{account, ends, group, keyholder, message, read_mark, session, thread};
 
 /// A read model: its tables are created, rebuilt, checked and compared by this entry alone.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +58,8 @@ pub const MODELS: &[Model] = &[
     Model { needs: &["threads"], only_added: &["message"], ..Model::new("messages", 1, message::TABLE) },
     Model::new("read-marks", 1, read_mark::TABLE),
     Model::new("groups", 1, group::TABLE),
+    Model::new("keyholders", 1, keyholder::TABLE),
+    Model::new("ends", 1, ends::TABLE),
 ];
 
 /// The shapes of all read models of this build.

@@ -25,8 +25,10 @@ mod account;
 mod changes;
 pub mod compare;
 mod copy;
+mod ends;
 pub mod generation;
 mod group;
+mod keyholder;
 mod message;
 mod queries;
 mod read_mark;
@@ -38,6 +40,7 @@ mod thread;
 
 pub use account::{AccountView, PublicKeys};
 pub use changes::Changes;
+pub use ends::{End, Ties};
 pub use generation::Generation;
 pub use group::{GroupKeys, GroupMember, GroupMembers, GroupStanding};
 pub use message::{MessagesAnswer, ThreadMessage, ThreadMessages};

@@ -6,6 +6,7 @@
 //! rewritten is proved by the [`Transparency`] log over it, of which a [`bundle`] tells an auditor.
 
 pub mod bundle;
+mod erasure;
 mod findings;
 mod history;
 pub mod key_file;
@@ -22,6 +23,7 @@ use be8_projections::{ReadError, ReadModels};
 
 use crate::ledger::{Log, LogError};
 
+pub use erasure::{Deleted, ErasureReport, KeyFate, Moment, Retained, erasure_report};
 pub use findings::{Finding, Knowledge, Rule, findings};
 pub use history::{Act, Entry, Page, Turn, history};
 pub use settings::AuditSettings;

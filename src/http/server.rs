@@ -27,11 +27,13 @@ use super::home;
 use super::keys::Keys;
 use super::messages::Messages;
 use super::operations::Operations;
+use super::operator_accounts::OperatorAccounts;
 use super::proofs::Proofs;
+use super::removal::Removal;
 use super::transparency;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 7] = [
+const OWN: [&str; 9] = [
     "/healthz",
     "/readyz",
     "/metrics",
@@ -39,6 +41,8 @@ const OWN: [&str; 7] = [
     "/audit/groups/{groupID}/findings",
     "/audit/groups/{groupID}/proof",
     "/audit/groups/{groupID}/bundle",
+    "/operator/accounts/{accID}",
+    "/operator/accounts/{accID}/sessions",
 ];
 /// The routes that read by GET and therefore answer HEAD too.
 const HEAD: [&str; 5] = ["/me", "/getthreads", "/healthz", "/readyz", "/metrics"];
@@ -48,16 +52,15 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The OpenAPI service of all routes.
 fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_openapi::OpenApi, ()> {
     let routes = (
-        Accounts(app.clone()),
+        (Accounts(app.clone()), Removal(app.clone())),
         Keys(app.clone()),
         Conversations(app.clone()),
         Messages(app.clone()),
         Groups(app.clone()),
         GroupKeys(app.clone()),
         Events(app.clone()),
-        Audit(app.clone()),
-        Proofs(app.clone()),
-        Operations { app: app.clone(), metrics },
+        (Audit(app.clone()), Proofs(app.clone())),
+        (Operations { app: app.clone(), metrics }, OperatorAccounts(app.clone())),
     );
     OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)

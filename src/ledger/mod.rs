@@ -20,7 +20,9 @@ mod refusal;
 mod sealed;
 mod states;
 mod subscription;
+mod sweep;
 pub mod then;
+mod traces;
 mod transparency;
 mod writer;
 
@@ -40,6 +42,8 @@ use crate::vault::{Vault, VaultError};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use subscription::Subscription;
+pub use sweep::{Broom, Sweeper};
+pub use traces::Trace;
 pub use transparency::{SignedHead, TileId, Tiles, TransparencyTables, Witnessed};
 
 /// Limits of the ledger loop.

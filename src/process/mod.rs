@@ -6,7 +6,10 @@
 //! it does must be harmless when done twice.
 
 pub mod checkpoints;
+pub mod expiry;
 pub mod hours;
+pub mod removal;
+pub mod sweep;
 pub mod witnesses;
 
 use std::time::Duration;
@@ -34,6 +37,9 @@ pub enum ProcessError {
     /// The transparency log cannot go on.
     #[error(transparent)]
     Transparency(#[from] TransparencyError),
+    /// The read models did not answer.
+    #[error(transparent)]
+    Read(#[from] be8_projections::ReadError),
 }
 
 impl From<BrokenTree> for ProcessError {

@@ -20,6 +20,7 @@ mod postgres;
 mod program;
 mod proofs;
 mod rebuild;
+mod removal;
 mod replay;
 mod rig;
 mod server;
