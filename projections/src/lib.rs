@@ -23,14 +23,17 @@
 
 mod account;
 mod changes;
+pub mod compare;
+mod copy;
 mod ends;
-mod generation;
+pub mod generation;
 mod group;
 mod insight;
 mod keyholder;
 mod message;
 mod queries;
 mod read_mark;
+pub mod registry;
 mod session;
 mod sql;
 mod stored;

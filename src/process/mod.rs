@@ -6,10 +6,12 @@
 //! it does must be harmless when done twice.
 
 pub mod answers;
+pub mod checkpoints;
 pub mod expiry;
 pub mod hours;
 pub mod removal;
 pub mod sweep;
+pub mod witnesses;
 
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::TransparencyError;
+use crate::audit::tree::BrokenTree;
 use crate::ledger::{Lead, Leads, LedgerError, LogError};
 
 /// How often a node that does not lead asks whether it can.
@@ -31,9 +35,18 @@ pub enum ProcessError {
     /// A command failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The transparency log cannot go on.
+    #[error(transparent)]
+    Transparency(#[from] TransparencyError),
     /// The read models did not answer.
     #[error(transparent)]
     Read(#[from] be8_projections::ReadError),
+}
+
+impl From<BrokenTree> for ProcessError {
+    fn from(error: BrokenTree) -> Self {
+        Self::Transparency(error.into())
+    }
 }
 
 /// A process manager.
