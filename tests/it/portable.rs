@@ -210,7 +210,7 @@ async fn the_log_and_any_state_can_be_looked_at() {
     assert_eq!(lines(&["log", "--kind", "AccountCreated"]).await.iter().collect::<Vec<_>>(), created);
     let second = created[1]["position"].to_string();
     assert_eq!(lines(&["log", "--kind", "AccountCreated", "--from", &second]).await, [created[1].clone()]);
-    assert_eq!(lines(&["log", "--stream", &dialog, "--kind", "MessageWritten"]).await, [written.clone()]);
+    assert_eq!(lines(&["log", "--stream", &dialog, "--kind", "MessageWritten"]).await, std::slice::from_ref(written));
     assert_eq!(program.run(&["log"]).await.fine().lines().count(), all.len());
     assert!(program.run(&["log", "--kind", "Nonsense"]).await.complaint().contains("there are AccountCreated, "));
 
