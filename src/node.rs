@@ -16,10 +16,11 @@ use crate::config::Config;
 use crate::domain::hours::StrikeHour;
 use crate::feed::Hub;
 use crate::http::App;
+use crate::http::logins::LoginAttempts;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
-use crate::ledger::{Direction, Leads, Ledger, Log, LogError};
-use crate::password::{BadHashSettings, PasswordHasher};
+use crate::ledger::{CodeAttempts, Direction, Leads, Ledger, Log, LogError};
+use crate::password::{BadHashSettings, HashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
 use crate::process::{Office, hours::Striker};
 use crate::vault::{MasterKey, Vault, VaultError};
@@ -230,10 +231,14 @@ impl Node {
         let processes = vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() })];
         let app = Arc::new(App {
             ledger,
+            code_attempts: CodeAttempts::new(pool.clone()),
             read: ReadModels::new(pool),
             vault,
             hub,
             passwords: PasswordHasher::new(config.hash)?,
+            logins: PasswordHasher::new(HashSettings { queue: config.login_queue, ..config.hash })?,
+            codes: PasswordHasher::new(config.hash)?,
+            login_attempts: LoginAttempts::default(),
             names: Names::default(),
             clock,
             operator: config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?,

@@ -41,7 +41,7 @@ impl Changes {
             }
             Event::SessionOpened(e) => {
                 if let StreamName::Session(hash) = recorded.stream {
-                    self.sessions.opened(hash, e.account);
+                    self.sessions.opened(hash, e.account, position);
                 }
             }
             Event::SessionEnded(_) => {

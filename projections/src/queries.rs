@@ -7,7 +7,7 @@ use be8_events::DecodeError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Row, error::BoxDynError};
 
-use crate::{Generation, account, group, message, thread};
+use crate::{Generation, account, credential, group, message, thread};
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub(crate) struct Statements {
     pub(crate) group_members: Arc<str>,
     pub(crate) group_keys: Arc<str>,
     pub(crate) stays: Arc<str>,
+    pub(crate) credential: Arc<str>,
+    pub(crate) sessions: Arc<str>,
+    pub(crate) codes: Arc<str>,
 }
 
 impl Statements {
@@ -51,6 +54,9 @@ impl Statements {
             group_members: group::members_sql(generation).into(),
             stays: group::stays_sql(generation).into(),
             group_keys: group::keys_sql(generation).into(),
+            credential: credential::credential_sql(generation).into(),
+            sessions: credential::sessions_sql(generation).into(),
+            codes: credential::codes_sql(generation).into(),
             sealed_event: account::sealed_event_sql().into(),
             participation: thread::participation_sql(generation).into(),
         }

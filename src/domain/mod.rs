@@ -5,6 +5,7 @@
 //! comes in with the view; nothing here does I/O or draws random numbers.
 
 pub mod account;
+pub mod codes;
 pub mod device;
 pub mod dialog;
 pub mod erasure;
@@ -13,10 +14,12 @@ pub mod group_keys;
 pub mod hours;
 pub mod media;
 pub mod message;
+pub mod profile;
 pub mod reads;
 pub mod session;
 #[cfg(test)]
 mod testing;
+pub mod throttle;
 pub mod token;
 
 use be8_events::{AccId, Event, GroupId, Hash32, NewEvent, Position, StreamName, Subject, Timestamp};
@@ -79,6 +82,12 @@ pub enum Rejection {
     /// A message text beyond the configured limit.
     #[error("the text of the message is too large")]
     MessageTooLarge,
+    /// Lock codes are set already.
+    #[error("lock codes are set already")]
+    CodesAlreadySet,
+    /// What was compared before the command is no longer the newest: to be compared again.
+    #[error("what was compared is outdated")]
+    Outdated,
     /// The stream is not at the version that was expected.
     #[error("the stream is not at the expected version")]
     WrongExpectedVersion,

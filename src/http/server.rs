@@ -15,6 +15,7 @@ use super::accounts::Accounts;
 use super::app::Handle;
 use super::audit::Audit;
 use super::body::BodyLimits;
+use super::codes::Codes;
 use super::compress::compress;
 use super::connection::Attentive;
 use super::conversations::Conversations;
@@ -25,14 +26,23 @@ use super::group_keys::GroupKeys;
 use super::groups::Groups;
 use super::home;
 use super::keys::Keys;
+use super::logins::Logins;
 use super::messages::Messages;
 use super::operations::Operations;
+use super::profile::Profile;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 5] =
-    ["/healthz", "/readyz", "/metrics", "/audit/groups/{groupID}/history", "/audit/groups/{groupID}/findings"];
+const OWN: [&str; 7] = [
+    "/login",
+    "/logout",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/audit/groups/{groupID}/history",
+    "/audit/groups/{groupID}/findings",
+];
 /// The routes that read by GET and therefore answer HEAD too.
-const HEAD: [&str; 5] = ["/me", "/getthreads", "/healthz", "/readyz", "/metrics"];
+const HEAD: [&str; 6] = ["/me", "/getthreads", "/codehas", "/healthz", "/readyz", "/metrics"];
 /// How long open requests may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -40,6 +50,9 @@ const GRACE: Duration = Duration::from_secs(10);
 fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_openapi::OpenApi, ()> {
     let routes = (
         Accounts(app.clone()),
+        Profile(app.clone()),
+        Logins(app.clone()),
+        Codes(app.clone()),
         Keys(app.clone()),
         Conversations(app.clone()),
         Messages(app.clone()),

@@ -118,6 +118,15 @@ impl<T: Serialize, R> Answer<T, R> {
         Self { body, cookie: None, documented: std::marker::PhantomData }
     }
 
+    /// Writes a refusal that the operation knows and that no code says.
+    pub fn refusing<B: Serialize>(refusal: &B) -> Self
+    where
+        R: Knows<B>,
+    {
+        let body = serde_json::to_vec(refusal).expect("answers hold strings, numbers and lists under string names");
+        Self { body, cookie: None, documented: std::marker::PhantomData }
+    }
+
     /// With a `Set-Cookie` line.
     #[must_use]
     pub fn with_cookie(self, line: HeaderValue) -> Self {
@@ -145,6 +154,9 @@ pub trait Refusals: Send {
     /// Registers them.
     fn register(registry: &mut Registry);
 }
+
+/// Refusals among which `B` is.
+pub trait Knows<B> {}
 
 impl Refusals for () {
     fn schemas() -> Vec<MetaSchemaRef> {

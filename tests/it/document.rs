@@ -43,9 +43,17 @@ const STORY: &[(&str, bool)] = &[
     ("getGroupHistory", false),
     ("getGroupFindings", false),
     ("destroyGroup", false),
+    ("changeNickname", false),
+    ("setStatus", false),
+    ("setCodes", false),
+    ("hasCodes", false),
+    ("enterCode", false),
+    ("updateCode", false),
+    ("openSession", true),
     ("getHealth", false),
     ("getReadiness", false),
     ("getMetrics", false),
+    ("endSession", true),
 ];
 
 #[test]

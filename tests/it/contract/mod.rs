@@ -1,10 +1,13 @@
 //! The wire contract, route by route, as a client meets it.
 
 mod accounts;
+mod codes;
 mod conversations;
 mod dead;
 mod keys;
+mod logins;
 mod messages;
+mod profile;
 mod resume;
 mod slow;
 mod stream;
