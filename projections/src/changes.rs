@@ -6,7 +6,9 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
 
 use crate::account::Accounts;
+use crate::ends::Ends;
 use crate::group::Groups;
+use crate::keyholder::Keyholders;
 use crate::message::Messages;
 use crate::read_mark::ReadMarks;
 use crate::session::Sessions;
@@ -22,6 +24,8 @@ pub struct Changes {
     threads: Summaries,
     messages: Messages,
     read_marks: ReadMarks,
+    keyholders: Keyholders,
+    ends: Ends,
 }
 
 impl Changes {
@@ -105,10 +109,12 @@ impl Changes {
             Event::GroupKeyStored(e) => {
                 if let StreamName::Group(group) = recorded.stream {
                     self.groups.key(group, e.account, e.version, position);
+                    self.keyholders.named(e.keyholder, group);
                 }
             }
             Event::GroupDestroyed(e) => {
                 self.groups.destroyed(e.group);
+                self.ends.group(position, e.group);
                 for &(account, stay) in &e.members {
                     self.departed(e.group, account, stay, None, position);
                     self.system_message(account, position, [Some(e.group_name), None]);
@@ -146,6 +152,7 @@ impl Changes {
             Event::AccountRemoved(e) => {
                 self.accounts.removed(e.account);
                 self.sessions.removed(e.account);
+                self.ends.account(position, e.account);
             }
             Event::DeviceSubscribed(_)
             | Event::DeviceDropped(_)
@@ -208,6 +215,8 @@ impl Changes {
             self.messages.sql(generation, parameters),
             self.threads.sql(generation, parameters),
             self.read_marks.sql(generation, parameters),
+            self.keyholders.sql(generation, parameters),
+            self.ends.sql(generation, parameters),
         ]
         .concat()
     }
@@ -222,6 +231,8 @@ impl Changes {
         self.groups.bind(to)?;
         self.messages.bind(to)?;
         self.threads.bind(to)?;
-        self.read_marks.bind(to)
+        self.read_marks.bind(to)?;
+        self.keyholders.bind(to)?;
+        self.ends.bind(to)
     }
 }

@@ -1,8 +1,7 @@
-//! What a login and a lock code are checked against: the events that hold the hashes, and the open
-//! sessions of an account.
+//! What a login and a lock code are checked against: the events that hold the hashes.
 
 use be8_events::{AccId, Hash32, KeyId, Timestamp};
-use sqlx::{Arguments, Row};
+use sqlx::Arguments;
 
 use crate::account::{ME, account_id, is_null, session_arguments};
 use crate::stored::{Stored, StoredSealed, optional_sealed, second_sealed};
@@ -48,20 +47,6 @@ impl ReadModels {
         Ok(created.map(|created| Credential { created, live }))
     }
 
-    /// The open sessions of an account, the oldest first.
-    ///
-    /// # Errors
-    /// [`ReadError`]
-    pub async fn sessions(&self, account: AccId) -> Result<Vec<Hash32>, ReadError> {
-        let rows = self.fetch(|sql| &sql.sessions, |to| to.add(account.number())).await?;
-        let open = rows.iter().filter(|row| !is_null(row, "hash"));
-        open.map(|row| {
-            let hash: &[u8] = row.try_get("hash")?;
-            hash.try_into().map(Hash32).map_err(|_| ReadError::Damaged("the hash of a session"))
-        })
-        .collect()
-    }
-
     /// What lock codes of the session's account are checked against; none without a living account.
     ///
     /// # Errors
@@ -87,14 +72,6 @@ left join events c on c.stream = n.id and c.version = 1
 {sealed}",
         columns = Stored::COLUMNS,
         sealed = Stored::join("c.position"),
-    )
-}
-
-/// The statement of [`ReadModels::sessions`]; `$1` the account.
-pub(crate) fn sessions_sql(generation: Generation) -> String {
-    format!(
-        "select h.generation, s.hash from log_head h
-left join {generation}.session s on s.account = $1 order by s.opened"
     )
 }
 

@@ -23,9 +23,10 @@ use super::session::Session;
 use super::text::utf16_len;
 use super::wire::{Accepted, Answer, False, Knows, Refusals, Refused, True};
 use crate::domain::Rejection;
-use crate::domain::codes::{ChangeCode, RemoveByCode, SetCodes};
-use crate::ledger::LedgerError;
+use crate::domain::codes::{ChangeCode, SetCodes};
+use crate::domain::removal::RemoveAccount;
 use crate::password::MAX_UNITS;
+use crate::process::removal::remove;
 use crate::vault::Opener;
 
 /// Lock codes.
@@ -221,11 +222,6 @@ async fn compare(app: &App, session: Hash32, code: &str, counts: bool) -> Result
     Ok(Compared { account: found.account, throttled, unlocks, destroys, events })
 }
 
-/// Removes an account whose destroy code was entered.
-async fn remove(app: &App, account: AccId, compared: (Position, Position)) -> Result<(), LedgerError> {
-    app.ledger.execute(RemoveByCode { account, compared }).await
-}
-
 /// What an entered code does.
 async fn entered(app: &App, session: Hash32, code: &str) -> Result<Answer<CodeFound, NotUnlocked>, WireError> {
     // A second look at codes that changed meanwhile is no second attempt.
@@ -240,9 +236,10 @@ async fn entered(app: &App, session: Hash32, code: &str) -> Result<Answer<CodeFo
                 return Ok(Answer::new(&CodeFound { is_valid: Some(True), ..CodeFound::default() }));
             }
             Some(events) if compared.destroys && !compared.unlocks => {
-                match remove(app, compared.account, events).await {
+                let command = RemoveAccount::Code { session: Some(session), checked: events.1 };
+                match remove(&app.ledger, &app.read, command).await {
                     Err(error) if is_outdated(&error) => continue,
-                    removed => removed?,
+                    removed => drop(removed?),
                 }
                 app.code_attempts.forget(compared.account).await?;
                 return Ok(Answer::new(&CodeFound { is_destroy_code: Some(True), ..CodeFound::default() }));

@@ -29,10 +29,12 @@ use super::keys::Keys;
 use super::logins::Logins;
 use super::messages::Messages;
 use super::operations::Operations;
+use super::operator_accounts::OperatorAccounts;
 use super::profile::Profile;
+use super::removal::Removal;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 7] = [
+const OWN: [&str; 9] = [
     "/login",
     "/logout",
     "/healthz",
@@ -40,6 +42,8 @@ const OWN: [&str; 7] = [
     "/metrics",
     "/audit/groups/{groupID}/history",
     "/audit/groups/{groupID}/findings",
+    "/operator/accounts/{accID}",
+    "/operator/accounts/{accID}/sessions",
 ];
 /// The routes that read by GET and therefore answer HEAD too.
 const HEAD: [&str; 6] = ["/me", "/getthreads", "/codehas", "/healthz", "/readyz", "/metrics"];
@@ -49,9 +53,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The OpenAPI service of all routes.
 fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_openapi::OpenApi, ()> {
     let routes = (
-        Accounts(app.clone()),
-        Profile(app.clone()),
-        Logins(app.clone()),
+        (Accounts(app.clone()), Profile(app.clone()), Logins(app.clone()), Removal(app.clone())),
         Codes(app.clone()),
         Keys(app.clone()),
         Conversations(app.clone()),
@@ -60,7 +62,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         GroupKeys(app.clone()),
         Events(app.clone()),
         Audit(app.clone()),
-        Operations { app: app.clone(), metrics },
+        (Operations { app: app.clone(), metrics }, OperatorAccounts(app.clone())),
     );
     OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)

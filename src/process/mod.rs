@@ -5,7 +5,10 @@
 //! is killed in the middle is started again, on this node or another one, from its checkpoint: what
 //! it does must be harmless when done twice.
 
+pub mod expiry;
 pub mod hours;
+pub mod removal;
+pub mod sweep;
 
 use std::time::Duration;
 
@@ -27,6 +30,9 @@ pub enum ProcessError {
     /// A command failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The read models did not answer.
+    #[error(transparent)]
+    Read(#[from] be8_projections::ReadError),
 }
 
 /// A process manager.

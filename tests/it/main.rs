@@ -15,6 +15,7 @@ mod operations;
 mod pages;
 mod patience;
 mod postgres;
+mod removal;
 mod replay;
 mod rig;
 mod server;

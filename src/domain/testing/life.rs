@@ -4,10 +4,9 @@ use be8_events::account::{
     AccountRemoved, CodeChanged, CodeKind, CodeSecret, CodesSecret, CodesSet, NicknameChanged, NicknameSecret, Removal,
     StatusSecret, StatusSet,
 };
-use be8_events::erasure::Cause;
 use be8_events::{Sealing, Secret, Subject};
 
-use super::super::codes::{ChangeCode, RemoveByCode, SetCodes};
+use super::super::codes::{ChangeCode, SetCodes};
 use super::super::profile::{ChangeNickname, SetStatus};
 use super::super::session::{DisplaceSessions, EndSession, OpenSession};
 use super::*;
@@ -130,19 +129,4 @@ fn a_code_is_changed_if_the_hashes_that_were_looked_at_are_the_newest() {
     let changed = world.given(stream, CodeChanged { which: CodeKind::Destroy });
     world.refuses(&change(session, CodeKind::Unlock, (set, set)), Rejection::Outdated);
     world.wants_a_session(10_001, |session| change(session, CodeKind::Unlock, (set, changed)));
-}
-
-#[test]
-fn a_destroy_code_removes_the_account_and_its_key() {
-    let mut world = World::new();
-    let (zoe, first) = world.account(10_001);
-    let stream = StreamName::Account(zoe);
-    world.refuses(&RemoveByCode { account: zoe, compared: (first, first) }, Rejection::Outdated);
-    let set = world.given(stream, CodesSet {});
-    let command = RemoveByCode { account: zoe, compared: (set, set) };
-    let removed = AccountRemoved { account: zoe, reason: Removal::Code };
-    world.answers(&command, (), &[(stream, Some(zoe), removed.clone().into())]);
-    assert_eq!(world.when(&command).unwrap().erase, [(Subject::Account(zoe), Cause::AccountRemoved)]);
-    world.given(stream, removed);
-    world.refuses(&command, Rejection::NotAuthenticated);
 }

@@ -9,6 +9,7 @@ mod groups;
 mod life;
 mod model;
 mod reads;
+mod removal;
 
 use std::collections::HashMap;
 use std::fmt::Debug;

@@ -149,7 +149,7 @@ async fn the_cookie_is_secure_where_the_public_address_is() {
 }
 
 /// All routes that need a session, with their methods.
-const AUTHENTICATED: [(&str, &str); 16] = [
+const AUTHENTICATED: [(&str, &str); 18] = [
     ("GET", "/me"),
     ("POST", "/changenickname"),
     ("POST", "/userstatusset"),
@@ -166,6 +166,8 @@ const AUTHENTICATED: [(&str, &str); 16] = [
     ("POST", "/getmessages"),
     ("POST", "/writemessage"),
     ("GET", "/events"),
+    ("GET", "/destroyacc"),
+    ("POST", "/destroyacc"),
 ];
 
 /// Expects that no route takes this client for anybody, whatever the body says.

@@ -185,3 +185,15 @@ async fn a_removed_account_leaves_nothing_readable() {
     let shown = bob.client.post("/getmessages", &json!({ "threadID": thread })).await.text;
     assert!(!shown.contains("a text") && !shown.contains("\"Alice\""), "{shown}");
 }
+
+#[tokio::test]
+async fn debug_me() {
+    let server = Server::start().await;
+    let alice = Person::sign_up(&server, "Alice").await;
+    for body in [json!({"code":""}), json!({"code":"\u{0}"}), json!({"code":""})] {
+        let a = alice.client.post("/codeunlock", &body).await;
+        eprintln!("DBG {body} {}", a.text);
+    }
+    let a = alice.client.post_raw("/codeunlock", Some("application/json"), "{\"code\":\"\"}").await;
+    eprintln!("DBG raw {}", a.text);
+}
