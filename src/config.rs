@@ -149,6 +149,13 @@ pub const SETTINGS: &[Setting] = &[
     setting("hash-passes", "N", "2", "Passes of one password hash"),
     setting("hash-workers", "N", "", "Password hashes at once; as many as there are cores"),
     setting("hash-queue", "N", "1024", "Password hashes that may wait; one more is refused as UNAVAILABLE"),
+    setting(
+        "login-queue",
+        "N",
+        "256",
+        "Logins that may wait for the check of their password; one more is refused as RATELIMITED",
+    ),
+    setting("sessions-per-account", "N", "32", "Sessions that an account may have open; one more ends the oldest"),
     setting("ledger-queue", "N", "8192", "Commands that may wait for the log; one more is refused as UNAVAILABLE"),
     setting("ledger-batch-commands", "N", "512", "The most commands that are written at once"),
     setting("ledger-batch-bytes", "BYTES", "8388608", "The most bytes of content that are written at once"),
@@ -244,6 +251,8 @@ pub struct Config {
     pub log_json: bool,
     /// Password hashing.
     pub hash: HashSettings,
+    /// Logins that may wait for the check of their password.
+    pub login_queue: usize,
     /// The ledger.
     pub ledger: LedgerSettings,
     /// The feed.
@@ -432,6 +441,7 @@ impl Config {
             log: values.text("log").unwrap_or("info").to_owned(),
             log_json,
             hash,
+            login_queue: values.count("login-queue")?,
             ledger: LedgerSettings {
                 queue: values.count("ledger-queue")?,
                 batch_commands: values.count("ledger-batch-commands")?,
@@ -458,6 +468,7 @@ impl Config {
                 origin: origin_of(&public_url),
                 account_lifetime: values.days("account-lifetime-days")?,
                 message_lifetime: values.days("message-lifetime-days")?,
+                sessions_per_account: values.count("sessions-per-account")?,
                 group_members: values.count("group-max-members")?,
                 message_bytes: values.count("message-max-bytes")?,
                 heartbeat: values.seconds("events-heartbeat-seconds")?,

@@ -20,11 +20,12 @@ use crate::config::Config;
 use crate::domain::hours::StrikeHour;
 use crate::feed::Hub;
 use crate::http::App;
+use crate::http::logins::LoginAttempts;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
 use crate::ledger::rebuild::{RebuildError, Step, Workshop};
-use crate::ledger::{Broom, Direction, Leads, Ledger, Log, LogError, TransparencyTables};
-use crate::password::{BadHashSettings, PasswordHasher};
+use crate::ledger::{Broom, CodeAttempts, Direction, Leads, Ledger, Log, LogError, TransparencyTables};
+use crate::password::{BadHashSettings, HashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
 use crate::process::answers::AnswerSweeper;
 use crate::process::{
@@ -354,10 +355,14 @@ impl Node {
         }
         let app = Arc::new(App {
             ledger,
+            code_attempts: CodeAttempts::new(pool.clone()),
             read: ReadModels::new(pool),
             vault,
             hub,
             passwords: PasswordHasher::new(config.hash)?,
+            logins: PasswordHasher::new(HashSettings { queue: config.login_queue, ..config.hash })?,
+            codes: PasswordHasher::new(config.hash)?,
+            login_attempts: LoginAttempts::default(),
             names: Names::default(),
             transparency,
             public_log: config.audit.public,

@@ -51,7 +51,7 @@ impl Changes {
             }
             Event::SessionOpened(e) => {
                 if let StreamName::Session(hash) = recorded.stream {
-                    self.sessions.opened(hash, e.account);
+                    self.sessions.opened(hash, e.account, position);
                 }
             }
             Event::SessionEnded(_) => {

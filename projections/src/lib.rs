@@ -25,6 +25,7 @@ mod account;
 mod changes;
 pub mod compare;
 mod copy;
+mod credential;
 mod ends;
 pub mod generation;
 mod group;
@@ -42,6 +43,7 @@ mod token;
 
 pub use account::{AccountView, PublicKeys};
 pub use changes::Changes;
+pub use credential::{Codes, Credential};
 pub use ends::{End, Ties};
 pub use generation::Generation;
 pub use group::{GroupKeys, GroupMember, GroupMembers, GroupStanding};

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::error::WireError;
 use super::js_date::js_date;
-use super::names::{EXPIRED_USER, open, open_name};
+use super::names::{EXPIRED_USER, open, open_name, open_status};
 use super::text::escape_html;
 use super::wire::True;
 use crate::vault::Opener;
@@ -479,7 +479,8 @@ fn summary(
             thread.partner = partner.id.to_string();
             thread.id = Some(partner.id.to_string());
             thread.expire = Some(js_date(partner.until));
-            thread.user_status = Some(String::new());
+            thread.user_status = Some(open_status(opener, partner.status.as_ref())?);
+            thread.endless = partner.endless;
         }
         Counterpart::Group(group) => {
             thread.kind = ThreadKind::Group;

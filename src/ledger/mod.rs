@@ -6,6 +6,7 @@
 //! (`writer`, `batch`, `append`). [`Log`] reads; [`Ledger::subscribe_all`] follows.
 
 mod append;
+mod attempts;
 mod batch;
 pub mod check;
 mod head;
@@ -41,6 +42,7 @@ use crate::clock::Clock;
 use crate::domain::{Command, Decision, Rejection, Stop, View};
 use crate::vault::{Vault, VaultError};
 
+pub use attempts::CodeAttempts;
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use once::{Answered, Idempotency};

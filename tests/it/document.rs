@@ -52,6 +52,13 @@ const STORY: &[(&str, bool)] = &[
     ("getInsightsUntil", false),
     ("getRegistration", false),
     ("setRegistration", false),
+    ("changeNickname", false),
+    ("setStatus", false),
+    ("setCodes", false),
+    ("hasCodes", false),
+    ("enterCode", false),
+    ("updateCode", false),
+    ("openSession", true),
     ("getHealth", false),
     ("getReadiness", false),
     ("getMetrics", false),
@@ -64,6 +71,7 @@ const ENDS: &[(&str, usize)] = &[
     ("listSessionsAsOperator", 1),
     ("endSessionsAsOperator", 1),
     ("removeAccountAsOperator", 1),
+    ("endSession", 2),
 ];
 
 /// The operator's token.
