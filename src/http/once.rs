@@ -37,7 +37,7 @@ struct Sent {
 }
 
 /// Whether and how a command is to happen once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Once(Option<Result<Idempotency, Hash32>>);
 
 impl IdempotencyKey {

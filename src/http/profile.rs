@@ -11,6 +11,7 @@ use super::document::Tag;
 use super::error::{Code, WireError};
 use super::lenient::Lenient;
 use super::names::{open_name, open_status};
+use super::once::IdempotencyKey;
 use super::session::Session;
 use super::text::{cut_utf16, utf16_len};
 use super::wire::{Accepted, Answer, Refused};
@@ -70,8 +71,14 @@ impl Profile {
     ///
     /// Checks in order: `NOTAUTH`, `INVALIDNICKNAME`.
     #[oai(path = "/changenickname", method = "post", operation_id = "changeNickname", tag = "Tag::Accounts")]
-    async fn nickname(&self, session: Session, body: Body<NicknameInput>) -> Result<Answer<Accepted>, WireError> {
+    async fn nickname(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<NicknameInput>,
+    ) -> Result<Answer<Accepted>, WireError> {
         let app = self.0.get()?;
+        let once = key.with(&body);
         let session = session.required()?;
         for _ in 0..ROUNDS {
             let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
@@ -83,9 +90,20 @@ impl Profile {
             }
             let nickname = Secret::new(NicknameSecret { nickname: name.to_owned() });
             let compared = me.nickname.stored.position;
-            match app.ledger.execute(ChangeNickname { session, nickname, compared }).await {
-                Err(error) if is_outdated(&error) => {}
-                decided => return Ok(decided.map(|()| Answer::new(&Accepted::default()))?),
+            let command = ChangeNickname { session, nickname, compared };
+            let mut outdated = false;
+            let answer = app.execute_or(
+                once.clone(),
+                command,
+                |()| Accepted::default(),
+                |rejection| {
+                    outdated = rejection == Rejection::Outdated;
+                    Err(rejection.into())
+                },
+            );
+            let answer = answer.await;
+            if !outdated {
+                return answer;
             }
         }
         Err(Rejection::Outdated.into())
@@ -97,8 +115,14 @@ impl Profile {
     ///
     /// Checks in order: `NOTAUTH`, `INVALIDSTATUS`.
     #[oai(path = "/userstatusset", method = "post", operation_id = "setStatus", tag = "Tag::Accounts")]
-    async fn status(&self, session: Session, body: Body<StatusInput>) -> Result<Answer<Accepted, Refused>, WireError> {
+    async fn status(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<StatusInput>,
+    ) -> Result<Answer<Accepted, Refused>, WireError> {
         let app = self.0.get()?;
+        let once = key.with(&body);
         let session = session.required()?;
         for _ in 0..ROUNDS {
             let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
@@ -110,9 +134,20 @@ impl Profile {
             }
             let compared = me.status.map(|event| event.stored.position);
             let status = Secret::new(StatusSecret { status: status.to_owned() });
-            match app.ledger.execute(SetStatus { session, status, compared }).await {
-                Err(error) if is_outdated(&error) => {}
-                decided => return Ok(decided.map(|()| Answer::new(&Accepted::default()))?),
+            let command = SetStatus { session, status, compared };
+            let mut outdated = false;
+            let answer = app.execute_or(
+                once.clone(),
+                command,
+                |()| Accepted::default(),
+                |rejection| {
+                    outdated = rejection == Rejection::Outdated;
+                    Err(rejection.into())
+                },
+            );
+            let answer = answer.await;
+            if !outdated {
+                return answer;
             }
         }
         Err(Rejection::Outdated.into())

@@ -50,6 +50,8 @@ async fn every_operation_that_takes_a_key_happens_once() {
         (&alice, "/setkey", json!({ "publicKey": key })),
         (&alice, "/startconversation", json!({ "receiverID": bob.id })),
         (&alice, "/writemessage", alice.letter(&format!("{}:{}", alice.id, bob.id), &bob.id, "once")),
+        (&alice, "/changenickname", json!({ "newNickname": "Alicia" })),
+        (&alice, "/userstatusset", json!({ "userStatus": "here" })),
         (&alice, "/invitelink", json!({ "type": "user", "sentInviteLink": true })),
         (&alice, "/endlessvalidate", json!({ "token": "12345678901234567890123456789012" })),
         (&alice, "/groupcreate", json!({ "nickname": "Friends", "groupType": "public" })),
