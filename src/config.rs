@@ -15,6 +15,7 @@ use crate::http::AppSettings;
 use crate::http::body::BodyLimits;
 use crate::ledger::LedgerSettings;
 use crate::password::HashSettings;
+use crate::push::{PushSettings, hosts};
 
 /// One setting: `--name`, `BE8_NAME` in the environment, or `name` in the file.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +102,29 @@ pub const SETTINGS: &[Setting] = &[
     setting("events-queue", "N", "256", "Changes that may wait for a slow reader before its stream ends"),
     setting("events-per-account", "N", "64", "Event streams that an account may have open"),
     setting("events-heartbeat-seconds", "SECONDS", "15", "Pause between comment lines on a silent event stream"),
+    setting("devices-per-account", "N", "20", "Devices that an account may push to; one more displaces the oldest"),
+    setting(
+        "vapid-key-file",
+        "FILE",
+        "",
+        "The key pair that signs pushes (`be8 vapid` makes it); vapid.key in the data directory if it is there; without one nothing is pushed",
+    ),
+    setting(
+        "vapid-subject",
+        "URL",
+        "",
+        "The contact that push services are told (mailto: or https:); needed with a key pair",
+    ),
+    setting("push-hosts", "HOST,...", hosts::BROWSERS, "Where pushes may be sent; *.NAME means all hosts below it"),
+    setting(
+        "push-timeout-seconds",
+        "SECONDS",
+        "10",
+        "How long connecting to a push service may take, and then its answer",
+    ),
+    setting("push-at-once", "N", "16", "Pushes under way to one push service at a time"),
+    setting("push-queue", "N", "10000", "Pushes that may wait for one push service; what is beyond is left out"),
+    setting("push-lifetime-seconds", "SECONDS", "86400", "For how long after it was written a message is pushed"),
     setting(
         "test-mode",
         "true|false",
@@ -112,6 +136,12 @@ pub const SETTINGS: &[Setting] = &[
         "FILE",
         "",
         "Moves the server's clock by the seconds that the file says, for tests; refused without test-mode",
+    ),
+    setting(
+        "push-test-peer",
+        "http://ADDRESS:PORT",
+        "",
+        "Sends all pushes to a push service of a test on this machine instead; refused without test-mode",
     ),
 ];
 
@@ -179,6 +209,8 @@ pub struct Config {
     pub hub: HubSettings,
     /// Request bodies.
     pub body: BodyLimits,
+    /// Web Push.
+    pub push: PushSettings,
     /// The routes.
     pub app: AppSettings,
 }
@@ -316,6 +348,20 @@ impl Config {
             let what = "only with test-mode".to_owned();
             return Err(ConfigError::Value { name: "test-clock-file", what });
         }
+        let test_peer = values.text("push-test-peer").map(|peer| test_peer(peer, test_mode)).transpose()?;
+        let lifetime = values.seconds("push-lifetime-seconds")?;
+        let push = PushSettings {
+            key_file: values.text("vapid-key-file").map(PathBuf::from),
+            default_key_file: data_dir.join("vapid.key"),
+            subject: values.text("vapid-subject").map(str::to_owned),
+            hosts: values.parse("push-hosts")?,
+            timeout: values.seconds("push-timeout-seconds")?,
+            at_once: values.count("push-at-once")?,
+            queue: values.count("push-queue")?,
+            // A count of seconds in 32 bits is a span of time.
+            lifetime: TimeDelta::from_std(lifetime).unwrap_or(TimeDelta::MAX),
+            test_peer,
+        };
         // The least that OWASP names for argon2id with one lane.
         if !test_mode && (hash.memory_kib < 19_456 || hash.passes < 2) {
             let what = "less than 19456 KiB or 2 passes makes passwords guessable".to_owned();
@@ -362,16 +408,30 @@ impl Config {
                 total: values.seconds("body-total-seconds")?,
                 ..BodyLimits::default()
             },
+            push,
             app: AppSettings {
                 https: public_url.starts_with("https://"),
                 account_lifetime: values.days("account-lifetime-days")?,
                 message_lifetime: values.days("message-lifetime-days")?,
                 group_members: values.count("group-max-members")?,
                 message_bytes: values.count("message-max-bytes")?,
+                devices: values.count("devices-per-account")?,
                 heartbeat: values.seconds("events-heartbeat-seconds")?,
             },
             public_url,
         })
+    }
+}
+
+/// The push service of a test: on this machine, and only where tests are allowed.
+fn test_peer(text: &str, test_mode: bool) -> Result<SocketAddr, ConfigError> {
+    let bad = |what: &str| ConfigError::Value { name: "push-test-peer", what: what.to_owned() };
+    let address = text.strip_prefix("http://").and_then(|address| address.parse().ok());
+    let address: SocketAddr = address.ok_or_else(|| bad("no http://ADDRESS:PORT"))?;
+    match (test_mode, address.ip().is_loopback()) {
+        (false, _) => Err(bad("only with test-mode")),
+        (true, false) => Err(bad("only on a loopback address")),
+        (true, true) => Ok(address),
     }
 }
 

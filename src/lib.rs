@@ -16,4 +16,5 @@ pub mod node;
 pub mod password;
 pub mod postgres;
 pub mod process;
+pub mod push;
 pub mod vault;

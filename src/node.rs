@@ -21,7 +21,8 @@ use crate::http::operator::{BadOperatorToken, OperatorToken};
 use crate::ledger::{Direction, Leads, Ledger, Log, LogError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
-use crate::process::{Office, hours::Striker};
+use crate::process::{Office, hours::Striker, push::Pusher};
+use crate::push::{BadVapid, Sender, Vapid};
 use crate::vault::{MasterKey, Vault, VaultError};
 
 /// The database of a private cluster.
@@ -67,6 +68,9 @@ pub enum NodeError {
     /// The operator's token cannot be used.
     #[error(transparent)]
     Operator(#[from] BadOperatorToken),
+    /// The key pair of Web Push cannot be used.
+    #[error(transparent)]
+    Vapid(#[from] BadVapid),
     /// Password hashing cannot be set up.
     #[error(transparent)]
     Hash(#[from] BadHashSettings),
@@ -200,6 +204,8 @@ impl Node {
     /// # Errors
     /// [`NodeError`]
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, NodeError> {
+        // Before anything is started: a key pair without a contact is a mistake of the settings.
+        let vapid = Vapid::load(&config.push)?;
         let database = Database::open(config, false).await?;
         database.migrate().await?;
         let pool = reading_pool(&database.connect, config.database_connections);
@@ -227,7 +233,13 @@ impl Node {
         let hub = Hub::new(config.hub, position, stop.clone());
         let feed = tokio::spawn(hub.clone().run(log, ledger.subscribe_all(position)));
         let office = Office::new(Leads::new(&database.connect), stop.clone());
-        let processes = vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() })];
+        let mut processes = vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() })];
+        let vapid_public = vapid.as_ref().map(|vapid| vapid.public().to_owned());
+        if let Some(vapid) = vapid {
+            let (read, sender) = (ReadModels::new(pool.clone()), Sender::new(&config.push, vapid));
+            let (ledger, vault) = (ledger.clone(), vault.clone());
+            processes.push(office.appoint(Pusher::new(ledger, read, vault, clock.clone(), sender, &config.push)));
+        }
         let app = Arc::new(App {
             ledger,
             read: ReadModels::new(pool),
@@ -237,6 +249,7 @@ impl Node {
             names: Names::default(),
             clock,
             operator: config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?,
+            vapid_public,
             settings: config.app.clone(),
             stop,
         });

@@ -6,6 +6,7 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
 
 use crate::account::Accounts;
+use crate::device::Devices;
 use crate::group::Groups;
 use crate::message::Messages;
 use crate::read_mark::ReadMarks;
@@ -22,6 +23,7 @@ pub struct Changes {
     threads: Summaries,
     messages: Messages,
     read_marks: ReadMarks,
+    devices: Devices,
 }
 
 impl Changes {
@@ -146,10 +148,19 @@ impl Changes {
             Event::AccountRemoved(e) => {
                 self.accounts.removed(e.account);
                 self.sessions.removed(e.account);
+                self.devices.removed(e.account);
             }
-            Event::DeviceSubscribed(_)
-            | Event::DeviceDropped(_)
-            | Event::MediaStored(_)
+            Event::DeviceSubscribed(e) => {
+                if let StreamName::Devices(account) = recorded.stream {
+                    self.devices.subscribed(account, e.endpoint, position);
+                }
+            }
+            Event::DeviceDropped(e) => {
+                if let StreamName::Devices(account) = recorded.stream {
+                    self.devices.dropped(account, e.endpoint);
+                }
+            }
+            Event::MediaStored(_)
             | Event::TokenIssued(_)
             | Event::TokenTaken(_)
             | Event::TokenFreed(_)
@@ -208,6 +219,7 @@ impl Changes {
             self.messages.sql(generation, parameters),
             self.threads.sql(generation, parameters),
             self.read_marks.sql(generation, parameters),
+            self.devices.sql(generation, parameters),
         ]
         .concat()
     }
@@ -222,6 +234,7 @@ impl Changes {
         self.groups.bind(to)?;
         self.messages.bind(to)?;
         self.threads.bind(to)?;
-        self.read_marks.bind(to)
+        self.read_marks.bind(to)?;
+        self.devices.bind(to)
     }
 }

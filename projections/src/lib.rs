@@ -23,6 +23,7 @@
 
 mod account;
 mod changes;
+mod device;
 mod generation;
 mod group;
 mod message;
@@ -35,6 +36,7 @@ mod thread;
 
 pub use account::{AccountView, PublicKeys};
 pub use changes::Changes;
+pub use device::DevicesOf;
 pub use generation::Generation;
 pub use group::{GroupKeys, GroupMember, GroupMembers, GroupStanding};
 pub use message::{MessagesAnswer, ThreadMessage, ThreadMessages};

@@ -7,7 +7,7 @@ use be8_events::DecodeError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Row, error::BoxDynError};
 
-use crate::{Generation, account, group, message, thread};
+use crate::{Generation, account, device, group, message, thread};
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,7 @@ pub(crate) struct Statements {
     pub(crate) group_members: Arc<str>,
     pub(crate) group_keys: Arc<str>,
     pub(crate) stays: Arc<str>,
+    pub(crate) devices: Arc<str>,
 }
 
 impl Statements {
@@ -50,6 +51,7 @@ impl Statements {
             group_standing: group::standing_sql(generation).into(),
             group_members: group::members_sql(generation).into(),
             stays: group::stays_sql(generation).into(),
+            devices: device::devices_sql(generation).into(),
             group_keys: group::keys_sql(generation).into(),
             sealed_event: account::sealed_event_sql().into(),
             participation: thread::participation_sql(generation).into(),

@@ -6,6 +6,7 @@ pub mod history;
 pub mod migrate;
 pub mod openapi;
 pub mod serve;
+pub mod vapid;
 
 use be8_events::GroupId;
 use clap::{Arg, ArgMatches, Command};
@@ -26,6 +27,7 @@ pub fn command() -> Command {
                 .arg(Arg::new("at").long("at").value_name("POSITION|TIME").help("The group as it was then")),
         )
         .subcommand(of_group(Command::new("findings").about("Judge a group's history (docs/audit.md)")))
+        .subcommand(flags(Command::new("vapid").about("Print the public key of Web Push, made once if there is none")))
         .subcommand(Command::new("openapi").about("Print the OpenAPI document"))
 }
 
@@ -48,6 +50,7 @@ pub async fn run(matches: &ArgMatches) -> Result<(), String> {
         Some(("migrate", matches)) => migrate::run(config(matches)?).await.map_err(|error| error.to_string()),
         Some(("history", matches)) => history::run(config(matches)?, matches).await,
         Some(("findings", matches)) => findings::run(config(matches)?, matches).await,
+        Some(("vapid", matches)) => vapid::run(&config(matches)?).map_err(|error| error.to_string()),
         Some(("openapi", _)) => {
             openapi::run();
             Ok(())

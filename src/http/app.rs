@@ -31,6 +31,8 @@ pub struct AppSettings {
     pub group_members: u32,
     /// The most UTF-8 bytes of a message text.
     pub message_bytes: usize,
+    /// The most devices of an account that are told of messages.
+    pub devices: usize,
     /// The pause between comment lines on a silent event stream.
     pub heartbeat: Duration,
 }
@@ -43,6 +45,7 @@ impl Default for AppSettings {
             message_lifetime: TimeDelta::days(30),
             group_members: 1000,
             message_bytes: 262_144,
+            devices: 20,
             heartbeat: Duration::from_secs(15),
         }
     }
@@ -67,6 +70,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// The operator's token; none: operator access does not exist.
     pub operator: Option<OperatorToken>,
+    /// The public key that browsers subscribe with, in base64url; none: nothing is pushed.
+    pub vapid_public: Option<String>,
     /// The settings.
     pub settings: AppSettings,
     /// Cancelled when the server stops.

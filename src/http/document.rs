@@ -28,13 +28,25 @@ pub enum Tag {
     Audit,
     /// Changes as server-sent events.
     Events,
+    /// Being told of messages by Web Push while no stream is open.
+    Devices,
     /// For those who run the server.
     Operations,
 }
 
 /// The order of the tags for a reader. One that is not named here stands before the last.
-const ORDER: [&str; 9] =
-    ["Accounts", "Keys", "Conversations", "Messages", "Groups", "Group keys", "Events", "Audit", "Operations"];
+const ORDER: [&str; 10] = [
+    "Accounts",
+    "Keys",
+    "Conversations",
+    "Messages",
+    "Groups",
+    "Group keys",
+    "Events",
+    "Devices",
+    "Audit",
+    "Operations",
+];
 /// The operations whose accepted answer carries the session cookie.
 const SETS_COOKIE: [&str; 1] = ["createAccount"];
 /// An accepted answer of each operation, as a test recorded it from the running server.
@@ -219,7 +231,8 @@ fn complete(operation: &mut Map<String, Value>, own: bool, answer: Option<&Value
 /// The examples of an answer: what was recorded, and one refusal for each code. Readers are shown
 /// the first by name.
 fn examples(status: u16, codes: &[Code], answer: Option<&Value>) -> Option<Value> {
-    let accepted = answer.filter(|_| status == 200).map(|answer| ("Accepted".to_owned(), answer.clone()));
+    let accepted =
+        answer.filter(|_| (200..300).contains(&status)).map(|answer| ("Accepted".to_owned(), answer.clone()));
     let refused = codes.iter().map(|code| {
         let word = code.as_str();
         let body = match code.shape() {

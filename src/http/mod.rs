@@ -12,6 +12,7 @@ mod connection;
 pub mod conversations;
 pub mod cookie;
 pub mod cryptojs;
+pub mod devices;
 pub mod document;
 pub mod edge;
 pub mod error;

@@ -18,6 +18,7 @@ use super::body::BodyLimits;
 use super::compress::compress;
 use super::connection::Attentive;
 use super::conversations::Conversations;
+use super::devices::Devices;
 use super::document::document;
 use super::edge::{EdgeLayer, Rule};
 use super::events::Events;
@@ -46,6 +47,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         Groups(app.clone()),
         GroupKeys(app.clone()),
         Events(app.clone()),
+        Devices(app.clone()),
         Audit(app.clone()),
         Operations { app: app.clone(), metrics },
     );

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use poem::http::{HeaderValue, header};
+use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
@@ -102,16 +102,16 @@ pub struct RefusedWithWarning {
     pub warning: Code,
 }
 
-/// An answer with status 200: a `T`, or where the operation knows them, refusals `R` beside it,
+/// An answer with status 200, or another of success: a `T`, or where the operation knows them, refusals `R` beside it,
 /// which [`WireError`](super::error::WireError) says.
 #[derive(Debug)]
-pub struct Answer<T, R = ()> {
+pub struct Answer<T, R = (), const STATUS: u16 = 200> {
     body: Vec<u8>,
     cookie: Option<HeaderValue>,
     documented: std::marker::PhantomData<fn() -> (T, R)>,
 }
 
-impl<T: Serialize, R> Answer<T, R> {
+impl<T: Serialize, R, const STATUS: u16> Answer<T, R, STATUS> {
     /// Writes the answer. The JSON is made here, once, without an intermediate tree.
     pub fn new(answer: &T) -> Self {
         let body = serde_json::to_vec(answer).expect("answers hold strings, numbers and lists under string names");
@@ -125,9 +125,10 @@ impl<T: Serialize, R> Answer<T, R> {
     }
 }
 
-impl<T: Send, R: Send> IntoResponse for Answer<T, R> {
+impl<T: Send, R: Send, const STATUS: u16> IntoResponse for Answer<T, R, STATUS> {
     fn into_response(self) -> Response {
         let mut response = Response::builder()
+            .status(const { status(STATUS) })
             .content_type("application/json; charset=utf-8")
             .header(header::CACHE_CONTROL, "no-store")
             .body(self.body);
@@ -135,6 +136,15 @@ impl<T: Send, R: Send> IntoResponse for Answer<T, R> {
             response.headers_mut().insert(header::SET_COOKIE, cookie);
         }
         response
+    }
+}
+
+/// A status of success.
+const fn status(code: u16) -> StatusCode {
+    match code {
+        200 => StatusCode::OK,
+        201 => StatusCode::CREATED,
+        _ => panic!("no answer has another status"),
     }
 }
 
@@ -174,7 +184,7 @@ impl Refusals for RefusedWithWarning {
     }
 }
 
-impl<T: Type, R: Refusals> ApiResponse for Answer<T, R> {
+impl<T: Type, R: Refusals, const STATUS: u16> ApiResponse for Answer<T, R, STATUS> {
     fn meta() -> MetaResponses {
         let refusals = R::schemas();
         let description = if refusals.is_empty() { "Accepted." } else { "Accepted, or refused." };
@@ -185,7 +195,7 @@ impl<T: Type, R: Refusals> ApiResponse for Answer<T, R> {
             MetaSchemaRef::Inline(Box::new(MetaSchema { one_of, ..MetaSchema::ANY }))
         };
         let content = vec![MetaMediaType { content_type: "application/json; charset=utf-8", schema }];
-        let answer = MetaResponse { description, status: Some(200), status_range: None, content, headers: vec![] };
+        let answer = MetaResponse { description, status: Some(STATUS), status_range: None, content, headers: vec![] };
         MetaResponses { responses: vec![answer] }
     }
 

@@ -6,6 +6,7 @@
 //! (`writer`, `batch`, `append`). [`Log`] reads; [`Ledger::subscribe_all`] follows.
 
 mod append;
+mod attempts;
 mod batch;
 mod head;
 mod lead;
@@ -29,6 +30,7 @@ use crate::clock::Clock;
 use crate::domain::{Command, Decision, Rejection, Stop, View};
 use crate::vault::{Vault, VaultError};
 
+pub use attempts::{Again, Attempt, Delivery};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use subscription::Subscription;

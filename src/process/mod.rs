@@ -6,14 +6,17 @@
 //! it does must be harmless when done twice.
 
 pub mod hours;
+pub mod push;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use be8_projections::ReadError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Lead, Leads, LedgerError, LogError};
+use crate::vault::VaultError;
 
 /// How often a node that does not lead asks whether it can.
 const CANDIDACY: Duration = Duration::from_secs(1);
@@ -27,6 +30,12 @@ pub enum ProcessError {
     /// A command failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A read model could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A key could not be read.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
 }
 
 /// A process manager.
@@ -41,6 +50,22 @@ pub trait Process: Send + Sync + 'static {
     /// # Errors
     /// [`ProcessError`]: the lead is given up, and somebody tries again.
     async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError>;
+
+    /// Makes ready for the turns to come: this node has just got the lead.
+    ///
+    /// # Errors
+    /// [`ProcessError`]: as for a turn.
+    async fn begin(&self, _: &mut Lead) -> Result<(), ProcessError> {
+        Ok(())
+    }
+
+    /// Brings to an end what is under way, since the server stops. It has a few seconds.
+    ///
+    /// # Errors
+    /// [`ProcessError`]: told in the log.
+    async fn end(&self, _: &mut Lead) -> Result<(), ProcessError> {
+        Ok(())
+    }
 }
 
 /// Appoints processes on this node.
@@ -81,10 +106,11 @@ impl Office {
 
 /// Turns, as long as the lock is held.
 async fn reign(process: &dyn Process, lead: &mut Lead, stop: &CancellationToken) -> Result<(), ProcessError> {
+    process.begin(lead).await?;
     while !stop.is_cancelled() {
         lead.confirm().await?;
         let pause = process.turn(lead).await?;
         tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(pause) => {} }
     }
-    Ok(())
+    process.end(lead).await
 }

@@ -15,6 +15,7 @@ mod operations;
 mod pages;
 mod patience;
 mod postgres;
+mod push;
 mod replay;
 mod rig;
 mod server;
