@@ -5,10 +5,7 @@ use std::io::IsTerminal;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::http::{self, Handle};
@@ -57,21 +54,30 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
 }
 
 fn logging(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    // Whatever is asked for: this crate writes whole messages, endpoints and keys into its traces.
-    let filter = filter.and(filter_fn(|metadata| !SILENT.iter().any(|target| metadata.target().starts_with(target))));
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let layer = if config.log_json {
-        layer.json().with_filter(filter).boxed()
-    } else {
-        layer.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed()
-    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(&config.log)).with_writer(std::io::stderr);
     // A second subscriber cannot be there: this is the first thing that the process does.
-    let _ = tracing_subscriber::registry().with(layer).try_init();
+    let _ = if config.log_json {
+        builder.json().try_init()
+    } else {
+        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+    };
 }
 
-/// Whose log lines are never written.
+/// Whose lines are never logged, whatever is asked for: these crates write whole pushes, with endpoints
+/// and keys, into their traces.
 const SILENT: [&str; 2] = ["web_push", "ece"];
+
+/// What is logged.
+fn filter(wanted: &str) -> EnvFilter {
+    let about = |directive: &&str| !SILENT.iter().any(|target| directive.trim_start().starts_with(target));
+    let heard: Vec<&str> = wanted.split(',').filter(about).collect();
+    let filter = EnvFilter::try_new(heard.join(",")).unwrap_or_else(|_| EnvFilter::new("info"));
+    let silence = |filter: EnvFilter, target: &&str| match format!("{target}=off").parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
+    SILENT.iter().fold(filter, silence)
+}
 
 fn measuring() -> PrometheusHandle {
     let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];

@@ -28,7 +28,12 @@ impl FromStr for AllowedHosts {
                 let name = entry.strip_prefix("*.").unwrap_or(&entry);
                 let named = |url: &Url| url.host_str() == Some(name) && matches!(url.host(), Some(Host::Domain(_)));
                 let url = Url::parse(&format!("https://{name}/")).ok().filter(named);
-                if url.is_some() && name.contains('.') { Ok(entry) } else { Err(BadHost(entry)) }
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+                if url.is_some() && name.contains('.') && name.bytes().all(plain) {
+                    Ok(entry)
+                } else {
+                    Err(BadHost(entry))
+                }
             })
             .collect::<Result<_, _>>()
             .map(Self)

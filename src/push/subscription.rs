@@ -32,7 +32,8 @@ pub fn check(endpoint: &str, p256dh: &str, auth: &str) -> Option<DeviceSecret> {
         Host::Domain(name) => !name.is_empty(),
         Host::Ipv4(_) | Host::Ipv6(_) => true,
     };
-    if url.scheme() != "https" || !host || !endpoint.get(..8)?.eq_ignore_ascii_case("https://") {
+    let (scheme, rest) = endpoint.split_at_checked(8)?;
+    if url.scheme() != "https" || !host || !scheme.eq_ignore_ascii_case("https://") || rest.starts_with(['/', '\\']) {
         return None;
     }
     let point = decode(p256dh, POINT)?;

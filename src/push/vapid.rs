@@ -52,7 +52,7 @@ pub enum BadVapid {
         mode: u32,
     },
     /// The file holds something else.
-    #[error("VAPID key file {}: holds no private key of P-256 in base64url or PEM", path.display())]
+    #[error("VAPID key file {}: holds no private key of P-256 in base64url", path.display())]
     Content {
         /// Which.
         path: PathBuf,
@@ -141,8 +141,7 @@ fn public(key: &PartialVapidSignatureBuilder) -> String {
     URL_SAFE_NO_PAD.encode(key.get_public_key())
 }
 
-/// Reads a private key: its 32 bytes in base64url, as `be8 vapid` and other tools print them, or
-/// PEM.
+/// Reads a private key: its 32 bytes in base64url, as `be8 vapid` and other tools write them.
 fn read(path: &Path) -> Result<PartialVapidSignatureBuilder, BadVapid> {
     let unreadable = |cause| BadVapid::File { path: path.to_owned(), cause };
     let file = File::open(path).map_err(unreadable)?;
@@ -155,12 +154,11 @@ fn read(path: &Path) -> Result<PartialVapidSignatureBuilder, BadVapid> {
     let wrong = || BadVapid::Content { path: path.to_owned() };
     let mut text = Zeroizing::new(String::new());
     file.take(LONGEST).read_to_string(&mut text).map_err(|_| wrong())?;
-    let text = text.trim();
-    let key = match text.starts_with("-----BEGIN") {
-        true => VapidSignatureBuilder::from_pem_no_sub(text.as_bytes()),
-        false => VapidSignatureBuilder::from_base64_no_sub(text),
-    };
-    key.map_err(|_| wrong())
+    // Checked first: the crate takes for granted that a key has 32 bytes.
+    let bytes = URL_SAFE_NO_PAD.decode(text.trim().trim_end_matches('=')).map(Zeroizing::new).map_err(|_| wrong())?;
+    p256::SecretKey::from_slice(&bytes).map_err(|_| wrong())?;
+    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
+    VapidSignatureBuilder::from_base64_no_sub(&text).map_err(|_| wrong())
 }
 
 fn create(path: &Path) -> io::Result<()> {
@@ -232,12 +230,9 @@ mod tests {
         let file = directory.path().join("key");
         // The private key 1: its public key is the generator of P-256 (FIPS 186-4, section D.1.2.3).
         let generator = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU";
-        let sec1 = "-----BEGIN EC PRIVATE KEY-----\n\
-            MDECAQEEIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAaAKBggqhkjO\nPQMBBw==\n\
-            -----END EC PRIVATE KEY-----\n";
         let one = format!("{}E\n", "A".repeat(42));
-        for text in [&*one, sec1] {
-            write(&file, text, 0o600);
+        for text in [one.clone(), format!("{}=", one.trim())] {
+            write(&file, &text, 0o600);
             let key = Vapid::load(&settings(&file, Some("https://example.org/contact"))).unwrap().unwrap();
             assert_eq!(key.public(), generator);
         }
@@ -251,7 +246,9 @@ mod tests {
         assert!(matches!(load(Some("mailto:a@b.c")), Err(BadVapid::File { .. })), "named and not there");
         let nowhere = PushSettings { key_file: None, ..settings(&file, None) };
         assert!(Vapid::load(&nowhere).unwrap().is_none(), "not named and not there");
-        for text in ["", "x", &"A".repeat(43), "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"] {
+        for text in
+            ["", "x", "AAAA", &"A".repeat(43), &"A".repeat(86), &"_".repeat(43), "-----BEGIN PRIVATE KEY-----\n"]
+        {
             write(&file, text, 0o600);
             assert!(matches!(load(Some("mailto:a@b.c")), Err(BadVapid::Content { .. })), "{text:?}");
         }

@@ -79,6 +79,7 @@ async fn models_agree(rig: &Rig, states: &HashMap<StreamName, (State, i64)>) {
     let mut marks = Vec::new();
     let mut groups = Vec::new();
     let mut members = Vec::new();
+    let mut devices = Vec::new();
     let mut group_threads = BTreeMap::<i64, MessageNo>::new();
     for (stream, (state, version)) in states {
         let json = serde_json::to_value(state).unwrap();
@@ -117,6 +118,9 @@ async fn models_agree(rig: &Rig, states: &HashMap<StreamName, (State, i64)>) {
                 *last = state.last().max(*last);
             }
             (StreamName::Erasure, State::Erasure) => {}
+            (StreamName::Devices(account), State::Devices(state)) => {
+                devices.extend(state.subscribed().iter().map(|(endpoint, _)| (account.number(), endpoint.0.to_vec())));
+            }
             (stream, state) => panic!("{stream}: {state:?}"),
         }
     }
@@ -149,6 +153,10 @@ async fn models_agree(rig: &Rig, states: &HashMap<StreamName, (State, i64)>) {
     )
     .await;
     assert_eq!(stored, groups);
+    devices.sort();
+    let stored: Vec<(i64, Vec<u8>)> =
+        rows(&mut connection, "select account, endpoint from read_1.device order by 1, 2".to_owned()).await;
+    assert_eq!(stored, devices);
     members.sort();
     let open = "select group_id, account from read_1.group_stay where closed is null order by 1, 2";
     let stored: Vec<(i64, i64)> = rows(&mut connection, open.to_owned()).await;
@@ -203,8 +211,6 @@ const NOT_IN_THE_STORM: &[&str] = &[
     "LifetimeExtended",
     "AccountRemoved",
     "ConversationEnded",
-    "DeviceSubscribed",
-    "DeviceDropped",
     "ImagePosted",
     "MediaStored",
     "TokenIssued",
