@@ -16,6 +16,9 @@ use tokio_rustls::TlsAcceptor;
 use super::super::guard::Resolve;
 use super::*;
 
+/// Some time: only an answer that names a date is compared with it.
+const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
 const HOST: &str = "push.example.org";
 /// A public address; where the connection leads in the end is the test's own port.
 const PUBLIC: &str = "1.1.1.1";
@@ -113,7 +116,7 @@ fn push_to(endpoint: &str) -> Push {
 async fn outcome_at(cert: &str, manner: Manner, resolves_to: &[&str]) -> (Outcome, Vec<String>) {
     let (address, roots, serving) = serve(cert, manner).await;
     let sender = sender(address, roots, resolves_to);
-    let outcome = sender.send(&push_to(&format!("https://{HOST}/p?q=1")), Utc::now()).await;
+    let outcome = sender.send(&push_to(&format!("https://{HOST}/p?q=1")), NOW).await;
     drop(sender);
     (outcome, serving.await.unwrap())
 }
@@ -155,7 +158,7 @@ async fn nothing_is_sent_to_what_is_not_public_or_not_who_it_should_be() {
     for endpoint in
         ["https://other.example.org/", "http://push.example.org/", "https://a@push.example.org/", "https://"]
     {
-        assert_eq!(sender.send(&push_to(endpoint), Utc::now()).await, Outcome::Forbidden, "{endpoint}");
+        assert_eq!(sender.send(&push_to(endpoint), NOW).await, Outcome::Forbidden, "{endpoint}");
     }
     assert_eq!(serving.await.unwrap().len(), 0);
 }
@@ -172,7 +175,7 @@ async fn what_was_sent_without_an_answer_is_lost_and_what_was_not_sent_is_not() 
     serving.abort();
     serving.await.unwrap_err();
     let sender = sender(address, roots, &[PUBLIC]);
-    assert_eq!(sender.send(&push_to(&format!("https://{HOST}/")), Utc::now()).await, Outcome::Unreachable);
+    assert_eq!(sender.send(&push_to(&format!("https://{HOST}/")), NOW).await, Outcome::Unreachable);
 }
 
 #[test]
