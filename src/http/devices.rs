@@ -1,6 +1,10 @@
 //! The routes of the tag "Devices": where an account is told of messages by Web Push.
 
+use std::borrow::Cow;
+
 use be8_events::{Secret, Subject};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
+use poem_openapi::types::Type;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -29,6 +33,34 @@ pub struct SubscriptionKeys {
     auth: String,
 }
 
+/// A member that is there and null.
+#[derive(Debug, Default)]
+pub struct Null;
+
+impl Type for Null {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        "null".into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        // The version of OpenAPI that is published has no type of its own for it.
+        let schema = MetaSchema { nullable: true, enum_items: vec![Value::Null], ..MetaSchema::new("string") };
+        MetaSchemaRef::Inline(Box::new(schema))
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
 /// A push subscription, as `PushSubscription.toJSON()` of a browser has it.
 #[derive(Debug, Default, Object)]
 #[oai(rename = "Subscription", rename_all = "camelCase", example)]
@@ -36,7 +68,7 @@ pub struct SubscriptionInput {
     /// Where to push: an https URL, at most 2048 bytes.
     pub endpoint: Lenient<String>,
     /// Always null, and never absent.
-    pub expiration_time: Lenient<Option<String>>,
+    pub expiration_time: Lenient<Null>,
     /// The keys.
     pub keys: Lenient<SubscriptionKeys>,
 }

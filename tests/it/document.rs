@@ -301,6 +301,9 @@ pub fn mismatch(document: &Value, schema: &Value, value: &Value, place: &str) ->
     if let Some(parts) = schema["allOf"].as_array() {
         return parts.iter().flat_map(|part| mismatch(document, part, value, place)).collect();
     }
+    if value.is_null() && schema["nullable"] == true {
+        return Vec::new();
+    }
     let mut wrong = Vec::new();
     let kind = match value {
         Value::Null => "null",
