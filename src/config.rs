@@ -13,6 +13,7 @@ use clap::{Arg, ArgMatches, Command};
 use crate::feed::HubSettings;
 use crate::http::AppSettings;
 use crate::http::body::BodyLimits;
+use crate::http::removal::origin_of;
 use crate::ledger::LedgerSettings;
 use crate::password::HashSettings;
 use crate::push::{PushSettings, hosts};
@@ -411,6 +412,7 @@ impl Config {
             push,
             app: AppSettings {
                 https: public_url.starts_with("https://"),
+                origin: origin_of(&public_url),
                 account_lifetime: values.days("account-lifetime-days")?,
                 message_lifetime: values.days("message-lifetime-days")?,
                 group_members: values.count("group-max-members")?,

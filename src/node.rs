@@ -18,10 +18,10 @@ use crate::feed::Hub;
 use crate::http::App;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
-use crate::ledger::{Direction, Leads, Ledger, Log, LogError};
+use crate::ledger::{Broom, Direction, Leads, Ledger, Log, LogError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
-use crate::process::{Office, hours::Striker, push::Pusher};
+use crate::process::{Office, expiry::Expiry, hours::Striker, push::Pusher, removal::Removals, sweep::Sweeping};
 use crate::push::{BadVapid, Sender, Vapid};
 use crate::vault::{MasterKey, Vault, VaultError};
 
@@ -212,10 +212,7 @@ impl Node {
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
         let log = Log::new(pool.clone());
         apply_erasures(&log, &vault).await?;
-        let clock: Arc<dyn Clock> = match &config.test_clock_file {
-            None => Arc::new(SystemClock),
-            Some(file) => Arc::new(FileClock::new(file.clone())),
-        };
+        let clock = clock(config);
         let (ledger, ledger_task) = Ledger::start(
             pool.clone(),
             database.connect.clone(),
@@ -233,7 +230,21 @@ impl Node {
         let hub = Hub::new(config.hub, position, stop.clone());
         let feed = tokio::spawn(hub.clone().run(log, ledger.subscribe_all(position)));
         let office = Office::new(Leads::new(&database.connect), stop.clone());
-        let mut processes = vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() })];
+        let read = Arc::new(ReadModels::new(pool.clone()));
+        let broom = Broom::new(&database.connect);
+        let mut processes = vec![
+            office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
+            office.appoint(Removals { ledger: ledger.clone(), read: read.clone() }),
+            office.appoint(Sweeping { log: ledger.log().clone(), broom: broom.clone() }),
+            office.appoint(Expiry {
+                ledger: ledger.clone(),
+                read,
+                clock: clock.clone(),
+                broom,
+                lifetime: config.app.message_lifetime,
+                cleared: Arc::default(),
+            }),
+        ];
         let vapid_public = vapid.as_ref().map(|vapid| vapid.public().to_owned());
         if let Some(vapid) = vapid {
             let (read, sender) = (ReadModels::new(pool.clone()), Sender::new(&config.push, vapid));
@@ -265,6 +276,72 @@ impl Node {
             }
         }
         self.database.close().await;
+    }
+}
+
+/// The database with a ledger of its own, beside servers that may run: for commands that write.
+#[derive(Debug)]
+pub struct Attached {
+    /// The way to write.
+    pub ledger: Ledger,
+    /// The way to read.
+    pub read: Arc<ReadModels>,
+    /// What sweeps.
+    pub broom: Broom,
+    /// Where leads are taken.
+    pub leads: Leads,
+    database: Database,
+    clock: Arc<dyn Clock>,
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Attached {
+    /// Attaches to the database, whose schema must be there.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn open(config: &Config) -> Result<Self, NodeError> {
+        let database = Database::open(config, true).await?;
+        let pool = reading_pool(&database.connect, config.database_connections.min(4));
+        let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
+        let clock = clock(config);
+        let stop = CancellationToken::new();
+        let connect = database.connect.clone();
+        let settings = config.ledger.clone();
+        let (ledger, task) = Ledger::start(pool.clone(), connect, vault, clock.clone(), settings, stop.clone()).await?;
+        let read = Arc::new(ReadModels::new(pool));
+        let (broom, leads) = (Broom::new(&database.connect), Leads::new(&database.connect));
+        Ok(Self { ledger, read, broom, leads, database, clock, task, stop })
+    }
+
+    /// What ends what is over.
+    pub fn expiry(&self, config: &Config) -> Expiry {
+        Expiry {
+            ledger: self.ledger.clone(),
+            read: self.read.clone(),
+            clock: self.clock.clone(),
+            broom: self.broom.clone(),
+            lifetime: config.app.message_lifetime,
+            cleared: Arc::default(),
+        }
+    }
+
+    /// Ends the ledger and lets the database go.
+    pub async fn close(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "the ledger did not end");
+        }
+        self.database.close().await;
+    }
+}
+
+/// The clock that is set.
+fn clock(config: &Config) -> Arc<dyn Clock> {
+    match &config.test_clock_file {
+        None => Arc::new(SystemClock),
+        Some(file) => Arc::new(FileClock::new(file.clone())),
     }
 }
 

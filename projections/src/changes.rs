@@ -7,7 +7,9 @@ use sqlx::postgres::PgArguments;
 
 use crate::account::Accounts;
 use crate::device::Devices;
+use crate::ends::Ends;
 use crate::group::Groups;
+use crate::keyholder::Keyholders;
 use crate::message::Messages;
 use crate::read_mark::ReadMarks;
 use crate::session::Sessions;
@@ -24,6 +26,8 @@ pub struct Changes {
     messages: Messages,
     read_marks: ReadMarks,
     devices: Devices,
+    keyholders: Keyholders,
+    ends: Ends,
 }
 
 impl Changes {
@@ -107,10 +111,12 @@ impl Changes {
             Event::GroupKeyStored(e) => {
                 if let StreamName::Group(group) = recorded.stream {
                     self.groups.key(group, e.account, e.version, position);
+                    self.keyholders.named(e.keyholder, group);
                 }
             }
             Event::GroupDestroyed(e) => {
                 self.groups.destroyed(e.group);
+                self.ends.group(position, e.group);
                 for &(account, stay) in &e.members {
                     self.departed(e.group, account, stay, None, position);
                     self.system_message(account, position, [Some(e.group_name), None]);
@@ -149,6 +155,7 @@ impl Changes {
                 self.accounts.removed(e.account);
                 self.sessions.removed(e.account);
                 self.devices.removed(e.account);
+                self.ends.account(position, e.account);
             }
             Event::DeviceSubscribed(e) => {
                 if let StreamName::Devices(account) = recorded.stream {
@@ -220,6 +227,8 @@ impl Changes {
             self.threads.sql(generation, parameters),
             self.read_marks.sql(generation, parameters),
             self.devices.sql(generation, parameters),
+            self.keyholders.sql(generation, parameters),
+            self.ends.sql(generation, parameters),
         ]
         .concat()
     }
@@ -235,6 +244,8 @@ impl Changes {
         self.messages.bind(to)?;
         self.threads.bind(to)?;
         self.read_marks.bind(to)?;
-        self.devices.bind(to)
+        self.devices.bind(to)?;
+        self.keyholders.bind(to)?;
+        self.ends.bind(to)
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::{account, device, group, message, read_mark, session, thread};
+use crate::{account, device, ends, group, keyholder, message, read_mark, session, thread};
 
 /// A generation of the read models. Its tables live in the schema `read_N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,8 @@ impl Generation {
             read_mark::TABLE,
             group::TABLE,
             device::TABLE,
+            keyholder::TABLE,
+            ends::TABLE,
         ] {
             ddl.push_str(&table.replace("{schema}", &self.to_string()));
         }

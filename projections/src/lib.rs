@@ -24,8 +24,10 @@
 mod account;
 mod changes;
 mod device;
+mod ends;
 mod generation;
 mod group;
+mod keyholder;
 mod message;
 mod queries;
 mod read_mark;
@@ -37,6 +39,7 @@ mod thread;
 pub use account::{AccountView, PublicKeys};
 pub use changes::Changes;
 pub use device::DevicesOf;
+pub use ends::{End, Ties};
 pub use generation::Generation;
 pub use group::{GroupKeys, GroupMember, GroupMembers, GroupStanding};
 pub use message::{MessagesAnswer, ThreadMessage, ThreadMessages};

@@ -8,12 +8,15 @@ pub mod account;
 pub mod device;
 pub mod dialog;
 pub mod erasure;
+pub mod expiry;
 pub mod group;
 pub mod group_keys;
 pub mod hours;
 pub mod media;
 pub mod message;
+pub mod operator;
 pub mod reads;
+pub mod removal;
 pub mod session;
 #[cfg(test)]
 mod testing;
@@ -85,6 +88,23 @@ pub enum Rejection {
     /// The numbers for new ids are used up.
     #[error("no number is left for a new account")]
     NumbersExhausted,
+    /// What was checked before the command is not what holds any more: check again.
+    #[error("what was checked has changed since")]
+    Outdated,
+}
+
+impl Rejection {
+    /// Why nothing can be sealed for a subject whose data key is erased: what it is of is gone, even
+    /// where the events do not say so, as when the operator erased the key alone. None for what no
+    /// command can mean.
+    pub const fn of_erased(subject: &Subject) -> Option<Self> {
+        match subject {
+            Subject::Account(_) | Subject::PublicKey(_) => Some(Self::NotAuthenticated),
+            Subject::GroupName(_) | Subject::GroupKeys(_) => Some(Self::GroupNotExisting),
+            Subject::Stay { .. } => Some(Self::InvalidThread),
+            Subject::Server | Subject::Day(_) => None,
+        }
+    }
 }
 
 /// Why a decision came to no end.

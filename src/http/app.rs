@@ -23,6 +23,8 @@ use crate::vault::{Vault, VaultError};
 pub struct AppSettings {
     /// Whether the public address is https: the cookie is then `Secure`.
     pub https: bool,
+    /// The origin of the public address, as browsers write it.
+    pub origin: String,
     /// How long an account lives unless its life is extended.
     pub account_lifetime: TimeDelta,
     /// How long a message is shown.
@@ -41,6 +43,7 @@ impl Default for AppSettings {
     fn default() -> Self {
         Self {
             https: false,
+            origin: "http://127.0.0.1:3000".to_owned(),
             account_lifetime: TimeDelta::days(30),
             message_lifetime: TimeDelta::days(30),
             group_members: 1000,
@@ -130,6 +133,8 @@ impl From<Rejection> for WireError {
             Rejection::NumbersExhausted => Code::Unavailable,
             // No route appends with an expected version.
             Rejection::WrongExpectedVersion => Code::Internal,
+            // Whoever checks before a command checks again.
+            Rejection::Outdated => Code::Unavailable,
         }
         .into()
     }

@@ -258,14 +258,13 @@ impl Events {
             _ => app.ledger.position(),
         };
         let seen = seen.filter(|seen| seen.position <= known);
+        // Asked again behind the subscription: a conversation may have begun in between, or the session ended.
+        let since = seen.map_or(Position(i64::MAX), |seen| seen.position);
+        let found = app.read.participation(hash, app.now(), since).await?;
+        let (_, threads) = found.ok_or(WireError::from(Code::NotAuth))?;
         let missed = match seen {
             None => Vec::new(),
-            Some(seen) => {
-                // Asked again behind the subscription: a conversation may have begun in between.
-                let threads = app.read.participation(hash, app.now(), seen.position).await?;
-                let threads = threads.map(|(_, threads)| threads);
-                missed(app.ledger.log(), account, &threads.unwrap_or_default(), seen, subscriber.from).await?
-            }
+            Some(seen) => missed(app.ledger.log(), account, &threads, seen, subscriber.from).await?,
         };
         // What the id names may lie ahead of where the stream begins.
         let behind = seen.unwrap_or(ChangeId { position: subscriber.from, nth: u32::MAX });

@@ -87,6 +87,43 @@ impl BearerToken {
     }
 }
 
+/// Who claims to be the operator: by the bearer token that was sent, if one was.
+#[derive(Debug, Clone)]
+pub struct Operator(Option<BearerToken>);
+
+impl Operator {
+    /// Whether it is the operator. Without a token file nobody is.
+    pub fn is_operator(&self, token: Option<&OperatorToken>) -> bool {
+        self.0.as_ref().is_some_and(|sent| sent.is_operator(token))
+    }
+}
+
+impl<'a> ApiExtractor<'a> for Operator {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        Auditor::register(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![SCHEME]
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        Ok(Self(bearer(request)))
+    }
+}
+
+/// The bearer token of a request.
+fn bearer(request: &Request) -> Option<BearerToken> {
+    let sent = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes())?;
+    let (scheme, token) = sent.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| BearerToken(token.trim_ascii().to_vec()))
+}
+
 impl<'a> ApiExtractor<'a> for Auditor {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
 
@@ -115,12 +152,9 @@ impl<'a> ApiExtractor<'a> for Auditor {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        let sent = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-        Ok(match sent.and_then(|value| value.split_at_checked(7)) {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => {
-                Self::Bearer(BearerToken(token.trim_ascii().to_vec()))
-            }
-            _ => Self::Session(Session(SessionToken::of(request.headers()).map(|token| token.hash()))),
+        Ok(match bearer(request) {
+            Some(token) => Self::Bearer(token),
+            None => Self::Session(Session(SessionToken::of(request.headers()).map(|token| token.hash()))),
         })
     }
 }

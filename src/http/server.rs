@@ -28,10 +28,19 @@ use super::home;
 use super::keys::Keys;
 use super::messages::Messages;
 use super::operations::Operations;
+use super::operator_accounts::OperatorAccounts;
+use super::removal::Removal;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 5] =
-    ["/healthz", "/readyz", "/metrics", "/audit/groups/{groupID}/history", "/audit/groups/{groupID}/findings"];
+const OWN: [&str; 7] = [
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/audit/groups/{groupID}/history",
+    "/audit/groups/{groupID}/findings",
+    "/operator/accounts/{accID}",
+    "/operator/accounts/{accID}/sessions",
+];
 /// The routes that read by GET and therefore answer HEAD too.
 const HEAD: [&str; 5] = ["/me", "/getthreads", "/healthz", "/readyz", "/metrics"];
 /// How long open requests may take to end when the server stops.
@@ -40,7 +49,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The OpenAPI service of all routes.
 fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_openapi::OpenApi, ()> {
     let routes = (
-        Accounts(app.clone()),
+        (Accounts(app.clone()), Removal(app.clone())),
         Keys(app.clone()),
         Conversations(app.clone()),
         Messages(app.clone()),
@@ -49,7 +58,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         Events(app.clone()),
         Devices(app.clone()),
         Audit(app.clone()),
-        Operations { app: app.clone(), metrics },
+        (Operations { app: app.clone(), metrics }, OperatorAccounts(app.clone())),
     );
     OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)

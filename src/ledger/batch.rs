@@ -13,7 +13,7 @@ use be8_projections::Changes;
 use super::head::Head;
 use super::states::{Cache, Entry, KeyState, SNAPSHOT_EVERY, Snapshot};
 use super::{Job, LedgerError};
-use crate::domain::{State, States, Stop, View};
+use crate::domain::{Rejection, State, States, Stop, View};
 use crate::vault::{DataKey, FreshKey, KeySet, Vault};
 
 /// What a pass lacked. It is loaded, and the pass begins anew.
@@ -166,8 +166,13 @@ impl<'a> Pass<'a> {
         for secret in decision.events.iter().filter_map(|event| event.secret.as_ref()) {
             for subject in secret.sealing.subjects(self.now.day()) {
                 if let Some(KeyState::Erased) = self.key_state(&subject) {
-                    tracing::error!(%subject, "a command wants to seal under an erased key");
-                    return Err(LedgerError::Internal);
+                    return Err(match Rejection::of_erased(&subject) {
+                        Some(rejection) => rejection.into(),
+                        None => {
+                            tracing::error!(%subject, "a command wants to seal under an erased key");
+                            LedgerError::Internal
+                        }
+                    });
                 }
             }
         }

@@ -15,6 +15,8 @@ mod log;
 mod partitions;
 mod states;
 mod subscription;
+mod sweep;
+mod traces;
 mod writer;
 
 use std::sync::Arc;
@@ -34,6 +36,8 @@ pub use attempts::{Again, Attempt, Delivery};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use subscription::Subscription;
+pub use sweep::{Broom, Sweeper};
+pub use traces::Trace;
 
 /// Limits of the ledger loop.
 #[derive(Debug, Clone)]

@@ -5,8 +5,11 @@
 //! is killed in the middle is started again, on this node or another one, from its checkpoint: what
 //! it does must be harmless when done twice.
 
+pub mod expiry;
 pub mod hours;
 pub mod push;
+pub mod removal;
+pub mod sweep;
 
 use std::time::Duration;
 

@@ -16,6 +16,7 @@ mod pages;
 mod patience;
 mod postgres;
 mod push;
+mod removal;
 mod replay;
 mod rig;
 mod server;

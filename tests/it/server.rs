@@ -246,3 +246,30 @@ pub async fn two_nodes() -> (Server, Server) {
     let second = first.setup().second().start().await;
     (first, second)
 }
+
+/// What another command of the program said.
+#[derive(Debug)]
+pub struct Said {
+    /// It succeeded.
+    pub success: bool,
+    /// What it printed.
+    pub out: String,
+    /// What it complained of.
+    pub err: String,
+}
+
+impl Setup {
+    /// Runs a command of the program with the settings of this server, beside it.
+    pub async fn run(&self, arguments: &[&str]) -> Said {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_be8"));
+        command.env_clear().args(arguments);
+        command.args(self.database_url.iter().flat_map(|url| ["--database-url", url]));
+        command.arg("--data-dir").arg(self.files.path().join(self.name));
+        command.arg("--master-key-file").arg(self.master_key());
+        command.args(["--test-mode", "true"]).args(&self.flags);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let output = within("the end of a command", command.output()).await.expect("its output");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said { success: output.status.success(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+}

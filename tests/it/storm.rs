@@ -9,7 +9,9 @@ use be8::domain::dialog::StartConversation;
 use be8::domain::erasure::Erase;
 use be8::domain::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickMember, LeaveGroup, SignalUpdate};
 use be8::domain::group_keys::{AllocateVersion, StoreKey};
+use be8::domain::operator::EndSessions;
 use be8::domain::reads::MarkRead;
+use be8::domain::removal::{EndConversations, ErasePublicKey, LeaveGroups, RemoveAccount};
 use be8::ledger::{Ledger, LedgerError};
 use be8_events::account::{Curve, PublicKeySecret};
 use be8_events::device::DeviceSecret;
@@ -32,6 +34,7 @@ pub struct Storm {
     threads: Vec<ThreadId>,
     /// Each with the session that created it.
     groups: Vec<(GroupId, u64)>,
+    removed: Vec<AccId>,
     sessions: u64,
     pub sent: u32,
     pub refused: u32,
@@ -43,8 +46,8 @@ impl Storm {
         let nodes =
             [rig.node_with(dials[0].clone(), any_clock()).await, rig.node_with(dials[1].clone(), any_clock()).await];
         let random = SmallRng::seed_from_u64(seed);
-        let (accounts, threads, groups) = (Vec::new(), Vec::new(), Vec::new());
-        Self { random, nodes, dials, accounts, threads, groups, sessions: 0, sent: 0, refused: 0 }
+        let (accounts, threads, groups, removed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { random, nodes, dials, accounts, threads, groups, removed, sessions: 0, sent: 0, refused: 0 }
     }
 
     /// Sends up to ten commands at once, so that they share batches and race each other.
@@ -54,7 +57,7 @@ impl Storm {
         for dial in &self.dials {
             dial.turn(TimeDelta::minutes(self.random.random_range(-30..90)));
         }
-        let mut kinds: Vec<u32> = (0..count).map(|_| self.random.random_range(0..160)).collect();
+        let mut kinds: Vec<u32> = (0..count).map(|_| self.random.random_range(0..166)).collect();
         if self.accounts.len() < 3 {
             kinds = vec![0, 0, 0];
         }
@@ -67,6 +70,7 @@ impl Storm {
             match result {
                 Ok(Some(Got::Account(account))) => self.accounts.push(account),
                 Ok(Some(Got::Group(group, by))) => self.groups.push((group, by)),
+                Ok(Some(Got::Removed(account))) => self.removed.push(account),
                 Ok(Some(Got::Thread(thread))) if !self.threads.contains(&thread) => self.threads.push(thread),
                 Ok(_) => {}
                 Err(LedgerError::Rejected(_) | LedgerError::Internal) => self.refused += 1,
@@ -94,6 +98,9 @@ impl Storm {
             self.sessions += 1;
         }
         let new = self.sessions;
+        let gone = self.removed.get(self.random.random_range(0..self.removed.len().max(1))).copied();
+        let everybody = self.accounts.clone();
+        let groups: Vec<GroupId> = self.groups.iter().map(|(group, _)| *group).collect();
         async move {
             Ok(match (kind, thread) {
                 (0..5, _) => {
@@ -148,6 +155,32 @@ impl Storm {
                     ledger.execute(MarkRead { session, thread, shown }).await?;
                     None
                 }
+                (160, _) => {
+                    // A third or so of those who may be somebody.
+                    let Some(account) = receiver.filter(|_| shown.is_multiple_of(3)) else { return Ok(None) };
+                    let command = match shown % 2 {
+                        0 => RemoveAccount::Operator { account },
+                        _ => RemoveAccount::Panic { session: Some(token(session)) },
+                    };
+                    ledger.execute(command).await?.map(Got::Removed)
+                }
+                (161.., _) => {
+                    let Some(gone) = gone.or(receiver) else { return Ok(None) };
+                    match kind {
+                        161 | 162 => {
+                            let partners = everybody.into_iter().filter(|partner| *partner != gone).collect();
+                            ledger.execute(EndConversations { gone, partners }).await?;
+                        }
+                        163 => ledger.execute(LeaveGroups { gone, groups }).await?,
+                        164 => ledger.execute(ErasePublicKey { gone }).await?,
+                        _ => {
+                            let sessions = vec![token(session), token(session + 1)];
+                            let account = AccId::new(10_000 + session as i64).unwrap_or(gone);
+                            ledger.execute(EndSessions { account, sessions }).await?;
+                        }
+                    }
+                    None
+                }
                 (100.., _) => return in_group(&ledger, kind - 100, by, group, receiver, shown).await,
                 (_, Some(thread)) => {
                     let ThreadId::Dialog { initiator, .. } = thread else { return Ok(None) };
@@ -161,6 +194,7 @@ impl Storm {
 }
 
 enum Got {
+    Removed(AccId),
     Group(GroupId, u64),
     Account(AccId),
     Thread(ThreadId),

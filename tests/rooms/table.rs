@@ -121,7 +121,12 @@ pub const ROOMS: &[Room] = &[
     room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &[]),
     room("src/media/", Crates::AllBut(&["poem", "sqlx"]), &[]),
     room("src/postgres/", Crates::AllBut(&["poem", "be8_projections"]), &[]),
-    room("src/cli/", Crates::AllBut(&["sqlx"]), &["config", "node", "http", "ledger", "audit", "clock", "push"]),
+    // Its commands are those of routes and processes, sent by the operator.
+    room(
+        "src/cli/",
+        Crates::AllBut(&["sqlx"]),
+        &["config", "node", "http", "ledger", "audit", "clock", "domain", "process", "push"],
+    ),
     // Tests look at the whole house, and know what time it is.
     Room { path: "tests/", crates: Crates::AllBut(&[]), rooms: None, pure: false, clock: true },
     Room { path: "benches/", crates: Crates::AllBut(&[]), rooms: None, pure: false, clock: true },

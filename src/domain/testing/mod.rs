@@ -9,6 +9,7 @@ mod group_model;
 mod groups;
 mod model;
 mod reads;
+mod removal;
 
 use std::collections::HashMap;
 use std::fmt::Debug;

@@ -1,6 +1,6 @@
 //! The wire contract, route by route, as a client meets it.
 
-mod accounts;
+pub mod accounts;
 mod conversations;
 mod dead;
 mod keys;

@@ -3,10 +3,13 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::json;
+
 use super::peer::{Device, Manner, Peer};
 use super::{Pair, Pushing, pushes, setup, told, unfinished};
 use crate::client::{Person, two_people};
 use crate::cluster::fresh_database;
+use crate::groups::people;
 use crate::patience::eventually;
 use crate::server::{Server, Setup};
 
@@ -152,4 +155,30 @@ async fn an_account_that_is_over_is_told_nothing() {
     all_is_over(&server).await;
     assert_eq!(peer.told(&of_bob).len(), 1);
     assert!(server.get("/metrics").await.text.contains("be8_push_total{outcome=\"moot\"} 1"));
+}
+
+#[tokio::test]
+async fn a_removed_account_is_told_nothing() {
+    let Pushing { server, peer, .. } = &Pushing::start().await;
+    let [alice, bob, carol] = people(server, ["Alice", "Bob", "Carol"]).await;
+    let (of_bob, of_carol) = (peer.device(), peer.device());
+    bob.subscribes(&of_bob).await;
+    carol.subscribes(&of_carol).await;
+    let group = alice.founds().await;
+    bob.enters(&group).await;
+    carol.enters(&group).await;
+    // It waits for two seconds, and in them the account is removed.
+    peer.will(&of_bob, [Manner::RetryAfter(503, 2)]);
+    alice.tells(&group, "while all are there").await;
+    peer.tells(&of_bob, 1).await;
+    peer.tells(&of_carol, 1).await;
+    eventually("it waits", async || unfinished(server.setup()).await == 1).await;
+    assert_eq!(bob.client.post("/destroyacc", &json!({})).await.status, 200);
+    alice.tells(&group, "while two are there").await;
+    peer.tells(&of_carol, 2).await;
+    all_is_over(server).await;
+    assert_eq!(peer.told(&of_bob).len(), 1);
+    let pool = sqlx::PgPool::connect(server.setup().database_url()).await.unwrap();
+    let devices: i64 = sqlx::query_scalar("select count(*) from read_1.device").fetch_one(&pool).await.unwrap();
+    assert_eq!(devices, 1);
 }
