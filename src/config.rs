@@ -1,7 +1,7 @@
 //! The settings: one table, read from flags, the environment and a file, checked at start.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,7 +12,10 @@ use clap::{Arg, ArgMatches, Command};
 
 use crate::feed::HubSettings;
 use crate::http::AppSettings;
+use crate::http::address::Proxies;
+use crate::http::admission::AdmissionSettings;
 use crate::http::body::BodyLimits;
+use crate::http::limits::{Limit, LimitSettings};
 use crate::http::removal::origin_of;
 use crate::ledger::LedgerSettings;
 use crate::password::HashSettings;
@@ -44,7 +47,18 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "The address that clients use, if it is not where the server listens; the session cookie is Secure when it is https",
     ),
-    setting("trusted-proxy", "ADDRESS,...", "", "Proxies whose X-Forwarded-For is believed; none unless named"),
+    setting(
+        "trusted-proxy",
+        "ADDRESS,...",
+        "",
+        "Proxies that are believed about whom they speak for; none unless named",
+    ),
+    setting(
+        "forwarded-header",
+        "x-forwarded-for|forwarded",
+        "x-forwarded-for",
+        "The header in which those proxies name the client",
+    ),
     setting("data-dir", "DIR", "", "Where the server keeps its files: /var/lib/be8 for root, ./.be8 for others"),
     setting(
         "database-url",
@@ -71,8 +85,37 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "A file with the operator's token (at least 32 random bytes); without it there is no operator access",
     ),
+    setting(
+        "tokens-file",
+        "FILE",
+        "",
+        "A TOML file with tokens that extend the life of accounts; those that were never issued are issued at the start",
+    ),
     setting("log", "FILTER", "info", "What is logged: error, warn, info, debug, trace, or a filter by module"),
     setting("log-format", "text|json", "text", "How it is logged"),
+    setting(
+        "registration",
+        "open|closed",
+        "open",
+        "Whether new accounts are made; `be8 registration` can close it, too",
+    ),
+    setting(
+        "signup-free-disk-mib",
+        "MIB",
+        "512",
+        "New accounts are refused below this free space of the data directory; 0: never",
+    ),
+    setting("signup-free-memory-mib", "MIB", "128", "New accounts are refused below this free memory; 0: never"),
+    setting(
+        "signup-queue-percent",
+        "PERCENT",
+        "80",
+        "New accounts are refused while the queue of commands or of password hashes is fuller than this",
+    ),
+    setting("limit-signups", "N/SECONDS|off", "1000/60", "New accounts from one address (IPv6: from one /64)"),
+    setting("limit-address", "N/SECONDS|off", "30000/60", "Requests from one address that show no session"),
+    setting("limit-session", "N/SECONDS|off", "12000/60", "Requests of one session"),
+    setting("limit-streams", "N/SECONDS|off", "600/60", "Event streams that one session opens"),
     setting("account-lifetime-days", "DAYS", "30", "How long an account lives unless its life is extended"),
     setting("message-lifetime-days", "DAYS", "30", "How long a message is shown"),
     setting("message-max-bytes", "BYTES", "262144", "The longest text of a message"),
@@ -182,8 +225,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The address that clients use.
     pub public_url: String,
-    /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Limits on requests, and the proxies that are believed about where they come from.
+    pub limits: LimitSettings,
     /// Where the server keeps its files.
     pub data_dir: PathBuf,
     /// A PostgreSQL to use; none: a private one.
@@ -196,6 +239,8 @@ pub struct Config {
     pub master_key_file: PathBuf,
     /// A file with the operator's token.
     pub operator_token_file: Option<PathBuf>,
+    /// A file with tokens to issue.
+    pub tokens_file: Option<PathBuf>,
     /// Moves the clock, in tests.
     pub test_clock_file: Option<PathBuf>,
     /// What is logged.
@@ -274,6 +319,11 @@ impl Values {
         Ok(Duration::from_secs(u64::from(self.count::<u32>(name)?)))
     }
 
+    /// A limit, or none.
+    fn limit(&self, name: &'static str) -> Result<Option<Limit>, ConfigError> {
+        if self.text(name) == Some("off") { Ok(None) } else { self.parse(name).map(Some) }
+    }
+
     fn days(&self, name: &'static str) -> Result<TimeDelta, ConfigError> {
         Ok(TimeDelta::days(i64::from(self.count::<u16>(name)?)))
     }
@@ -322,7 +372,7 @@ impl Config {
                 return Err(ConfigError::Value { name: "public-url", what });
             }
         };
-        let trusted_proxies = values
+        let trusted = values
             .text("trusted-proxy")
             .into_iter()
             .flat_map(|list| list.split(','))
@@ -378,13 +428,20 @@ impl Config {
         };
         Ok(Self {
             listen,
-            trusted_proxies,
+            limits: LimitSettings {
+                signups: values.limit("limit-signups")?,
+                address: values.limit("limit-address")?,
+                session: values.limit("limit-session")?,
+                streams: values.limit("limit-streams")?,
+                proxies: Proxies { trusted, header: values.parse("forwarded-header")? },
+            },
             database_url: values.text("database-url").map(str::to_owned).or_else(|| environment("DATABASE_URL")),
             database_connections: values.count("database-connections")?,
             pg_bin: values.text("pg-bin").map(str::to_owned).or_else(|| environment("PG_BIN")).map(PathBuf::from),
             master_key_file: values.text("master-key-file").map_or_else(|| data_dir.join("master.key"), PathBuf::from),
             operator_token_file: values.text("operator-token-file").map(PathBuf::from),
-            data_dir,
+            tokens_file: values.text("tokens-file").map(PathBuf::from),
+            data_dir: data_dir.clone(),
             log: values.text("log").unwrap_or("info").to_owned(),
             log_json,
             hash,
@@ -419,6 +476,20 @@ impl Config {
                 message_bytes: values.count("message-max-bytes")?,
                 devices: values.count("devices-per-account")?,
                 heartbeat: values.seconds("events-heartbeat-seconds")?,
+                admission: AdmissionSettings {
+                    open: match values.text("registration") {
+                        Some("closed") => false,
+                        Some("open") | None => true,
+                        Some(other) => {
+                            let what = format!("{other:?} is neither open nor closed");
+                            return Err(ConfigError::Value { name: "registration", what });
+                        }
+                    },
+                    free_disk: values.parse::<u64>("signup-free-disk-mib")?.saturating_mul(1 << 20),
+                    free_memory: values.parse::<u64>("signup-free-memory-mib")?.saturating_mul(1 << 20),
+                    queues: f64::from(values.count::<u8>("signup-queue-percent")?) / 100.0,
+                    data_dir: data_dir.clone(),
+                },
             },
             public_url,
         })

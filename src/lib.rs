@@ -17,4 +17,5 @@ pub mod password;
 pub mod postgres;
 pub mod process;
 pub mod push;
+pub mod tokens;
 pub mod vault;

@@ -21,8 +21,10 @@ use crate::http::operator::{BadOperatorToken, OperatorToken};
 use crate::ledger::{Broom, Direction, Leads, Ledger, Log, LogError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
+use crate::process::answers::AnswerSweeper;
 use crate::process::{Office, expiry::Expiry, hours::Striker, push::Pusher, removal::Removals, sweep::Sweeping};
 use crate::push::{BadVapid, Sender, Vapid};
+use crate::tokens::{self, TokenError};
 use crate::vault::{MasterKey, Vault, VaultError};
 
 /// The database of a private cluster.
@@ -71,6 +73,9 @@ pub enum NodeError {
     /// The key pair of Web Push cannot be used.
     #[error(transparent)]
     Vapid(#[from] BadVapid),
+    /// The tokens of the file cannot be issued.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
     /// Password hashing cannot be set up.
     #[error(transparent)]
     Hash(#[from] BadHashSettings),
@@ -185,6 +190,12 @@ pub fn reading_pool(connect: &PgConnectOptions, connections: u32) -> PgPool {
         .connect_lazy_with(for_reading(connect))
 }
 
+/// The clock that a test turns, if one does.
+pub fn test_clock(config: &Config) -> Option<Arc<dyn Clock>> {
+    let file = config.test_clock_file.clone()?;
+    Some(Arc::new(FileClock::new(file)))
+}
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
@@ -212,7 +223,7 @@ impl Node {
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
         let log = Log::new(pool.clone());
         apply_erasures(&log, &vault).await?;
-        let clock = clock(config);
+        let clock = test_clock(config).unwrap_or_else(|| Arc::new(SystemClock));
         let (ledger, ledger_task) = Ledger::start(
             pool.clone(),
             database.connect.clone(),
@@ -225,6 +236,9 @@ impl Node {
         // The counters have a snapshot from the first moment on; the hours to come are the process's.
         if let Err(error) = ledger.execute(StrikeHour).await {
             tracing::warn!(%error, "the hour was not struck");
+        }
+        if let Some(file) = &config.tokens_file {
+            tokens::issue_file(&ledger, &vault, file).await?;
         }
         let position = ledger.position();
         let hub = Hub::new(config.hub, position, stop.clone());
@@ -244,6 +258,7 @@ impl Node {
                 lifetime: config.app.message_lifetime,
                 cleared: Arc::default(),
             }),
+            office.appoint(AnswerSweeper { ledger: ledger.clone(), clock: clock.clone() }),
         ];
         let vapid_public = vapid.as_ref().map(|vapid| vapid.public().to_owned());
         if let Some(vapid) = vapid {
@@ -286,6 +301,8 @@ pub struct Attached {
     pub ledger: Ledger,
     /// The way to read.
     pub read: Arc<ReadModels>,
+    /// The keys.
+    pub vault: Arc<Vault>,
     /// What sweeps.
     pub broom: Broom,
     /// Where leads are taken.
@@ -305,14 +322,15 @@ impl Attached {
         let database = Database::open(config, true).await?;
         let pool = reading_pool(&database.connect, config.database_connections.min(4));
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
-        let clock = clock(config);
+        let clock = test_clock(config).unwrap_or_else(|| Arc::new(SystemClock));
         let stop = CancellationToken::new();
         let connect = database.connect.clone();
         let settings = config.ledger.clone();
-        let (ledger, task) = Ledger::start(pool.clone(), connect, vault, clock.clone(), settings, stop.clone()).await?;
+        let (ledger, task) =
+            Ledger::start(pool.clone(), connect, vault.clone(), clock.clone(), settings, stop.clone()).await?;
         let read = Arc::new(ReadModels::new(pool));
         let (broom, leads) = (Broom::new(&database.connect), Leads::new(&database.connect));
-        Ok(Self { ledger, read, broom, leads, database, clock, task, stop })
+        Ok(Self { ledger, read, vault, broom, leads, database, clock, task, stop })
     }
 
     /// What ends what is over.
@@ -334,14 +352,6 @@ impl Attached {
             tracing::warn!(%error, "the ledger did not end");
         }
         self.database.close().await;
-    }
-}
-
-/// The clock that is set.
-fn clock(config: &Config) -> Arc<dyn Clock> {
-    match &config.test_clock_file {
-        None => Arc::new(SystemClock),
-        Some(file) => Arc::new(FileClock::new(file.clone())),
     }
 }
 

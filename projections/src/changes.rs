@@ -1,7 +1,7 @@
 //! The fold of a batch of events into one final row or delta per key of every read model.
 
-use be8_events::account::CodeKind;
-use be8_events::{AccId, Event, GroupId, MessageNo, Position, Recorded, StayNo, StreamName, ThreadId};
+use be8_events::account::{CodeKind, Removal};
+use be8_events::{AccId, Event, GroupId, Hash32, MessageNo, Position, Recorded, StayNo, StreamName, ThreadId};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
 
@@ -9,11 +9,13 @@ use crate::account::Accounts;
 use crate::device::Devices;
 use crate::ends::Ends;
 use crate::group::Groups;
+use crate::insight::Insights;
 use crate::keyholder::Keyholders;
 use crate::message::Messages;
 use crate::read_mark::ReadMarks;
 use crate::session::Sessions;
 use crate::thread::Summaries;
+use crate::token::Tokens;
 use crate::{Generation, Parameters};
 
 /// What a batch of events changes in the read models.
@@ -28,6 +30,8 @@ pub struct Changes {
     devices: Devices,
     keyholders: Keyholders,
     ends: Ends,
+    insights: Insights,
+    tokens: Tokens,
 }
 
 impl Changes {
@@ -39,6 +43,7 @@ impl Changes {
                 self.accounts.created(e.account, position, e.until);
                 self.threads.joined(e.account, ThreadId::System(e.account));
                 self.system_message(e.account, position, [None, None]);
+                self.insights.account();
             }
             Event::PublicKeySet(_) => {
                 if let StreamName::Account(account) = recorded.stream {
@@ -61,6 +66,7 @@ impl Changes {
                     self.threads.joined(receiver, e.thread);
                 }
                 self.message(e.thread, e.message, position, None);
+                self.insights.conversation();
             }
             Event::ConversationEnded(e) => {
                 for account in e.thread.partner_of(e.gone).into_iter().chain([e.gone]) {
@@ -75,6 +81,7 @@ impl Changes {
             }
             Event::ImagePosted(e) => {
                 self.message(e.thread, e.id, position, Some(e.nickname));
+                self.insights.image();
             }
             Event::MessagesRead(e) => {
                 if let StreamName::Reads(thread) = recorded.stream {
@@ -85,6 +92,7 @@ impl Changes {
                 self.groups.created(e, position);
                 self.groups.opened(e.group, e.admin, 1, 1, position);
                 self.system_message(e.admin, position, [Some(position), None]);
+                self.insights.group();
             }
             Event::MemberJoined(e) => {
                 self.arrived(e.group, e.account, e.stay, e.message, e.nickname, position);
@@ -156,6 +164,20 @@ impl Changes {
                 self.sessions.removed(e.account);
                 self.devices.removed(e.account);
                 self.ends.account(position, e.account);
+                if e.reason == Removal::Panic {
+                    self.insights.panic();
+                }
+            }
+            Event::LinkCounted(e) => self.insights.link(e.link, e.usage),
+            Event::HourStruck(e) => self.insights.hour(e.hour),
+            Event::TokenIssued(_)
+            | Event::TokenTaken(_)
+            | Event::TokenFreed(_)
+            | Event::TokenConsumed(_)
+            | Event::TokenRevoked(_) => {
+                if let StreamName::Token(token) = recorded.stream {
+                    self.token(token, position, &recorded.event);
+                }
             }
             Event::DeviceSubscribed(e) => {
                 if let StreamName::Devices(account) = recorded.stream {
@@ -167,16 +189,7 @@ impl Changes {
                     self.devices.dropped(account, e.endpoint);
                 }
             }
-            Event::MediaStored(_)
-            | Event::TokenIssued(_)
-            | Event::TokenTaken(_)
-            | Event::TokenFreed(_)
-            | Event::TokenConsumed(_)
-            | Event::TokenRevoked(_)
-            | Event::LinkCounted(_)
-            | Event::HourStruck(_)
-            | Event::GroupUpdateSignalled(_)
-            | Event::KeysDeleted(_) => {}
+            Event::MediaStored(_) | Event::GroupUpdateSignalled(_) | Event::KeysDeleted(_) => {}
         }
     }
 
@@ -185,6 +198,19 @@ impl Changes {
         let thread = ThreadId::System(account);
         let nth = self.threads.counted(thread, position);
         self.messages.counted(thread, nth, position, names);
+        self.insights.message();
+    }
+
+    /// What became of a token.
+    fn token(&mut self, token: Hash32, position: Position, event: &Event) {
+        match event {
+            Event::TokenIssued(e) => self.tokens.issued(token, position, e.grant),
+            Event::TokenTaken(e) => self.tokens.held(token, Some(e.by)),
+            Event::TokenFreed(_) => self.tokens.held(token, None),
+            Event::TokenConsumed(e) => self.tokens.used_up(token, e.by),
+            Event::TokenRevoked(_) => self.tokens.revoked(token),
+            _ => {} // no other kind is in these streams
+        }
     }
 
     /// A member's stay begins, and the thread appears in its list.
@@ -201,6 +227,7 @@ impl Changes {
         self.groups.opened(group, account, stay, message, at);
         self.threads.joined(account, thread);
         self.message(thread, message, at, Some(nickname));
+        self.insights.arrival();
     }
 
     /// A member's stay ends, and the thread leaves its list.
@@ -213,6 +240,7 @@ impl Changes {
     fn message(&mut self, thread: ThreadId, id: MessageNo, position: Position, name: Option<Position>) {
         self.messages.numbered(thread, id, position, name);
         self.threads.numbered(thread, id, position);
+        self.insights.message();
     }
 
     /// The data-modifying CTEs that write a batch, each beginning with a comma; only for tables in
@@ -229,6 +257,8 @@ impl Changes {
             self.devices.sql(generation, parameters),
             self.keyholders.sql(generation, parameters),
             self.ends.sql(generation, parameters),
+            self.insights.sql(generation, parameters),
+            self.tokens.sql(generation, parameters),
         ]
         .concat()
     }
@@ -246,6 +276,8 @@ impl Changes {
         self.read_marks.bind(to)?;
         self.devices.bind(to)?;
         self.keyholders.bind(to)?;
-        self.ends.bind(to)
+        self.ends.bind(to)?;
+        self.insights.bind(to)?;
+        self.tokens.bind(to)
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::{account, device, ends, group, keyholder, message, read_mark, session, thread};
+use crate::{account, device, ends, group, insight, keyholder, message, read_mark, session, thread, token};
 
 /// A generation of the read models. Its tables live in the schema `read_N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +31,8 @@ impl Generation {
             device::TABLE,
             keyholder::TABLE,
             ends::TABLE,
+            insight::TABLE,
+            token::TABLE,
         ] {
             ddl.push_str(&table.replace("{schema}", &self.to_string()));
         }

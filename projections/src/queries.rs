@@ -7,7 +7,7 @@ use be8_events::DecodeError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Row, error::BoxDynError};
 
-use crate::{Generation, account, device, ends, group, keyholder, message, thread};
+use crate::{Generation, account, device, ends, group, insight, keyholder, message, thread, token};
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,9 @@ pub(crate) struct Statements {
     pub(crate) overdue: Arc<str>,
     pub(crate) sessions: Arc<str>,
     pub(crate) groups_ever: Arc<str>,
+    pub(crate) insights: Arc<str>,
+    pub(crate) daily_insights: Arc<str>,
+    pub(crate) tokens: Arc<str>,
 }
 
 impl Statements {
@@ -62,6 +65,9 @@ impl Statements {
             devices: device::devices_sql(generation).into(),
             group_keys: group::keys_sql(generation).into(),
             sealed_event: account::sealed_event_sql().into(),
+            insights: insight::insights_sql(generation).into(),
+            daily_insights: insight::daily_insights_sql(generation).into(),
+            tokens: token::tokens_sql(generation).into(),
             participation: thread::participation_sql(generation).into(),
             keyholder_in: keyholder::keyholder_in_sql(generation).into(),
             spared_keyholders: keyholder::spared_keyholders_sql(generation).into(),

@@ -8,7 +8,9 @@ pub mod findings;
 pub mod history;
 pub mod migrate;
 pub mod openapi;
+pub mod registration;
 pub mod serve;
+pub mod token;
 pub mod vapid;
 
 use be8_events::{AccId, GroupId};
@@ -47,6 +49,11 @@ pub fn command() -> Command {
                 Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Only say what would be done"),
             ),
         )
+        .subcommand(token::command())
+        .subcommand(
+            flags(Command::new("registration").about("Open or close registration, or show whether it is open"))
+                .arg(Arg::new("STATE").value_parser(["open", "close"]).help("What it is to be")),
+        )
         .subcommand(Command::new("openapi").about("Print the OpenAPI document"))
 }
 
@@ -78,6 +85,8 @@ pub async fn run(matches: &ArgMatches) -> Result<(), String> {
         Some(("account", matches)) => account::run(matches).await,
         Some(("erasure-report", matches)) => erasure::run(config(matches)?, matches).await,
         Some(("expire", matches)) => expire::run(config(matches)?, matches).await,
+        Some(("token", matches)) => token::run(matches).await,
+        Some(("registration", matches)) => registration::run(config(matches)?, matches).await,
         Some(("openapi", _)) => {
             openapi::run();
             Ok(())

@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
+use crate::http::limits::Limiter;
 use crate::http::{self, Handle};
-use crate::node::{Node, NodeError};
+use crate::node::{Node, NodeError, test_clock};
 
 /// Serves until SIGINT or SIGTERM.
 ///
@@ -26,7 +27,8 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
         .await
         .map_err(|cause| NodeError::Listen { address: config.listen.to_string(), cause })?;
     let address = server.address().to_owned();
-    let serving = tokio::spawn(server.run(handle.clone(), metrics, config.body, stop.clone()));
+    let limiter = Limiter::new(config.limits.clone(), test_clock(&config));
+    let serving = tokio::spawn(server.run(handle.clone(), metrics, config.body, limiter, stop.clone()));
     let stopping = stop_on_signal(stop.clone());
 
     let node = tokio::select! {

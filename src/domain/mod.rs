@@ -12,6 +12,7 @@ pub mod expiry;
 pub mod group;
 pub mod group_keys;
 pub mod hours;
+pub mod invites;
 pub mod media;
 pub mod message;
 pub mod operator;
@@ -82,6 +83,21 @@ pub enum Rejection {
     /// A message text beyond the configured limit.
     #[error("the text of the message is too large")]
     MessageTooLarge,
+    /// A text that can be no token.
+    #[error("a text that can be no token")]
+    InvalidToken,
+    /// No such token: never issued, used up or revoked.
+    #[error("no such token")]
+    TokenNotExisting,
+    /// An endless token that another account has.
+    #[error("another account has the token")]
+    TokenInUse,
+    /// No such kind of invite link.
+    #[error("no such kind of invite link")]
+    InvalidLinkType,
+    /// An invite link that was neither sent nor used.
+    #[error("an invite link is sent or used")]
+    NotUsedOrSentLink,
     /// The stream is not at the version that was expected.
     #[error("the stream is not at the expected version")]
     WrongExpectedVersion,
@@ -153,6 +169,12 @@ pub trait Command: Send + Sync + 'static {
     /// The streams that are known to be needed before anything is loaded: a hint that saves
     /// round trips, not a promise.
     fn streams(&self) -> Vec<StreamName>;
+
+    /// Subjects that have a data key from the first append of such a command on, whether its
+    /// events seal anything under it or not: for keys that only fingerprints need.
+    fn keys(&self) -> Vec<Subject> {
+        Vec::new()
+    }
 
     /// How many bytes the command holds, for the bound of a batch.
     fn size(&self) -> usize {

@@ -8,6 +8,7 @@ use be8_projections::{ReadError, ReadModels};
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 
+use super::admission::AdmissionSettings;
 use super::error::{Code, WireError};
 use super::names::Names;
 use super::operator::OperatorToken;
@@ -37,6 +38,8 @@ pub struct AppSettings {
     pub devices: usize,
     /// The pause between comment lines on a silent event stream.
     pub heartbeat: Duration,
+    /// When new accounts are refused.
+    pub admission: AdmissionSettings,
 }
 
 impl Default for AppSettings {
@@ -50,6 +53,7 @@ impl Default for AppSettings {
             message_bytes: 262_144,
             devices: 20,
             heartbeat: Duration::from_secs(15),
+            admission: AdmissionSettings::default(),
         }
     }
 }
@@ -130,7 +134,13 @@ impl From<Rejection> for WireError {
             Rejection::InvalidGroupKey => Code::InvalidGroupKey,
             Rejection::InvalidUpdateType => Code::InvalidUpdateType,
             Rejection::MessageTooLarge => Code::TooLarge,
+            Rejection::InvalidToken => Code::InvalidToken,
+            Rejection::TokenNotExisting => Code::TokenNotExist,
+            Rejection::InvalidLinkType => Code::InvalidLinkType,
+            Rejection::NotUsedOrSentLink => Code::NotUsedOrSentLink,
             Rejection::NumbersExhausted => Code::Unavailable,
+            // The one route that tries tokens says it in a shape of its own.
+            Rejection::TokenInUse => Code::Internal,
             // No route appends with an expected version.
             Rejection::WrongExpectedVersion => Code::Internal,
             // Whoever checks before a command checks again.
@@ -145,6 +155,8 @@ impl From<LedgerError> for WireError {
         match error {
             LedgerError::Rejected(rejection) => rejection.into(),
             LedgerError::Overloaded | LedgerError::Unavailable => Code::Unavailable.into(),
+            LedgerError::InFlight => Code::InFlight.into(),
+            LedgerError::KeyReused => Code::IdempotencyKeyReused.into(),
             LedgerError::OutcomeUnknown => Code::OutcomeUnknown.into(),
             LedgerError::Internal => Code::Internal.into(),
         }

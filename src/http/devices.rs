@@ -14,6 +14,7 @@ use super::body::Body;
 use super::document::Tag;
 use super::error::{Code, WireError};
 use super::lenient::Lenient;
+use super::once::IdempotencyKey;
 use super::session::Session;
 use super::wire::{Answer, True};
 use crate::domain::device::Subscribe;
@@ -114,13 +115,15 @@ impl Devices {
     async fn subscribe(
         &self,
         session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
         body: Body<SubscriptionInput>,
     ) -> Result<Answer<Subscribed, (), 201>, WireError> {
         let app = self.0.get()?;
+        let once = key.with(&body);
         let me = app.read.account(session.required()?, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
         let device = checked(&body).ok_or(WireError::from(Code::InvalidSubscribe))?;
         let subject = Subject::Account(me.id);
-        let Some(Found::Live(key)) = app.vault.find(&[subject]).await?.remove(&subject) else {
+        let Some(Found::Live(own)) = app.vault.find(&[subject]).await?.remove(&subject) else {
             // The account was removed this moment.
             return Err(Code::NotAuth.into());
         };
@@ -128,13 +131,12 @@ impl Devices {
         let command = Subscribe {
             session: session.0,
             account: me.id,
-            endpoint: key.mac("endpoint", device.endpoint.as_bytes()),
-            subscription: key.mac("subscription", whole.as_bytes()),
+            endpoint: own.mac("endpoint", device.endpoint.as_bytes()),
+            subscription: own.mac("subscription", whole.as_bytes()),
             secret: Secret::new(device),
             most: app.settings.devices,
         };
-        app.ledger.execute(command).await?;
-        Ok(Answer::new(&Subscribed::default()))
+        app.execute(once, command, |()| Subscribed::default()).await
     }
 }
 

@@ -13,6 +13,7 @@ use super::conversations::receiver;
 use super::document::Tag;
 use super::error::{Code, WireError};
 use super::lenient::Lenient;
+use super::once::IdempotencyKey;
 use super::present::{self, Message};
 use super::session::Session;
 use super::wire::{Answer, True};
@@ -126,9 +127,11 @@ impl Messages {
     async fn write(
         &self,
         session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
         body: Body<WriteMessageInput>,
     ) -> Result<Answer<MessageWritten>, WireError> {
         let app = self.0.get()?;
+        let once = key.with(&body);
         let body = body.into_inner();
         let receiver = receiver(&body.receiver_id, &body.receiver);
         let sender: Option<AccId> = body.sender.str().and_then(|sender| sender.parse().ok());
@@ -148,8 +151,8 @@ impl Messages {
             version: named_version(&body),
             content: content(body, app.settings.message_bytes),
         };
-        let (thread, id) = app.ledger.execute(command).await?;
-        Ok(Answer::new(&MessageWritten { valid: True, message_id: format!("message:{thread}:{id}") }))
+        let written = |(thread, id)| MessageWritten { valid: True, message_id: format!("message:{thread}:{id}") };
+        app.execute(once, command, written).await
     }
 
     /// Read a thread

@@ -11,6 +11,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use subtle::ConstantTimeEq;
 
 use super::cookie::SessionToken;
+use super::error::{Code, WireError};
 use super::session::{SCHEME as SESSION, Session};
 
 /// The name of the scheme in the document.
@@ -60,6 +61,53 @@ impl fmt::Debug for OperatorToken {
     }
 }
 
+/// The operator, by a bearer token (RFC 6750).
+#[derive(Debug, Clone)]
+pub struct Operator(Option<BearerToken>);
+
+impl Operator {
+    /// Whether it is the operator; `what` is asked for, for the log.
+    ///
+    /// # Errors
+    /// [`Code::NotAuth`]
+    pub fn check(&self, token: Option<&OperatorToken>, what: &str) -> Result<(), WireError> {
+        if self.0.as_ref().is_some_and(|sent| sent.is_operator(token)) {
+            tracing::info!(what, "operator access");
+            return Ok(());
+        }
+        if self.0.is_some() {
+            tracing::warn!(what, "a wrong operator token was refused");
+        }
+        Err(Code::NotAuth.into())
+    }
+}
+
+impl<'a> ApiExtractor<'a> for Operator {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        <Auditor as ApiExtractor>::register(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![SCHEME]
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        Ok(Self(bearer(request)))
+    }
+}
+
+/// The bearer token of a request.
+fn bearer(request: &Request) -> Option<BearerToken> {
+    let sent = request.headers().get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = sent.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| BearerToken(token.trim_ascii().to_vec()))
+}
+
 /// Who asks for a group's history: the operator by a bearer token (RFC 6750), or a member by its
 /// session.
 #[derive(Debug, Clone)]
@@ -85,43 +133,6 @@ impl BearerToken {
     pub fn is_operator(&self, token: Option<&OperatorToken>) -> bool {
         token.is_some_and(|token| token.is(&self.0))
     }
-}
-
-/// Who claims to be the operator: by the bearer token that was sent, if one was.
-#[derive(Debug, Clone)]
-pub struct Operator(Option<BearerToken>);
-
-impl Operator {
-    /// Whether it is the operator. Without a token file nobody is.
-    pub fn is_operator(&self, token: Option<&OperatorToken>) -> bool {
-        self.0.as_ref().is_some_and(|sent| sent.is_operator(token))
-    }
-}
-
-impl<'a> ApiExtractor<'a> for Operator {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn register(registry: &mut Registry) {
-        Auditor::register(registry);
-    }
-
-    fn security_schemes() -> Vec<&'static str> {
-        vec![SCHEME]
-    }
-
-    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        Ok(Self(bearer(request)))
-    }
-}
-
-/// The bearer token of a request.
-fn bearer(request: &Request) -> Option<BearerToken> {
-    let sent = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes())?;
-    let (scheme, token) = sent.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| BearerToken(token.trim_ascii().to_vec()))
 }
 
 impl<'a> ApiExtractor<'a> for Auditor {

@@ -162,11 +162,7 @@ pub async fn open_sessions(log: &Log, read: &ReadModels, account: AccId) -> Resu
 
 /// The account that the operator names, which lives or once did. Every access is logged.
 async fn admit(app: &App, operator: &Operator, account: &str, what: &str) -> Result<AccId, WireError> {
-    if !operator.is_operator(app.operator.as_ref()) {
-        tracing::warn!(what, "a wrong operator token was refused");
-        return Err(Code::NotAuth.into());
-    }
-    tracing::info!(account, what, "operator access");
+    operator.check(app.operator.as_ref(), what)?;
     let not_found = || WireError::from(Code::NotFound);
     let account: AccId = account.parse().map_err(|_| not_found())?;
     let first = app.ledger.log().read_stream(StreamName::Account(account), 1, Direction::Forwards, 1).await?;

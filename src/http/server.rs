@@ -1,5 +1,6 @@
 //! Putting the routes together and serving them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,14 +26,19 @@ use super::events::Events;
 use super::group_keys::GroupKeys;
 use super::groups::Groups;
 use super::home;
+use super::insights::Insights;
 use super::keys::Keys;
+use super::limits::{LimitLayer, Limiter};
 use super::messages::Messages;
 use super::operations::Operations;
 use super::operator_accounts::OperatorAccounts;
+use super::registration::Registration;
 use super::removal::Removal;
+use super::session::SCHEME;
+use super::tokens::Tokens;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     "/healthz",
     "/readyz",
     "/metrics",
@@ -40,11 +46,14 @@ const OWN: [&str; 7] = [
     "/audit/groups/{groupID}/findings",
     "/operator/accounts/{accID}",
     "/operator/accounts/{accID}/sessions",
+    "/operator/registration",
 ];
 /// The routes that read by GET and therefore answer HEAD too.
-const HEAD: [&str; 5] = ["/me", "/getthreads", "/healthz", "/readyz", "/metrics"];
+const HEAD: [&str; 6] = ["/me", "/getthreads", "/insights", "/healthz", "/readyz", "/metrics"];
 /// How long open requests may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
+/// How often the limits forget who has not asked for long.
+const TIDY: Duration = Duration::from_secs(60);
 
 /// The OpenAPI service of all routes.
 fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_openapi::OpenApi, ()> {
@@ -58,7 +67,9 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         Events(app.clone()),
         Devices(app.clone()),
         Audit(app.clone()),
-        (Operations { app: app.clone(), metrics }, OperatorAccounts(app.clone())),
+        (Tokens(app.clone()), Insights(app.clone())),
+        (OperatorAccounts(app.clone()), Registration(app.clone())),
+        Operations { app: app.clone(), metrics },
     );
     OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
@@ -80,6 +91,10 @@ fails decides.
 
 **Requests.** Paths match without regard to case. A body is JSON; an urlencoded form of at most five parameters is \
 understood too. Members that an operation does not know are ignored. A member of a wrong type is like a missing one.
+
+**Limits.** Requests are limited, generously: per address where no session is shown, per session elsewhere. Each answer \
+tells by `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) which limit it counted under and what \
+is left of it. Beyond it the answer is 429 `RATELIMITED` with `Retry-After`.
 
 **Trying it here.** On a fresh server, execute *Make an account* twice: the accounts are `10001` and `10002`, and this \
 page then acts as the second. All other examples work as they stand once that which they name is there: start the \
@@ -115,10 +130,18 @@ impl<A: Acceptor + 'static> Server<A> {
         self,
         app: Handle,
         metrics: PrometheusHandle,
-        limits: BodyLimits,
+        bodies: BodyLimits,
+        limiter: Arc<Limiter>,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let routes = routes(app, metrics, limits);
+        let routes = routes(app, metrics, bodies, limiter.clone());
+        let tidying = stop.clone().run_until_cancelled_owned(async move {
+            loop {
+                tokio::time::sleep(TIDY).await;
+                limiter.tidy();
+            }
+        });
+        tokio::spawn(tidying);
         poem::Server::new_with_acceptor(self.acceptor)
             .run_with_graceful_shutdown(routes, stop.cancelled_owned(), Some(GRACE))
             .await
@@ -131,16 +154,23 @@ pub fn openapi() -> Value {
     document(&service(&Handle::default(), metrics), &OWN)
 }
 
-fn routes(app: Handle, metrics: PrometheusHandle, limits: BodyLimits) -> impl Endpoint<Output = Response> {
+fn routes(
+    app: Handle,
+    metrics: PrometheusHandle,
+    bodies: BodyLimits,
+    limiter: Arc<Limiter>,
+) -> impl Endpoint<Output = Response> {
     let service = service(&app, metrics);
     let document = document(&service, &OWN);
     let text = serde_json::to_string(&document).unwrap_or_default();
-    let rules = rules(&document);
+    let edge = EdgeLayer::new(rules(&document));
+    let limits = LimitLayer { limiter, edge: edge.clone(), with_session: Arc::new(with_session(&document)) };
     home::pages(&service.swagger_ui_html(), service)
         .at("/openapi.json", poem::get(Document(text.into())))
-        .with(EdgeLayer::new(rules))
+        .with(edge)
+        .with(limits)
         .around(compress)
-        .data(limits)
+        .data(bodies)
         .around(measure)
 }
 
@@ -159,6 +189,19 @@ fn rules(document: &Value) -> Vec<Rule> {
     let pages = home::PATHS.into_iter().chain(["/openapi.json"]);
     rules.extend(pages.map(|path| Rule { path, methods: vec![Method::GET], head: true, contract: false }));
     rules
+}
+
+/// The paths of operations that need a session.
+fn with_session(document: &Value) -> HashSet<&'static str> {
+    let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
+    let session = |operation: &Value| {
+        let any = operation["security"].as_array().into_iter().flatten();
+        any.filter_map(Value::as_object).any(|scheme| scheme.contains_key(SCHEME))
+    };
+    paths
+        .filter(|(_, operations)| operations.as_object().into_iter().flatten().any(|(_, one)| session(one)))
+        .map(|(path, _)| &*Box::leak(path.clone().into_boxed_str()))
+        .collect()
 }
 
 /// Serves the document.

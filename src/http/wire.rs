@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::error::Code;
+use crate::ledger::Answered;
 
 /// A boolean that has one value only: `valid` tells accepted from refused.
 macro_rules! constant {
@@ -106,16 +107,32 @@ pub struct RefusedWithWarning {
 /// which [`WireError`](super::error::WireError) says.
 #[derive(Debug)]
 pub struct Answer<T, R = (), const STATUS: u16 = 200> {
+    status: StatusCode,
     body: Vec<u8>,
     cookie: Option<HeaderValue>,
     documented: std::marker::PhantomData<fn() -> (T, R)>,
 }
 
+/// The body of an answer. The JSON is made once, without an intermediate tree.
+pub(super) fn json(answer: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(answer).expect("answers hold strings, numbers and lists under string names")
+}
+
 impl<T: Serialize, R, const STATUS: u16> Answer<T, R, STATUS> {
-    /// Writes the answer. The JSON is made here, once, without an intermediate tree.
+    /// Writes the answer.
     pub fn new(answer: &T) -> Self {
-        let body = serde_json::to_vec(answer).expect("answers hold strings, numbers and lists under string names");
-        Self { body, cookie: None, documented: std::marker::PhantomData }
+        Self::stored(Answered { status: STATUS, body: json(answer) })
+    }
+
+    /// An answer that was given before.
+    pub fn stored(Answered { status, body }: Answered) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+        Self { status, body, cookie: None, documented: std::marker::PhantomData }
+    }
+
+    /// Writes one of the refusals that have a shape of their own.
+    pub fn refused(refusal: &impl Serialize) -> Self {
+        Self::stored(Answered { status: 200, body: json(refusal) })
     }
 
     /// With a `Set-Cookie` line.
@@ -128,7 +145,7 @@ impl<T: Serialize, R, const STATUS: u16> Answer<T, R, STATUS> {
 impl<T: Send, R: Send, const STATUS: u16> IntoResponse for Answer<T, R, STATUS> {
     fn into_response(self) -> Response {
         let mut response = Response::builder()
-            .status(const { status(STATUS) })
+            .status(self.status)
             .content_type("application/json; charset=utf-8")
             .header(header::CACHE_CONTROL, "no-store")
             .body(self.body);
@@ -136,15 +153,6 @@ impl<T: Send, R: Send, const STATUS: u16> IntoResponse for Answer<T, R, STATUS> 
             response.headers_mut().insert(header::SET_COOKIE, cookie);
         }
         response
-    }
-}
-
-/// A status of success.
-const fn status(code: u16) -> StatusCode {
-    match code {
-        200 => StatusCode::OK,
-        201 => StatusCode::CREATED,
-        _ => panic!("no answer has another status"),
     }
 }
 

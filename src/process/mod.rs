@@ -5,6 +5,7 @@
 //! is killed in the middle is started again, on this node or another one, from its checkpoint: what
 //! it does must be harmless when done twice.
 
+pub mod answers;
 pub mod expiry;
 pub mod hours;
 pub mod push;

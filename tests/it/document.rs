@@ -44,6 +44,12 @@ const STORY: &[(&str, bool)] = &[
     ("getGroupHistory", false),
     ("getGroupFindings", false),
     ("destroyGroup", false),
+    ("useToken", false),
+    ("countInviteLink", false),
+    ("getInsights", false),
+    ("getInsightsUntil", false),
+    ("getRegistration", false),
+    ("setRegistration", false),
     ("getHealth", false),
     ("getReadiness", false),
     ("getMetrics", false),
@@ -58,7 +64,7 @@ const ENDS: &[(&str, usize)] = &[
     ("removeAccountAsOperator", 1),
 ];
 
-/// What the operator shows.
+/// The operator's token.
 const OPERATOR: &str = "an operator token of more than thirty-two bytes";
 
 #[test]
@@ -81,6 +87,8 @@ async fn every_example_works_and_is_answered_as_the_document_says() {
     let token = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(token.path(), OPERATOR).expect("the operator's token");
     let setup = Setup::on(&fresh_database().await).with("operator-token-file", token.path().display());
+    let setup =
+        setup.with_file("tokens-file", "[[token]]\ntoken = '12345678901234567890123456789012'\ntype = 'endless'");
     let server = setup.start().await;
     let mut answers = Map::new();
     let mut people = Vec::new();

@@ -1,5 +1,6 @@
 //! Black-box tests: the real program on a real PostgreSQL.
 
+mod answers;
 mod audit;
 mod client;
 mod cluster;
@@ -9,8 +10,10 @@ mod document;
 mod faults;
 mod groups;
 mod hold;
+mod idempotency;
 mod ledger;
 mod library;
+mod limits;
 mod operations;
 mod pages;
 mod patience;
@@ -20,6 +23,7 @@ mod removal;
 mod replay;
 mod rig;
 mod server;
+mod signups;
 mod sse;
 mod states;
 mod storm;

@@ -9,14 +9,20 @@ use be8::domain::dialog::StartConversation;
 use be8::domain::erasure::Erase;
 use be8::domain::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickMember, LeaveGroup, SignalUpdate};
 use be8::domain::group_keys::{AllocateVersion, StoreKey};
+use be8::domain::hours::StrikeHour;
+use be8::domain::invites::CountLink;
+use be8::domain::message::WriteMessage;
 use be8::domain::operator::EndSessions;
 use be8::domain::reads::MarkRead;
 use be8::domain::removal::{EndConversations, ErasePublicKey, LeaveGroups, RemoveAccount};
-use be8::ledger::{Ledger, LedgerError};
+use be8::domain::token::{IssueToken, RevokeToken, UseToken};
+use be8::ledger::{Answered, Idempotency, Ledger, LedgerError};
 use be8_events::account::{Curve, PublicKeySecret};
 use be8_events::device::DeviceSecret;
 use be8_events::erasure::Cause;
 use be8_events::group::{Access, GroupKeySecret, GroupSecret, Update};
+use be8_events::server::{Link, Usage};
+use be8_events::token::Grant;
 use be8_events::{AccId, GroupId, Hash32, MessageNo, Secret, Subject, ThreadId};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -38,6 +44,10 @@ pub struct Storm {
     sessions: u64,
     pub sent: u32,
     pub refused: u32,
+    /// Answers under keys, new ones and those that were given before.
+    pub answered: i64,
+    /// Refused because of their keys.
+    pub duplicates: i64,
 }
 
 impl Storm {
@@ -47,7 +57,20 @@ impl Storm {
             [rig.node_with(dials[0].clone(), any_clock()).await, rig.node_with(dials[1].clone(), any_clock()).await];
         let random = SmallRng::seed_from_u64(seed);
         let (accounts, threads, groups, removed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { random, nodes, dials, accounts, threads, groups, removed, sessions: 0, sent: 0, refused: 0 }
+        Self {
+            random,
+            nodes,
+            dials,
+            accounts,
+            threads,
+            groups,
+            removed,
+            sessions: 0,
+            sent: 0,
+            refused: 0,
+            answered: 0,
+            duplicates: 0,
+        }
     }
 
     /// Sends up to ten commands at once, so that they share batches and race each other.
@@ -57,7 +80,7 @@ impl Storm {
         for dial in &self.dials {
             dial.turn(TimeDelta::minutes(self.random.random_range(-30..90)));
         }
-        let mut kinds: Vec<u32> = (0..count).map(|_| self.random.random_range(0..166)).collect();
+        let mut kinds: Vec<u32> = (0..count).map(|_| self.random.random_range(0..180)).collect();
         if self.accounts.len() < 3 {
             kinds = vec![0, 0, 0];
         }
@@ -72,7 +95,9 @@ impl Storm {
                 Ok(Some(Got::Group(group, by))) => self.groups.push((group, by)),
                 Ok(Some(Got::Removed(account))) => self.removed.push(account),
                 Ok(Some(Got::Thread(thread))) if !self.threads.contains(&thread) => self.threads.push(thread),
+                Ok(Some(Got::Answer)) => self.answered += 1,
                 Ok(_) => {}
+                Err(LedgerError::InFlight | LedgerError::KeyReused) => self.duplicates += 1,
                 Err(LedgerError::Rejected(_) | LedgerError::Internal) => self.refused += 1,
                 Err(error) => panic!("{error}"),
             }
@@ -141,7 +166,13 @@ impl Storm {
                         58..71 => receiver,
                         _ => sender.unwrap_or(initiator),
                     };
-                    ledger.execute(write(sender.number() as u64 - 10_000, sender, thread)).await?;
+                    let session = sender.number() as u64 - 10_000;
+                    let message = write(session, sender, thread);
+                    // Some come under a key, of which there are few, so that most of those come again.
+                    if kind.is_multiple_of(3) {
+                        return send_once(&ledger, session, message, shown).await;
+                    }
+                    ledger.execute(message).await?;
                     None
                 }
                 (75..98, Some(thread)) => {
@@ -164,7 +195,7 @@ impl Storm {
                     };
                     ledger.execute(command).await?.map(Got::Removed)
                 }
-                (161.., _) => {
+                (161..166, _) => {
                     let Some(gone) = gone.or(receiver) else { return Ok(None) };
                     match kind {
                         161 | 162 => {
@@ -181,6 +212,7 @@ impl Storm {
                     }
                     None
                 }
+                (166.., _) => return at_large(&ledger, kind - 166, session, shown).await,
                 (100.., _) => return in_group(&ledger, kind - 100, by, group, receiver, shown).await,
                 (_, Some(thread)) => {
                     let ThreadId::Dialog { initiator, .. } = thread else { return Ok(None) };
@@ -193,11 +225,57 @@ impl Storm {
     }
 }
 
+/// Sends a message under one of a few keys: it is written, or was, or the key is another request's.
+async fn send_once(
+    ledger: &Ledger,
+    session: u64,
+    message: WriteMessage,
+    random: u32,
+) -> Result<Option<Got>, LedgerError> {
+    let (key, request) = (random % 4, random / 4 % 2);
+    let once = Idempotency {
+        session: token(session),
+        key: Hash32::sha256(&key.to_be_bytes()),
+        request: Hash32::sha256(&request.to_be_bytes()),
+    };
+    let encode = move |(thread, no)| Answered { status: 200, body: format!("{request} {thread} {no}").into_bytes() };
+    let answered = ledger.execute_once(message, once, encode).await?;
+    assert!(answered.body.starts_with(format!("{request} ").as_bytes()), "the answer to another request");
+    Ok(Some(Got::Answer))
+}
+
 enum Got {
     Removed(AccId),
+    Answer,
     Group(GroupId, u64),
     Account(AccId),
     Thread(ThreadId),
+}
+
+/// What concerns the server as a whole, and tokens; `kind` from 0 to 13, `random` for what else is left to chance.
+async fn at_large(ledger: &Ledger, kind: u32, session: u64, random: u32) -> Result<Option<Got>, LedgerError> {
+    let session = Some(token(session));
+    let token = Hash32([random as u8 % 8; 32]);
+    match kind {
+        0..2 => {
+            ledger.execute(StrikeHour).await?;
+        }
+        2..4 => {
+            let link = Some(if random.is_multiple_of(2) { Link::User } else { Link::Group });
+            let usage = Some(if random.is_multiple_of(3) { Usage::Sent } else { Usage::Used });
+            ledger.execute(CountLink { session, link, usage }).await?;
+        }
+        4..7 => {
+            let promo = Grant::Promo { millis: u64::from(random) };
+            let grant = if token.0[0] < 4 { Grant::Endless } else { promo };
+            ledger.execute(IssueToken { token, grant }).await?;
+        }
+        7 => ledger.execute(RevokeToken { token }).await?,
+        _ => {
+            ledger.execute(UseToken { session, token: Ok(token) }).await?;
+        }
+    }
+    Ok(None)
 }
 
 /// What somebody does in a group; `kind` from 0 to 59, `random` for what else is left to chance.
@@ -240,7 +318,9 @@ async fn in_group(
         35..43 => {
             let key = Some(Secret::new(GroupKeySecret { key: format!("wrapped key {}", random % 3), iv: None }));
             let keyholder = if random.is_multiple_of(2) { me } else { other };
-            ledger.execute(StoreKey { session, group, account: other, keyholder, key }).await?;
+            // Mostly for oneself, who is a member more often than somebody else.
+            let account = if random.is_multiple_of(3) { other } else { me };
+            ledger.execute(StoreKey { session, group, account, keyholder, key }).await?;
         }
         43..53 => {
             let (Some(me), Some(group)) = (me, group) else { return Ok(None) };

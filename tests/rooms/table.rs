@@ -116,7 +116,7 @@ pub const ROOMS: &[Room] = &[
     room(
         "src/http/",
         Crates::AllBut(&["sqlx"]),
-        &["domain", "ledger", "vault", "feed", "process", "audit", "push", "media", "password", "clock"],
+        &["domain", "ledger", "vault", "feed", "process", "audit", "push", "media", "password", "clock", "tokens"],
     ),
     room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &[]),
     room("src/media/", Crates::AllBut(&["poem", "sqlx"]), &[]),
@@ -125,7 +125,7 @@ pub const ROOMS: &[Room] = &[
     room(
         "src/cli/",
         Crates::AllBut(&["sqlx"]),
-        &["config", "node", "http", "ledger", "audit", "clock", "domain", "process", "push"],
+        &["config", "node", "http", "ledger", "audit", "clock", "domain", "process", "push", "tokens"],
     ),
     // Tests look at the whole house, and know what time it is.
     Room { path: "tests/", crates: Crates::AllBut(&[]), rooms: None, pure: false, clock: true },
@@ -143,6 +143,8 @@ pub const FILES: &[Room] = &[
         clock: true,
     },
     room("src/password.rs", Crates::AllBut(&["poem", "sqlx"]), &[]),
+    // Issuing tokens takes a command and a key.
+    room("src/tokens.rs", Crates::AllBut(&["poem", "sqlx"]), &["domain", "ledger", "vault"]),
     // The table of settings names the settings of each room.
     room(
         "src/config.rs",

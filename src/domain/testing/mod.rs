@@ -10,6 +10,7 @@ mod groups;
 mod model;
 mod reads;
 mod removal;
+mod tokens;
 
 use std::collections::HashMap;
 use std::fmt::Debug;

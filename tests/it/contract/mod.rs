@@ -3,12 +3,14 @@
 pub mod accounts;
 mod conversations;
 mod dead;
+mod insights;
 mod keys;
 mod messages;
 mod resume;
 mod slow;
 mod stream;
 mod talk;
+mod tokens;
 mod transport;
 mod writing;
 

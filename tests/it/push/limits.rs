@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::peer::{Device, Manner, Peer};
-use super::{Pair, Pushing, pushes, setup, told, unfinished};
+use super::{Pair, Pushing, pushes, setup, told, unfinished, waiting};
 use crate::client::{Person, two_people};
 use crate::cluster::fresh_database;
 use crate::groups::people;
@@ -116,6 +116,7 @@ async fn what_waits_too_long_is_given_up() {
     all_is_over(&server).await;
     alice.write(&thread, &bob, "forgotten").await;
     peer.tells(&device, 2).await;
+    eventually("it waits", async || waiting(server.setup()).await == 1).await;
     turn(&clock, 2 * DAY);
     all_is_over(&server).await;
     assert_eq!(peer.told(&device).len(), 2);
@@ -148,7 +149,7 @@ async fn an_account_that_is_over_is_told_nothing() {
     alice.tells(&group, "while all live").await;
     peer.tells(&of_bob, 1).await;
     peer.tells(&of_carol, 1).await;
-    eventually("it waits", async || unfinished(server.setup()).await == 1).await;
+    eventually("it waits", async || waiting(server.setup()).await == 1).await;
     turn(&clock, 33 * DAY);
     alice.tells(&group, "while two live").await;
     peer.tells(&of_carol, 2).await;
@@ -172,7 +173,7 @@ async fn a_removed_account_is_told_nothing() {
     alice.tells(&group, "while all are there").await;
     peer.tells(&of_bob, 1).await;
     peer.tells(&of_carol, 1).await;
-    eventually("it waits", async || unfinished(server.setup()).await == 1).await;
+    eventually("it waits", async || waiting(server.setup()).await == 1).await;
     assert_eq!(bob.client.post("/destroyacc", &json!({})).await.status, 200);
     alice.tells(&group, "while two are there").await;
     peer.tells(&of_carol, 2).await;

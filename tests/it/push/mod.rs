@@ -93,6 +93,12 @@ async fn device_events(server: &Server) -> Vec<Event> {
     events.into_iter().map(|recorded| recorded.event).filter(of_devices).collect()
 }
 
+/// How many deliveries wait for their time: their answers, if there were any, are settled.
+async fn waiting(server: &Setup) -> i64 {
+    let pool = sqlx::PgPool::connect(server.database_url()).await.expect("the database");
+    sqlx::query_scalar("select count(*) from push_attempts where not sent").fetch_one(&pool).await.expect("a count")
+}
+
 /// How many deliveries are not over.
 async fn unfinished(server: &Setup) -> i64 {
     let pool = sqlx::PgPool::connect(server.database_url()).await.expect("the database");
