@@ -29,9 +29,10 @@ use crate::password::{BadHashSettings, HashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
 use crate::process::answers::AnswerSweeper;
 use crate::process::{
-    Office, checkpoints::Checkpoints, expiry::Expiry, hours::Striker, removal::Removals, sweep::Sweeping,
+    Office, checkpoints::Checkpoints, expiry::Expiry, hours::Striker, push::Pusher, removal::Removals, sweep::Sweeping,
     witnesses::Witnesses,
 };
+use crate::push::{BadVapid, Sender, Vapid};
 use crate::tokens::{self, TokenError};
 use crate::vault::{MasterKey, Vault, VaultError};
 
@@ -92,6 +93,9 @@ pub enum NodeError {
     /// The operator's token cannot be used.
     #[error(transparent)]
     Operator(#[from] BadOperatorToken),
+    /// The key pair of Web Push cannot be used.
+    #[error(transparent)]
+    Vapid(#[from] BadVapid),
     /// The tokens of the file cannot be issued.
     #[error(transparent)]
     Tokens(#[from] TokenError),
@@ -300,6 +304,8 @@ impl Node {
     /// # Errors
     /// [`NodeError`]
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, NodeError> {
+        // Before anything is started: a key pair without a contact is a mistake of the settings.
+        let vapid = Vapid::load(&config.push)?;
         let database = Database::open(config, false).await?;
         database.migrate().await?;
         if database.lacks_vault().await? {
@@ -353,6 +359,12 @@ impl Node {
             let asking = Witnesses::new(transparency.clone(), config.audit.witnesses.clone());
             processes.push(office.appoint(asking.map_err(|error| NodeError::Client(error.to_string()))?));
         }
+        let vapid_public = vapid.as_ref().map(|vapid| vapid.public().to_owned());
+        if let Some(vapid) = vapid {
+            let (read, sender) = (ReadModels::new(pool.clone()), Sender::new(&config.push, vapid));
+            let (ledger, vault) = (ledger.clone(), vault.clone());
+            processes.push(office.appoint(Pusher::new(ledger, read, vault, clock.clone(), sender, &config.push)));
+        }
         let app = Arc::new(App {
             ledger,
             code_attempts: CodeAttempts::new(pool.clone()),
@@ -369,6 +381,7 @@ impl Node {
             witness: witness(&log, &config.audit)?,
             clock,
             operator: config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?,
+            vapid_public,
             settings: config.app.clone(),
             stop,
         });

@@ -7,7 +7,9 @@ use be8_events::DecodeError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Row, error::BoxDynError};
 
-use crate::{Generation, account, credential, ends, group, insight, keyholder, message, registry, thread, token};
+use crate::{
+    Generation, account, credential, device, ends, group, insight, keyholder, message, registry, thread, token,
+};
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,7 @@ pub(crate) struct Statements {
     pub(crate) stays: Arc<str>,
     pub(crate) credential: Arc<str>,
     pub(crate) codes: Arc<str>,
+    pub(crate) devices: Arc<str>,
     pub(crate) keyholder_in: Arc<str>,
     pub(crate) spared_keyholders: Arc<str>,
     pub(crate) ends: Arc<str>,
@@ -66,6 +69,7 @@ impl Statements {
             group_standing: group::standing_sql(generation).into(),
             group_members: group::members_sql(generation).into(),
             stays: group::stays_sql(generation).into(),
+            devices: device::devices_sql(generation).into(),
             group_keys: group::keys_sql(generation).into(),
             credential: credential::credential_sql(generation).into(),
             codes: credential::codes_sql(generation).into(),

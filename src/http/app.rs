@@ -38,6 +38,8 @@ pub struct AppSettings {
     pub sessions_per_account: usize,
     /// The most UTF-8 bytes of a message text.
     pub message_bytes: usize,
+    /// The most devices of an account that are told of messages.
+    pub devices: usize,
     /// The pause between comment lines on a silent event stream.
     pub heartbeat: Duration,
     /// When new accounts are refused.
@@ -54,6 +56,7 @@ impl Default for AppSettings {
             group_members: 1000,
             sessions_per_account: 32,
             message_bytes: 262_144,
+            devices: 20,
             heartbeat: Duration::from_secs(15),
             admission: AdmissionSettings::default(),
         }
@@ -93,6 +96,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// The operator's token; none: operator access does not exist.
     pub operator: Option<OperatorToken>,
+    /// The public key that browsers subscribe with, in base64url; none: nothing is pushed.
+    pub vapid_public: Option<String>,
     /// The settings.
     pub settings: AppSettings,
     /// Cancelled when the server stops.

@@ -35,12 +35,14 @@ pub enum Tag {
     Insights,
     /// Changes as server-sent events.
     Events,
+    /// Being told of messages by Web Push while no stream is open.
+    Devices,
     /// For those who run the server.
     Operations,
 }
 
 /// The order of the tags for a reader. One that is not named here stands before the last.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 13] = [
     "Accounts",
     "Lock codes",
     "Tokens",
@@ -50,6 +52,7 @@ const ORDER: [&str; 12] = [
     "Groups",
     "Group keys",
     "Events",
+    "Devices",
     "Insights",
     "Audit",
     "Operations",
@@ -265,7 +268,8 @@ fn explain_key(operation: &mut Map<String, Value>) -> bool {
 /// The examples of an answer: what was recorded, and one refusal for each code. Readers are shown
 /// the first by name.
 fn examples(status: u16, codes: &[Code], answer: Option<&Value>) -> Option<Value> {
-    let accepted = answer.filter(|_| status == 200).map(|answer| ("Accepted".to_owned(), answer.clone()));
+    let accepted =
+        answer.filter(|_| (200..300).contains(&status)).map(|answer| ("Accepted".to_owned(), answer.clone()));
     let refused = codes.iter().map(|code| {
         let word = code.as_str();
         let body = match code.shape() {

@@ -20,6 +20,7 @@ use super::codes::Codes;
 use super::compress::compress;
 use super::connection::Attentive;
 use super::conversations::Conversations;
+use super::devices::Devices;
 use super::document::document;
 use super::edge::{EdgeLayer, Rule};
 use super::events::Events;
@@ -75,6 +76,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         GroupKeys(app.clone()),
         Events(app.clone()),
         (Audit(app.clone()), Proofs(app.clone())),
+        Devices(app.clone()),
         (Tokens(app.clone()), Insights(app.clone())),
         (OperatorAccounts(app.clone()), Registration(app.clone())),
         Operations { app: app.clone(), metrics },

@@ -6,6 +6,7 @@
 //! (`writer`, `batch`, `append`). [`Log`] reads; [`Ledger::subscribe_all`] follows.
 
 mod append;
+mod attempt;
 mod attempts;
 mod batch;
 pub mod check;
@@ -17,6 +18,7 @@ mod once;
 mod pages;
 mod partitions;
 pub mod portable;
+mod push_attempts;
 pub mod rebuild;
 mod refusal;
 mod registration;
@@ -46,6 +48,7 @@ pub use attempts::CodeAttempts;
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use once::{Answered, Idempotency};
+pub use push_attempts::{Again, Attempt, Delivery};
 pub use subscription::Subscription;
 pub use sweep::{Broom, Sweeper};
 pub use traces::Trace;
