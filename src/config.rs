@@ -1,4 +1,4 @@
-//! The settings: one table, read from flags, the environment and a file, checked at start.
+//! The settings, read from flags, the environment and a file, checked at start.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use clap::ArgMatches;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command};
 
 use crate::audit::AuditSettings;
 use crate::feed::HubSettings;
@@ -20,167 +20,9 @@ use crate::http::limits::{Limit, LimitSettings};
 use crate::http::removal::origin_of;
 use crate::ledger::LedgerSettings;
 use crate::password::HashSettings;
-
-/// One setting: `--name`, `BE8_NAME` in the environment, or `name` in the file.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting {
-    /// The name, as the flag has it.
-    pub name: &'static str,
-    /// What the value is called in the help.
-    pub value: &'static str,
-    /// What holds if it is not set; empty: see the help.
-    pub default: &'static str,
-    /// What it does.
-    pub help: &'static str,
-}
-
-const fn setting(name: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Setting {
-    Setting { name, value, default, help }
-}
-
-/// All settings. `docs/settings.md` is made from this table.
-pub const SETTINGS: &[Setting] = &[
-    setting("listen", "ADDRESS:PORT", "127.0.0.1:3000", "Where to listen"),
-    setting(
-        "public-url",
-        "URL",
-        "",
-        "The address that clients use, if it is not where the server listens; the session cookie is Secure when it is https",
-    ),
-    setting(
-        "trusted-proxy",
-        "ADDRESS,...",
-        "",
-        "Proxies that are believed about whom they speak for; none unless named",
-    ),
-    setting(
-        "forwarded-header",
-        "x-forwarded-for|forwarded",
-        "x-forwarded-for",
-        "The header in which those proxies name the client",
-    ),
-    setting("data-dir", "DIR", "", "Where the server keeps its files: /var/lib/be8 for root, ./.be8 for others"),
-    setting(
-        "database-url",
-        "URL",
-        "",
-        "A PostgreSQL to use (also DATABASE_URL); without it a private one is run in the data directory",
-    ),
-    setting("database-connections", "N", "16", "Connections for reading"),
-    setting(
-        "pg-bin",
-        "DIR",
-        "",
-        "Where the programs of PostgreSQL are, for the private one (also PG_BIN); found by itself if possible",
-    ),
-    setting(
-        "master-key-file",
-        "FILE",
-        "",
-        "The key that opens the vault; made on the first start as master.key in the data directory",
-    ),
-    setting(
-        "operator-token-file",
-        "FILE",
-        "",
-        "A file with the operator's token (at least 32 random bytes); without it there is no operator access",
-    ),
-    setting(
-        "tokens-file",
-        "FILE",
-        "",
-        "A TOML file with tokens that extend the life of accounts; those that were never issued are issued at the start",
-    ),
-    setting(
-        "audit-key-file",
-        "FILE",
-        "",
-        "The key that signs the transparency log; made on the first start as audit.key beside the master key",
-    ),
-    setting(
-        "audit-name",
-        "NAME",
-        "",
-        "The name (origin) of the transparency log, for who makes its key; public-url without scheme, and /audit/log",
-    ),
-    setting("public-audit-log", "on|off", "on", "Whether anybody may read checkpoints and hashes under /audit/log/"),
-    setting("checkpoint-interval", "SECONDS", "10", "Pause between signed checkpoints, while there is something new"),
-    setting(
-        "witness-key",
-        "FILE",
-        "",
-        "Cosign checkpoints of other logs with the key in this file, which is made on the first start",
-    ),
-    setting("witness-logs", "KEY,...", "", "The public keys of the logs that are cosigned"),
-    setting("witnesses", "URL#KEY,...", "", "Who is asked to cosign our checkpoints: addresses with their public keys"),
-    setting("log", "FILTER", "info", "What is logged: error, warn, info, debug, trace, or a filter by module"),
-    setting("log-format", "text|json", "text", "How it is logged"),
-    setting(
-        "registration",
-        "open|closed",
-        "open",
-        "Whether new accounts are made; `be8 registration` can close it, too",
-    ),
-    setting(
-        "signup-free-disk-mib",
-        "MIB",
-        "512",
-        "New accounts are refused below this free space of the data directory; 0: never",
-    ),
-    setting("signup-free-memory-mib", "MIB", "128", "New accounts are refused below this free memory; 0: never"),
-    setting(
-        "signup-queue-percent",
-        "PERCENT",
-        "80",
-        "New accounts are refused while the queue of commands or of password hashes is fuller than this",
-    ),
-    setting("limit-signups", "N/SECONDS|off", "1000/60", "New accounts from one address (IPv6: from one /64)"),
-    setting("limit-address", "N/SECONDS|off", "30000/60", "Requests from one address that show no session"),
-    setting("limit-session", "N/SECONDS|off", "12000/60", "Requests of one session"),
-    setting("limit-streams", "N/SECONDS|off", "600/60", "Event streams that one session opens"),
-    setting("account-lifetime-days", "DAYS", "30", "How long an account lives unless its life is extended"),
-    setting("message-lifetime-days", "DAYS", "30", "How long a message is shown"),
-    setting("message-max-bytes", "BYTES", "262144", "The longest text of a message"),
-    setting("group-max-members", "N", "1000", "The most members that a group may be created for"),
-    setting("body-max-bytes", "BYTES", "5242880", "The largest body of a request"),
-    setting("body-stall-seconds", "SECONDS", "30", "The longest silence in the middle of a body"),
-    setting("body-total-seconds", "SECONDS", "300", "The longest time that a body may take"),
-    setting("hash-memory-kib", "KIB", "19456", "Memory of one password hash (argon2id)"),
-    setting("hash-passes", "N", "2", "Passes of one password hash"),
-    setting("hash-workers", "N", "", "Password hashes at once; as many as there are cores"),
-    setting("hash-queue", "N", "1024", "Password hashes that may wait; one more is refused as UNAVAILABLE"),
-    setting("ledger-queue", "N", "8192", "Commands that may wait for the log; one more is refused as UNAVAILABLE"),
-    setting("ledger-batch-commands", "N", "512", "The most commands that are written at once"),
-    setting("ledger-batch-bytes", "BYTES", "8388608", "The most bytes of content that are written at once"),
-    setting("ledger-cached-streams", "N", "100000", "States of streams that are kept in memory"),
-    setting(
-        "ledger-patience-seconds",
-        "SECONDS",
-        "5",
-        "How long a command waits for a database that is away before it is refused as UNAVAILABLE",
-    ),
-    setting(
-        "ledger-outcome-seconds",
-        "SECONDS",
-        "30",
-        "How long a command waits to learn whether it was written before it is answered OUTCOMEUNKNOWN",
-    ),
-    setting("events-queue", "N", "256", "Changes that may wait for a slow reader before its stream ends"),
-    setting("events-per-account", "N", "64", "Event streams that an account may have open"),
-    setting("events-heartbeat-seconds", "SECONDS", "15", "Pause between comment lines on a silent event stream"),
-    setting(
-        "test-mode",
-        "true|false",
-        "false",
-        "Allows settings that are too weak for the world, for tests; refused unless the server listens on loopback",
-    ),
-    setting(
-        "test-clock-file",
-        "FILE",
-        "",
-        "Moves the server's clock by the seconds that the file says, for tests; refused without test-mode",
-    ),
-];
+use crate::push::PushSettings;
+use crate::settings::SETTINGS;
+pub use crate::settings::{flags, markdown};
 
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -244,32 +86,18 @@ pub struct Config {
     pub log_json: bool,
     /// Password hashing.
     pub hash: HashSettings,
+    /// Logins that may wait for the check of their password.
+    pub login_queue: usize,
     /// The ledger.
     pub ledger: LedgerSettings,
     /// The feed.
     pub hub: HubSettings,
     /// Request bodies.
     pub body: BodyLimits,
+    /// Web Push.
+    pub push: PushSettings,
     /// The routes.
     pub app: AppSettings,
-}
-
-/// Adds the flags of the table to a command.
-pub fn flags(command: Command) -> Command {
-    let command = command
-        .arg(Arg::new("config").long("config").value_name("FILE").env("BE8_CONFIG").help("A TOML file with settings"));
-    SETTINGS.iter().fold(command, |command, setting| {
-        let mut arg = Arg::new(setting.name)
-            .long(setting.name)
-            .value_name(setting.value)
-            .env(format!("BE8_{}", setting.name.to_ascii_uppercase().replace('-', "_")))
-            .hide_env_values(true)
-            .help(setting.help);
-        if !setting.default.is_empty() {
-            arg = arg.default_value(setting.default);
-        }
-        command.arg(arg)
-    })
 }
 
 /// The values of all settings: a flag beats the environment, that beats the file, that the default.
@@ -392,6 +220,20 @@ impl Config {
             let what = "only with test-mode".to_owned();
             return Err(ConfigError::Value { name: "test-clock-file", what });
         }
+        let test_peer = values.text("push-test-peer").map(|peer| test_peer(peer, test_mode)).transpose()?;
+        let lifetime = values.seconds("push-lifetime-seconds")?;
+        let push = PushSettings {
+            key_file: values.text("vapid-key-file").map(PathBuf::from),
+            default_key_file: data_dir.join("vapid.key"),
+            subject: values.text("vapid-subject").map(str::to_owned),
+            hosts: values.parse("push-hosts")?,
+            timeout: values.seconds("push-timeout-seconds")?,
+            at_once: values.count("push-at-once")?,
+            queue: values.count("push-queue")?,
+            // A count of seconds in 32 bits is a span of time.
+            lifetime: TimeDelta::from_std(lifetime).unwrap_or(TimeDelta::MAX),
+            test_peer,
+        };
         // The least that OWASP names for argon2id with one lane.
         if !test_mode && (hash.memory_kib < 19_456 || hash.passes < 2) {
             let what = "less than 19456 KiB or 2 passes makes passwords guessable".to_owned();
@@ -432,6 +274,7 @@ impl Config {
             log: values.text("log").unwrap_or("info").to_owned(),
             log_json,
             hash,
+            login_queue: values.count("login-queue")?,
             ledger: LedgerSettings {
                 queue: values.count("ledger-queue")?,
                 batch_commands: values.count("ledger-batch-commands")?,
@@ -453,13 +296,16 @@ impl Config {
                 total: values.seconds("body-total-seconds")?,
                 ..BodyLimits::default()
             },
+            push,
             app: AppSettings {
                 https: public_url.starts_with("https://"),
                 origin: origin_of(&public_url),
                 account_lifetime: values.days("account-lifetime-days")?,
                 message_lifetime: values.days("message-lifetime-days")?,
+                sessions_per_account: values.count("sessions-per-account")?,
                 group_members: values.count("group-max-members")?,
                 message_bytes: values.count("message-max-bytes")?,
+                devices: values.count("devices-per-account")?,
                 heartbeat: values.seconds("events-heartbeat-seconds")?,
                 admission: AdmissionSettings {
                     open: match values.text("registration") {
@@ -481,23 +327,19 @@ impl Config {
     }
 }
 
+/// The push service of a test: on this machine, and only where tests are allowed.
+fn test_peer(text: &str, test_mode: bool) -> Result<SocketAddr, ConfigError> {
+    let bad = |what: &str| ConfigError::Value { name: "push-test-peer", what: what.to_owned() };
+    let address = text.strip_prefix("http://").and_then(|address| address.parse().ok());
+    let address: SocketAddr = address.ok_or_else(|| bad("no http://ADDRESS:PORT"))?;
+    match (test_mode, address.ip().is_loopback()) {
+        (false, _) => Err(bad("only with test-mode")),
+        (true, false) => Err(bad("only on a loopback address")),
+        (true, true) => Ok(address),
+    }
+}
+
 /// Root's directory must be one that PostgreSQL's own user can enter.
 fn default_data_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() { "/var/lib/be8".into() } else { ".be8".into() }
-}
-
-/// The table of settings as `docs/settings.md` shows it.
-pub fn markdown() -> String {
-    let mut out = String::from(
-        "# Settings\n\nEach setting is a flag (`--listen`), a variable (`BE8_LISTEN`) or a key of the TOML file that \
-         `--config` or\n`BE8_CONFIG` names (`listen = \"...\"`). A flag beats the variable, that beats the file. They \
-         are checked at start.\n\nThis page is made from the table in `src/config.rs`; a test compares them.\n\n\
-         | setting | value | default | what it does |\n|---|---|---|---|\n",
-    );
-    for setting in SETTINGS {
-        let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
-        let value = setting.value.replace('|', "\\|");
-        out.push_str(&format!("| `--{}` | {value} | {default} | {} |\n", setting.name, setting.help));
-    }
-    out
 }

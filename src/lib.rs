@@ -16,5 +16,7 @@ pub mod node;
 pub mod password;
 pub mod postgres;
 pub mod process;
+pub mod push;
+pub mod settings;
 pub mod tokens;
 pub mod vault;

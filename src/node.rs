@@ -20,17 +20,19 @@ use crate::config::Config;
 use crate::domain::hours::StrikeHour;
 use crate::feed::Hub;
 use crate::http::App;
+use crate::http::logins::LoginAttempts;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
 use crate::ledger::rebuild::{RebuildError, Step, Workshop};
-use crate::ledger::{Broom, Direction, Leads, Ledger, Log, LogError, TransparencyTables};
-use crate::password::{BadHashSettings, PasswordHasher};
+use crate::ledger::{Broom, CodeAttempts, Direction, Leads, Ledger, Log, LogError, TransparencyTables};
+use crate::password::{BadHashSettings, HashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
 use crate::process::answers::AnswerSweeper;
 use crate::process::{
-    Office, checkpoints::Checkpoints, expiry::Expiry, hours::Striker, removal::Removals, sweep::Sweeping,
+    Office, checkpoints::Checkpoints, expiry::Expiry, hours::Striker, push::Pusher, removal::Removals, sweep::Sweeping,
     witnesses::Witnesses,
 };
+use crate::push::{BadVapid, Sender, Vapid};
 use crate::tokens::{self, TokenError};
 use crate::vault::{MasterKey, Vault, VaultError};
 
@@ -91,6 +93,9 @@ pub enum NodeError {
     /// The operator's token cannot be used.
     #[error(transparent)]
     Operator(#[from] BadOperatorToken),
+    /// The key pair of Web Push cannot be used.
+    #[error(transparent)]
+    Vapid(#[from] BadVapid),
     /// The tokens of the file cannot be issued.
     #[error(transparent)]
     Tokens(#[from] TokenError),
@@ -299,6 +304,8 @@ impl Node {
     /// # Errors
     /// [`NodeError`]
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, NodeError> {
+        // Before anything is started: a key pair without a contact is a mistake of the settings.
+        let vapid = Vapid::load(&config.push)?;
         let database = Database::open(config, false).await?;
         database.migrate().await?;
         if database.lacks_vault().await? {
@@ -352,18 +359,29 @@ impl Node {
             let asking = Witnesses::new(transparency.clone(), config.audit.witnesses.clone());
             processes.push(office.appoint(asking.map_err(|error| NodeError::Client(error.to_string()))?));
         }
+        let vapid_public = vapid.as_ref().map(|vapid| vapid.public().to_owned());
+        if let Some(vapid) = vapid {
+            let (read, sender) = (ReadModels::new(pool.clone()), Sender::new(&config.push, vapid));
+            let (ledger, vault) = (ledger.clone(), vault.clone());
+            processes.push(office.appoint(Pusher::new(ledger, read, vault, clock.clone(), sender, &config.push)));
+        }
         let app = Arc::new(App {
             ledger,
+            code_attempts: CodeAttempts::new(pool.clone()),
             read: ReadModels::new(pool),
             vault,
             hub,
             passwords: PasswordHasher::new(config.hash)?,
+            logins: PasswordHasher::new(HashSettings { queue: config.login_queue, ..config.hash })?,
+            codes: PasswordHasher::new(config.hash)?,
+            login_attempts: LoginAttempts::default(),
             names: Names::default(),
             transparency,
             public_log: config.audit.public,
             witness: witness(&log, &config.audit)?,
             clock,
             operator: config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?,
+            vapid_public,
             settings: config.app.clone(),
             stop,
         });

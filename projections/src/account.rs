@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments, Row, error::BoxDynError};
 
-use crate::stored::{Stored, StoredSealed, optional_sealed};
+use crate::stored::{Stored, StoredSealed, optional_sealed, second_sealed};
 use crate::{Generation, Parameters, ReadError, ReadModels};
 
 pub(crate) const TABLE: &str = "
@@ -152,6 +152,12 @@ pub struct AccountView {
     pub until: Timestamp,
     /// The event that set the nickname; its sealed part is absent once swept.
     pub nickname: StoredSealed,
+    /// The event that set the status, if it set one.
+    pub status: Option<StoredSealed>,
+    /// Whether lock codes are set.
+    pub codes: bool,
+    /// Whether a token made it endless.
+    pub endless: bool,
     /// The data keys that were live when this was read.
     pub live: Vec<KeyId>,
 }
@@ -176,7 +182,15 @@ impl ReadModels {
         let Some(row) = rows.into_iter().next().filter(|row| !is_null(row, "me")) else { return Ok(None) };
         let mut live = Vec::new();
         let nickname = StoredSealed::read(&row, &mut live)?;
-        Ok(Some(AccountView { id: account_id(&row, "me")?, until: time(&row, "until")?, nickname, live }))
+        Ok(Some(AccountView {
+            id: account_id(&row, "me")?,
+            until: time(&row, "until")?,
+            nickname,
+            status: second_sealed(&row, &mut live)?,
+            codes: row.try_get("codes")?,
+            endless: row.try_get("endless")?,
+            live,
+        }))
     }
 
     /// The event at a position with what is sealed of it, and its key if that lives.
@@ -247,11 +261,13 @@ pub(crate) fn time(row: &PgRow, column: &str) -> Result<Timestamp, ReadError> {
 pub(crate) fn account_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
-select h.generation, me.id as me, me.until, {columns}
-from log_head h left join me on true {sealed}",
+select h.generation, me.id as me, me.until, me.unlock is not null as codes, me.endless, {columns}, {second}
+from log_head h left join me on true {sealed} {status}",
         me = ME.replace("{schema}", &generation.to_string()),
         columns = Stored::COLUMNS,
+        second = Stored::SECOND_COLUMNS,
         sealed = Stored::join("me.nickname"),
+        status = Stored::join_second("me.status"),
     )
 }
 

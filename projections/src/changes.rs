@@ -7,6 +7,7 @@ use sqlx::postgres::PgArguments;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::account::Accounts;
+use crate::device::Devices;
 use crate::ends::Ends;
 use crate::group::Groups;
 use crate::insight::Insights;
@@ -27,6 +28,7 @@ pub struct Changes {
     threads: Summaries,
     messages: Messages,
     read_marks: ReadMarks,
+    devices: Devices,
     keyholders: Keyholders,
     ends: Ends,
     insights: Insights,
@@ -51,7 +53,7 @@ impl Changes {
             }
             Event::SessionOpened(e) => {
                 if let StreamName::Session(hash) = recorded.stream {
-                    self.sessions.opened(hash, e.account);
+                    self.sessions.opened(hash, e.account, position);
                 }
             }
             Event::SessionEnded(_) => {
@@ -161,6 +163,7 @@ impl Changes {
             Event::AccountRemoved(e) => {
                 self.accounts.removed(e.account);
                 self.sessions.removed(e.account);
+                self.devices.removed(e.account);
                 self.ends.account(position, e.account);
                 if e.reason == Removal::Panic {
                     self.insights.panic();
@@ -177,11 +180,17 @@ impl Changes {
                     self.token(token, position, &recorded.event);
                 }
             }
-            Event::DeviceSubscribed(_)
-            | Event::DeviceDropped(_)
-            | Event::MediaStored(_)
-            | Event::GroupUpdateSignalled(_)
-            | Event::KeysDeleted(_) => {}
+            Event::DeviceSubscribed(e) => {
+                if let StreamName::Devices(account) = recorded.stream {
+                    self.devices.subscribed(account, e.endpoint, position);
+                }
+            }
+            Event::DeviceDropped(e) => {
+                if let StreamName::Devices(account) = recorded.stream {
+                    self.devices.dropped(account, e.endpoint);
+                }
+            }
+            Event::MediaStored(_) | Event::GroupUpdateSignalled(_) | Event::KeysDeleted(_) => {}
         }
     }
 
@@ -262,6 +271,15 @@ impl Changes {
         if drop("ends") {
             self.ends = Ends::default();
         }
+        if drop("insights") {
+            self.insights = Insights::default();
+        }
+        if drop("tokens") {
+            self.tokens = Tokens::default();
+        }
+        if drop("devices") {
+            self.devices = Devices::default();
+        }
     }
 
     /// Writes a page of a rebuild: what the append writes, without an append, and what is only
@@ -295,6 +313,7 @@ impl Changes {
             self.messages.sql(generation, parameters),
             self.threads.sql(generation, parameters),
             self.read_marks.sql(generation, parameters),
+            self.devices.sql(generation, parameters),
             self.keyholders.sql(generation, parameters),
             self.ends.sql(generation, parameters),
             self.insights.sql(generation, parameters),
@@ -314,6 +333,7 @@ impl Changes {
         self.messages.bind(to)?;
         self.threads.bind(to)?;
         self.read_marks.bind(to)?;
+        self.devices.bind(to)?;
         self.keyholders.bind(to)?;
         self.ends.bind(to)?;
         self.insights.bind(to)?;

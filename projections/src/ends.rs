@@ -172,7 +172,7 @@ impl ReadModels {
         rows.iter().filter(|row| !is_null(row, "account")).map(|row| account_id(row, "account")).collect()
     }
 
-    /// The open sessions of an account, by the hashes of their tokens.
+    /// The open sessions of an account, by the hashes of their tokens, the oldest first.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -253,7 +253,8 @@ order by a.until, a.id"
 /// The statement of [`ReadModels::sessions`]; `$1` the account.
 pub(crate) fn sessions_sql(generation: Generation) -> String {
     format!(
-        "select h.generation, s.hash from log_head h left join {generation}.session s on s.account = $1 order by s.hash"
+        "select h.generation, s.hash from log_head h left join {generation}.session s on s.account = $1
+order by s.opened"
     )
 }
 

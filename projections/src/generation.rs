@@ -6,7 +6,7 @@ use std::fmt;
 use be8_events::Hash32;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::{account, ends, group, insight, keyholder, message, read_mark, session, thread, token};
+use crate::{account, device, ends, group, insight, keyholder, message, read_mark, session, thread, token};
 
 /// A read model: its tables are created, rebuilt, checked and compared by this entry alone.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +62,7 @@ pub const MODELS: &[Model] = &[
     Model::new("ends", 1, ends::TABLE),
     Model::new("insights", 1, insight::TABLE),
     Model::new("tokens", 1, token::TABLE),
+    Model::new("devices", 1, device::TABLE),
 ];
 
 /// The shapes of all read models of this build.

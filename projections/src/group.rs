@@ -223,6 +223,10 @@ pub struct GroupMember {
     pub until: Timestamp,
     /// The event that set its nickname.
     pub nickname: StoredSealed,
+    /// The event that set its status, if it set one.
+    pub status: Option<StoredSealed>,
+    /// Whether a token made it endless.
+    pub endless: bool,
 }
 
 /// The members of a group.
@@ -303,6 +307,8 @@ impl ReadModels {
                 id: account_id(row, "id")?,
                 until: time(row, "until")?,
                 nickname: StoredSealed::read(row, &mut list.live)?,
+                status: stored::second_sealed(row, &mut list.live)?,
+                endless: row.try_get("endless")?,
             });
         }
         Ok(Some(list))
@@ -388,15 +394,18 @@ left join {generation}.group_stay s on s.group_id = $1 and s.account = $2 order 
 pub(crate) fn members_sql(generation: Generation) -> String {
     format!(
         "{standing}
-select h.generation, st.*, a.id, a.until, {columns}
+select h.generation, st.*, a.id, a.until, a.endless, {columns}, {second}
 from log_head h left join st on true
 left join {generation}.group_stay gs on st.group_member and gs.group_id = st.group_id and gs.closed is null
 left join {generation}.account a on a.id = gs.account and a.until > $2
 {sealed}
+{status}
 order by a.id <> st.admin, a.id",
         standing = standing_cte(generation),
         columns = Stored::COLUMNS,
+        second = Stored::SECOND_COLUMNS,
         sealed = Stored::join("a.nickname"),
+        status = Stored::join_second("a.status"),
     )
 }
 

@@ -25,6 +25,8 @@ mod account;
 mod changes;
 pub mod compare;
 mod copy;
+mod credential;
+mod device;
 mod ends;
 pub mod generation;
 mod group;
@@ -42,6 +44,8 @@ mod token;
 
 pub use account::{AccountView, PublicKeys};
 pub use changes::Changes;
+pub use credential::{Codes, Credential};
+pub use device::DevicesOf;
 pub use ends::{End, Ties};
 pub use generation::Generation;
 pub use group::{GroupKeys, GroupMember, GroupMembers, GroupStanding};

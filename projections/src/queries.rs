@@ -7,7 +7,9 @@ use be8_events::DecodeError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Row, error::BoxDynError};
 
-use crate::{Generation, account, ends, group, insight, keyholder, message, registry, thread, token};
+use crate::{
+    Generation, account, credential, device, ends, group, insight, keyholder, message, registry, thread, token,
+};
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,9 @@ pub(crate) struct Statements {
     pub(crate) group_members: Arc<str>,
     pub(crate) group_keys: Arc<str>,
     pub(crate) stays: Arc<str>,
+    pub(crate) credential: Arc<str>,
+    pub(crate) codes: Arc<str>,
+    pub(crate) devices: Arc<str>,
     pub(crate) keyholder_in: Arc<str>,
     pub(crate) spared_keyholders: Arc<str>,
     pub(crate) ends: Arc<str>,
@@ -64,7 +69,10 @@ impl Statements {
             group_standing: group::standing_sql(generation).into(),
             group_members: group::members_sql(generation).into(),
             stays: group::stays_sql(generation).into(),
+            devices: device::devices_sql(generation).into(),
             group_keys: group::keys_sql(generation).into(),
+            credential: credential::credential_sql(generation).into(),
+            codes: credential::codes_sql(generation).into(),
             sealed_event: account::sealed_event_sql().into(),
             insights: insight::insights_sql(generation).into(),
             daily_insights: insight::daily_insights_sql(generation).into(),

@@ -49,6 +49,20 @@ left join vault.key k on k.id = s.key and k.wrapped is not null"
         )
     }
 
+    /// Those of a second event in the same row.
+    pub(crate) const SECOND_COLUMNS: &str = "e2.position as position2, e2.kind as kind2, e2.schema as schema2, \
+         e2.time as time2, e2.salt as salt2, e2.payload as payload2, \
+         s2.key as key2, s2.nonce as nonce2, s2.bytes as bytes2, k2.id as live2";
+
+    /// Joins a second event at `position`, like [`Stored::join`].
+    pub(crate) fn join_second(position: &str) -> String {
+        format!(
+            "left join events e2 on e2.position = {position}
+left join sealed s2 on s2.position = {position}
+left join vault.key k2 on k2.id = s2.key and k2.wrapped is not null"
+        )
+    }
+
     /// Puts an event together from its columns.
     pub(crate) fn new(
         position: i64,
@@ -87,6 +101,25 @@ impl StoredSealed {
         live.extend(row.try_get::<Option<KeyId>, _>("live")?);
         Ok(Self { stored, sealed })
     }
+}
+
+/// Reads [`Stored::SECOND_COLUMNS`]; none where the join found no event.
+pub(crate) fn second_sealed(row: &PgRow, live: &mut Vec<KeyId>) -> Result<Option<StoredSealed>, ReadError> {
+    let Some(position) = row.try_get("position2")? else { return Ok(None) };
+    let stored = Stored::new(
+        position,
+        row.try_get("kind2")?,
+        row.try_get("schema2")?,
+        row.try_get("time2")?,
+        row.try_get("salt2")?,
+        row.try_get("payload2")?,
+    )?;
+    let sealed = match row.try_get::<Option<KeyId>, _>("key2")? {
+        None => None,
+        Some(key) => Some(sealed(vec![key], row.try_get("nonce2")?, row.try_get("bytes2")?)?),
+    };
+    live.extend(row.try_get::<Option<KeyId>, _>("live2")?);
+    Ok(Some(StoredSealed { stored, sealed }))
 }
 
 /// Like [`StoredSealed::read`]; none where the join found no event.

@@ -154,6 +154,10 @@ pub struct Partner {
     pub until: Timestamp,
     /// The event that set its nickname.
     pub nickname: StoredSealed,
+    /// The event that set its status, if it set one.
+    pub status: Option<StoredSealed>,
+    /// Whether a token made it endless.
+    pub endless: bool,
 }
 
 /// The group of a thread.
@@ -271,6 +275,8 @@ fn read_summary(row: &PgRow, live: &mut Vec<KeyId>) -> Result<ThreadSummary, Rea
             id: account_id(row, "partner")?,
             until: time(row, "partner_until")?,
             nickname: StoredSealed::read(row, live)?,
+            status: stored::second_sealed(row, live)?,
+            endless: row.try_get("partner_endless")?,
         }))
     } else if !is_null(row, "group_admin") {
         let access = if row.try_get("group_private")? { Access::Private } else { Access::Public };
@@ -316,7 +322,8 @@ pub(crate) fn threads_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 , th as (
-    select t.*, me.id as reader, p.id as partner, p.until as partner_until, coalesce(p.nickname, g.name) as name,
+    select t.*, me.id as reader, p.id as partner, p.until as partner_until, p.status as partner_status,
+        p.endless as partner_endless, coalesce(p.nickname, g.name) as name,
         g.admin as group_admin, g.private as group_private, g.capacity as group_capacity
     from me
     join {generation}.thread_member tm on tm.account = me.id
@@ -325,9 +332,10 @@ pub(crate) fn threads_sql(generation: Generation) -> String {
       on p.id = case when t.initiator = me.id then t.receiver else t.initiator end
     left join {generation}.groups g on t.id < 0 and t.id % 2 = 0 and g.id = -t.id / 2
     where t.id < 0 or p.until > $2)
-select h.generation, me.id as me, th.id as thread, th.initiator, th.last_id, th.partner, th.partner_until,
+select h.generation, me.id as me, th.id as thread, th.initiator, th.last_id, th.partner,
+    th.partner_until, th.partner_endless,
     th.group_admin, th.group_private, th.group_capacity,
-    {columns},
+    {columns}, {second},
     le.position as m_position, le.kind as m_kind, le.schema as m_schema, le.time as m_time,
     le.salt as m_salt, le.payload as m_payload,
     lm.account_key, lm.stay_key, lm.day_key, lm.nonce as m_nonce, lm.bytes as m_bytes,
@@ -340,10 +348,13 @@ left join th on true
 left join events le on le.position = th.last_position
 left join sealed_message lm on lm.day = (le.time at time zone 'UTC')::date and lm.position = le.position
 left join {generation}.read_mark r on r.thread = th.id and r.reader = th.reader
-{sealed}",
+{sealed}
+{status}",
         me = ME.replace("{schema}", &generation.to_string()),
         columns = Stored::COLUMNS,
+        second = Stored::SECOND_COLUMNS,
         sealed = Stored::join("th.name"),
+        status = Stored::join_second("th.partner_status"),
     )
 }
 

@@ -20,6 +20,7 @@ pub mod registration;
 pub mod serve;
 pub mod state;
 pub mod token;
+pub mod vapid;
 pub mod verify_bundle;
 
 use be8_events::{AccId, GroupId};
@@ -73,6 +74,7 @@ pub fn command() -> Command {
             flags(Command::new("import").about("Read an exported log into an empty database"))
                 .arg(Arg::new("FILE").required(true).help("The file; - for standard input")),
         )
+        .subcommand(flags(Command::new("vapid").about("Print the public key of Web Push, made once if there is none")))
         .subcommand(account::command())
         .subcommand(
             of_account(Command::new("erasure-report").about("Prove what of an account is erased")).arg(
@@ -131,6 +133,7 @@ pub async fn run(matches: &ArgMatches) -> Result<(), String> {
         Some(("log", matches)) => log::run(config(matches)?, matches).await,
         Some(("export", matches)) => portable::run_export(config(matches)?, matches).await,
         Some(("import", matches)) => portable::run_import(config(matches)?, matches).await,
+        Some(("vapid", matches)) => vapid::run(&config(matches)?).map_err(|error| error.to_string()),
         Some(("account", matches)) => account::run(matches).await,
         Some(("erasure-report", matches)) => erasure::run(config(matches)?, matches).await,
         Some(("expire", matches)) => expire::run(config(matches)?, matches).await,

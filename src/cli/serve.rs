@@ -60,14 +60,29 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
 }
 
 fn logging(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(&config.log)).with_writer(std::io::stderr);
     // A second subscriber cannot be there: this is the first thing that the process does.
     let _ = if config.log_json {
         builder.json().try_init()
     } else {
         builder.with_ansi(std::io::stderr().is_terminal()).try_init()
     };
+}
+
+/// Whose lines are never logged, whatever is asked for: these crates write whole pushes, with endpoints
+/// and keys, into their traces.
+const SILENT: [&str; 2] = ["web_push", "ece"];
+
+/// What is logged.
+fn filter(wanted: &str) -> EnvFilter {
+    let about = |directive: &&str| !SILENT.iter().any(|target| directive.trim_start().starts_with(target));
+    let heard: Vec<&str> = wanted.split(',').filter(about).collect();
+    let filter = EnvFilter::try_new(heard.join(",")).unwrap_or_else(|_| EnvFilter::new("info"));
+    let silence = |filter: EnvFilter, target: &&str| match format!("{target}=off").parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
+    SILENT.iter().fold(filter, silence)
 }
 
 fn measuring() -> PrometheusHandle {

@@ -5,6 +5,7 @@
 //! comes in with the view; nothing here does I/O or draws random numbers.
 
 pub mod account;
+pub mod codes;
 pub mod device;
 pub mod dialog;
 pub mod erasure;
@@ -16,11 +17,13 @@ pub mod invites;
 pub mod media;
 pub mod message;
 pub mod operator;
+pub mod profile;
 pub mod reads;
 pub mod removal;
 pub mod session;
 #[cfg(test)]
 mod testing;
+pub mod throttle;
 pub mod token;
 
 use be8_events::{AccId, Event, GroupId, Hash32, NewEvent, Position, StreamName, Subject, Timestamp};
@@ -98,6 +101,9 @@ pub enum Rejection {
     /// An invite link that was neither sent nor used.
     #[error("an invite link is sent or used")]
     NotUsedOrSentLink,
+    /// Lock codes are set already.
+    #[error("lock codes are set already")]
+    CodesAlreadySet,
     /// The stream is not at the version that was expected.
     #[error("the stream is not at the expected version")]
     WrongExpectedVersion,

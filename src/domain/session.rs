@@ -1,9 +1,10 @@
 //! Sessions: a token, known by its hash, speaks for one account until it ends.
 
-use be8_events::{AccId, Event};
+use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
+use be8_events::{AccId, Event, Hash32, NewEvent, StreamName};
 use serde::{Deserialize, Serialize};
 
-use super::Occurred;
+use super::{Command, Decision, Occurred, Rejection, Stop, View};
 
 /// The state of a `session-H` stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -24,4 +25,98 @@ impl Session {
             _ => {} // no other kind is in this stream
         }
     }
+}
+
+/// Opens a session for an account whose password was given. The password was checked before; it
+/// is set once, so it cannot have changed since.
+#[derive(Debug, Clone)]
+pub struct OpenSession {
+    /// The account.
+    pub account: AccId,
+    /// The hash of the new session's token.
+    pub session: Hash32,
+    /// Sessions of the account that give way, as far as they are open.
+    pub displaces: Vec<Hash32>,
+}
+
+impl Command for OpenSession {
+    type Reply = ();
+
+    fn streams(&self) -> Vec<StreamName> {
+        let sessions = self.displaces.iter().chain([&self.session]).copied().map(StreamName::Session);
+        sessions.chain([StreamName::Account(self.account)]).collect()
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
+        let account = self.account;
+        if !view.lives(account)? {
+            return Err(Rejection::NotAuthenticated.into());
+        }
+        let mut events = displaced(view, account, &self.displaces)?;
+        events.push(NewEvent {
+            stream: StreamName::Session(self.session),
+            actor: Some(account),
+            event: SessionOpened { account, how: Opening::Login }.into(),
+            secret: None,
+        });
+        Ok(Decision::events(events, ()))
+    }
+}
+
+/// Ends sessions of an account that has more than it may.
+#[derive(Debug, Clone)]
+pub struct DisplaceSessions {
+    /// The account.
+    pub account: AccId,
+    /// Which, as far as they are open.
+    pub sessions: Vec<Hash32>,
+}
+
+impl Command for DisplaceSessions {
+    type Reply = ();
+
+    fn streams(&self) -> Vec<StreamName> {
+        self.sessions.iter().copied().map(StreamName::Session).collect()
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
+        Ok(Decision::events(displaced(view, self.account, &self.sessions)?, ()))
+    }
+}
+
+/// The ends of those of these sessions that are open and the account's.
+fn displaced(view: &View<'_>, account: AccId, sessions: &[Hash32]) -> Result<Vec<NewEvent>, Stop> {
+    let mut events = Vec::new();
+    for &session in sessions {
+        if view.session(session)?.account() == Some(account) {
+            events.push(ended(session, account, Ending::Displaced));
+        }
+    }
+    Ok(events)
+}
+
+/// Ends the session of the request.
+#[derive(Debug, Clone, Copy)]
+pub struct EndSession {
+    /// The session.
+    pub session: Option<Hash32>,
+}
+
+impl Command for EndSession {
+    type Reply = ();
+
+    fn streams(&self) -> Vec<StreamName> {
+        self.session.into_iter().map(StreamName::Session).collect()
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
+        let account = view.authenticate(self.session)?;
+        let ended = self.session.map(|session| ended(session, account, Ending::LoggedOut));
+        Ok(Decision::events(ended.into_iter().collect(), ()))
+    }
+}
+
+fn ended(session: Hash32, account: AccId, why: Ending) -> NewEvent {
+    let event = SessionEnded { account, why }.into();
+    NewEvent { stream: StreamName::Session(session), actor: Some(account), event, secret: None }
 }

@@ -162,6 +162,7 @@ impl Hub {
             if let (Event::SessionEnded(ended), StreamName::Session(hash)) = (&recorded.event, recorded.stream) {
                 streams.remove(ended.account, |sink| sink.session == hash);
             }
+            // An account that is gone hears nothing more.
             if let Event::AccountRemoved(removed) = &recorded.event {
                 streams.remove(removed.account, |_| true);
             }

@@ -13,7 +13,7 @@ use super::document::Tag;
 use super::error::{Code, WireError};
 use super::js_date::js_date;
 use super::lenient::Lenient;
-use super::names::open_name;
+use super::names::{open_name, open_status};
 use super::session::Session;
 use super::text::utf16_len;
 use super::wire::{Answer, RefusedWithWarning, True};
@@ -156,9 +156,9 @@ impl Accounts {
             kind: "user",
             expire: js_date(me.until),
             id: me.id.to_string(),
-            user_status: String::new(),
-            codes: false,
-            endless: false,
+            user_status: open_status(&opener, me.status.as_ref())?,
+            codes: me.codes,
+            endless: me.endless,
         };
         Ok(Answer::new(&Me { valid: True, acc_id: account.id.clone(), acc_obj: account }))
     }

@@ -44,6 +44,17 @@ pub struct Proxies {
     pub header: ForwardedBy,
 }
 
+/// The address of a request's client, found once for the limits and whoever asks behind them.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientAddress(pub IpAddr);
+
+impl<'a> poem::FromRequest<'a> for ClientAddress {
+    async fn from_request(request: &'a Request, _: &mut poem::RequestBody) -> poem::Result<Self> {
+        // Behind the limits it is always there.
+        Ok(request.data().copied().unwrap_or(Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
+    }
+}
+
 impl Proxies {
     /// The address that a request comes from: the one of the connection; if that is a trusted
     /// proxy's, the right-most one of its header that is none. What stands left of that came from

@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::AdmissionSettings;
 use super::error::{Code, WireError};
+use super::logins::LoginAttempts;
 use super::names::Names;
 use super::operator::OperatorToken;
 use crate::audit::{Transparency, Witness};
 use crate::clock::Clock;
 use crate::domain::Rejection;
 use crate::feed::Hub;
-use crate::ledger::{Ledger, LedgerError, LogError};
+use crate::ledger::{CodeAttempts, Ledger, LedgerError, LogError};
 use crate::password::PasswordHasher;
 use crate::vault::{Vault, VaultError};
 
@@ -33,8 +34,12 @@ pub struct AppSettings {
     pub message_lifetime: TimeDelta,
     /// The most members that a group may be created for.
     pub group_members: u32,
+    /// How many sessions an account may have open.
+    pub sessions_per_account: usize,
     /// The most UTF-8 bytes of a message text.
     pub message_bytes: usize,
+    /// The most devices of an account that are told of messages.
+    pub devices: usize,
     /// The pause between comment lines on a silent event stream.
     pub heartbeat: Duration,
     /// When new accounts are refused.
@@ -49,7 +54,9 @@ impl Default for AppSettings {
             account_lifetime: TimeDelta::days(30),
             message_lifetime: TimeDelta::days(30),
             group_members: 1000,
+            sessions_per_account: 32,
             message_bytes: 262_144,
+            devices: 20,
             heartbeat: Duration::from_secs(15),
             admission: AdmissionSettings::default(),
         }
@@ -69,6 +76,14 @@ pub struct App {
     pub hub: Arc<Hub>,
     /// Hashes passwords.
     pub passwords: PasswordHasher,
+    /// Checks the passwords of logins, in a queue of its own.
+    pub logins: PasswordHasher,
+    /// Hashes and checks lock codes, in a queue of its own.
+    pub codes: PasswordHasher,
+    /// Who tried to log in, and how often.
+    pub login_attempts: LoginAttempts,
+    /// Attempts at lock codes.
+    pub code_attempts: CodeAttempts,
     /// Nicknames by the event that set them.
     pub names: Names,
     /// The transparency log.
@@ -81,6 +96,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// The operator's token; none: operator access does not exist.
     pub operator: Option<OperatorToken>,
+    /// The public key that browsers subscribe with, in base64url; none: nothing is pushed.
+    pub vapid_public: Option<String>,
     /// The settings.
     pub settings: AppSettings,
     /// Cancelled when the server stops.
@@ -143,6 +160,7 @@ impl From<Rejection> for WireError {
             Rejection::NumbersExhausted => Code::Unavailable,
             // The one route that tries tokens says it in a shape of its own.
             Rejection::TokenInUse => Code::Internal,
+            Rejection::CodesAlreadySet => Code::CodesAlreadySet,
             // No route appends with an expected version.
             Rejection::WrongExpectedVersion => Code::Internal,
             // Whoever checks before a command checks again.

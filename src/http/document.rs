@@ -11,8 +11,11 @@ use super::error::{Code, Shape, answer_of};
 /// The tags of the document; each has its file of routes.
 #[derive(Tags)]
 pub enum Tag {
-    /// Making an account, and looking at one's own.
+    /// Making an account, its sessions, and what it says of itself.
     Accounts,
+    /// The two codes that lock the client.
+    #[oai(rename = "Lock codes")]
+    Codes,
     /// The public keys of accounts.
     Keys,
     /// Conversations of two, and the list of threads.
@@ -32,13 +35,16 @@ pub enum Tag {
     Insights,
     /// Changes as server-sent events.
     Events,
+    /// Being told of messages by Web Push while no stream is open.
+    Devices,
     /// For those who run the server.
     Operations,
 }
 
 /// The order of the tags for a reader. One that is not named here stands before the last.
-const ORDER: [&str; 11] = [
+const ORDER: [&str; 13] = [
     "Accounts",
+    "Lock codes",
     "Tokens",
     "Keys",
     "Conversations",
@@ -46,14 +52,15 @@ const ORDER: [&str; 11] = [
     "Groups",
     "Group keys",
     "Events",
+    "Devices",
     "Insights",
     "Audit",
     "Operations",
 ];
-/// The operations whose accepted answer carries the session cookie.
-const SETS_COOKIE: [&str; 1] = ["createAccount"];
 /// The operations that never answer 429: what is not limited, and the stream, which has a way of its own.
 const UNLIMITED: [&str; 4] = ["getHealth", "getReadiness", "getMetrics", "streamEvents"];
+/// The operations whose accepted answer carries the session cookie.
+const SETS_COOKIE: [&str; 2] = ["createAccount", "openSession"];
 /// An accepted answer of each operation, as a test recorded it from the running server.
 const ANSWERS: &str = include_str!("../../openapi/answers.json");
 /// How references to schemas begin.
@@ -231,7 +238,7 @@ fn complete(operation: &mut Map<String, Value>, own: bool, answer: Option<&Value
         }
         if status == 200 && sets_cookie {
             response["headers"]["Set-Cookie"] = json!({
-                "description": "The session. Sent only when the account was made.",
+                "description": "The session. Sent only with success.",
                 "schema": { "type": "string" },
                 "example": "be8=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8; Path=/; HttpOnly; SameSite=Strict",
             });
@@ -261,7 +268,8 @@ fn explain_key(operation: &mut Map<String, Value>) -> bool {
 /// The examples of an answer: what was recorded, and one refusal for each code. Readers are shown
 /// the first by name.
 fn examples(status: u16, codes: &[Code], answer: Option<&Value>) -> Option<Value> {
-    let accepted = answer.filter(|_| status == 200).map(|answer| ("Accepted".to_owned(), answer.clone()));
+    let accepted =
+        answer.filter(|_| (200..300).contains(&status)).map(|answer| ("Accepted".to_owned(), answer.clone()));
     let refused = codes.iter().map(|code| {
         let word = code.as_str();
         let body = match code.shape() {

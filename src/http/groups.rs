@@ -12,7 +12,7 @@ use super::document::Tag;
 use super::error::{Code, WireError};
 use super::js_date::js_date;
 use super::lenient::Lenient;
-use super::names::open_name;
+use super::names::{open_name, open_status};
 use super::once::IdempotencyKey;
 use super::session::Session;
 use super::text::utf16_len;
@@ -295,8 +295,8 @@ impl Groups {
                 kind: "user",
                 expire: js_date(member.until),
                 id: member.id.to_string(),
-                user_status: String::new(),
-                endless: false,
+                user_status: open_status(&opener, member.status.as_ref())?,
+                endless: member.endless,
             })
         });
         Ok(Answer::new(&MemberList { valid: True, members: members.collect::<Result<_, WireError>>()? }))

@@ -22,7 +22,7 @@ use moka::sync::Cache;
 use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 
-use super::address::Proxies;
+use super::address::{ClientAddress, Proxies};
 use super::cookie::SessionToken;
 use super::edge::EdgeLayer;
 use super::error::{Code, WireError};
@@ -292,12 +292,14 @@ pub struct Limited<E> {
 impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> poem::Result<Response> {
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let LimitLayer { limiter, edge, with_session } = &self.layer;
         let path = edge.rule(request.uri().path()).map(|rule| rule.path);
         if path.is_some_and(|path| EXEMPT.contains(&path)) {
             return self.inside.call(request).await;
         }
+        let client = limiter.proxies.client(&request);
+        request.set_data(ClientAddress(client));
         let session = path
             .filter(|path| with_session.contains(path))
             .and_then(|_| SessionToken::of(request.headers()))
@@ -306,8 +308,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
         let (bucket, key) = match (path, known) {
             (Some(STREAM), Some(session)) => (&limiter.streams, Key::Session(session)),
             (_, Some(session)) => (&limiter.session, Key::Session(session)),
-            (Some(SIGN_UP), None) => (&limiter.signups, limiter.proxies.client(&request).into()),
-            (_, None) => (&limiter.address, limiter.proxies.client(&request).into()),
+            (Some(SIGN_UP), None) => (&limiter.signups, client.into()),
+            (_, None) => (&limiter.address, client.into()),
         };
         let verdict = bucket.as_ref().map(|bucket| (bucket, bucket.ask(key)));
         let mut answer = match verdict {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use be8_events::account::{AccountSecret, NicknameSecret};
+use be8_events::account::{AccountSecret, NicknameSecret, StatusSecret};
 use be8_events::group::GroupSecret;
 use be8_events::{Event, Position, Secret, SecretPayload};
 use be8_projections::{ReadModels, StoredSealed};
@@ -76,6 +76,12 @@ pub(super) fn open_name(opener: &Opener, event: &StoredSealed) -> Result<String,
             secret.map_or_else(|| EXPIRED_USER.to_owned(), |secret| secret.into_inner().nickname)
         }
     })
+}
+
+/// The status that an event set; empty without one, and once its key is gone.
+pub(super) fn open_status(opener: &Opener, event: Option<&StoredSealed>) -> Result<String, WireError> {
+    let secret = event.map(|event| open::<StatusSecret>(opener, event)).transpose()?.flatten();
+    Ok(secret.map_or_else(String::new, |secret| secret.into_inner().status))
 }
 
 /// The secret part of an event; none once its key is gone or it was swept.

@@ -37,7 +37,7 @@ struct Sent {
 }
 
 /// Whether and how a command is to happen once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Once(Option<Result<Idempotency, Hash32>>);
 
 impl IdempotencyKey {
@@ -59,12 +59,12 @@ impl App {
     /// # Errors
     /// What the command is refused with; [`Code::InFlight`], [`Code::IdempotencyKeyReused`], and
     /// [`Code::InvalidInput`] for what can be no key.
-    pub async fn execute<C: Command, T: Serialize, R>(
+    pub async fn execute<C: Command, T: Serialize, R, const STATUS: u16>(
         &self,
         once: Once,
         command: C,
         answer: impl Fn(C::Reply) -> T + Send + 'static,
-    ) -> Result<Answer<T, R>, WireError> {
+    ) -> Result<Answer<T, R, STATUS>, WireError> {
         self.execute_or(once, command, answer, |rejection| Err(rejection.into())).await
     }
 
@@ -72,13 +72,13 @@ impl App {
     ///
     /// # Errors
     /// Those of [`App::execute`], and of `refused`.
-    pub async fn execute_or<C: Command, T: Serialize, R>(
+    pub async fn execute_or<C: Command, T: Serialize, R, const STATUS: u16>(
         &self,
         once: Once,
         command: C,
         answer: impl Fn(C::Reply) -> T + Send + 'static,
-        refused: impl FnOnce(Rejection) -> Result<Answer<T, R>, WireError>,
-    ) -> Result<Answer<T, R>, WireError> {
+        refused: impl FnOnce(Rejection) -> Result<Answer<T, R, STATUS>, WireError>,
+    ) -> Result<Answer<T, R, STATUS>, WireError> {
         let failed = |error: LedgerError| match error {
             LedgerError::Rejected(rejection) => refused(rejection),
             error => Err(error.into()),
@@ -89,7 +89,7 @@ impl App {
                 Err(error) => failed(error),
             },
             Some(Ok(once)) => {
-                let encode = move |reply| Answered { status: 200, body: json(&answer(reply)) };
+                let encode = move |reply| Answered { status: STATUS, body: json(&answer(reply)) };
                 self.ledger
                     .execute_once(command, once, encode)
                     .await

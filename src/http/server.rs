@@ -16,9 +16,11 @@ use super::accounts::Accounts;
 use super::app::Handle;
 use super::audit::Audit;
 use super::body::BodyLimits;
+use super::codes::Codes;
 use super::compress::compress;
 use super::connection::Attentive;
 use super::conversations::Conversations;
+use super::devices::Devices;
 use super::document::document;
 use super::edge::{EdgeLayer, Rule};
 use super::events::Events;
@@ -28,9 +30,11 @@ use super::home;
 use super::insights::Insights;
 use super::keys::Keys;
 use super::limits::{LimitLayer, Limiter};
+use super::logins::Logins;
 use super::messages::Messages;
 use super::operations::Operations;
 use super::operator_accounts::OperatorAccounts;
+use super::profile::Profile;
 use super::proofs::Proofs;
 use super::registration::Registration;
 use super::removal::Removal;
@@ -39,7 +43,9 @@ use super::tokens::Tokens;
 use super::transparency;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 10] = [
+const OWN: [&str; 12] = [
+    "/login",
+    "/logout",
     "/healthz",
     "/readyz",
     "/metrics",
@@ -52,7 +58,7 @@ const OWN: [&str; 10] = [
     "/operator/registration",
 ];
 /// The routes that read by GET and therefore answer HEAD too.
-const HEAD: [&str; 6] = ["/me", "/getthreads", "/insights", "/healthz", "/readyz", "/metrics"];
+const HEAD: [&str; 7] = ["/me", "/getthreads", "/codehas", "/insights", "/healthz", "/readyz", "/metrics"];
 /// How long open requests may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 /// How often the limits forget who has not asked for long.
@@ -61,7 +67,8 @@ const TIDY: Duration = Duration::from_secs(60);
 /// The OpenAPI service of all routes.
 fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_openapi::OpenApi, ()> {
     let routes = (
-        (Accounts(app.clone()), Removal(app.clone())),
+        (Accounts(app.clone()), Profile(app.clone()), Logins(app.clone()), Removal(app.clone())),
+        Codes(app.clone()),
         Keys(app.clone()),
         Conversations(app.clone()),
         Messages(app.clone()),
@@ -69,6 +76,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         GroupKeys(app.clone()),
         Events(app.clone()),
         (Audit(app.clone()), Proofs(app.clone())),
+        Devices(app.clone()),
         (Tokens(app.clone()), Insights(app.clone())),
         (OperatorAccounts(app.clone()), Registration(app.clone())),
         Operations { app: app.clone(), metrics },

@@ -103,10 +103,10 @@ pub struct RefusedWithWarning {
     pub warning: Code,
 }
 
-/// An answer with status 200: a `T`, or where the operation knows them, refusals `R` beside it,
+/// An answer with status 200, or another of success: a `T`, or where the operation knows them, refusals `R` beside it,
 /// which [`WireError`](super::error::WireError) says.
 #[derive(Debug)]
-pub struct Answer<T, R = ()> {
+pub struct Answer<T, R = (), const STATUS: u16 = 200> {
     status: StatusCode,
     body: Vec<u8>,
     cookie: Option<HeaderValue>,
@@ -118,10 +118,10 @@ pub(super) fn json(answer: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(answer).expect("answers hold strings, numbers and lists under string names")
 }
 
-impl<T: Serialize, R> Answer<T, R> {
+impl<T: Serialize, R, const STATUS: u16> Answer<T, R, STATUS> {
     /// Writes the answer.
     pub fn new(answer: &T) -> Self {
-        Self::stored(Answered { status: 200, body: json(answer) })
+        Self::stored(Answered { status: STATUS, body: json(answer) })
     }
 
     /// An answer that was given before.
@@ -142,7 +142,7 @@ impl<T: Serialize, R> Answer<T, R> {
     }
 }
 
-impl<T: Send, R: Send> IntoResponse for Answer<T, R> {
+impl<T: Send, R: Send, const STATUS: u16> IntoResponse for Answer<T, R, STATUS> {
     fn into_response(self) -> Response {
         let mut response = Response::builder()
             .status(self.status)
@@ -192,7 +192,7 @@ impl Refusals for RefusedWithWarning {
     }
 }
 
-impl<T: Type, R: Refusals> ApiResponse for Answer<T, R> {
+impl<T: Type, R: Refusals, const STATUS: u16> ApiResponse for Answer<T, R, STATUS> {
     fn meta() -> MetaResponses {
         let refusals = R::schemas();
         let description = if refusals.is_empty() { "Accepted." } else { "Accepted, or refused." };
@@ -203,7 +203,7 @@ impl<T: Type, R: Refusals> ApiResponse for Answer<T, R> {
             MetaSchemaRef::Inline(Box::new(MetaSchema { one_of, ..MetaSchema::ANY }))
         };
         let content = vec![MetaMediaType { content_type: "application/json; charset=utf-8", schema }];
-        let answer = MetaResponse { description, status: Some(200), status_range: None, content, headers: vec![] };
+        let answer = MetaResponse { description, status: Some(STATUS), status_range: None, content, headers: vec![] };
         MetaResponses { responses: vec![answer] }
     }
 

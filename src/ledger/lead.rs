@@ -14,9 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The lead of one process: nobody else has it while this value lives and its connection does.
 #[derive(Debug)]
 pub struct Lead {
-    connection: PgConnection,
-    name: &'static str,
-    checkpoint: Option<i64>,
+    pub(super) connection: PgConnection,
+    pub(super) name: &'static str,
+    pub(super) checkpoint: Option<i64>,
 }
 
 /// Where leads are taken.

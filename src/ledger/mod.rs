@@ -6,6 +6,8 @@
 //! (`writer`, `batch`, `append`). [`Log`] reads; [`Ledger::subscribe_all`] follows.
 
 mod append;
+mod attempt;
+mod attempts;
 mod batch;
 pub mod check;
 mod head;
@@ -16,6 +18,7 @@ mod once;
 mod pages;
 mod partitions;
 pub mod portable;
+mod push_attempts;
 pub mod rebuild;
 mod refusal;
 mod registration;
@@ -41,9 +44,11 @@ use crate::clock::Clock;
 use crate::domain::{Command, Decision, Rejection, Stop, View};
 use crate::vault::{Vault, VaultError};
 
+pub use attempts::CodeAttempts;
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use once::{Answered, Idempotency};
+pub use push_attempts::{Again, Attempt, Delivery};
 pub use subscription::Subscription;
 pub use sweep::{Broom, Sweeper};
 pub use traces::Trace;

@@ -11,6 +11,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::attempt::{Failure, Outcome};
 use super::batch::{Draft, Missing, Pass};
 use super::head::Head;
 use super::log::Log;
@@ -31,29 +32,6 @@ const POLL: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(100);
 /// How many rounds a batch may lose to other nodes before it takes the row lock first.
 const LOST_ROUNDS: u32 = 2;
-
-/// Why one attempt to append came to nothing.
-enum Failure {
-    /// Nothing was written; the database is away or refuses for now.
-    NotWritten(LogError),
-    /// The connection died after the statement was sent.
-    Unknown(sqlx::Error, Box<Draft>),
-    /// PostgreSQL refused the statement itself: something in the batch is not as it must be.
-    Refused(sqlx::Error),
-}
-
-impl<E: Into<LogError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::NotWritten(error.into())
-    }
-}
-
-/// How an attempt ended.
-enum Outcome {
-    Committed(Box<Draft>),
-    /// Another node was faster: decide again.
-    Lost,
-}
 
 pub(super) struct Writer {
     log: Log,

@@ -9,6 +9,7 @@ pub mod answers;
 pub mod checkpoints;
 pub mod expiry;
 pub mod hours;
+pub mod push;
 pub mod removal;
 pub mod sweep;
 pub mod witnesses;
@@ -16,12 +17,14 @@ pub mod witnesses;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use be8_projections::ReadError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::TransparencyError;
 use crate::audit::tree::BrokenTree;
 use crate::ledger::{Lead, Leads, LedgerError, LogError};
+use crate::vault::VaultError;
 
 /// How often a node that does not lead asks whether it can.
 const CANDIDACY: Duration = Duration::from_secs(1);
@@ -38,9 +41,12 @@ pub enum ProcessError {
     /// The transparency log cannot go on.
     #[error(transparent)]
     Transparency(#[from] TransparencyError),
-    /// The read models did not answer.
+    /// A read model could not be read.
     #[error(transparent)]
-    Read(#[from] be8_projections::ReadError),
+    Read(#[from] ReadError),
+    /// A key could not be read.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
 }
 
 impl From<BrokenTree> for ProcessError {
@@ -61,6 +67,22 @@ pub trait Process: Send + Sync + 'static {
     /// # Errors
     /// [`ProcessError`]: the lead is given up, and somebody tries again.
     async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError>;
+
+    /// Makes ready for the turns to come: this node has just got the lead.
+    ///
+    /// # Errors
+    /// [`ProcessError`]: as for a turn.
+    async fn begin(&self, _: &mut Lead) -> Result<(), ProcessError> {
+        Ok(())
+    }
+
+    /// Brings to an end what is under way, since the server stops. It has a few seconds.
+    ///
+    /// # Errors
+    /// [`ProcessError`]: told in the log.
+    async fn end(&self, _: &mut Lead) -> Result<(), ProcessError> {
+        Ok(())
+    }
 }
 
 /// Appoints processes on this node.
@@ -101,10 +123,11 @@ impl Office {
 
 /// Turns, as long as the lock is held.
 async fn reign(process: &dyn Process, lead: &mut Lead, stop: &CancellationToken) -> Result<(), ProcessError> {
+    process.begin(lead).await?;
     while !stop.is_cancelled() {
         lead.confirm().await?;
         let pause = process.turn(lead).await?;
         tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(pause) => {} }
     }
-    Ok(())
+    process.end(lead).await
 }

@@ -22,6 +22,7 @@ const RECORD: &str = "BE8_RECORD_ANSWERS";
 /// operations marked with `true` are the first account's.
 const STORY: &[(&str, bool)] = &[
     ("getMe", false),
+    ("subscribe", false),
     ("setKey", false),
     ("getKey", false),
     ("getKeys", false),
@@ -52,6 +53,13 @@ const STORY: &[(&str, bool)] = &[
     ("getInsightsUntil", false),
     ("getRegistration", false),
     ("setRegistration", false),
+    ("changeNickname", false),
+    ("setStatus", false),
+    ("setCodes", false),
+    ("hasCodes", false),
+    ("enterCode", false),
+    ("updateCode", false),
+    ("openSession", true),
     ("getHealth", false),
     ("getReadiness", false),
     ("getMetrics", false),
@@ -64,6 +72,7 @@ const ENDS: &[(&str, usize)] = &[
     ("listSessionsAsOperator", 1),
     ("endSessionsAsOperator", 1),
     ("removeAccountAsOperator", 1),
+    ("endSession", 2),
 ];
 
 /// The operator's token.
@@ -187,8 +196,10 @@ async fn execute(document: &Value, client: &Client, id: &str) -> crate::client::
         request = request.header(reqwest::header::AUTHORIZATION, format!("Bearer {OPERATOR}"));
     }
     let answer = client.send(request).await;
-    assert_eq!(answer.status, 200, "{id}: {}", answer.text);
-    let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+    let accepted =
+        object(&operation["responses"]).keys().find(|status| status.starts_with('2')).expect("an acceptance");
+    assert_eq!(answer.status.to_string(), *accepted, "{id}: {}", answer.text);
+    let schema = &operation["responses"][accepted]["content"]["application/json"]["schema"];
     if !schema.is_null() {
         let body = answer.json();
         let wrong = mismatch(document, schema, &body, id);
@@ -302,7 +313,7 @@ fn check_operation(document: &Value, operation: &Value, place: &str, findings: &
         let content = object(&response["content"]);
         let schema = content.values().next().map(|media| &media["schema"]);
         findings.check(schema.is_some(), &place, "no schema");
-        if status != "200" {
+        if !status.starts_with('2') {
             let shared = schema.is_some_and(|schema| schema["$ref"] == "#/components/schemas/Error");
             findings.check(shared, &place, "an error with a schema of its own");
         }
@@ -312,11 +323,13 @@ fn check_operation(document: &Value, operation: &Value, place: &str, findings: &
                 mismatch(document, &json["schema"], &example["value"], &format!("{place}: example {name}"))
             });
             findings.0.extend(wrong);
-            let some = examples.clone().any(|(name, _)| status != "200" || name == "Accepted");
+            let some = examples.clone().any(|(name, _)| !status.starts_with('2') || name == "Accepted");
             findings.check(some, &place, &format!("no example (record it as {ANSWERS} says in its test)"));
         }
     }
-    let answer = &responses["200"]["content"]["application/json"]["schema"];
+    let accepted =
+        responses.iter().find(|(status, _)| status.starts_with('2')).map_or(&Value::Null, |(_, answer)| answer);
+    let answer = &accepted["content"]["application/json"]["schema"];
     let one_of: Vec<&str> = answer["oneOf"].as_array().into_iter().flatten().map(|part| text(&part["$ref"])).collect();
     for (name, shape) in [("Refused", Shape::Reason), ("RefusedWithWarning", Shape::Warning)] {
         let documented = one_of.contains(&format!("#/components/schemas/{name}").as_str());
@@ -356,6 +369,9 @@ pub fn mismatch(document: &Value, schema: &Value, value: &Value, place: &str) ->
     }
     if let Some(parts) = schema["allOf"].as_array() {
         return parts.iter().flat_map(|part| mismatch(document, part, value, place)).collect();
+    }
+    if value.is_null() && schema["nullable"] == true {
+        return Vec::new();
     }
     let mut wrong = Vec::new();
     let kind = match value {

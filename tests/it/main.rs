@@ -22,6 +22,7 @@ mod portable;
 mod postgres;
 mod program;
 mod proofs;
+mod push;
 mod rebuild;
 mod removal;
 mod replay;

@@ -78,7 +78,7 @@ fn the_page_of_settings_is_the_table_of_settings() {
     let page = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         page == own,
-        "docs/settings.md is not what src/config.rs says. Renew it with: {RENEW}=1 cargo test --test it page_of_settings"
+        "docs/settings.md is not what src/settings.rs says. Renew it with: {RENEW}=1 cargo test --test it page_of_settings"
     );
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use be8::clock::{Clock, SystemClock};
 use be8::domain::account::SetPublicKey;
+use be8::domain::device::{DropGone, Subscribe};
 use be8::domain::dialog::StartConversation;
 use be8::domain::erasure::Erase;
 use be8::domain::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickMember, LeaveGroup, SignalUpdate};
@@ -17,6 +18,7 @@ use be8::domain::removal::{EndConversations, ErasePublicKey, LeaveGroups, Remove
 use be8::domain::token::{IssueToken, RevokeToken, UseToken};
 use be8::ledger::{Answered, Idempotency, Ledger, LedgerError};
 use be8_events::account::{Curve, PublicKeySecret};
+use be8_events::device::DeviceSecret;
 use be8_events::erasure::Cause;
 use be8_events::group::{Access, GroupKeySecret, GroupSecret, Update};
 use be8_events::server::{Link, Usage};
@@ -139,7 +141,20 @@ impl Storm {
                     ledger.execute(SetPublicKey { session, curve: Curve::P256, sha256, secret }).await?;
                     None
                 }
-                (20..45, _) | (45..100, None) => {
+                (20..26, _) => {
+                    let Some(account) = sender else { return Ok(None) };
+                    let device = |nth: u32| Hash32([(nth % 5) as u8; 32]);
+                    let (endpoint, subscription) = (device(shown), Hash32([(shown % 7) as u8; 32]));
+                    if kind == 20 {
+                        ledger.execute(DropGone { account, endpoint, subscription }).await?;
+                        return Ok(None);
+                    }
+                    let secret = DeviceSecret { endpoint: String::new(), p256dh: String::new(), auth: String::new() };
+                    let (session, secret) = (Some(token(session)), Secret::new(secret));
+                    ledger.execute(Subscribe { session, account, endpoint, subscription, secret, most: 3 }).await?;
+                    None
+                }
+                (26..45, _) | (45..100, None) => {
                     let session = Some(token(session));
                     Some(Got::Thread(ledger.execute(StartConversation { session, receiver }).await?))
                 }

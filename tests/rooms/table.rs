@@ -125,7 +125,7 @@ pub const ROOMS: &[Room] = &[
     room(
         "src/cli/",
         Crates::AllBut(&["sqlx"]),
-        &["config", "node", "http", "ledger", "audit", "clock", "domain", "process", "tokens"],
+        &["config", "node", "http", "ledger", "audit", "clock", "domain", "process", "push", "tokens"],
     ),
     // Tests look at the whole house, and know what time it is.
     Room { path: "tests/", crates: Crates::AllBut(&[]), rooms: None, pure: false, clock: true },
@@ -145,11 +145,12 @@ pub const FILES: &[Room] = &[
     room("src/password.rs", Crates::AllBut(&["poem", "sqlx"]), &[]),
     // Issuing tokens takes a command and a key.
     room("src/tokens.rs", Crates::AllBut(&["poem", "sqlx"]), &["domain", "ledger", "vault"]),
-    // The table of settings names the settings of each room.
+    room("src/settings.rs", Crates::Only(&["clap"]), &["push"]),
+    // What is set names the settings of each room.
     room(
         "src/config.rs",
         Crates::AllBut(&["poem", "sqlx"]),
-        &["audit", "feed", "http", "ledger", "password", "process", "push", "media"],
+        &["audit", "feed", "http", "ledger", "password", "process", "push", "media", "settings"],
     ),
     // Wiring: all rooms, and the migrations.
     Room { path: "src/node.rs", crates: Crates::AllBut(&["poem"]), rooms: None, pure: false, clock: false },

@@ -1,11 +1,13 @@
 //! Testing the rules: given what happened, when somebody commands, then this happens or is refused.
 
 mod accounts;
+mod devices;
 mod dialogs;
 mod group_keys;
 mod group_messages;
 mod group_model;
 mod groups;
+mod life;
 mod model;
 mod reads;
 mod removal;

@@ -149,8 +149,15 @@ async fn the_cookie_is_secure_where_the_public_address_is() {
 }
 
 /// All routes that need a session, with their methods.
-const AUTHENTICATED: [(&str, &str); 11] = [
+const AUTHENTICATED: [(&str, &str); 18] = [
     ("GET", "/me"),
+    ("POST", "/changenickname"),
+    ("POST", "/userstatusset"),
+    ("POST", "/logout"),
+    ("GET", "/codehas"),
+    ("POST", "/codeset"),
+    ("POST", "/codeunlock"),
+    ("POST", "/codeupdate"),
     ("POST", "/setkey"),
     ("POST", "/getkey"),
     ("POST", "/getkeys"),

@@ -1,0 +1,90 @@
+//! What a login and a lock code are checked against: the events that hold the hashes.
+
+use be8_events::{AccId, Hash32, KeyId, Timestamp};
+use sqlx::Arguments;
+
+use crate::account::{ME, account_id, is_null, session_arguments};
+use crate::stored::{Stored, StoredSealed, optional_sealed, second_sealed};
+use crate::{Generation, ReadError, ReadModels};
+
+/// The event that holds the hash of an account's password.
+#[derive(Debug)]
+pub struct Credential {
+    /// The account's first event.
+    pub created: StoredSealed,
+    /// The data keys that were live when this was read.
+    pub live: Vec<KeyId>,
+}
+
+/// The events that hold the hashes of an account's lock codes.
+#[derive(Debug)]
+pub struct Codes {
+    /// The account.
+    pub account: AccId,
+    /// Of the code that unlocks and of the code that destroys, if codes are set.
+    pub events: Option<(StoredSealed, StoredSealed)>,
+    /// The data keys that were live when this was read.
+    pub live: Vec<KeyId>,
+}
+
+impl ReadModels {
+    /// What a password of an account is checked against; none if no such account lives at `now`.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn credential(&self, account: AccId, now: Timestamp) -> Result<Option<Credential>, ReadError> {
+        let rows = self
+            .fetch(
+                |sql| &sql.credential,
+                |to| {
+                    to.add(account.number())?;
+                    to.add(now.to_utc())
+                },
+            )
+            .await?;
+        let mut live = Vec::new();
+        let created = rows.first().map(|row| optional_sealed(row, &mut live)).transpose()?.flatten();
+        Ok(created.map(|created| Credential { created, live }))
+    }
+
+    /// What lock codes of the session's account are checked against; none without a living account.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn codes(&self, session: Hash32, now: Timestamp) -> Result<Option<Codes>, ReadError> {
+        let rows = self.fetch(|sql| &sql.codes, |to| session_arguments(to, session, now)).await?;
+        let Some(row) = rows.first().filter(|row| !is_null(row, "me")) else { return Ok(None) };
+        let mut live = Vec::new();
+        let (unlock, destroy) = (optional_sealed(row, &mut live)?, second_sealed(row, &mut live)?);
+        Ok(Some(Codes { account: account_id(row, "me")?, events: unlock.zip(destroy), live }))
+    }
+}
+
+/// The statement of [`ReadModels::credential`]; `$1` the account, `$2` the time. The hash stands in
+/// the first event of the account's stream.
+pub(crate) fn credential_sql(generation: Generation) -> String {
+    format!(
+        "select h.generation, {columns}
+from log_head h
+left join {generation}.account a on a.id = $1 and a.until > $2
+left join streams n on n.name = 'account-' || a.id
+left join events c on c.stream = n.id and c.version = 1
+{sealed}",
+        columns = Stored::COLUMNS,
+        sealed = Stored::join("c.position"),
+    )
+}
+
+/// The statement of [`ReadModels::codes`].
+pub(crate) fn codes_sql(generation: Generation) -> String {
+    format!(
+        "with me as ({me})
+select h.generation, me.id as me, {unlock}, {destroy}
+from log_head h left join me on true {join_unlock} {join_destroy}",
+        me = ME.replace("{schema}", &generation.to_string()),
+        unlock = Stored::COLUMNS,
+        destroy = Stored::SECOND_COLUMNS,
+        join_unlock = Stored::join("me.unlock"),
+        join_destroy = Stored::join_second("me.destroy"),
+    )
+}

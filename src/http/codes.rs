@@ -1,0 +1,355 @@
+//! The routes of the tag "Lock codes": one code unlocks the client, the other one removes the account.
+
+use std::time::Duration;
+
+use be8_events::account::{CodeKind, CodeSecret, CodesSecret};
+use be8_events::{AccId, Hash32, Position, Secret};
+use be8_projections::StoredSealed;
+use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{Object, OpenApi};
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+
+use super::app::{App, Handle};
+use super::body::Body;
+use super::document::Tag;
+use super::error::{Code, WireError};
+use super::lenient::Lenient;
+use super::names::open;
+use super::profile::{ROUNDS, is_outdated};
+use super::session::Session;
+use super::text::utf16_len;
+use super::wire::{Accepted, Answer, False, Refusals, Refused, True};
+use crate::domain::Rejection;
+use crate::domain::codes::{ChangeCode, SetCodes};
+use crate::domain::removal::RemoveAccount;
+use crate::password::MAX_UNITS;
+use crate::process::removal::remove;
+use crate::vault::Opener;
+
+/// Lock codes.
+pub struct Codes(pub Handle);
+
+/// Answers to an entered code leave at whole multiples of this time, so that their moment does not
+/// tell whether something was written.
+const BEAT: Duration = Duration::from_millis(250);
+
+/// Whether codes are set.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "CodesKnown", rename_all = "camelCase", read_only_all)]
+#[serde(rename_all = "camelCase")]
+pub struct HasCode {
+    /// Always true.
+    pub valid: True,
+    /// Whether they are.
+    pub has_code: bool,
+}
+
+/// Two codes to set.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "CodesInput", rename_all = "camelCase", example)]
+pub struct CodesInput {
+    /// The code that unlocks the client, 1 to 1024 characters.
+    #[oai(validator(min_length = 1, max_length = 1024))]
+    pub unlock_code: Lenient<String>,
+    /// The code that removes the account; another one.
+    #[oai(validator(min_length = 1, max_length = 1024))]
+    pub destroy_code: Lenient<String>,
+}
+
+impl poem_openapi::types::Example for CodesInput {
+    fn example() -> Self {
+        Self { unlock_code: json!("1234").into(), destroy_code: json!("9999").into() }
+    }
+}
+
+/// A code that was entered.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "CodeInput", example)]
+pub struct CodeInput {
+    /// The code.
+    #[oai(validator(min_length = 1))]
+    pub code: Lenient<String>,
+}
+
+impl poem_openapi::types::Example for CodeInput {
+    fn example() -> Self {
+        Self { code: json!("1234").into() }
+    }
+}
+
+/// A code to change.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "CodeUpdateInput", rename_all = "camelCase", example)]
+pub struct UpdateInput {
+    /// The new code, 1 to 1024 characters.
+    #[oai(validator(min_length = 1, max_length = 1024))]
+    pub code: Lenient<String>,
+    /// The one that it replaces.
+    #[oai(validator(min_length = 1))]
+    pub old_code: Lenient<String>,
+    /// Which: `unlock` or `destroy`.
+    pub code_type: Lenient<String>,
+}
+
+impl poem_openapi::types::Example for UpdateInput {
+    fn example() -> Self {
+        Self { code: json!("5678").into(), old_code: json!("1234").into(), code_type: json!("unlock").into() }
+    }
+}
+
+/// The code is one of the two.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "CodeFound", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
+#[serde(rename_all = "camelCase")]
+pub struct CodeFound {
+    /// Always true.
+    pub valid: True,
+    /// It unlocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_valid: Option<True>,
+    /// It has removed the account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_destroy_code: Option<True>,
+}
+
+/// The code is neither of the two.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "CodeWrong", rename_all = "camelCase", read_only_all)]
+#[serde(rename_all = "camelCase")]
+pub struct CodeWrong {
+    /// Always false.
+    pub valid: False,
+    /// Always true.
+    pub in_valid: True,
+}
+
+/// A code was changed.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "CodeUpdated", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
+#[serde(rename_all = "camelCase")]
+pub struct CodeUpdated {
+    /// Always true.
+    pub valid: True,
+    /// The one that unlocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unlock_updated: Option<True>,
+    /// The one that removes the account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destroy_updated: Option<True>,
+}
+
+/// What `/codeunlock` refuses: with a reason, or because the code is wrong.
+#[derive(Debug)]
+pub struct NotUnlocked;
+
+impl Refusals for NotUnlocked {
+    fn schemas() -> Vec<MetaSchemaRef> {
+        vec![CodeWrong::schema_ref(), Refused::schema_ref()]
+    }
+
+    fn register(registry: &mut Registry) {
+        <CodeWrong as Type>::register(registry);
+        <Refused as Type>::register(registry);
+    }
+}
+
+/// A code as it was sent, of a length that can be set.
+fn settable<T>(field: &Lenient<T>) -> Option<&str> {
+    field.str().filter(|code| (1..=MAX_UNITS).contains(&utf16_len(code)))
+}
+
+/// A code as it was sent, to be compared.
+fn sent<T>(field: &Lenient<T>) -> Option<&str> {
+    field.str().filter(|code| !code.is_empty())
+}
+
+/// The hash that an event set for one of the codes; none once its key is gone.
+fn hash_of(opener: &Opener, event: &StoredSealed, which: CodeKind) -> Result<Option<Secret<String>>, WireError> {
+    let hash = match &event.stored.event {
+        be8_events::Event::CodesSet(_) => open::<CodesSecret>(opener, event)?.map(|secret| {
+            let secret = secret.into_inner();
+            match which {
+                CodeKind::Unlock => secret.unlock,
+                CodeKind::Destroy => secret.destroy,
+            }
+        }),
+        _ => open::<CodeSecret>(opener, event)?.map(|secret| secret.into_inner().hash),
+    };
+    Ok(hash.map(Secret::new))
+}
+
+/// What became of a comparison with both codes.
+struct Compared {
+    account: AccId,
+    /// Whether it came too early.
+    throttled: bool,
+    unlocks: bool,
+    destroys: bool,
+    /// The events whose hashes were looked at; none if no codes are set.
+    events: Option<(Position, Position)>,
+}
+
+impl Compared {
+    /// Whether it was the code of this kind.
+    const fn is(&self, which: CodeKind) -> bool {
+        match which {
+            CodeKind::Unlock => self.unlocks,
+            CodeKind::Destroy => self.destroys,
+        }
+    }
+}
+
+/// Compares a code with both of the account's, whether they are set or not, and whichever it is:
+/// that takes the same time. The attempt counts if `counts`, beforehand.
+async fn compare(app: &App, session: Hash32, code: &str, counts: bool) -> Result<Compared, WireError> {
+    let found = app.read.codes(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+    let throttled = counts && !app.code_attempts.admit(found.account, app.now()).await?;
+    let opener = app.vault.opener(&found.live).await?;
+    let (mut unlock, mut destroy) = (None, None);
+    if let Some((first, second)) = &found.events {
+        unlock = hash_of(&opener, first, CodeKind::Unlock)?;
+        destroy = hash_of(&opener, second, CodeKind::Destroy)?;
+    }
+    let copy = || Secret::new(code.to_owned());
+    let unlocks = app.codes.verify(copy(), unlock.as_ref()).await?;
+    let destroys = app.codes.verify(copy(), destroy.as_ref()).await?;
+    let events = found.events.map(|(first, second)| (first.stored.position, second.stored.position));
+    Ok(Compared { account: found.account, throttled, unlocks, destroys, events })
+}
+
+/// What an entered code does.
+async fn entered(app: &App, session: Hash32, code: &str) -> Result<Answer<CodeFound, NotUnlocked>, WireError> {
+    // A second look at codes that changed meanwhile is no second attempt.
+    let mut throttled = false;
+    for round in 0..ROUNDS {
+        let compared = compare(app, session, code, round == 0).await?;
+        throttled |= compared.throttled;
+        // Where both are the same, unlocking wins.
+        match compared.events {
+            Some(_) if compared.unlocks && !throttled => {
+                app.code_attempts.forget(compared.account).await?;
+                return Ok(Answer::new(&CodeFound { is_valid: Some(True), ..CodeFound::default() }));
+            }
+            Some(events) if compared.destroys && !compared.unlocks => {
+                let command = RemoveAccount::Code { session: Some(session), checked: events.1 };
+                match remove(&app.ledger, &app.read, command).await {
+                    Err(error) if is_outdated(&error) => continue,
+                    removed => drop(removed?),
+                }
+                app.code_attempts.forget(compared.account).await?;
+                return Ok(Answer::new(&CodeFound { is_destroy_code: Some(True), ..CodeFound::default() }));
+            }
+            _ => return Ok(Answer::refused(&CodeWrong::default())),
+        }
+    }
+    Err(Rejection::Outdated.into())
+}
+
+#[OpenApi]
+impl Codes {
+    /// Are lock codes set?
+    ///
+    /// Checks: `NOTAUTH`.
+    #[oai(path = "/codehas", method = "get", operation_id = "hasCodes", tag = "Tag::Codes")]
+    async fn has(&self, session: Session) -> Result<Answer<HasCode>, WireError> {
+        let app = self.0.get()?;
+        let me = app.read.account(session.required()?, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        Ok(Answer::new(&HasCode { valid: True, has_code: me.codes }))
+    }
+
+    /// Set the lock codes
+    ///
+    /// For the first time; from then on each is changed with `/codeupdate`.
+    ///
+    /// Checks in order: `NOTAUTH`, `INVALIDUNLOCKCODE`, `INVALIDDESTROYCODE` (also when both are
+    /// the same), `CODESALREADYSET`.
+    #[oai(path = "/codeset", method = "post", operation_id = "setCodes", tag = "Tag::Codes")]
+    async fn set(&self, session: Session, body: Body<CodesInput>) -> Result<Answer<Accepted, Refused>, WireError> {
+        let app = self.0.get()?;
+        let session = session.required()?;
+        let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let unlock = settable(&body.unlock_code).ok_or(WireError::from(Code::InvalidUnlockCode))?;
+        let destroy = settable(&body.destroy_code).filter(|code| *code != unlock);
+        let destroy = destroy.ok_or(WireError::from(Code::InvalidDestroyCode))?;
+        if me.codes {
+            return Err(Code::CodesAlreadySet.into());
+        }
+        let hash = |code: &str| app.codes.hash(Secret::new(code.to_owned()));
+        let (unlock, destroy) = (hash(unlock).await?.into_inner(), hash(destroy).await?.into_inner());
+        let codes = Secret::new(CodesSecret { unlock, destroy });
+        app.ledger.execute(SetCodes { session, codes }).await?;
+        Ok(Answer::new(&Accepted::default()))
+    }
+
+    /// Enter a code
+    ///
+    /// The unlock code: `isValid`. The destroy code removes the account at once:
+    /// `isDestroyCode`. Where both are the same, it unlocks. Any other, or where none are set:
+    /// `inValid`; so does the unlock code too soon after too many wrong ones.
+    ///
+    /// Checks in order: `NOTAUTH`, `INVALIDCODE`.
+    #[oai(path = "/codeunlock", method = "post", operation_id = "enterCode", tag = "Tag::Codes")]
+    async fn unlock(
+        &self,
+        session: Session,
+        body: Body<CodeInput>,
+    ) -> Result<Answer<CodeFound, NotUnlocked>, WireError> {
+        let app = self.0.get()?;
+        let session = session.required()?;
+        if sent(&body.code).is_none() {
+            app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        }
+        let code = sent(&body.code).ok_or(WireError::from(Code::InvalidCode))?;
+        let begun = Instant::now();
+        let answer = entered(app, session, code).await;
+        let beats = begun.elapsed().as_nanos() / BEAT.as_nanos() + 1;
+        sleep_until(begun + BEAT * u32::try_from(beats).unwrap_or(1)).await;
+        answer
+    }
+
+    /// Change a code
+    ///
+    /// Too soon after too many wrong old codes, the right one is taken for wrong too.
+    ///
+    /// Checks in order: `NOTAUTH`, `INVALIDCODE`, `INVALIDOLDCODE`, `INVALIDCODETYPE`,
+    /// `OLDCODEWRONG` (also when no codes are set).
+    #[oai(path = "/codeupdate", method = "post", operation_id = "updateCode", tag = "Tag::Codes")]
+    async fn update(
+        &self,
+        session: Session,
+        body: Body<UpdateInput>,
+    ) -> Result<Answer<CodeUpdated, Refused>, WireError> {
+        let app = self.0.get()?;
+        let session = session.required()?;
+        app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let new = settable(&body.code).ok_or(WireError::from(Code::InvalidCode))?;
+        let old = sent(&body.old_code).ok_or(WireError::from(Code::InvalidOldCode))?;
+        let which = match body.code_type.str() {
+            Some("unlock") => CodeKind::Unlock,
+            Some("destroy") => CodeKind::Destroy,
+            _ => return Err(Code::InvalidCodeType.into()),
+        };
+        for round in 0..ROUNDS {
+            let found = compare(app, session, old, round == 0).await?;
+            let right = found.events.filter(|_| found.is(which) && !found.throttled);
+            let compared = right.ok_or(WireError::from(Code::OldCodeWrong))?;
+            let hash = app.codes.hash(Secret::new(new.to_owned())).await?.into_inner();
+            let code = Secret::new(CodeSecret { hash });
+            match app.ledger.execute(ChangeCode { session, which, code, compared }).await {
+                Err(error) if is_outdated(&error) => continue,
+                changed => changed?,
+            }
+            app.code_attempts.forget(found.account).await?;
+            let (unlock, destroy) = (which == CodeKind::Unlock, which == CodeKind::Destroy);
+            return Ok(Answer::new(&CodeUpdated {
+                valid: True,
+                unlock_updated: unlock.then_some(True),
+                destroy_updated: destroy.then_some(True),
+            }));
+        }
+        Err(Rejection::Outdated.into())
+    }
+}
