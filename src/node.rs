@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use be8_events::{Event, StreamName};
+use be8_events::{Event, Recorded, StreamName};
 use be8_projections::ReadModels;
 use be8_projections::generation::shapes;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -480,14 +480,11 @@ async fn apply_erasures(log: &Log, vault: &Vault) -> Result<(), NodeError> {
     let mut from = 1;
     loop {
         let page = log.read_stream(StreamName::Erasure, from, Direction::Forwards, 1000).await?;
-        let deleted: Vec<_> = page
-            .iter()
-            .filter_map(|recorded| match &recorded.event {
-                Event::KeysDeleted(deleted) => Some(deleted.keys.clone()),
-                _ => None,
-            })
-            .flatten()
-            .collect();
+        let keys = |recorded: &Recorded| match &recorded.event {
+            Event::KeysDeleted(deleted) => deleted.keys.clone(),
+            _ => Vec::new(),
+        };
+        let deleted: Vec<_> = page.iter().flat_map(keys).collect();
         if !deleted.is_empty() {
             let applied = vault.apply_deletions(&deleted).await?;
             if applied > 0 {

@@ -67,12 +67,12 @@ const STORY: &[(&str, bool)] = &[
 
 /// What ends accounts and sessions, and so comes last; with the account that acts, counted from 0.
 const ENDS: &[(&str, usize)] = &[
+    ("endSession", 2),
     ("removeAccountByGet", 0),
     ("removeAccount", 3),
     ("listSessionsAsOperator", 1),
     ("endSessionsAsOperator", 1),
     ("removeAccountAsOperator", 1),
-    ("endSession", 2),
 ];
 
 /// The operator's token.

@@ -151,7 +151,7 @@ impl Storm {
                     }
                     let secret = DeviceSecret { endpoint: String::new(), p256dh: String::new(), auth: String::new() };
                     let (session, secret) = (Some(token(session)), Secret::new(secret));
-                    ledger.execute(Subscribe { session, account, endpoint, subscription, secret, most: 3 }).await?;
+                    ledger.execute(Subscribe { session, account, endpoint, subscription, secret, most: 1 }).await?;
                     None
                 }
                 (26..45, _) | (45..100, None) => {
