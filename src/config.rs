@@ -13,7 +13,11 @@ use clap::{Arg, ArgMatches, Command};
 use crate::feed::HubSettings;
 use crate::http::AppSettings;
 use crate::http::body::BodyLimits;
+use crate::http::site::SiteSettings;
+use crate::http::tls::TlsFiles;
+use crate::http::turnstile::TurnSettings;
 use crate::ledger::LedgerSettings;
+use crate::media::{MediaSettings, S3Settings};
 use crate::password::HashSettings;
 
 /// One setting: `--name`, `BE8_NAME` in the environment, or `name` in the file.
@@ -69,6 +73,38 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "A file with the operator's token (at least 32 random bytes); without it there is no operator access",
     ),
+    setting(
+        "tls-cert",
+        "FILE",
+        "",
+        "A certificate chain in PEM: the server then speaks https, and reads it anew on SIGHUP",
+    ),
+    setting("tls-key", "FILE", "", "The private key of the certificate, in PEM"),
+    setting(
+        "client-dir",
+        "DIR",
+        "",
+        "A built web client to serve at /; without it / says what runs here; read anew on SIGHUP",
+    ),
+    setting("insights-dir", "DIR", "", "A built page of statistics to serve at /be8insights"),
+    setting(
+        "media-dir",
+        "DIR",
+        "",
+        "Where images are kept; media in the data directory; nodes of one database share it",
+    ),
+    setting(
+        "media-s3-bucket",
+        "NAME",
+        "",
+        "A bucket to keep images in instead; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY open it",
+    ),
+    setting("media-s3-prefix", "PATH", "", "What stands in front of all names in the bucket"),
+    setting("media-s3-endpoint", "URL", "", "A store that speaks S3; without it Amazon's"),
+    setting("media-s3-region", "NAME", "us-east-1", "The region of the bucket"),
+    setting("media-bodies", "N", "16", "Images that are taken in, or handed out, at once; others wait"),
+    setting("media-waiting", "N", "64", "Images that may wait to be taken in; one more is refused as UNAVAILABLE"),
+    setting("media-orphan-hours", "HOURS", "24", "How long the content of an image may lie there without a message"),
     setting("log", "FILTER", "info", "What is logged: error, warn, info, debug, trace, or a filter by module"),
     setting("log-format", "text|json", "text", "How it is logged"),
     setting("account-lifetime-days", "DAYS", "30", "How long an account lives unless its life is extended"),
@@ -167,6 +203,16 @@ pub struct Config {
     pub operator_token_file: Option<PathBuf>,
     /// Moves the clock, in tests.
     pub test_clock_file: Option<PathBuf>,
+    /// The certificate and its key, if the server speaks https itself.
+    pub tls: Option<TlsFiles>,
+    /// The files that are served.
+    pub site: SiteSettings,
+    /// Where images are kept.
+    pub media: MediaSettings,
+    /// How long a blob may lie there without a message.
+    pub media_grace: TimeDelta,
+    /// How large bodies take turns.
+    pub turns: TurnSettings,
     /// What is logged.
     pub log: String,
     /// As JSON lines.
@@ -279,8 +325,13 @@ impl Config {
             let what = format!("not while listening on {listen}: only on a loopback address");
             return Err(ConfigError::Value { name: "test-mode", what });
         }
+        let tls = match (values.text("tls-cert"), values.text("tls-key")) {
+            (Some(cert), Some(key)) => Some(TlsFiles { cert: cert.into(), key: key.into() }),
+            (None, None) => None,
+            _ => return Err(ConfigError::Value { name: "tls-cert", what: "goes together with tls-key".to_owned() }),
+        };
         let public_url = match values.text("public-url") {
-            None => format!("http://{listen}"),
+            None => format!("{}://{listen}", if tls.is_some() { "https" } else { "http" }),
             Some(url) if url.starts_with("https://") || url.starts_with("http://") => {
                 url.trim_end_matches('/').to_owned()
             }
@@ -336,6 +387,26 @@ impl Config {
             database_connections: values.count("database-connections")?,
             pg_bin: values.text("pg-bin").map(str::to_owned).or_else(|| environment("PG_BIN")).map(PathBuf::from),
             master_key_file: values.text("master-key-file").map_or_else(|| data_dir.join("master.key"), PathBuf::from),
+            tls,
+            site: SiteSettings {
+                client: values.text("client-dir").map(PathBuf::from),
+                insights: values.text("insights-dir").map(PathBuf::from),
+            },
+            media: MediaSettings {
+                folder: values.text("media-dir").map_or_else(|| data_dir.join("media"), PathBuf::from),
+                s3: values.text("media-s3-bucket").map(|bucket| S3Settings {
+                    bucket: bucket.to_owned(),
+                    prefix: values.text("media-s3-prefix").unwrap_or_default().to_owned(),
+                    endpoint: values.text("media-s3-endpoint").map(str::to_owned),
+                    region: values.text("media-s3-region").unwrap_or_default().to_owned(),
+                }),
+            },
+            media_grace: TimeDelta::hours(i64::from(values.count::<u16>("media-orphan-hours")?)),
+            turns: TurnSettings {
+                bodies: values.count("media-bodies")?,
+                waiting: values.count("media-waiting")?,
+                ..TurnSettings::default()
+            },
             operator_token_file: values.text("operator-token-file").map(PathBuf::from),
             data_dir,
             log: values.text("log").unwrap_or("info").to_owned(),

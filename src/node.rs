@@ -1,13 +1,14 @@
 //! A node: the database, the vault, the ledger and the feed, wired together.
 
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use be8_events::{Event, StreamName};
 use be8_projections::{Generation, ReadModels};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -18,10 +19,13 @@ use crate::feed::Hub;
 use crate::http::App;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
+use crate::http::site::SiteError;
+use crate::http::tls::TlsError;
 use crate::ledger::{Direction, Leads, Ledger, Log, LogError};
+use crate::media::{Blobs, MediaError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
-use crate::process::{Office, hours::Striker};
+use crate::process::{Office, hours::Striker, media::Sweeper};
 use crate::vault::{MasterKey, Vault, VaultError};
 
 /// The database of a private cluster.
@@ -67,6 +71,15 @@ pub enum NodeError {
     /// The operator's token cannot be used.
     #[error(transparent)]
     Operator(#[from] BadOperatorToken),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The files cannot be served.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// Images cannot be kept.
+    #[error(transparent)]
+    Media(#[from] MediaError),
     /// Password hashing cannot be set up.
     #[error(transparent)]
     Hash(#[from] BadHashSettings),
@@ -227,12 +240,25 @@ impl Node {
         let hub = Hub::new(config.hub, position, stop.clone());
         let feed = tokio::spawn(hub.clone().run(log, ledger.subscribe_all(position)));
         let office = Office::new(Leads::new(&database.connect), stop.clone());
-        let processes = vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() })];
+        let store: String = sqlx::query_scalar("select id::text from media_store").fetch_one(&pool).await?;
+        let media = Blobs::open(&config.media, &store)?;
+        let sweeper = Sweeper {
+            log: Log::new(pool.clone()),
+            read: ReadModels::new(pool.clone()),
+            blobs: media.clone(),
+            clock: clock.clone(),
+            grace: config.media_grace,
+            walk: Mutex::default(),
+        };
+        let processes =
+            vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }), office.appoint(sweeper)];
         let app = Arc::new(App {
             ledger,
             read: ReadModels::new(pool),
             vault,
             hub,
+            media,
+            image_reads: Semaphore::new(config.turns.bodies),
             passwords: PasswordHasher::new(config.hash)?,
             names: Names::default(),
             clock,

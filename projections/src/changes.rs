@@ -7,6 +7,7 @@ use sqlx::postgres::PgArguments;
 
 use crate::account::Accounts;
 use crate::group::Groups;
+use crate::media::Media;
 use crate::message::Messages;
 use crate::read_mark::ReadMarks;
 use crate::session::Sessions;
@@ -21,6 +22,7 @@ pub struct Changes {
     groups: Groups,
     threads: Summaries,
     messages: Messages,
+    media: Media,
     read_marks: ReadMarks,
 }
 
@@ -69,6 +71,7 @@ impl Changes {
             }
             Event::ImagePosted(e) => {
                 self.message(e.thread, e.id, position, Some(e.nickname));
+                self.media.posted(e, recorded.time.day());
             }
             Event::MessagesRead(e) => {
                 if let StreamName::Reads(thread) = recorded.stream {
@@ -206,6 +209,7 @@ impl Changes {
             self.sessions.sql(generation, parameters),
             self.groups.sql(generation, parameters),
             self.messages.sql(generation, parameters),
+            self.media.sql(generation, parameters),
             self.threads.sql(generation, parameters),
             self.read_marks.sql(generation, parameters),
         ]
@@ -221,6 +225,7 @@ impl Changes {
         self.sessions.bind(to)?;
         self.groups.bind(to)?;
         self.messages.bind(to)?;
+        self.media.bind(to)?;
         self.threads.bind(to)?;
         self.read_marks.bind(to)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::{account, group, message, read_mark, session, thread};
+use crate::{account, group, media, message, read_mark, session, thread};
 
 /// A generation of the read models. Its tables live in the schema `read_N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,7 +21,15 @@ impl Generation {
     /// What PostgreSQL answers.
     pub async fn create(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let mut ddl = format!("create schema if not exists {self};\n");
-        for table in [account::TABLE, session::TABLE, thread::TABLE, message::TABLE, read_mark::TABLE, group::TABLE] {
+        for table in [
+            account::TABLE,
+            session::TABLE,
+            thread::TABLE,
+            message::TABLE,
+            media::TABLE,
+            read_mark::TABLE,
+            group::TABLE,
+        ] {
             ddl.push_str(&table.replace("{schema}", &self.to_string()));
         }
         sqlx::raw_sql(AssertSqlSafe(ddl)).execute(connection).await?;

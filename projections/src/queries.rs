@@ -7,7 +7,7 @@ use be8_events::DecodeError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Row, error::BoxDynError};
 
-use crate::{Generation, account, group, message, thread};
+use crate::{Generation, account, group, media, message, thread};
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,10 @@ pub(crate) struct Statements {
     pub(crate) threads: Arc<str>,
     pub(crate) messages: Arc<str>,
     pub(crate) participation: Arc<str>,
+    pub(crate) image: Arc<str>,
+    pub(crate) needed_blobs: Arc<str>,
+    pub(crate) forgotten_blobs: Arc<str>,
+    pub(crate) forgotten_blobs_of_day: Arc<str>,
     pub(crate) sealed_event: Arc<str>,
     pub(crate) group_standing: Arc<str>,
     pub(crate) group_members: Arc<str>,
@@ -47,6 +51,10 @@ impl Statements {
             public_keys: account::public_keys_sql(generation).into(),
             threads: thread::threads_sql(generation).into(),
             messages: message::messages_sql(generation).into(),
+            image: media::image_sql(generation).into(),
+            needed_blobs: media::needed_sql(generation).into(),
+            forgotten_blobs: media::forgotten_sql(generation).into(),
+            forgotten_blobs_of_day: media::forgotten_of_day_sql(generation).into(),
             group_standing: group::standing_sql(generation).into(),
             group_members: group::members_sql(generation).into(),
             stays: group::stays_sql(generation).into(),

@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
-use crate::http::{self, Handle};
+use crate::http::site::Site;
+use crate::http::tls::Tls;
+use crate::http::{self, Handle, Serving};
 use crate::node::{Node, NodeError};
 
 /// Serves until SIGINT or SIGTERM.
@@ -22,12 +24,16 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     let handle = Handle::default();
     // Listening first: who asks too early hears UNAVAILABLE instead of nothing, and a port that
     // is taken is told before anything is started.
-    let server = http::listen(&config.listen.to_string())
+    let tls = config.tls.clone().map(Tls::load).transpose()?;
+    let site = Site::load(config.site.clone(), vapid_public(&config))?;
+    let server = http::listen(&config.listen.to_string(), tls.clone())
         .await
         .map_err(|cause| NodeError::Listen { address: config.listen.to_string(), cause })?;
     let address = server.address().to_owned();
-    let serving = tokio::spawn(server.run(handle.clone(), metrics, config.body, stop.clone()));
+    let serving = Serving { limits: config.body, turns: config.turns, site: site.clone(), https: config.app.https };
+    let serving = tokio::spawn(server.run(handle.clone(), metrics, serving, stop.clone()));
     let stopping = stop_on_signal(stop.clone());
+    let renewing = renew_on_signal(tls, site);
 
     let node = tokio::select! {
         node = Node::start(&config, stop.clone()) => node?,
@@ -35,7 +41,7 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     };
     handle.set(node.app.clone());
     println!("be8 {} serves on {}", env!("CARGO_PKG_VERSION"), config.public_url);
-    println!("  listening     http://{address}");
+    println!("  listening     {address}");
     println!("  Swagger UI    {}/docs", config.public_url);
     println!("  OpenAPI       {}/openapi.json", config.public_url);
     println!("  database      {}", node.database.describe());
@@ -43,6 +49,7 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
 
     stop.cancelled().await;
     stopping.abort();
+    renewing.abort();
     // The listener ends its requests and streams, the ledger the batch in flight, then the rest.
     match serving.await {
         Ok(Ok(())) => {}
@@ -51,6 +58,34 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     }
     node.stop().await;
     Ok(())
+}
+
+/// The public key for pushes that the served client subscribes with; none: the one that is built
+/// into it.
+fn vapid_public(_: &Config) -> Option<String> {
+    None
+}
+
+/// Reads certificate and files anew on SIGHUP. What cannot be used leaves what is there.
+fn renew_on_signal(tls: Option<Tls>, site: Site) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+            return tracing::warn!("SIGHUP cannot be heard: certificate and files are read at start only");
+        };
+        while hangup.recv().await.is_some() {
+            match tls.as_ref().map(Tls::reload) {
+                Some(Ok(())) => tracing::info!("the certificate was read anew"),
+                Some(Err(error)) => tracing::error!(%error, "the certificate stays as it was"),
+                None => {}
+            }
+            let site = site.clone();
+            match tokio::task::spawn_blocking(move || site.reload()).await {
+                Ok(Ok(())) => tracing::info!("the files were read anew"),
+                Ok(Err(error)) => tracing::error!(%error, "the files stay as they were"),
+                Err(error) => tracing::error!(%error, "the files stay as they were"),
+            }
+        }
+    })
 }
 
 fn logging(config: &Config) {

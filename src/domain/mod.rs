@@ -76,6 +76,12 @@ pub enum Rejection {
     /// No such update to signal.
     #[error("no such update")]
     InvalidUpdateType,
+    /// A name for an image that cannot be one.
+    #[error("no valid name for an image")]
+    InvalidContentId,
+    /// The sender has named other content like this.
+    #[error("the sender's name for the image stands for other content")]
+    ContentExists,
     /// A message text beyond the configured limit.
     #[error("the text of the message is too large")]
     MessageTooLarge,

@@ -185,6 +185,14 @@ async fn read<B: AsRef<[u8]>, E>(
     }
 }
 
+/// Throws away the body of a request that is refused unread.
+pub(super) async fn throw_away(request: &mut Request, limits: BodyLimits) {
+    // Who waits for "100 Continue" has sent nothing yet.
+    if !request.headers().contains_key(header::EXPECT) {
+        discard(pin!(request.take_body().into_bytes_stream()), limits.linger).await;
+    }
+}
+
 /// Throws away what still comes, for a time and up to [`LINGER_BYTES`].
 async fn discard<B: AsRef<[u8]>, E>(mut pieces: impl Stream<Item = Result<B, E>> + Unpin, time: Duration) {
     let all = async {

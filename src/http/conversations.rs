@@ -11,8 +11,9 @@ use super::body::Body;
 use super::document::Tag;
 use super::error::{Code, WireError};
 use super::lenient::Lenient;
-use super::present::{self, Thread};
+use super::present;
 use super::session::Session;
+use super::shown::Thread;
 use super::wire::{Answer, True};
 use crate::domain::dialog::StartConversation;
 

@@ -19,6 +19,8 @@ pub enum Tag {
     Conversations,
     /// Writing and reading messages.
     Messages,
+    /// Posting images, and fetching their content.
+    Images,
     /// Groups and who is in them.
     Groups,
     /// The versions of a group's key, and the wrapped keys of its members.
@@ -33,8 +35,18 @@ pub enum Tag {
 }
 
 /// The order of the tags for a reader. One that is not named here stands before the last.
-const ORDER: [&str; 9] =
-    ["Accounts", "Keys", "Conversations", "Messages", "Groups", "Group keys", "Events", "Audit", "Operations"];
+const ORDER: [&str; 10] = [
+    "Accounts",
+    "Keys",
+    "Conversations",
+    "Messages",
+    "Images",
+    "Groups",
+    "Group keys",
+    "Events",
+    "Audit",
+    "Operations",
+];
 /// The operations whose accepted answer carries the session cookie.
 const SETS_COOKIE: [&str; 1] = ["createAccount"];
 /// An accepted answer of each operation, as a test recorded it from the running server.

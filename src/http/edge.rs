@@ -45,13 +45,15 @@ impl Rule {
 /// - Errors and panics become JSON answers; causes of 500s are logged, never shown.
 /// - Every answer gets `X-Content-Type-Options: nosniff`, `Referrer-Policy: no-referrer` and the
 ///   Content-Security-Policy of what is no page, a JSON one `Cache-Control: no-store`, unless the
-///   inside has set them.
+///   inside has set them; over https also `Strict-Transport-Security`.
 #[derive(Clone, Debug, Default)]
 pub struct EdgeLayer {
     /// By path in lower case.
     exact: HashMap<String, Rule>,
     /// Those with parameters.
     templates: Vec<Rule>,
+    /// Clients come over https.
+    https: bool,
 }
 
 impl EdgeLayer {
@@ -59,7 +61,13 @@ impl EdgeLayer {
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         let (templates, exact): (Vec<Rule>, Vec<Rule>) = rules.into_iter().partition(|rule| rule.path.contains('{'));
         let exact = exact.into_iter().map(|rule| (rule.path.to_ascii_lowercase(), rule)).collect();
-        Self { exact, templates }
+        Self { exact, templates, https: false }
+    }
+
+    /// Whether clients come over https: every answer then tells browsers to stay with it.
+    #[must_use]
+    pub fn https(self, https: bool) -> Self {
+        Self { https, ..self }
     }
 
     /// The rule for a path as it was sent.
@@ -123,7 +131,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
                 }
             }
         };
-        Ok(finish(answer))
+        Ok(finish(answer, self.layer.https))
     }
 }
 
@@ -203,7 +211,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Adds the headers that every answer has.
-fn finish(mut answer: Response) -> Response {
+fn finish(mut answer: Response, https: bool) -> Response {
     let json = answer.content_type().is_some_and(|media| media.starts_with("application/json"));
     let mut set = |name: HeaderName, value: &'static str| {
         answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
@@ -212,6 +220,10 @@ fn finish(mut answer: Response) -> Response {
     set(header::REFERRER_POLICY, "no-referrer");
     // For who opens an answer as a page: nothing in it acts, and nobody frames it.
     set(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+    if https {
+        // A year (RFC 6797, section 6.1). Other names of the domain are not ours to speak for.
+        set(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
     if json {
         set(header::CACHE_CONTROL, "no-store");
     }

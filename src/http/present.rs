@@ -2,17 +2,15 @@
 
 use std::collections::HashMap;
 
-use be8_events::group::Access;
-use be8_events::message::MessageSecret;
+use be8_events::message::{ImageSecret, MessageSecret};
 use be8_events::{AccId, Event, GroupVersion, MessageNo, Position, ThreadId, Timestamp};
-use be8_projections::{Counterpart, StoredSealed, ThreadMessages, ThreadSummary, Threads};
+use be8_projections::{Counterpart, Image, StoredSealed, ThreadMessages, ThreadSummary, Threads};
 use chrono::TimeDelta;
-use poem_openapi::{Enum, Object};
-use serde::Serialize;
 
 use super::error::WireError;
 use super::js_date::js_date;
 use super::names::{EXPIRED_USER, open, open_name};
+use super::shown::{Message, MessageType, ReadStatus, Thread, ThreadKind};
 use super::text::escape_html;
 use super::wire::True;
 use crate::vault::Opener;
@@ -23,192 +21,6 @@ const SYSTEM: &str = "s1";
 const SYSTEM_NAME: &str = "be8";
 /// Until when the thread of the system lives: a constant of the contract.
 const SYSTEM_EXPIRE: &str = "2286-11-20T17:46:40.000Z";
-
-/// What stands on the other side of a thread.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
-#[oai(rename_all = "lowercase")]
-#[serde(rename_all = "lowercase")]
-pub enum ThreadKind {
-    /// Another account.
-    #[default]
-    User,
-    /// A group.
-    Group,
-    /// The system, which welcomes and informs.
-    System,
-}
-
-/// Who may join a group.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
-#[oai(rename_all = "lowercase")]
-#[serde(rename_all = "lowercase")]
-pub enum GroupType {
-    /// Whoever knows its id.
-    #[default]
-    Public,
-    /// Whom its admin adds.
-    Private,
-}
-
-impl From<Access> for GroupType {
-    fn from(access: Access) -> Self {
-        match access {
-            Access::Public => Self::Public,
-            Access::Private => Self::Private,
-        }
-    }
-}
-
-/// What a message is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
-#[oai(rename_all = "lowercase")]
-#[serde(rename_all = "lowercase")]
-pub enum MessageType {
-    /// A text that a client encrypted.
-    #[default]
-    Text,
-    /// An image that a client encrypted.
-    Image,
-    /// A notice of the system: its text is a code.
-    System,
-    /// A message whose content is gone.
-    Removed,
-}
-
-/// Whether the newest message of a thread was read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize)]
-#[oai(rename_all = "lowercase")]
-#[serde(rename_all = "lowercase")]
-pub enum ReadStatus {
-    /// Read, or one's own.
-    Read,
-    /// Not read.
-    #[default]
-    Unread,
-}
-
-/// A thread as one of its participants sees it in the list.
-#[derive(Debug, Default, Object, Serialize)]
-#[oai(rename = "Thread", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
-#[serde(rename_all = "camelCase")]
-pub struct Thread {
-    /// The partner's nickname, or the group's name; `be8` for the system.
-    pub nickname: String,
-    /// What stands on the other side.
-    #[oai(rename = "type")]
-    #[serde(rename = "type")]
-    pub kind: ThreadKind,
-    /// The partner's account id, or `s1`; absent for groups.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// The group.
-    #[oai(rename = "groupID")]
-    #[serde(rename = "groupID", skip_serializing_if = "Option::is_none")]
-    pub group_id: Option<String>,
-    /// Who may join the group.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub group_type: Option<GroupType>,
-    /// The group's admin.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub admin: Option<String>,
-    /// The most members of the group, as a string.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_members: Option<String>,
-    /// Until when the partner lives.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expire: Option<String>,
-    /// The partner's status text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_status: Option<String>,
-    /// Whether the partner is endless.
-    pub endless: bool,
-    /// Always false: nobody learns whether others have lock codes.
-    pub codes: bool,
-    /// The thread.
-    #[oai(rename = "threadID")]
-    #[serde(rename = "threadID")]
-    pub thread_id: String,
-    /// The partner's account id, the group, or `s1`.
-    pub partner: String,
-    /// The time of the newest message.
-    pub ts: String,
-    /// The text of the newest message, or the code of a system message.
-    pub text: String,
-    /// Who sent it.
-    pub sender: String,
-    /// What the newest message is.
-    pub message_type: MessageType,
-    /// To whom it was sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub receiver: Option<String>,
-    /// The initialisation vector of its text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub iv: Option<String>,
-    /// The version of the group's key that encrypted it: `<groupID>:<version>`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub group_version_key: Option<String>,
-    /// Whether the newest message was read.
-    pub status: ReadStatus,
-}
-
-/// A message as it is shown.
-#[derive(Debug, Clone, Default, Object, Serialize)]
-#[oai(rename = "Message", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
-#[serde(rename_all = "camelCase")]
-pub struct Message {
-    /// The number in the thread.
-    #[oai(rename = "messageID")]
-    #[serde(rename = "messageID")]
-    pub message_id: String,
-    /// When it was sent, as JavaScript's `Date.toString()` in UTC.
-    pub ts: String,
-    /// Who sent it: an account id, or for system messages `s1` or the group.
-    pub sender: String,
-    /// To whom.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub receiver: Option<String>,
-    /// The thread.
-    #[oai(rename = "threadID")]
-    #[serde(rename = "threadID")]
-    pub thread_id: String,
-    /// The sender's nickname when it was sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nickname: Option<String>,
-    /// The ciphertext, the code of a system message, or empty where it was removed.
-    pub text: String,
-    /// What it is.
-    pub message_type: MessageType,
-    /// As it was sent.
-    #[oai(rename = "type")]
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// The initialisation vector, as it was sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub iv: Option<String>,
-    /// As it was sent, as a string.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub endless: Option<String>,
-    /// The group.
-    #[oai(rename = "groupID")]
-    #[serde(rename = "groupID", skip_serializing_if = "Option::is_none")]
-    pub group_id: Option<String>,
-    /// The version of the group's key that encrypted it: `<groupID>:<version>`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub group_version_key: Option<String>,
-    /// What a system message is about, HTML-escaped.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub extra1: Option<String>,
-    /// More of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub extra2: Option<String>,
-    /// More of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub extra3: Option<String>,
-    /// The accounts that have read it, its sender aside.
-    pub status: Vec<String>,
-    /// Always true.
-    pub valid: True,
-}
 
 /// A page of messages, ready to be sent.
 pub(super) struct Page {
@@ -229,8 +41,17 @@ struct Said {
     sender_text: String,
     receiver: Option<String>,
     version: Option<GroupVersion>,
-    content: Option<MessageSecret>,
+    content: Option<Echo>,
     extras: [Option<Extra>; 3],
+}
+
+/// What the sender's client said besides a text: none once it is erased.
+#[derive(Default)]
+struct Echo {
+    iv: Option<String>,
+    kind: Option<String>,
+    endless: Option<String>,
+    image: Option<ImageSecret>,
 }
 
 /// What a system message is about.
@@ -238,6 +59,30 @@ enum Extra {
     Id(String),
     /// The name that this event set.
     Name(Position),
+}
+
+/// What an account said: `removed` once its content is erased.
+fn written(
+    message_type: MessageType,
+    thread: ThreadId,
+    sender: AccId,
+    version: Option<GroupVersion>,
+    text: String,
+    content: Option<Echo>,
+) -> Said {
+    Said {
+        message_type: if content.is_some() { message_type } else { MessageType::Removed },
+        text,
+        sender: Some(sender),
+        sender_text: sender.to_string(),
+        receiver: match thread {
+            ThreadId::Group(group) => Some(group.to_string()),
+            thread => thread.partner_of(sender).map(|partner| partner.to_string()),
+        },
+        version,
+        content,
+        extras: [None, None, None],
+    }
 }
 
 /// What an event says in a thread; none for kinds that never are a message there.
@@ -261,19 +106,20 @@ fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Optio
         Event::ConversationStarted(_) => Some(system("STARTCONVERSATION", None, [None, None, None])),
         Event::MessageWritten(e) => {
             let content = open::<MessageSecret>(opener, event)?.map(be8_events::Secret::into_inner);
-            Some(Said {
-                message_type: if content.is_some() { MessageType::Text } else { MessageType::Removed },
-                text: content.as_ref().map(|content| content.text.clone()).unwrap_or_default(),
-                sender: Some(e.sender),
-                sender_text: e.sender.to_string(),
-                receiver: match thread {
-                    ThreadId::Group(group) => Some(group.to_string()),
-                    thread => thread.partner_of(e.sender).map(|partner| partner.to_string()),
-                },
-                version: e.version,
-                content,
-                extras: [None, None, None],
-            })
+            let (text, content) = match content {
+                Some(MessageSecret { text, iv, kind, endless }) => {
+                    (text, Some(Echo { iv, kind, endless, image: None }))
+                }
+                None => (String::new(), None),
+            };
+            Some(written(MessageType::Text, thread, e.sender, e.version, text, content))
+        }
+        Event::ImagePosted(e) => {
+            let content = open::<ImageSecret>(opener, event)?.map(be8_events::Secret::into_inner).map(|mut image| {
+                let (iv, kind, endless) = (image.iv.take(), image.kind.take(), image.endless.take());
+                Echo { iv, kind, endless, image: Some(image) }
+            });
+            Some(written(MessageType::Image, thread, e.sender, e.version, String::new(), content))
         }
         Event::GroupCreated(e) => {
             let extras = [id(&e.group), name(event.stored.position), None];
@@ -308,8 +154,7 @@ fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Optio
             let left = e.thread.partner_of(e.gone);
             Some(system("ACCDELETED", left, [id(&e.gone), None, None]))
         }
-        Event::ImagePosted(_)
-        | Event::NicknameChanged(_)
+        Event::NicknameChanged(_)
         | Event::StatusSet(_)
         | Event::PublicKeySet(_)
         | Event::CodesSet(_)
@@ -376,8 +221,9 @@ pub(super) fn messages(
         readers.retain(|reader| said.sender != Some(*reader));
         readers.sort_unstable();
         let nickname = match &message.event.stored.event {
-            Event::MessageWritten(e) => {
-                Some(names.get(&e.nickname).cloned().unwrap_or_else(|| EXPIRED_USER.to_owned()))
+            Event::MessageWritten(be8_events::message::MessageWritten { nickname, .. })
+            | Event::ImagePosted(be8_events::message::ImagePosted { nickname, .. }) => {
+                Some(names.get(nickname).cloned().unwrap_or_else(|| EXPIRED_USER.to_owned()))
             }
             _ => None,
         };
@@ -390,9 +236,14 @@ pub(super) fn messages(
                 Extra::Name(position) => escape_html(names.get(&position).map_or(EXPIRED_USER, String::as_str)),
             })
         });
-        let content = said.content;
-        let (iv, kind, endless) =
-            content.map_or((None, None, None), |content| (content.iv, content.kind, content.endless));
+        let Echo { iv, kind, endless, image } = said.content.unwrap_or_default();
+        let is_image = image.is_some();
+        let (content_id, content_type, img_height, img_width, is_group) = match image {
+            Some(ImageSecret { content_id, content_type, height, width, is_group, .. }) => {
+                (Some(content_id), content_type, height, width, is_group)
+            }
+            None => (None, None, None, None, None),
+        };
         page.messages.push(Message {
             message_id: message.id.to_string(),
             ts: js_date(message.event.stored.time),
@@ -405,8 +256,13 @@ pub(super) fn messages(
             extra1,
             extra2,
             extra3,
-            text: said.text,
+            text: (!is_image).then_some(said.text),
             message_type: said.message_type,
+            content_id,
+            content_type,
+            img_height,
+            img_width,
+            is_group,
             kind,
             iv,
             endless,
@@ -415,6 +271,48 @@ pub(super) fn messages(
         });
     }
     Ok(page)
+}
+
+/// The message of one image, as it is shown with its content; none once it is over or erased. Also
+/// its mark and its key in the store.
+pub(super) fn image(
+    found: Image,
+    opener: &Opener,
+    now: Timestamp,
+    lifetime: TimeDelta,
+) -> Result<Option<(Message, String)>, WireError> {
+    let nickname = open_name(opener, &found.nickname)?;
+    if expired(&found.event, now, lifetime) {
+        return Ok(None);
+    }
+    let said = said(&found.event, found.thread, opener)?;
+    let Some(Said { sender_text, receiver, version, content: Some(echo), .. }) = said else { return Ok(None) };
+    let Echo { iv, kind, endless, image: Some(image) } = echo else { return Ok(None) };
+    let group = match found.thread {
+        ThreadId::Group(group) => Some(group),
+        ThreadId::Dialog { .. } | ThreadId::System(_) => None,
+    };
+    let message = Message {
+        message_id: found.id.to_string(),
+        ts: js_date(found.event.stored.time),
+        sender: sender_text,
+        receiver,
+        thread_id: found.thread.to_string(),
+        nickname: Some(nickname),
+        message_type: MessageType::Image,
+        group_id: group.map(|group| group.to_string()),
+        group_version_key: version.zip(group).map(|(version, group)| format!("{group}:{version}")),
+        content_id: Some(image.content_id),
+        content_type: image.content_type,
+        img_height: image.height,
+        img_width: image.width,
+        is_group: image.is_group,
+        kind,
+        iv,
+        endless,
+        ..Message::default()
+    };
+    Ok(Some((message, image.blob_key)))
 }
 
 /// The threads of an account, the newest first; of one second, conversations before the system.
@@ -458,6 +356,11 @@ fn summary(
             content: None,
             extras: [None, None, None],
         };
+    }
+    if said.message_type == MessageType::Image {
+        // The list says that one came, in the words of the system.
+        said.message_type = MessageType::System;
+        said.text = if said.sender == Some(reader) { "SENTIMAGE" } else { "RECEIVEDIMAGE" }.to_owned();
     }
     let read = said.sender == Some(reader) || summary.marked_read;
     let mut thread = Thread {

@@ -1,12 +1,12 @@
 //! Putting the routes together and serving them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use poem::http::Method;
-use poem::listener::{Acceptor, Listener, TcpListener};
-use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
+use poem::listener::{Acceptor, AcceptorExt as _, BoxAcceptor, Listener, TcpListener};
+use poem::{Endpoint, EndpointExt, IntoEndpoint as _, IntoResponse, Request, Response};
 use poem_openapi::{ContactObject, LicenseObject, OpenApiService, ServerObject};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -24,9 +24,13 @@ use super::events::Events;
 use super::group_keys::GroupKeys;
 use super::groups::Groups;
 use super::home;
+use super::images::Images;
 use super::keys::Keys;
 use super::messages::Messages;
 use super::operations::Operations;
+use super::site::Site;
+use super::tls::{Encrypted, Tls};
+use super::turnstile::{TurnSettings, Turnstile};
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
 const OWN: [&str; 5] =
@@ -43,6 +47,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         Keys(app.clone()),
         Conversations(app.clone()),
         Messages(app.clone()),
+        Images(app.clone()),
         Groups(app.clone()),
         GroupKeys(app.clone()),
         Events(app.clone()),
@@ -75,25 +80,44 @@ page then acts as the second. All other examples work as they stand once that wh
 conversation, create the group, join it, add the first account.";
 
 /// A server that listens.
-pub struct Server<A> {
-    acceptor: A,
+pub struct Server {
+    acceptor: BoxAcceptor,
     address: String,
+    https: bool,
 }
 
-/// Listens on an address.
+/// How a server answers.
+#[derive(Debug, Default)]
+pub struct Serving {
+    /// What a body may cost.
+    pub limits: BodyLimits,
+    /// How large bodies take turns.
+    pub turns: TurnSettings,
+    /// The files.
+    pub site: Site,
+    /// Clients come over https, by this server or by a proxy in front of it.
+    pub https: bool,
+}
+
+/// Listens on an address, for https if there is a certificate.
 ///
 /// # Errors
 /// The address cannot be had.
-pub async fn listen(address: &str) -> std::io::Result<Server<impl Acceptor + 'static>> {
+pub async fn listen(address: &str, tls: Option<Tls>) -> std::io::Result<Server> {
     let acceptor = TcpListener::bind(address.to_owned()).into_acceptor().await?;
     let address = acceptor.local_addr().first().map(ToString::to_string).unwrap_or_default();
-    Ok(Server { acceptor: Attentive(acceptor), address: address.trim_start_matches("socket://").to_owned() })
+    let https = tls.is_some();
+    let acceptor = match tls {
+        None => Attentive(acceptor).boxed(),
+        Some(tls) => Attentive(Encrypted::new(acceptor, tls)).boxed(),
+    };
+    Ok(Server { acceptor, address: address.trim_start_matches("socket://").to_owned(), https })
 }
 
-impl<A: Acceptor + 'static> Server<A> {
+impl Server {
     /// Where it listens, with the port that was given for port 0.
-    pub fn address(&self) -> &str {
-        &self.address
+    pub fn address(&self) -> String {
+        format!("{}://{}", if self.https { "https" } else { "http" }, self.address)
     }
 
     /// Serves until `stop`; then open requests get a while to end.
@@ -104,10 +128,10 @@ impl<A: Acceptor + 'static> Server<A> {
         self,
         app: Handle,
         metrics: PrometheusHandle,
-        limits: BodyLimits,
+        serving: Serving,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let routes = routes(app, metrics, limits);
+        let routes = routes(app, metrics, serving);
         poem::Server::new_with_acceptor(self.acceptor)
             .run_with_graceful_shutdown(routes, stop.cancelled_owned(), Some(GRACE))
             .await
@@ -120,17 +144,25 @@ pub fn openapi() -> Value {
     document(&service(&Handle::default(), metrics), &OWN)
 }
 
-fn routes(app: Handle, metrics: PrometheusHandle, limits: BodyLimits) -> impl Endpoint<Output = Response> {
+fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endpoint<Output = Response> {
     let service = service(&app, metrics);
     let document = document(&service, &OWN);
     let text = serde_json::to_string(&document).unwrap_or_default();
     let rules = rules(&document);
-    home::pages(&service.swagger_ui_html(), service)
-        .at("/openapi.json", poem::get(Document(text.into())))
-        .with(EdgeLayer::new(rules))
-        .around(compress)
-        .data(limits)
-        .around(measure)
+    let Serving { limits, turns, site, https } = serving;
+    let bundled = service.swagger_ui_html();
+    let pages = home::pages(&bundled, Turnstile::new(service.into_endpoint(), app, turns))
+        .at("/openapi.json", poem::get(Document(text.into())));
+    site.in_front_of(pages).with(EdgeLayer::new(rules).https(https)).around(compress).data(limits).around(measure)
+}
+
+/// The paths of all routes and pages but the home page, in lower case: no file stands there.
+pub(super) fn taken() -> &'static [String] {
+    static TAKEN: OnceLock<Vec<String>> = OnceLock::new();
+    TAKEN.get_or_init(|| {
+        let rules = rules(&openapi()).into_iter().map(|rule| rule.path.to_ascii_lowercase());
+        rules.filter(|path| path != "/").collect()
+    })
 }
 
 /// What the edge has to know: the paths and methods of the document.

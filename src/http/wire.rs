@@ -125,6 +125,14 @@ impl<T: Serialize, R> Answer<T, R> {
     }
 }
 
+impl<T, R: Serialize> Answer<T, R> {
+    /// Writes an answer that declines in a shape of its own.
+    pub fn declined(answer: &R) -> Self {
+        let body = serde_json::to_vec(answer).expect("answers hold strings, numbers and lists under string names");
+        Self { body, cookie: None, documented: std::marker::PhantomData }
+    }
+}
+
 impl<T: Send, R: Send> IntoResponse for Answer<T, R> {
     fn into_response(self) -> Response {
         let mut response = Response::builder()
@@ -155,6 +163,16 @@ impl Refusals for () {
 }
 
 impl Refusals for Refused {
+    fn schemas() -> Vec<MetaSchemaRef> {
+        vec![<Self as Type>::schema_ref()]
+    }
+
+    fn register(registry: &mut Registry) {
+        <Self as Type>::register(registry);
+    }
+}
+
+impl Refusals for super::images::ImageMissing {
     fn schemas() -> Vec<MetaSchemaRef> {
         vec![<Self as Type>::schema_ref()]
     }

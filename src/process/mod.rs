@@ -6,6 +6,7 @@
 //! it does must be harmless when done twice.
 
 pub mod hours;
+pub mod media;
 
 use std::time::Duration;
 
@@ -27,6 +28,12 @@ pub enum ProcessError {
     /// A command failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A read model could not be read.
+    #[error(transparent)]
+    Read(#[from] be8_projections::ReadError),
+    /// The store of images failed.
+    #[error(transparent)]
+    Media(#[from] crate::media::MediaError),
 }
 
 /// A process manager.

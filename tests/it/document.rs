@@ -28,6 +28,8 @@ const STORY: &[(&str, bool)] = &[
     ("listThreads", false),
     ("writeMessage", false),
     ("listMessages", false),
+    ("uploadImage", false),
+    ("getImage", false),
     ("createGroup", false),
     ("joinGroup", false),
     ("addGroupMember", false),

@@ -205,8 +205,6 @@ const NOT_IN_THE_STORM: &[&str] = &[
     "ConversationEnded",
     "DeviceSubscribed",
     "DeviceDropped",
-    "ImagePosted",
-    "MediaStored",
     "TokenIssued",
     "TokenTaken",
     "TokenFreed",

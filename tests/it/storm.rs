@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng};
 
-use crate::rig::{Dial, Node, Rig, any_clock, create, token, write};
+use crate::rig::{Dial, Node, Rig, any_clock, create, picture, token, write};
 
 /// Random commands of several accounts, on two nodes with clocks of their own.
 pub struct Storm {
@@ -119,7 +119,12 @@ impl Storm {
                         58..71 => receiver,
                         _ => sender.unwrap_or(initiator),
                     };
-                    ledger.execute(write(sender.number() as u64 - 10_000, sender, thread)).await?;
+                    let session = sender.number() as u64 - 10_000;
+                    if shown.is_multiple_of(3) {
+                        ledger.execute(picture(session, sender, thread, shown / 3)).await?;
+                    } else {
+                        ledger.execute(write(session, sender, thread)).await?;
+                    }
                     None
                 }
                 (75..98, Some(thread)) => {
@@ -195,7 +200,11 @@ async fn in_group(
         }
         43..53 => {
             let (Some(me), Some(group)) = (me, group) else { return Ok(None) };
-            ledger.execute(write(by, me, ThreadId::Group(group))).await?;
+            if random.is_multiple_of(3) {
+                ledger.execute(picture(by, me, ThreadId::Group(group), random / 3)).await?;
+            } else {
+                ledger.execute(write(by, me, ThreadId::Group(group))).await?;
+            }
         }
         53..57 => {
             let (Some(other), Some(group)) = (other, group) else { return Ok(None) };
