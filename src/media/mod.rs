@@ -171,7 +171,7 @@ mod tests {
         let (mark, key) = blobs.put("one".to_owned()).await.unwrap();
         let (other, other_key) = blobs.put("two".to_owned()).await.unwrap();
         assert!(matches!(blobs.get(mark, other_key).await, Err(MediaError::Damaged(_))));
-        let file = |mark: BlobMark| folder.path().join(blobs.path(mark.name).as_ref());
+        let file = |mark: BlobMark| folder.path().join(blobs.path(mark.name).to_string());
         // The bytes of one under the name of the other, with the hash made to fit.
         std::fs::copy(file(mark), file(other)).unwrap();
         let moved = BlobMark { name: other.name, ..mark };

@@ -4,7 +4,7 @@ use poem::endpoint::make_sync;
 
 use super::*;
 
-const KEY: &str = "BPlaceholderOfOurOwnPublicKeyForPushesxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+const KEY: &str = "BPlaceholderOfOurOwnPublicKeyForPushesxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 /// A built client, as its build leaves it.
 fn client() -> tempfile::TempDir {

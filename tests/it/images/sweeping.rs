@@ -1,5 +1,7 @@
 //! The contents that nobody can see any more are removed: of leavers, of destroyed groups, of what never was a message.
 
+use sqlx::{Connection as _, PgConnection};
+
 use super::blobs;
 use crate::client::two_people;
 use crate::cluster::{fresh_database, passable_directory};
@@ -80,8 +82,11 @@ async fn a_blob_without_its_message_is_collected_after_a_while() {
         tokio::spawn(async move { client.try_send(request).await.is_err() })
     };
     eventually("the blob is there", async || blobs(server.setup()).len() == 2).await;
-    hold.caught().await;
+    let append = hold.caught().await;
     let setup = server.kill().await;
+    // PostgreSQL would finish a statement whose client is gone.
+    let mut database = PgConnection::connect(setup.database_url()).await.unwrap();
+    sqlx::query("select pg_terminate_backend($1)").bind(append).execute(&mut database).await.unwrap();
     assert!(upload.await.unwrap(), "an image was acknowledged that is not there");
     hold.release().await;
 
