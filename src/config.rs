@@ -1,7 +1,9 @@
 //! The settings: one table, read from flags, the environment and a file, checked at start.
 
+mod table;
+
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,144 +14,20 @@ use clap::{Arg, ArgMatches, Command};
 
 use crate::feed::HubSettings;
 use crate::http::AppSettings;
+use crate::http::address::Proxies;
+use crate::http::admission::AdmissionSettings;
 use crate::http::body::BodyLimits;
 use crate::http::site::SiteSettings;
 use crate::http::tls::TlsFiles;
 use crate::http::turnstile::TurnSettings;
+use crate::http::limits::{Limit, LimitSettings};
+use crate::http::removal::origin_of;
 use crate::ledger::LedgerSettings;
 use crate::media::{MediaSettings, S3Settings};
 use crate::password::HashSettings;
+use crate::push::PushSettings;
 
-/// One setting: `--name`, `BE8_NAME` in the environment, or `name` in the file.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting {
-    /// The name, as the flag has it.
-    pub name: &'static str,
-    /// What the value is called in the help.
-    pub value: &'static str,
-    /// What holds if it is not set; empty: see the help.
-    pub default: &'static str,
-    /// What it does.
-    pub help: &'static str,
-}
-
-const fn setting(name: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Setting {
-    Setting { name, value, default, help }
-}
-
-/// All settings. `docs/settings.md` is made from this table.
-pub const SETTINGS: &[Setting] = &[
-    setting("listen", "ADDRESS:PORT", "127.0.0.1:3000", "Where to listen"),
-    setting(
-        "public-url",
-        "URL",
-        "",
-        "The address that clients use, if it is not where the server listens; the session cookie is Secure when it is https",
-    ),
-    setting("trusted-proxy", "ADDRESS,...", "", "Proxies whose X-Forwarded-For is believed; none unless named"),
-    setting("data-dir", "DIR", "", "Where the server keeps its files: /var/lib/be8 for root, ./.be8 for others"),
-    setting(
-        "database-url",
-        "URL",
-        "",
-        "A PostgreSQL to use (also DATABASE_URL); without it a private one is run in the data directory",
-    ),
-    setting("database-connections", "N", "16", "Connections for reading"),
-    setting(
-        "pg-bin",
-        "DIR",
-        "",
-        "Where the programs of PostgreSQL are, for the private one (also PG_BIN); found by itself if possible",
-    ),
-    setting(
-        "master-key-file",
-        "FILE",
-        "",
-        "The key that opens the vault; made on the first start as master.key in the data directory",
-    ),
-    setting(
-        "operator-token-file",
-        "FILE",
-        "",
-        "A file with the operator's token (at least 32 random bytes); without it there is no operator access",
-    ),
-    setting(
-        "tls-cert",
-        "FILE",
-        "",
-        "A certificate chain in PEM: the server then speaks https, and reads it anew on SIGHUP",
-    ),
-    setting("tls-key", "FILE", "", "The private key of the certificate, in PEM"),
-    setting(
-        "client-dir",
-        "DIR",
-        "",
-        "A built web client to serve at /; without it / says what runs here; read anew on SIGHUP",
-    ),
-    setting("insights-dir", "DIR", "", "A built page of statistics to serve at /be8insights"),
-    setting(
-        "media-dir",
-        "DIR",
-        "",
-        "Where images are kept; media in the data directory; nodes of one database share it",
-    ),
-    setting(
-        "media-s3-bucket",
-        "NAME",
-        "",
-        "A bucket to keep images in instead; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY open it",
-    ),
-    setting("media-s3-prefix", "PATH", "", "What stands in front of all names in the bucket"),
-    setting("media-s3-endpoint", "URL", "", "A store that speaks S3; without it Amazon's"),
-    setting("media-s3-region", "NAME", "us-east-1", "The region of the bucket"),
-    setting("media-bodies", "N", "16", "Images that are taken in, or handed out, at once; others wait"),
-    setting("media-waiting", "N", "64", "Images that may wait to be taken in; one more is refused as UNAVAILABLE"),
-    setting("media-orphan-hours", "HOURS", "24", "How long the content of an image may lie there without a message"),
-    setting("log", "FILTER", "info", "What is logged: error, warn, info, debug, trace, or a filter by module"),
-    setting("log-format", "text|json", "text", "How it is logged"),
-    setting("account-lifetime-days", "DAYS", "30", "How long an account lives unless its life is extended"),
-    setting("message-lifetime-days", "DAYS", "30", "How long a message is shown"),
-    setting("message-max-bytes", "BYTES", "262144", "The longest text of a message"),
-    setting("group-max-members", "N", "1000", "The most members that a group may be created for"),
-    setting("body-max-bytes", "BYTES", "5242880", "The largest body of a request"),
-    setting("body-stall-seconds", "SECONDS", "30", "The longest silence in the middle of a body"),
-    setting("body-total-seconds", "SECONDS", "300", "The longest time that a body may take"),
-    setting("hash-memory-kib", "KIB", "19456", "Memory of one password hash (argon2id)"),
-    setting("hash-passes", "N", "2", "Passes of one password hash"),
-    setting("hash-workers", "N", "", "Password hashes at once; as many as there are cores"),
-    setting("hash-queue", "N", "1024", "Password hashes that may wait; one more is refused as UNAVAILABLE"),
-    setting("ledger-queue", "N", "8192", "Commands that may wait for the log; one more is refused as UNAVAILABLE"),
-    setting("ledger-batch-commands", "N", "512", "The most commands that are written at once"),
-    setting("ledger-batch-bytes", "BYTES", "8388608", "The most bytes of content that are written at once"),
-    setting("ledger-cached-streams", "N", "100000", "States of streams that are kept in memory"),
-    setting(
-        "ledger-patience-seconds",
-        "SECONDS",
-        "5",
-        "How long a command waits for a database that is away before it is refused as UNAVAILABLE",
-    ),
-    setting(
-        "ledger-outcome-seconds",
-        "SECONDS",
-        "30",
-        "How long a command waits to learn whether it was written before it is answered OUTCOMEUNKNOWN",
-    ),
-    setting("events-queue", "N", "256", "Changes that may wait for a slow reader before its stream ends"),
-    setting("events-per-account", "N", "64", "Event streams that an account may have open"),
-    setting("events-heartbeat-seconds", "SECONDS", "15", "Pause between comment lines on a silent event stream"),
-    setting(
-        "test-mode",
-        "true|false",
-        "false",
-        "Allows settings that are too weak for the world, for tests; refused unless the server listens on loopback",
-    ),
-    setting(
-        "test-clock-file",
-        "FILE",
-        "",
-        "Moves the server's clock by the seconds that the file says, for tests; refused without test-mode",
-    ),
-];
+pub use table::{SETTINGS, Setting, markdown};
 
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -187,8 +65,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The address that clients use.
     pub public_url: String,
-    /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Limits on requests, and the proxies that are believed about where they come from.
+    pub limits: LimitSettings,
     /// Where the server keeps its files.
     pub data_dir: PathBuf,
     /// A PostgreSQL to use; none: a private one.
@@ -201,6 +79,8 @@ pub struct Config {
     pub master_key_file: PathBuf,
     /// A file with the operator's token.
     pub operator_token_file: Option<PathBuf>,
+    /// A file with tokens to issue.
+    pub tokens_file: Option<PathBuf>,
     /// Moves the clock, in tests.
     pub test_clock_file: Option<PathBuf>,
     /// The certificate and its key, if the server speaks https itself.
@@ -225,6 +105,8 @@ pub struct Config {
     pub hub: HubSettings,
     /// Request bodies.
     pub body: BodyLimits,
+    /// Web Push.
+    pub push: PushSettings,
     /// The routes.
     pub app: AppSettings,
 }
@@ -287,6 +169,11 @@ impl Values {
         Ok(Duration::from_secs(u64::from(self.count::<u32>(name)?)))
     }
 
+    /// A limit, or none.
+    fn limit(&self, name: &'static str) -> Result<Option<Limit>, ConfigError> {
+        if self.text(name) == Some("off") { Ok(None) } else { self.parse(name).map(Some) }
+    }
+
     fn days(&self, name: &'static str) -> Result<TimeDelta, ConfigError> {
         Ok(TimeDelta::days(i64::from(self.count::<u16>(name)?)))
     }
@@ -340,7 +227,7 @@ impl Config {
                 return Err(ConfigError::Value { name: "public-url", what });
             }
         };
-        let trusted_proxies = values
+        let trusted = values
             .text("trusted-proxy")
             .into_iter()
             .flat_map(|list| list.split(','))
@@ -367,6 +254,20 @@ impl Config {
             let what = "only with test-mode".to_owned();
             return Err(ConfigError::Value { name: "test-clock-file", what });
         }
+        let test_peer = values.text("push-test-peer").map(|peer| test_peer(peer, test_mode)).transpose()?;
+        let lifetime = values.seconds("push-lifetime-seconds")?;
+        let push = PushSettings {
+            key_file: values.text("vapid-key-file").map(PathBuf::from),
+            default_key_file: data_dir.join("vapid.key"),
+            subject: values.text("vapid-subject").map(str::to_owned),
+            hosts: values.parse("push-hosts")?,
+            timeout: values.seconds("push-timeout-seconds")?,
+            at_once: values.count("push-at-once")?,
+            queue: values.count("push-queue")?,
+            // A count of seconds in 32 bits is a span of time.
+            lifetime: TimeDelta::from_std(lifetime).unwrap_or(TimeDelta::MAX),
+            test_peer,
+        };
         // The least that OWASP names for argon2id with one lane.
         if !test_mode && (hash.memory_kib < 19_456 || hash.passes < 2) {
             let what = "less than 19456 KiB or 2 passes makes passwords guessable".to_owned();
@@ -382,7 +283,13 @@ impl Config {
         };
         Ok(Self {
             listen,
-            trusted_proxies,
+            limits: LimitSettings {
+                signups: values.limit("limit-signups")?,
+                address: values.limit("limit-address")?,
+                session: values.limit("limit-session")?,
+                streams: values.limit("limit-streams")?,
+                proxies: Proxies { trusted, header: values.parse("forwarded-header")? },
+            },
             database_url: values.text("database-url").map(str::to_owned).or_else(|| environment("DATABASE_URL")),
             database_connections: values.count("database-connections")?,
             pg_bin: values.text("pg-bin").map(str::to_owned).or_else(|| environment("PG_BIN")).map(PathBuf::from),
@@ -408,7 +315,8 @@ impl Config {
                 ..TurnSettings::default()
             },
             operator_token_file: values.text("operator-token-file").map(PathBuf::from),
-            data_dir,
+            tokens_file: values.text("tokens-file").map(PathBuf::from),
+            data_dir: data_dir.clone(),
             log: values.text("log").unwrap_or("info").to_owned(),
             log_json,
             hash,
@@ -433,36 +341,49 @@ impl Config {
                 total: values.seconds("body-total-seconds")?,
                 ..BodyLimits::default()
             },
+            push,
             app: AppSettings {
                 https: public_url.starts_with("https://"),
+                origin: origin_of(&public_url),
                 account_lifetime: values.days("account-lifetime-days")?,
                 message_lifetime: values.days("message-lifetime-days")?,
                 group_members: values.count("group-max-members")?,
                 message_bytes: values.count("message-max-bytes")?,
+                devices: values.count("devices-per-account")?,
                 heartbeat: values.seconds("events-heartbeat-seconds")?,
+                admission: AdmissionSettings {
+                    open: match values.text("registration") {
+                        Some("closed") => false,
+                        Some("open") | None => true,
+                        Some(other) => {
+                            let what = format!("{other:?} is neither open nor closed");
+                            return Err(ConfigError::Value { name: "registration", what });
+                        }
+                    },
+                    free_disk: values.parse::<u64>("signup-free-disk-mib")?.saturating_mul(1 << 20),
+                    free_memory: values.parse::<u64>("signup-free-memory-mib")?.saturating_mul(1 << 20),
+                    queues: f64::from(values.count::<u8>("signup-queue-percent")?) / 100.0,
+                    data_dir: data_dir.clone(),
+                },
             },
             public_url,
         })
     }
 }
 
+/// The push service of a test: on this machine, and only where tests are allowed.
+fn test_peer(text: &str, test_mode: bool) -> Result<SocketAddr, ConfigError> {
+    let bad = |what: &str| ConfigError::Value { name: "push-test-peer", what: what.to_owned() };
+    let address = text.strip_prefix("http://").and_then(|address| address.parse().ok());
+    let address: SocketAddr = address.ok_or_else(|| bad("no http://ADDRESS:PORT"))?;
+    match (test_mode, address.ip().is_loopback()) {
+        (false, _) => Err(bad("only with test-mode")),
+        (true, false) => Err(bad("only on a loopback address")),
+        (true, true) => Ok(address),
+    }
+}
+
 /// Root's directory must be one that PostgreSQL's own user can enter.
 fn default_data_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() { "/var/lib/be8".into() } else { ".be8".into() }
-}
-
-/// The table of settings as `docs/settings.md` shows it.
-pub fn markdown() -> String {
-    let mut out = String::from(
-        "# Settings\n\nEach setting is a flag (`--listen`), a variable (`BE8_LISTEN`) or a key of the TOML file that \
-         `--config` or\n`BE8_CONFIG` names (`listen = \"...\"`). A flag beats the variable, that beats the file. They \
-         are checked at start.\n\nThis page is made from the table in `src/config.rs`; a test compares them.\n\n\
-         | setting | value | default | what it does |\n|---|---|---|---|\n",
-    );
-    for setting in SETTINGS {
-        let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
-        let value = setting.value.replace('|', "\\|");
-        out.push_str(&format!("| `--{}` | {value} | {default} | {} |\n", setting.name, setting.help));
-    }
-    out
 }

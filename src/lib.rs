@@ -17,4 +17,6 @@ pub mod node;
 pub mod password;
 pub mod postgres;
 pub mod process;
+pub mod push;
+pub mod tokens;
 pub mod vault;

@@ -21,11 +21,15 @@ use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
 use crate::http::site::SiteError;
 use crate::http::tls::TlsError;
-use crate::ledger::{Direction, Leads, Ledger, Log, LogError};
+use crate::ledger::{Broom, Direction, Leads, Ledger, Log, LogError};
 use crate::media::{Blobs, MediaError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
-use crate::process::{Office, hours::Striker, media::Sweeper};
+use crate::process::answers::AnswerSweeper;
+use crate::process::media::Sweeper;
+use crate::process::{Office, expiry::Expiry, hours::Striker, push::Pusher, removal::Removals, sweep::Sweeping};
+use crate::push::{BadVapid, Sender, Vapid};
+use crate::tokens::{self, TokenError};
 use crate::vault::{MasterKey, Vault, VaultError};
 
 /// The database of a private cluster.
@@ -80,6 +84,12 @@ pub enum NodeError {
     /// Images cannot be kept.
     #[error(transparent)]
     Media(#[from] MediaError),
+    /// The key pair of Web Push cannot be used.
+    #[error(transparent)]
+    Vapid(#[from] BadVapid),
+    /// The tokens of the file cannot be issued.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
     /// Password hashing cannot be set up.
     #[error(transparent)]
     Hash(#[from] BadHashSettings),
@@ -194,6 +204,12 @@ pub fn reading_pool(connect: &PgConnectOptions, connections: u32) -> PgPool {
         .connect_lazy_with(for_reading(connect))
 }
 
+/// The clock that a test turns, if one does.
+pub fn test_clock(config: &Config) -> Option<Arc<dyn Clock>> {
+    let file = config.test_clock_file.clone()?;
+    Some(Arc::new(FileClock::new(file)))
+}
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
@@ -213,16 +229,15 @@ impl Node {
     /// # Errors
     /// [`NodeError`]
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, NodeError> {
+        // Before anything is started: a key pair without a contact is a mistake of the settings.
+        let vapid = Vapid::load(&config.push)?;
         let database = Database::open(config, false).await?;
         database.migrate().await?;
         let pool = reading_pool(&database.connect, config.database_connections);
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
         let log = Log::new(pool.clone());
         apply_erasures(&log, &vault).await?;
-        let clock: Arc<dyn Clock> = match &config.test_clock_file {
-            None => Arc::new(SystemClock),
-            Some(file) => Arc::new(FileClock::new(file.clone())),
-        };
+        let clock = test_clock(config).unwrap_or_else(|| Arc::new(SystemClock));
         let (ledger, ledger_task) = Ledger::start(
             pool.clone(),
             database.connect.clone(),
@@ -236,22 +251,45 @@ impl Node {
         if let Err(error) = ledger.execute(StrikeHour).await {
             tracing::warn!(%error, "the hour was not struck");
         }
+        if let Some(file) = &config.tokens_file {
+            tokens::issue_file(&ledger, &vault, file).await?;
+        }
         let position = ledger.position();
         let hub = Hub::new(config.hub, position, stop.clone());
         let feed = tokio::spawn(hub.clone().run(log, ledger.subscribe_all(position)));
         let office = Office::new(Leads::new(&database.connect), stop.clone());
         let store: String = sqlx::query_scalar("select id::text from media_store").fetch_one(&pool).await?;
         let media = Blobs::open(&config.media, &store)?;
-        let sweeper = Sweeper {
-            log: Log::new(pool.clone()),
-            read: ReadModels::new(pool.clone()),
-            blobs: media.clone(),
-            clock: clock.clone(),
-            grace: config.media_grace,
-            walk: Mutex::default(),
-        };
-        let processes =
-            vec![office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }), office.appoint(sweeper)];
+        let read = Arc::new(ReadModels::new(pool.clone()));
+        let broom = Broom::new(&database.connect);
+        let mut processes = vec![
+            office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
+            office.appoint(Removals { ledger: ledger.clone(), read: read.clone() }),
+            office.appoint(Sweeping { log: ledger.log().clone(), broom: broom.clone() }),
+            office.appoint(Expiry {
+                ledger: ledger.clone(),
+                read,
+                clock: clock.clone(),
+                broom,
+                lifetime: config.app.message_lifetime,
+                cleared: Arc::default(),
+            }),
+            office.appoint(AnswerSweeper { ledger: ledger.clone(), clock: clock.clone() }),
+            office.appoint(Sweeper {
+                log: Log::new(pool.clone()),
+                read: ReadModels::new(pool.clone()),
+                blobs: media.clone(),
+                clock: clock.clone(),
+                grace: config.media_grace,
+                walk: Mutex::default(),
+            }),
+        ];
+        let vapid_public = vapid.as_ref().map(|vapid| vapid.public().to_owned());
+        if let Some(vapid) = vapid {
+            let (read, sender) = (ReadModels::new(pool.clone()), Sender::new(&config.push, vapid));
+            let (ledger, vault) = (ledger.clone(), vault.clone());
+            processes.push(office.appoint(Pusher::new(ledger, read, vault, clock.clone(), sender, &config.push)));
+        }
         let app = Arc::new(App {
             ledger,
             read: ReadModels::new(pool),
@@ -263,6 +301,7 @@ impl Node {
             names: Names::default(),
             clock,
             operator: config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?,
+            vapid_public,
             settings: config.app.clone(),
             stop,
         });
@@ -276,6 +315,67 @@ impl Node {
             if let Err(error) = task.await {
                 tracing::warn!(%error, "a loop did not end");
             }
+        }
+        self.database.close().await;
+    }
+}
+
+/// The database with a ledger of its own, beside servers that may run: for commands that write.
+#[derive(Debug)]
+pub struct Attached {
+    /// The way to write.
+    pub ledger: Ledger,
+    /// The way to read.
+    pub read: Arc<ReadModels>,
+    /// The keys.
+    pub vault: Arc<Vault>,
+    /// What sweeps.
+    pub broom: Broom,
+    /// Where leads are taken.
+    pub leads: Leads,
+    database: Database,
+    clock: Arc<dyn Clock>,
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Attached {
+    /// Attaches to the database, whose schema must be there.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn open(config: &Config) -> Result<Self, NodeError> {
+        let database = Database::open(config, true).await?;
+        let pool = reading_pool(&database.connect, config.database_connections.min(4));
+        let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
+        let clock = test_clock(config).unwrap_or_else(|| Arc::new(SystemClock));
+        let stop = CancellationToken::new();
+        let connect = database.connect.clone();
+        let settings = config.ledger.clone();
+        let (ledger, task) =
+            Ledger::start(pool.clone(), connect, vault.clone(), clock.clone(), settings, stop.clone()).await?;
+        let read = Arc::new(ReadModels::new(pool));
+        let (broom, leads) = (Broom::new(&database.connect), Leads::new(&database.connect));
+        Ok(Self { ledger, read, vault, broom, leads, database, clock, task, stop })
+    }
+
+    /// What ends what is over.
+    pub fn expiry(&self, config: &Config) -> Expiry {
+        Expiry {
+            ledger: self.ledger.clone(),
+            read: self.read.clone(),
+            clock: self.clock.clone(),
+            broom: self.broom.clone(),
+            lifetime: config.app.message_lifetime,
+            cleared: Arc::default(),
+        }
+    }
+
+    /// Ends the ledger and lets the database go.
+    pub async fn close(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "the ledger did not end");
         }
         self.database.close().await;
     }

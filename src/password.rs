@@ -68,6 +68,8 @@ pub struct PasswordHasher {
     argon2: Argon2<'static>,
     /// One permit for each hash that is computed or waits.
     places: Arc<Semaphore>,
+    /// How many of those there are.
+    capacity: usize,
     /// One permit for each hash that is computed.
     workers: Arc<Semaphore>,
     /// A hash that no password has, for comparing when there is none to compare with.
@@ -82,6 +84,7 @@ impl PasswordHasher {
     pub fn new(settings: HashSettings) -> Result<Self, BadHashSettings> {
         let HashSettings { memory_kib, passes, lanes, workers, queue } = settings;
         let params = Params::new(memory_kib, passes, lanes, Some(Params::DEFAULT_OUTPUT_LEN))?;
+        let capacity = workers.max(1).saturating_add(queue).clamp(1, Semaphore::MAX_PERMITS);
         let permits = |count: usize| Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)));
         // Random bytes in the place of a hash: nothing hashes to them, and to find that out
         // takes a whole computation.
@@ -93,10 +96,16 @@ impl PasswordHasher {
         let hash = random(&mut [0; Params::DEFAULT_OUTPUT_LEN]);
         Ok(Self {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
-            places: permits(workers.max(1).saturating_add(queue)),
+            places: permits(capacity),
+            capacity,
             workers: permits(workers),
             nobody: format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}").into(),
         })
+    }
+
+    /// How many of the places of hashes are taken, from 0 to 1.
+    pub fn fullness(&self) -> f64 {
+        1.0 - self.places.available_permits() as f64 / self.capacity as f64
     }
 
     /// Hashes a password under a new random salt into a PHC string.
@@ -234,6 +243,7 @@ mod tests {
         while hasher.places.available_permits() > 0 {
             sleep(Duration::from_millis(1)).await;
         }
+        assert!((hasher.fullness() - 1.0).abs() < f64::EPSILON);
         assert!(matches!(hasher.hash(secret("c")).await, Err(HashError::Overloaded)));
         assert!(matches!(hasher.verify(secret("c"), None).await, Err(HashError::Overloaded)));
 
@@ -255,6 +265,7 @@ mod tests {
         assert!(second.await.unwrap().is_ok());
         assert!(third.await.unwrap().is_ok());
         assert_eq!(hasher.places.available_permits(), 3);
+        assert!(hasher.fullness().abs() < f64::EPSILON);
     }
 
     /// A worker whose caller has left still counts: no third thread starts beside two.

@@ -227,6 +227,10 @@ fn arguments(directory: &TempDir, cluster: &PrivateCluster, database: &str) -> V
         ("--database-url", cluster.url(database)),
         ("--master-key-file", path("master.key")),
         ("--log", "warn".to_owned()),
+        // Counted as for anybody, and never reached.
+        ("--limit-session", "1000000/1".to_owned()),
+        ("--limit-address", "1000000/1".to_owned()),
+        ("--limit-signups", "1000000/1".to_owned()),
     ]
     .into_iter()
     .flat_map(|(flag, value)| [flag.to_owned(), value])

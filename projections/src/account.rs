@@ -21,6 +21,8 @@ create table if not exists {schema}.account (
     endless    boolean not null,
     until      timestamptz not null  -- it lives before this point; a removed one never
 );
+-- Whose time is over: those that are removed are in no such list.
+create index if not exists account_until on {schema}.account (until) where until > 'epoch';
 ";
 
 /// The part of a reading statement that finds the living account of a session: `$1` the hash of
@@ -189,7 +191,8 @@ impl ReadModels {
     }
 
     /// The public keys of the accounts `of`; none when the session is not that of a living
-    /// account. Accounts that do not live at `now` are left out.
+    /// account. Accounts that do not live at `now` are left out, unless a stored key of a living
+    /// group names them as keyholder.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -263,8 +266,9 @@ pub(crate) fn public_keys_sql(generation: Generation) -> String {
         "with me as ({me})
 select h.generation, me.id as me, a.id, {columns}
 from log_head h left join me on true
-left join {generation}.account a on me.id is not null and a.id = any ($3) and a.until > $2
+left join {generation}.account a on me.id is not null and a.id = any ($3) and (a.until > $2 or {needed})
 {sealed}",
+        needed = crate::keyholder::needed(generation, "a.id"),
         me = ME.replace("{schema}", &generation.to_string()),
         columns = Stored::COLUMNS,
         sealed = Stored::join("a.public_key"),

@@ -1,17 +1,22 @@
 //! The fold of a batch of events into one final row or delta per key of every read model.
 
-use be8_events::account::CodeKind;
-use be8_events::{AccId, Event, GroupId, MessageNo, Position, Recorded, StayNo, StreamName, ThreadId};
+use be8_events::account::{CodeKind, Removal};
+use be8_events::{AccId, Event, GroupId, Hash32, MessageNo, Position, Recorded, StayNo, StreamName, ThreadId};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
 
 use crate::account::Accounts;
+use crate::device::Devices;
+use crate::ends::Ends;
 use crate::group::Groups;
 use crate::media::Media;
+use crate::insight::Insights;
+use crate::keyholder::Keyholders;
 use crate::message::Messages;
 use crate::read_mark::ReadMarks;
 use crate::session::Sessions;
 use crate::thread::Summaries;
+use crate::token::Tokens;
 use crate::{Generation, Parameters};
 
 /// What a batch of events changes in the read models.
@@ -24,6 +29,11 @@ pub struct Changes {
     messages: Messages,
     media: Media,
     read_marks: ReadMarks,
+    devices: Devices,
+    keyholders: Keyholders,
+    ends: Ends,
+    insights: Insights,
+    tokens: Tokens,
 }
 
 impl Changes {
@@ -35,6 +45,7 @@ impl Changes {
                 self.accounts.created(e.account, position, e.until);
                 self.threads.joined(e.account, ThreadId::System(e.account));
                 self.system_message(e.account, position, [None, None]);
+                self.insights.account();
             }
             Event::PublicKeySet(_) => {
                 if let StreamName::Account(account) = recorded.stream {
@@ -57,6 +68,7 @@ impl Changes {
                     self.threads.joined(receiver, e.thread);
                 }
                 self.message(e.thread, e.message, position, None);
+                self.insights.conversation();
             }
             Event::ConversationEnded(e) => {
                 for account in e.thread.partner_of(e.gone).into_iter().chain([e.gone]) {
@@ -72,6 +84,7 @@ impl Changes {
             Event::ImagePosted(e) => {
                 self.message(e.thread, e.id, position, Some(e.nickname));
                 self.media.posted(e, recorded.time.day());
+                self.insights.image();
             }
             Event::MessagesRead(e) => {
                 if let StreamName::Reads(thread) = recorded.stream {
@@ -82,6 +95,7 @@ impl Changes {
                 self.groups.created(e, position);
                 self.groups.opened(e.group, e.admin, 1, 1, position);
                 self.system_message(e.admin, position, [Some(position), None]);
+                self.insights.group();
             }
             Event::MemberJoined(e) => {
                 self.arrived(e.group, e.account, e.stay, e.message, e.nickname, position);
@@ -108,10 +122,12 @@ impl Changes {
             Event::GroupKeyStored(e) => {
                 if let StreamName::Group(group) = recorded.stream {
                     self.groups.key(group, e.account, e.version, position);
+                    self.keyholders.named(e.keyholder, group);
                 }
             }
             Event::GroupDestroyed(e) => {
                 self.groups.destroyed(e.group);
+                self.ends.group(position, e.group);
                 for &(account, stay) in &e.members {
                     self.departed(e.group, account, stay, None, position);
                     self.system_message(account, position, [Some(e.group_name), None]);
@@ -149,19 +165,34 @@ impl Changes {
             Event::AccountRemoved(e) => {
                 self.accounts.removed(e.account);
                 self.sessions.removed(e.account);
+                self.devices.removed(e.account);
+                self.ends.account(position, e.account);
+                if e.reason == Removal::Panic {
+                    self.insights.panic();
+                }
             }
-            Event::DeviceSubscribed(_)
-            | Event::DeviceDropped(_)
-            | Event::MediaStored(_)
-            | Event::TokenIssued(_)
+            Event::LinkCounted(e) => self.insights.link(e.link, e.usage),
+            Event::HourStruck(e) => self.insights.hour(e.hour),
+            Event::TokenIssued(_)
             | Event::TokenTaken(_)
             | Event::TokenFreed(_)
             | Event::TokenConsumed(_)
-            | Event::TokenRevoked(_)
-            | Event::LinkCounted(_)
-            | Event::HourStruck(_)
-            | Event::GroupUpdateSignalled(_)
-            | Event::KeysDeleted(_) => {}
+            | Event::TokenRevoked(_) => {
+                if let StreamName::Token(token) = recorded.stream {
+                    self.token(token, position, &recorded.event);
+                }
+            }
+            Event::DeviceSubscribed(e) => {
+                if let StreamName::Devices(account) = recorded.stream {
+                    self.devices.subscribed(account, e.endpoint, position);
+                }
+            }
+            Event::DeviceDropped(e) => {
+                if let StreamName::Devices(account) = recorded.stream {
+                    self.devices.dropped(account, e.endpoint);
+                }
+            }
+            Event::MediaStored(_) | Event::GroupUpdateSignalled(_) | Event::KeysDeleted(_) => {}
         }
     }
 
@@ -170,6 +201,19 @@ impl Changes {
         let thread = ThreadId::System(account);
         let nth = self.threads.counted(thread, position);
         self.messages.counted(thread, nth, position, names);
+        self.insights.message();
+    }
+
+    /// What became of a token.
+    fn token(&mut self, token: Hash32, position: Position, event: &Event) {
+        match event {
+            Event::TokenIssued(e) => self.tokens.issued(token, position, e.grant),
+            Event::TokenTaken(e) => self.tokens.held(token, Some(e.by)),
+            Event::TokenFreed(_) => self.tokens.held(token, None),
+            Event::TokenConsumed(e) => self.tokens.used_up(token, e.by),
+            Event::TokenRevoked(_) => self.tokens.revoked(token),
+            _ => {} // no other kind is in these streams
+        }
     }
 
     /// A member's stay begins, and the thread appears in its list.
@@ -186,6 +230,7 @@ impl Changes {
         self.groups.opened(group, account, stay, message, at);
         self.threads.joined(account, thread);
         self.message(thread, message, at, Some(nickname));
+        self.insights.arrival();
     }
 
     /// A member's stay ends, and the thread leaves its list.
@@ -198,6 +243,7 @@ impl Changes {
     fn message(&mut self, thread: ThreadId, id: MessageNo, position: Position, name: Option<Position>) {
         self.messages.numbered(thread, id, position, name);
         self.threads.numbered(thread, id, position);
+        self.insights.message();
     }
 
     /// The data-modifying CTEs that write a batch, each beginning with a comma; only for tables in
@@ -212,6 +258,11 @@ impl Changes {
             self.media.sql(generation, parameters),
             self.threads.sql(generation, parameters),
             self.read_marks.sql(generation, parameters),
+            self.devices.sql(generation, parameters),
+            self.keyholders.sql(generation, parameters),
+            self.ends.sql(generation, parameters),
+            self.insights.sql(generation, parameters),
+            self.tokens.sql(generation, parameters),
         ]
         .concat()
     }
@@ -227,6 +278,11 @@ impl Changes {
         self.messages.bind(to)?;
         self.media.bind(to)?;
         self.threads.bind(to)?;
-        self.read_marks.bind(to)
+        self.read_marks.bind(to)?;
+        self.devices.bind(to)?;
+        self.keyholders.bind(to)?;
+        self.ends.bind(to)?;
+        self.insights.bind(to)?;
+        self.tokens.bind(to)
     }
 }

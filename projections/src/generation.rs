@@ -5,7 +5,7 @@ use std::fmt;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::{account, group, media, message, read_mark, session, thread};
+use crate::{account, device, ends, group, insight, keyholder, media, message, read_mark, session, thread, token};
 
 /// A generation of the read models. Its tables live in the schema `read_N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,11 @@ impl Generation {
             media::TABLE,
             read_mark::TABLE,
             group::TABLE,
+            device::TABLE,
+            keyholder::TABLE,
+            ends::TABLE,
+            insight::TABLE,
+            token::TABLE,
         ] {
             ddl.push_str(&table.replace("{schema}", &self.to_string()));
         }

@@ -23,9 +23,13 @@
 
 mod account;
 mod changes;
+mod device;
+mod ends;
 mod generation;
 mod group;
 mod media;
+mod insight;
+mod keyholder;
 mod message;
 mod queries;
 mod read_mark;
@@ -33,15 +37,20 @@ mod session;
 mod sql;
 mod stored;
 mod thread;
+mod token;
 
 pub use account::{AccountView, PublicKeys};
 pub use changes::Changes;
+pub use device::DevicesOf;
+pub use ends::{End, Ties};
 pub use generation::Generation;
 pub use group::{GroupKeys, GroupMember, GroupMembers, GroupStanding};
 pub use media::{Image, ImageAnswer};
+pub use insight::Counters;
 pub use message::{MessagesAnswer, ThreadMessage, ThreadMessages};
 pub use queries::{ReadError, ReadModels};
 pub use read_mark::Ranges;
 pub use sql::Parameters;
 pub use stored::{Stored, StoredSealed};
 pub use thread::{Counterpart, Partner, ThreadGroup, ThreadSummary, Threads};
+pub use token::TokenView;

@@ -7,7 +7,7 @@ use be8_events::DecodeError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Row, error::BoxDynError};
 
-use crate::{Generation, account, group, media, message, thread};
+use crate::{Generation, account, device, ends, group, insight, keyholder, media, message, thread, token};
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,18 @@ pub(crate) struct Statements {
     pub(crate) group_members: Arc<str>,
     pub(crate) group_keys: Arc<str>,
     pub(crate) stays: Arc<str>,
+    pub(crate) devices: Arc<str>,
+    pub(crate) keyholder_in: Arc<str>,
+    pub(crate) spared_keyholders: Arc<str>,
+    pub(crate) ends: Arc<str>,
+    pub(crate) group_ends: Arc<str>,
+    pub(crate) ties: Arc<str>,
+    pub(crate) overdue: Arc<str>,
+    pub(crate) sessions: Arc<str>,
+    pub(crate) groups_ever: Arc<str>,
+    pub(crate) insights: Arc<str>,
+    pub(crate) daily_insights: Arc<str>,
+    pub(crate) tokens: Arc<str>,
 }
 
 impl Statements {
@@ -58,9 +70,21 @@ impl Statements {
             group_standing: group::standing_sql(generation).into(),
             group_members: group::members_sql(generation).into(),
             stays: group::stays_sql(generation).into(),
+            devices: device::devices_sql(generation).into(),
             group_keys: group::keys_sql(generation).into(),
             sealed_event: account::sealed_event_sql().into(),
+            insights: insight::insights_sql(generation).into(),
+            daily_insights: insight::daily_insights_sql(generation).into(),
+            tokens: token::tokens_sql(generation).into(),
             participation: thread::participation_sql(generation).into(),
+            keyholder_in: keyholder::keyholder_in_sql(generation).into(),
+            spared_keyholders: keyholder::spared_keyholders_sql(generation).into(),
+            ends: ends::ends_sql(generation).into(),
+            group_ends: ends::group_ends_sql(generation).into(),
+            ties: ends::ties_sql(generation).into(),
+            overdue: ends::overdue_sql(generation).into(),
+            sessions: ends::sessions_sql(generation).into(),
+            groups_ever: ends::groups_ever_sql(generation).into(),
         }
     }
 }

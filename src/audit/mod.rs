@@ -4,6 +4,7 @@
 //! [`history`] pages through what happened, [`state_at`] folds it up to a point, and
 //! [`findings`] judges it. Who may see which of it is decided by a [`Sight`].
 
+mod erasure;
 mod findings;
 mod history;
 mod state;
@@ -13,6 +14,7 @@ use be8_projections::{ReadError, ReadModels};
 
 use crate::ledger::{Log, LogError};
 
+pub use erasure::{Deleted, ErasureReport, KeyFate, Moment, Retained, erasure_report};
 pub use findings::{Finding, Knowledge, Rule, findings};
 pub use history::{Act, Entry, Page, Turn, history};
 pub use state::{HeldKey, MemberThen, StateThen, state_at};

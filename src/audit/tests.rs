@@ -1,5 +1,7 @@
 //! Histories for tests, and the rules of `findings` one by one.
 
+mod findings_model;
+
 use be8_events::group::Access;
 use be8_events::{AccId, GroupVersion, Hash32, Position, Timestamp};
 

@@ -1,14 +1,20 @@
 //! The command line: one file per sub-command.
 
+pub mod account;
 mod columns;
+pub mod erasure;
+pub mod expire;
 pub mod findings;
 pub mod history;
 pub mod migrate;
 pub mod openapi;
+pub mod registration;
 pub mod serve;
+pub mod token;
+pub mod vapid;
 
-use be8_events::GroupId;
-use clap::{Arg, ArgMatches, Command};
+use be8_events::{AccId, GroupId};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::{Config, flags};
 
@@ -26,6 +32,28 @@ pub fn command() -> Command {
                 .arg(Arg::new("at").long("at").value_name("POSITION|TIME").help("The group as it was then")),
         )
         .subcommand(of_group(Command::new("findings").about("Judge a group's history (docs/audit.md)")))
+        .subcommand(flags(Command::new("vapid").about("Print the public key of Web Push, made once if there is none")))
+        .subcommand(account::command())
+        .subcommand(
+            of_account(Command::new("erasure-report").about("Prove what of an account is erased")).arg(
+                Arg::new("format")
+                    .long("format")
+                    .value_name("FORMAT")
+                    .value_parser(["text", "json"])
+                    .default_value("text")
+                    .help("For people or for programs"),
+            ),
+        )
+        .subcommand(
+            flags(Command::new("expire").about("End what is over, once, as servers do all the time")).arg(
+                Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Only say what would be done"),
+            ),
+        )
+        .subcommand(token::command())
+        .subcommand(
+            flags(Command::new("registration").about("Open or close registration, or show whether it is open"))
+                .arg(Arg::new("STATE").value_parser(["open", "close"]).help("What it is to be")),
+        )
         .subcommand(Command::new("openapi").about("Print the OpenAPI document"))
 }
 
@@ -35,6 +63,11 @@ fn of_group(command: Command) -> Command {
     flags(command)
         .arg(Arg::new("GROUP").required(true).help("The group, such as g10001"))
         .arg(format.default_value("text").help("For people or for programs"))
+}
+
+/// A command about one account.
+fn of_account(command: Command) -> Command {
+    flags(command).arg(Arg::new("ACCOUNT").required(true).help("The account, such as 10001"))
 }
 
 /// Runs what was asked for. What went wrong is told in one line.
@@ -48,6 +81,12 @@ pub async fn run(matches: &ArgMatches) -> Result<(), String> {
         Some(("migrate", matches)) => migrate::run(config(matches)?).await.map_err(|error| error.to_string()),
         Some(("history", matches)) => history::run(config(matches)?, matches).await,
         Some(("findings", matches)) => findings::run(config(matches)?, matches).await,
+        Some(("vapid", matches)) => vapid::run(&config(matches)?).map_err(|error| error.to_string()),
+        Some(("account", matches)) => account::run(matches).await,
+        Some(("erasure-report", matches)) => erasure::run(config(matches)?, matches).await,
+        Some(("expire", matches)) => expire::run(config(matches)?, matches).await,
+        Some(("token", matches)) => token::run(matches).await,
+        Some(("registration", matches)) => registration::run(config(matches)?, matches).await,
         Some(("openapi", _)) => {
             openapi::run();
             Ok(())
@@ -61,6 +100,12 @@ fn named_group(matches: &ArgMatches) -> Result<(GroupId, bool), String> {
     let name = matches.get_one::<String>("GROUP").map(String::as_str).unwrap_or_default();
     let group = name.parse().map_err(|_| format!("{name:?} is no group; a group is named like g10001"))?;
     Ok((group, matches.get_one::<String>("format").is_some_and(|format| format == "json")))
+}
+
+/// The account that a command names.
+fn named_account(matches: &ArgMatches) -> Result<AccId, String> {
+    let name = matches.get_one::<String>("ACCOUNT").map(String::as_str).unwrap_or_default();
+    name.parse().map_err(|_| format!("{name:?} is no account; an account is named like 10001"))
 }
 
 /// Prints a text. A reader that went away, such as a pager, is no error.

@@ -8,10 +8,12 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
+use crate::http::limits::Limiter;
 use crate::http::site::Site;
 use crate::http::tls::Tls;
 use crate::http::{self, Handle, Serving};
-use crate::node::{Node, NodeError};
+use crate::node::{Node, NodeError, test_clock};
+use crate::push::Vapid;
 
 /// Serves until SIGINT or SIGTERM.
 ///
@@ -25,12 +27,20 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     // Listening first: who asks too early hears UNAVAILABLE instead of nothing, and a port that
     // is taken is told before anything is started.
     let tls = config.tls.clone().map(Tls::load).transpose()?;
-    let site = Site::load(config.site.clone(), vapid_public(&config))?;
+    // Clients subscribe with the key pair that signs; without one, with the key that is built into them.
+    let vapid = Vapid::load(&config.push)?;
+    let site = Site::load(config.site.clone(), vapid.as_ref().map(|vapid| vapid.public().to_owned()))?;
     let server = http::listen(&config.listen.to_string(), tls.clone())
         .await
         .map_err(|cause| NodeError::Listen { address: config.listen.to_string(), cause })?;
     let address = server.address().to_owned();
-    let serving = Serving { limits: config.body, turns: config.turns, site: site.clone(), https: config.app.https };
+    let serving = Serving {
+        bodies: config.body,
+        turns: config.turns,
+        site: site.clone(),
+        https: config.app.https,
+        limiter: Limiter::new(config.limits.clone(), test_clock(&config)),
+    };
     let serving = tokio::spawn(server.run(handle.clone(), metrics, serving, stop.clone()));
     let stopping = stop_on_signal(stop.clone());
     let renewing = renew_on_signal(tls, site);
@@ -60,12 +70,6 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// The public key for pushes that the served client subscribes with; none: the one that is built
-/// into it.
-fn vapid_public(_: &Config) -> Option<String> {
-    None
-}
-
 /// Reads certificate and files anew on SIGHUP. What cannot be used leaves what is there.
 fn renew_on_signal(tls: Option<Tls>, site: Site) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
@@ -89,14 +93,29 @@ fn renew_on_signal(tls: Option<Tls>, site: Site) -> tokio::task::JoinHandle<()> 
 }
 
 fn logging(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(&config.log)).with_writer(std::io::stderr);
     // A second subscriber cannot be there: this is the first thing that the process does.
     let _ = if config.log_json {
         builder.json().try_init()
     } else {
         builder.with_ansi(std::io::stderr().is_terminal()).try_init()
     };
+}
+
+/// Whose lines are never logged, whatever is asked for: these crates write whole pushes, with endpoints
+/// and keys, into their traces.
+const SILENT: [&str; 2] = ["web_push", "ece"];
+
+/// What is logged.
+fn filter(wanted: &str) -> EnvFilter {
+    let about = |directive: &&str| !SILENT.iter().any(|target| directive.trim_start().starts_with(target));
+    let heard: Vec<&str> = wanted.split(',').filter(about).collect();
+    let filter = EnvFilter::try_new(heard.join(",")).unwrap_or_else(|_| EnvFilter::new("info"));
+    let silence = |filter: EnvFilter, target: &&str| match format!("{target}=off").parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
+    SILENT.iter().fold(filter, silence)
 }
 
 fn measuring() -> PrometheusHandle {

@@ -88,8 +88,11 @@ impl Account {
             },
             Event::LifetimeExtended(e) => {
                 self.until = Some(e.until);
+                // A promo token that an endless account uses up is not the one that made it endless.
+                if e.endless && !self.endless {
+                    self.token = Some(e.token);
+                }
                 self.endless = e.endless;
-                self.token = e.endless.then_some(e.token).or(self.token);
             }
             Event::AccountRemoved(_) => {
                 self.until = None;

@@ -78,6 +78,11 @@ impl Group {
         self.admin
     }
 
+    /// The position of the event that set its name.
+    pub const fn name(&self) -> Position {
+        self.name
+    }
+
     /// The stay that begins when an account comes (again).
     fn next_stay(&self, account: AccId) -> StayNo {
         self.former.get(&account).map_or(1, |stay| stay + 1)
@@ -166,16 +171,16 @@ pub(super) fn existing(view: &View<'_>, account: Option<AccId>, otherwise: Rejec
 }
 
 /// The next number in a group's thread.
-fn next_message(view: &View<'_>, id: GroupId, group: &Group) -> Result<MessageNo, Stop> {
+pub(super) fn next_message(view: &View<'_>, id: GroupId, group: &Group) -> Result<MessageNo, Stop> {
     Ok(group.last_message.max(view.chat(id)?.last()) + 1)
 }
 
-fn in_group(group: GroupId, actor: AccId, event: impl Into<Event>) -> NewEvent {
+pub(super) fn in_group(group: GroupId, actor: AccId, event: impl Into<Event>) -> NewEvent {
     NewEvent { stream: StreamName::Group(group), actor: Some(actor), event: event.into(), secret: None }
 }
 
 /// The key of what a member wrote during a stay.
-fn stay_key(group: GroupId, author: AccId, stay: StayNo) -> Subject {
+pub(super) fn stay_key(group: GroupId, author: AccId, stay: StayNo) -> Subject {
     Subject::Stay { thread: ThreadId::Group(group), author, stay }
 }
 
@@ -419,7 +424,13 @@ impl Command for DestroyGroup {
 
 /// Ends a group for those of its members that are still there: their stays, what they wrote, and
 /// all wrapped keys. The name stays for a while, for the message that says so.
-fn destroy<R>(decision: &mut Decision<R>, id: GroupId, group: &Group, by: AccId, there: impl Fn(AccId) -> bool) {
+pub(super) fn destroy<R>(
+    decision: &mut Decision<R>,
+    id: GroupId,
+    group: &Group,
+    by: AccId,
+    there: impl Fn(AccId) -> bool,
+) {
     let members: Vec<(AccId, StayNo)> =
         group.members.iter().filter(|(id, _)| there(**id)).map(|(id, member)| (*id, member.stay)).collect();
     decision.erase.extend(members.iter().map(|&(member, stay)| (stay_key(id, member, stay), Cause::GroupDestroyed)));

@@ -145,7 +145,9 @@ impl Command for StoreKey {
         let allocation_here = versions.allocations.get(&version);
         let there = allocation_here.and_then(|allocation| Some((allocation.by, allocation.stored.get(&account)?)));
         let replaces = match there {
-            // The same bytes wrapped by another key pair are another key, to whom it is up to replace it.
+            // The same bytes wrapped by another key pair are another key, to whom it is up to replace
+            // it. The same bytes with another iv are not: bytes and iv are made together, so these
+            // could not be opened, and the key that is there stays good.
             Some((by, known)) if known.sha256 == sha256 && (by != me || known.keyholder == keyholder) => {
                 return Ok(Decision::nothing(version)); // D17
             }

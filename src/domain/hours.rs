@@ -1,7 +1,7 @@
 //! The hours: one event for each full hour, however many nodes strike it.
 
 use be8_events::server::HourStruck;
-use be8_events::{Event, NewEvent, StreamName, Timestamp};
+use be8_events::{Event, NewEvent, StreamName, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Command, Decision, Occurred, Stop, View};
@@ -34,6 +34,12 @@ impl Command for StrikeHour {
 
     fn streams(&self) -> Vec<StreamName> {
         vec![StreamName::Clock]
+    }
+
+    fn keys(&self) -> Vec<Subject> {
+        // Tokens are known by fingerprints under the server's key, and have no event before it: a
+        // log has it from its first hour on.
+        vec![Subject::Server]
     }
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<bool>, Stop> {

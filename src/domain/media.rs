@@ -73,6 +73,16 @@ pub enum Posted {
     New(ThreadId, MessageNo),
 }
 
+impl Posted {
+    /// The message that it stands in; none: it was only asked for.
+    pub const fn message(self) -> Option<(ThreadId, MessageNo)> {
+        match self {
+            Self::Welcome => None,
+            Self::Known(thread, id) | Self::New(thread, id) => Some((thread, id)),
+        }
+    }
+}
+
 impl Command for PostImage {
     type Reply = Posted;
 

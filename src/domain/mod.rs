@@ -8,12 +8,16 @@ pub mod account;
 pub mod device;
 pub mod dialog;
 pub mod erasure;
+pub mod expiry;
 pub mod group;
 pub mod group_keys;
 pub mod hours;
+pub mod invites;
 pub mod media;
 pub mod message;
+pub mod operator;
 pub mod reads;
+pub mod removal;
 pub mod session;
 #[cfg(test)]
 mod testing;
@@ -85,12 +89,44 @@ pub enum Rejection {
     /// A message text beyond the configured limit.
     #[error("the text of the message is too large")]
     MessageTooLarge,
+    /// A text that can be no token.
+    #[error("a text that can be no token")]
+    InvalidToken,
+    /// No such token: never issued, used up or revoked.
+    #[error("no such token")]
+    TokenNotExisting,
+    /// An endless token that another account has.
+    #[error("another account has the token")]
+    TokenInUse,
+    /// No such kind of invite link.
+    #[error("no such kind of invite link")]
+    InvalidLinkType,
+    /// An invite link that was neither sent nor used.
+    #[error("an invite link is sent or used")]
+    NotUsedOrSentLink,
     /// The stream is not at the version that was expected.
     #[error("the stream is not at the expected version")]
     WrongExpectedVersion,
     /// The numbers for new ids are used up.
     #[error("no number is left for a new account")]
     NumbersExhausted,
+    /// What was checked before the command is not what holds any more: check again.
+    #[error("what was checked has changed since")]
+    Outdated,
+}
+
+impl Rejection {
+    /// Why nothing can be sealed for a subject whose data key is erased: what it is of is gone, even
+    /// where the events do not say so, as when the operator erased the key alone. None for what no
+    /// command can mean.
+    pub const fn of_erased(subject: &Subject) -> Option<Self> {
+        match subject {
+            Subject::Account(_) | Subject::PublicKey(_) => Some(Self::NotAuthenticated),
+            Subject::GroupName(_) | Subject::GroupKeys(_) => Some(Self::GroupNotExisting),
+            Subject::Stay { .. } => Some(Self::InvalidThread),
+            Subject::Server | Subject::Day(_) => None,
+        }
+    }
 }
 
 /// Why a decision came to no end.
@@ -139,6 +175,12 @@ pub trait Command: Send + Sync + 'static {
     /// The streams that are known to be needed before anything is loaded: a hint that saves
     /// round trips, not a promise.
     fn streams(&self) -> Vec<StreamName>;
+
+    /// Subjects that have a data key from the first append of such a command on, whether its
+    /// events seal anything under it or not: for keys that only fingerprints need.
+    fn keys(&self) -> Vec<Subject> {
+        Vec::new()
+    }
 
     /// How many bytes the command holds, for the bound of a batch.
     fn size(&self) -> usize {

@@ -162,6 +162,9 @@ impl Hub {
             if let (Event::SessionEnded(ended), StreamName::Session(hash)) = (&recorded.event, recorded.stream) {
                 streams.remove(ended.account, |sink| sink.session == hash);
             }
+            if let Event::AccountRemoved(removed) = &recorded.event {
+                streams.remove(removed.account, |_| true);
+            }
             // Without a listener nobody need be told, but the rosters move on.
             let changes = if streams.sinks.is_empty() { Vec::new() } else { changes_of(recorded, rosters) };
             rosters.apply(recorded);

@@ -12,3 +12,4 @@ mod roster;
 pub use change::Change;
 pub use hub::{Delivery, Hub, HubSettings, Overcrowded, Shared, Subscriber};
 pub use resume::{ChangeId, missed};
+pub use roster::Rosters;

@@ -15,16 +15,19 @@ const KEPT: usize = 10_000;
 
 /// The members of groups at one position of the log, which moves on with [`Rosters::apply`].
 #[derive(Debug, Default)]
-pub(super) struct Rosters(HashMap<GroupId, BTreeSet<AccId>>);
+pub struct Rosters(HashMap<GroupId, BTreeSet<AccId>>);
 
 impl Rosters {
     /// The members of a group; none of a group that is not loaded.
-    pub(super) fn members(&self, group: GroupId) -> impl Iterator<Item = AccId> + '_ {
+    pub fn members(&self, group: GroupId) -> impl Iterator<Item = AccId> + '_ {
         self.0.get(&group).into_iter().flatten().copied()
     }
 
     /// Loads the groups of these events as they were in front of the first of them.
-    pub(super) async fn load(&mut self, log: &Log, events: &[Recorded]) -> Result<(), LogError> {
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn load(&mut self, log: &Log, events: &[Recorded]) -> Result<(), LogError> {
         let Some(first) = events.first().map(|event| event.position) else { return Ok(()) };
         if self.0.len() > KEPT {
             self.0.clear();
@@ -47,7 +50,7 @@ impl Rosters {
     }
 
     /// Moves on behind an event.
-    pub(super) fn apply(&mut self, recorded: &Recorded) {
+    pub fn apply(&mut self, recorded: &Recorded) {
         if let StreamName::Group(group) = recorded.stream
             && let Some(members) = self.0.get_mut(&group)
         {

@@ -106,7 +106,9 @@ impl Accounts {
     /// until it expires).
     ///
     /// Checks in order: `INVALIDNICKNAME`, `INVALIDPASSWORD`, then status 200 with the warning
-    /// `PASSWORDFAILURE` when the password cannot be decrypted or is longer than 1024 characters.
+    /// `PASSWORDFAILURE` when the password cannot be decrypted or is longer than 1024 characters;
+    /// `REGISTRATIONCLOSED`; `UNAVAILABLE` when the server lacks room for more accounts, while it
+    /// still serves those that it has.
     #[oai(path = "/newacc", method = "post", operation_id = "createAccount", tag = "Tag::Accounts")]
     async fn create(
         &self,
@@ -127,6 +129,7 @@ impl Accounts {
             Some(Some(salt)) => cryptojs::decrypt(&password, &salt),
         }
         .map_err(|_| failure())?;
+        app.admit().await?;
         let password = app.passwords.hash(password).await?.into_inner();
         let token = SessionToken::generate();
         let command = CreateAccount {

@@ -9,6 +9,7 @@ use chrono::TimeDelta;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::admission::AdmissionSettings;
 use super::error::{Code, WireError};
 use super::names::Names;
 use super::operator::OperatorToken;
@@ -25,6 +26,8 @@ use crate::vault::{Vault, VaultError};
 pub struct AppSettings {
     /// Whether the public address is https: the cookie is then `Secure`.
     pub https: bool,
+    /// The origin of the public address, as browsers write it.
+    pub origin: String,
     /// How long an account lives unless its life is extended.
     pub account_lifetime: TimeDelta,
     /// How long a message is shown.
@@ -33,19 +36,26 @@ pub struct AppSettings {
     pub group_members: u32,
     /// The most UTF-8 bytes of a message text.
     pub message_bytes: usize,
+    /// The most devices of an account that are told of messages.
+    pub devices: usize,
     /// The pause between comment lines on a silent event stream.
     pub heartbeat: Duration,
+    /// When new accounts are refused.
+    pub admission: AdmissionSettings,
 }
 
 impl Default for AppSettings {
     fn default() -> Self {
         Self {
             https: false,
+            origin: "http://127.0.0.1:3000".to_owned(),
             account_lifetime: TimeDelta::days(30),
             message_lifetime: TimeDelta::days(30),
             group_members: 1000,
             message_bytes: 262_144,
+            devices: 20,
             heartbeat: Duration::from_secs(15),
+            admission: AdmissionSettings::default(),
         }
     }
 }
@@ -73,6 +83,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// The operator's token; none: operator access does not exist.
     pub operator: Option<OperatorToken>,
+    /// The public key that browsers subscribe with, in base64url; none: nothing is pushed.
+    pub vapid_public: Option<String>,
     /// The settings.
     pub settings: AppSettings,
     /// Cancelled when the server stops.
@@ -130,9 +142,17 @@ impl From<Rejection> for WireError {
             Rejection::InvalidContentId => Code::InvalidContentId,
             Rejection::ContentExists => Code::ContentExists,
             Rejection::MessageTooLarge => Code::TooLarge,
+            Rejection::InvalidToken => Code::InvalidToken,
+            Rejection::TokenNotExisting => Code::TokenNotExist,
+            Rejection::InvalidLinkType => Code::InvalidLinkType,
+            Rejection::NotUsedOrSentLink => Code::NotUsedOrSentLink,
             Rejection::NumbersExhausted => Code::Unavailable,
+            // The one route that tries tokens says it in a shape of its own.
+            Rejection::TokenInUse => Code::Internal,
             // No route appends with an expected version.
             Rejection::WrongExpectedVersion => Code::Internal,
+            // Whoever checks before a command checks again.
+            Rejection::Outdated => Code::Unavailable,
         }
         .into()
     }
@@ -143,6 +163,8 @@ impl From<LedgerError> for WireError {
         match error {
             LedgerError::Rejected(rejection) => rejection.into(),
             LedgerError::Overloaded | LedgerError::Unavailable => Code::Unavailable.into(),
+            LedgerError::InFlight => Code::InFlight.into(),
+            LedgerError::KeyReused => Code::IdempotencyKeyReused.into(),
             LedgerError::OutcomeUnknown => Code::OutcomeUnknown.into(),
             LedgerError::Internal => Code::Internal.into(),
         }

@@ -1,6 +1,6 @@
 //! The routes of the tag "Conversations": starting one, listing threads.
 
-use be8_events::AccId;
+use be8_events::{AccId, ThreadId};
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 use serde_json::json;
@@ -11,6 +11,7 @@ use super::body::Body;
 use super::document::Tag;
 use super::error::{Code, WireError};
 use super::lenient::Lenient;
+use super::once::IdempotencyKey;
 use super::present;
 use super::session::Session;
 use super::shown::Thread;
@@ -76,11 +77,13 @@ impl Conversations {
     async fn start(
         &self,
         session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
         body: Body<StartConversationInput>,
     ) -> Result<Answer<ConversationFound>, WireError> {
         let receiver: Option<AccId> = receiver(&body.receiver_id, &body.receiver).and_then(|id| id.parse().ok());
-        let thread = self.0.get()?.ledger.execute(StartConversation { session: session.0, receiver }).await?;
-        Ok(Answer::new(&ConversationFound { valid: True, thread_id: thread.to_string() }))
+        let command = StartConversation { session: session.0, receiver };
+        let found = |thread: ThreadId| ConversationFound { valid: True, thread_id: thread.to_string() };
+        self.0.get()?.execute(key.with(&body), command, found).await
     }
 
     /// List one's threads

@@ -28,15 +28,22 @@ pub enum Tag {
     GroupKeys,
     /// The history of groups: who was in them, and which keys they had.
     Audit,
+    /// What makes accounts live longer.
+    Tokens,
+    /// The counters of the server.
+    Insights,
     /// Changes as server-sent events.
     Events,
+    /// Being told of messages by Web Push while no stream is open.
+    Devices,
     /// For those who run the server.
     Operations,
 }
 
 /// The order of the tags for a reader. One that is not named here stands before the last.
-const ORDER: [&str; 10] = [
+const ORDER: [&str; 13] = [
     "Accounts",
+    "Tokens",
     "Keys",
     "Conversations",
     "Messages",
@@ -44,11 +51,15 @@ const ORDER: [&str; 10] = [
     "Groups",
     "Group keys",
     "Events",
+    "Devices",
+    "Insights",
     "Audit",
     "Operations",
 ];
 /// The operations whose accepted answer carries the session cookie.
 const SETS_COOKIE: [&str; 1] = ["createAccount"];
+/// The operations that never answer 429: what is not limited, and the stream, which has a way of its own.
+const UNLIMITED: [&str; 4] = ["getHealth", "getReadiness", "getMetrics", "streamEvents"];
 /// An accepted answer of each operation, as a test recorded it from the running server.
 const ANSWERS: &str = include_str!("../../openapi/answers.json");
 /// How references to schemas begin.
@@ -167,8 +178,13 @@ fn complete(operation: &mut Map<String, Value>, own: bool, answer: Option<&Value
             seen.insert(name.to_ascii_lowercase().replace('-', "_"))
         });
     }
+    if explain_key(operation) {
+        let text = operation.get("description").and_then(Value::as_str).unwrap_or_default();
+        operation["description"] = json!(format!("{text}{SENT_AGAIN}"));
+    }
     let named = codes_in(operation.get("description").and_then(Value::as_str).unwrap_or_default());
     let sets_cookie = operation.get("operationId").is_some_and(|id| SETS_COOKIE.iter().any(|name| id == name));
+    let limited = operation.get("operationId").is_some_and(|id| UNLIMITED.iter().all(|name| id != name));
     let summary = operation.get("summary").cloned().unwrap_or_default();
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
 
@@ -184,7 +200,7 @@ fn complete(operation: &mut Map<String, Value>, own: bool, answer: Option<&Value
         Shape::Error(status) => Some(status),
         Shape::Reason | Shape::Warning => None,
     });
-    for status in said.chain(own.then_some(405)).chain([500]).collect::<BTreeSet<_>>() {
+    for status in said.chain(own.then_some(405)).chain(limited.then_some(429)).chain([500]).collect::<BTreeSet<_>>() {
         let answer = serde_json::to_value(answer_of(status)).unwrap_or_default();
         responses.entry(status.to_string()).or_insert_with(|| {
             let mut answer = answer;
@@ -201,6 +217,7 @@ fn complete(operation: &mut Map<String, Value>, own: bool, answer: Option<&Value
                 codes.extend(body.then_some(Code::InvalidJson));
                 codes
             }
+            403 => with_shape(&named, |shape| shape == Shape::Error(403)),
             // What changes nothing has no outcome.
             503 if !body => vec![Code::Unavailable],
             // Those of other statuses are few, and most come from outside of the operation.
@@ -228,10 +245,30 @@ fn complete(operation: &mut Map<String, Value>, own: bool, answer: Option<&Value
     }
 }
 
+/// What an operation that takes an idempotency key says of it.
+const SENT_AGAIN: &str = "\n\nIt can be sent again under an `Idempotency-Key`: what was accepted happens once and is \
+                          answered the same for 24 hours. While the first request still runs, others under its key \
+                          get `INFLIGHT`; another operation or body under it gets `IDEMPOTENCYKEYREUSED`; what can \
+                          be no key `INVALIDINPUT`.";
+
+/// Describes the parameter of an operation that takes an idempotency key; answers whether it does.
+fn explain_key(operation: &mut Map<String, Value>) -> bool {
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    let key = parameters.into_iter().flatten().find(|parameter| parameter["name"] == super::once::HEADER);
+    key.map(|key| {
+        key["description"] = json!(
+            "A text of 1 to 255 characters, new for each request that is meant to happen, such as a UUID. Its scope \
+             is the account."
+        );
+    })
+    .is_some()
+}
+
 /// The examples of an answer: what was recorded, and one refusal for each code. Readers are shown
 /// the first by name.
 fn examples(status: u16, codes: &[Code], answer: Option<&Value>) -> Option<Value> {
-    let accepted = answer.filter(|_| status == 200).map(|answer| ("Accepted".to_owned(), answer.clone()));
+    let accepted =
+        answer.filter(|_| (200..300).contains(&status)).map(|answer| ("Accepted".to_owned(), answer.clone()));
     let refused = codes.iter().map(|code| {
         let word = code.as_str();
         let body = match code.shape() {

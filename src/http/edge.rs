@@ -71,7 +71,7 @@ impl EdgeLayer {
     }
 
     /// The rule for a path as it was sent.
-    fn rule(&self, path: &str) -> Option<&Rule> {
+    pub(super) fn rule(&self, path: &str) -> Option<&Rule> {
         let bare = match path.strip_suffix('/') {
             None | Some("") => path,
             Some(rest) => rest,

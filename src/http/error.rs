@@ -130,6 +130,8 @@ codes! {
     ContentExists "CONTENTEXISTS" Shape::Reason;
     /// Not from here.
     Forbidden "FORBIDDEN" Shape::Error(403);
+    /// New accounts are not made here now.
+    RegistrationClosed "REGISTRATIONCLOSED" Shape::Error(403);
     /// No such path.
     NotFound "NOTFOUND" Shape::Error(404);
     /// Not with this method.
@@ -296,7 +298,7 @@ pub fn answer_of(status: u16) -> MetaResponse {
             "No session, or its account is gone.",
             header("WWW-Authenticate", "Names the session cookie.", true, text()),
         ),
-        403 => ("Not from here.", vec![]),
+        403 => ("Not allowed.", vec![]),
         404 => ("No such path.", vec![]),
         405 => ("Not with this method.", header("Allow", "The methods that are allowed.", true, text())),
         408 => ("The body did not arrive in time.", vec![]),

@@ -25,8 +25,8 @@ pub struct Events(pub Handle);
 
 /// How long a client waits before it comes back, in milliseconds.
 const RETRY: u64 = 2500;
-/// How long a client that has too many streams is asked to wait, in milliseconds.
-const CROWDED_RETRY: u64 = 30_000;
+/// How long a client that has too many streams is asked to wait.
+const CROWDED: Duration = Duration::from_secs(30);
 
 /// The kind of thread that a change is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum)]
@@ -183,7 +183,7 @@ pub enum Streaming {
     /// Changes as they come, after what was missed.
     Open(BoxStream<'static, SseEvent>, Duration),
     /// Too many streams: come back later.
-    Crowded,
+    ComeBack(Duration),
 }
 
 impl ApiResponse for Streaming {
@@ -206,8 +206,8 @@ impl IntoResponse for Streaming {
     fn into_response(self) -> Response {
         let (events, heartbeat) = match self {
             Self::Open(events, heartbeat) => (events, heartbeat),
-            Self::Crowded => {
-                let retry = SseEvent::Retry { retry: CROWDED_RETRY };
+            Self::ComeBack(after) => {
+                let retry = SseEvent::Retry { retry: u64::try_from(after.as_millis()).unwrap_or(u64::MAX) };
                 (stream::iter([retry]).boxed(), Duration::from_secs(3600))
             }
         };
@@ -217,6 +217,11 @@ impl IntoResponse for Streaming {
         headers.insert("x-accel-buffering", header::HeaderValue::from_static("no"));
         response
     }
+}
+
+/// The answer to who opens streams too often: come back after this time.
+pub(super) fn come_back(after: Duration) -> Response {
+    Streaming::ComeBack(after).into_response()
 }
 
 #[OpenApi]
@@ -229,8 +234,8 @@ impl Events {
     /// missed; beyond 1000 missed changes one `newMessage` a thread instead. A reader that is too
     /// slow is cut off and comes back with its last id.
     ///
-    /// An account with too many open streams gets status 200, a `retry:` and the end of the body,
-    /// so that the browser tries again.
+    /// An account with too many open streams, or one that opens them too often, gets status 200, a
+    /// `retry:` and the end of the body, so that the browser tries again.
     ///
     /// Checks: `NOTAUTH`.
     #[oai(path = "/events", method = "get", operation_id = "streamEvents", tag = "Tag::Events")]
@@ -248,7 +253,7 @@ impl Events {
         let hash = session.required()?;
         let found = app.read.participation(hash, app.now(), Position(i64::MAX)).await?;
         let (account, _) = found.ok_or(WireError::from(Code::NotAuth))?;
-        let Ok(subscriber) = app.hub.subscribe(account, hash) else { return Ok(Streaming::Crowded) };
+        let Ok(subscriber) = app.hub.subscribe(account, hash) else { return Ok(Streaming::ComeBack(CROWDED)) };
         // Any text that is no id of ours counts as absent.
         let seen = [last_event_id.0, last_event_id_query.0];
         let seen = seen.into_iter().flatten().find_map(|id| id.parse::<ChangeId>().ok());
@@ -258,14 +263,13 @@ impl Events {
             _ => app.ledger.position(),
         };
         let seen = seen.filter(|seen| seen.position <= known);
+        // Asked again behind the subscription: a conversation may have begun in between, or the session ended.
+        let since = seen.map_or(Position(i64::MAX), |seen| seen.position);
+        let found = app.read.participation(hash, app.now(), since).await?;
+        let (_, threads) = found.ok_or(WireError::from(Code::NotAuth))?;
         let missed = match seen {
             None => Vec::new(),
-            Some(seen) => {
-                // Asked again behind the subscription: a conversation may have begun in between.
-                let threads = app.read.participation(hash, app.now(), seen.position).await?;
-                let threads = threads.map(|(_, threads)| threads);
-                missed(app.ledger.log(), account, &threads.unwrap_or_default(), seen, subscriber.from).await?
-            }
+            Some(seen) => missed(app.ledger.log(), account, &threads, seen, subscriber.from).await?,
         };
         // What the id names may lie ahead of where the stream begins.
         let behind = seen.unwrap_or(ChangeId { position: subscriber.from, nth: u32::MAX });

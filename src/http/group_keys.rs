@@ -13,6 +13,7 @@ use super::error::{Code, WireError};
 use super::groups::{GroupInput, account_id, group_id};
 use super::lenient::Lenient;
 use super::names::open;
+use super::once::IdempotencyKey;
 use super::session::Session;
 use super::text::utf16_len;
 use super::wire::{Answer, Refused, True};
@@ -148,11 +149,12 @@ impl GroupKeys {
     async fn increase(
         &self,
         session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
         body: Body<GroupInput>,
     ) -> Result<Answer<VersionTaken, Refused>, WireError> {
         let command = AllocateVersion { session: session.0, group: group_id(&body.group_id) };
-        let group_version = self.0.get()?.ledger.execute(command).await?;
-        Ok(Answer::new(&VersionTaken { valid: True, group_version }))
+        let taken = |group_version| VersionTaken { valid: True, group_version };
+        self.0.get()?.execute(key.with(&body), command, taken).await
     }
 
     /// Look up the newest version of a group's key
@@ -187,7 +189,13 @@ impl GroupKeys {
     /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `MEMBERNOTEXISTING`, `NOGROUPMEMBER` (the
     /// caller, then `accID`), `KEYHOLDERNOTEXISTING`, `INVALIDGROUPKEY`.
     #[oai(path = "/groupstorekey", method = "post", operation_id = "storeGroupKey", tag = "Tag::GroupKeys")]
-    async fn store(&self, session: Session, body: Body<KeyInput>) -> Result<Answer<KeyStored, Refused>, WireError> {
+    async fn store(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<KeyInput>,
+    ) -> Result<Answer<KeyStored, Refused>, WireError> {
+        let once = key.with(&body);
         let body = body.into_inner();
         let (group, account, keyholder) =
             (group_id(&body.group_id), account_id(&body.acc_id), account_id(&body.keyholder));
@@ -198,8 +206,8 @@ impl GroupKeys {
         let key = key.filter(|_| iv.as_ref().is_none_or(|iv| iv.len() <= 1024));
         let key = key.map(|key| Secret::new(GroupKeySecret { key, iv }));
         let command = StoreKey { session: session.0, group, account, keyholder, key };
-        let version = app.ledger.execute(command).await?;
-        Ok(Answer::new(&KeyStored { valid: True, group_version: version.to_string() }))
+        let stored = |version: u32| KeyStored { valid: True, group_version: version.to_string() };
+        app.execute(once, command, stored).await
     }
 
     /// Fetch the wrapped keys of a member

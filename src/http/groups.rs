@@ -13,6 +13,7 @@ use super::error::{Code, WireError};
 use super::js_date::js_date;
 use super::lenient::Lenient;
 use super::names::open_name;
+use super::once::IdempotencyKey;
 use super::session::Session;
 use super::text::utf16_len;
 use super::wire::{Accepted, Answer, Refused, True};
@@ -181,8 +182,8 @@ pub(super) fn account_id<T>(field: &Lenient<T>) -> Option<AccId> {
     field.str()?.parse().ok()
 }
 
-fn ids(members: Vec<AccId>) -> Vec<String> {
-    members.iter().map(AccId::to_string).collect()
+fn member_ids(members: Vec<AccId>) -> MemberIds {
+    MemberIds { valid: True, group_members: members.iter().map(AccId::to_string).collect() }
 }
 
 /// A positive whole number, or its decimal text, up to the most that is allowed.
@@ -212,7 +213,12 @@ impl Groups {
     ///
     /// Checks in order: `NOTAUTH`, `INVALIDNICKNAME`, `INVALIDGROUPTYPE`.
     #[oai(path = "/groupcreate", method = "post", operation_id = "createGroup", tag = "Tag::Groups")]
-    async fn create(&self, session: Session, body: Body<CreateInput>) -> Result<Answer<Created>, WireError> {
+    async fn create(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<CreateInput>,
+    ) -> Result<Answer<Created>, WireError> {
         let app = self.0.get()?;
         let name = body.nickname.str().filter(|name| (1..=30).contains(&utf16_len(name)));
         let command = CreateGroup {
@@ -225,8 +231,8 @@ impl Groups {
             },
             capacity: capacity(body.max_members.value(), app.settings.group_members),
         };
-        let group = app.ledger.execute(command).await?;
-        Ok(Answer::new(&Created { valid: True, group_id: group.to_string() }))
+        let created = |group: GroupId| Created { valid: True, group_id: group.to_string() };
+        app.execute(key.with(&body), command, created).await
     }
 
     /// Join a group
@@ -236,10 +242,14 @@ impl Groups {
     /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `ISALREADYMEMBER`, `NOTADMIN` (private),
     /// `GROUPMAXREACHED`.
     #[oai(path = "/groupjoinmember", method = "post", operation_id = "joinGroup", tag = "Tag::Groups")]
-    async fn join(&self, session: Session, body: Body<GroupInput>) -> Result<Answer<Accepted, Refused>, WireError> {
+    async fn join(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<GroupInput>,
+    ) -> Result<Answer<Accepted, Refused>, WireError> {
         let command = JoinGroup { session: session.0, group: group_id(&body.group_id) };
-        self.0.get()?.ledger.execute(command).await?;
-        Ok(Answer::new(&Accepted::default()))
+        self.0.get()?.execute(key.with(&body), command, |()| Accepted::default()).await
     }
 
     /// Add somebody to a group
@@ -249,11 +259,15 @@ impl Groups {
     /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `MEMBERNOTEXISTING`, `NOGROUPMEMBER`,
     /// `NOTADMIN`, `ISALREADYMEMBER`, `GROUPMAXREACHED`.
     #[oai(path = "/groupaddmember", method = "post", operation_id = "addGroupMember", tag = "Tag::Groups")]
-    async fn add(&self, session: Session, body: Body<AddInput>) -> Result<Answer<MemberIds, Refused>, WireError> {
+    async fn add(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<AddInput>,
+    ) -> Result<Answer<MemberIds, Refused>, WireError> {
         let member = if body.member_id.is_truthy() { account_id(&body.member_id) } else { account_id(&body.acc_id) };
         let command = AddMember { session: session.0, group: group_id(&body.group_id), member };
-        let members = self.0.get()?.ledger.execute(command).await?;
-        Ok(Answer::new(&MemberIds { valid: True, group_members: ids(members) }))
+        self.0.get()?.execute(key.with(&body), command, member_ids).await
     }
 
     /// List the members of a group
@@ -295,10 +309,14 @@ impl Groups {
     ///
     /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `NOGROUPMEMBER`.
     #[oai(path = "/groupleavemember", method = "post", operation_id = "leaveGroup", tag = "Tag::Groups")]
-    async fn leave(&self, session: Session, body: Body<GroupInput>) -> Result<Answer<MemberIds, Refused>, WireError> {
+    async fn leave(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<GroupInput>,
+    ) -> Result<Answer<MemberIds, Refused>, WireError> {
         let command = LeaveGroup { session: session.0, group: group_id(&body.group_id) };
-        let remaining = self.0.get()?.ledger.execute(command).await?;
-        Ok(Answer::new(&MemberIds { valid: True, group_members: ids(remaining) }))
+        self.0.get()?.execute(key.with(&body), command, member_ids).await
     }
 
     /// Remove a member from a group
@@ -308,11 +326,15 @@ impl Groups {
     ///
     /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `NOTADMIN`, `NOGROUPMEMBER`, `CIRCULARKICK`.
     #[oai(path = "/groupkickmember", method = "post", operation_id = "kickGroupMember", tag = "Tag::Groups")]
-    async fn kick(&self, session: Session, body: Body<KickInput>) -> Result<Answer<Accepted, Refused>, WireError> {
+    async fn kick(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<KickInput>,
+    ) -> Result<Answer<Accepted, Refused>, WireError> {
         let member = account_id(&body.acc_id);
         let command = KickMember { session: session.0, group: group_id(&body.group_id), member };
-        self.0.get()?.ledger.execute(command).await?;
-        Ok(Answer::new(&Accepted::default()))
+        self.0.get()?.execute(key.with(&body), command, |()| Accepted::default()).await
     }
 
     /// Destroy a group
@@ -322,10 +344,14 @@ impl Groups {
     ///
     /// Checks in order: `NOTAUTH`, `NOTADMIN` (also for a group that does not exist).
     #[oai(path = "/groupdestroygroup", method = "post", operation_id = "destroyGroup", tag = "Tag::Groups")]
-    async fn destroy(&self, session: Session, body: Body<GroupInput>) -> Result<Answer<Accepted, Refused>, WireError> {
+    async fn destroy(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<GroupInput>,
+    ) -> Result<Answer<Accepted, Refused>, WireError> {
         let command = DestroyGroup { session: session.0, group: group_id(&body.group_id) };
-        self.0.get()?.ledger.execute(command).await?;
-        Ok(Answer::new(&Accepted::default()))
+        self.0.get()?.execute(key.with(&body), command, |()| Accepted::default()).await
     }
 
     /// Ask the members to look again
@@ -335,7 +361,12 @@ impl Groups {
     ///
     /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `NOGROUPMEMBER`, `INVALIDUPDATETYPE`.
     #[oai(path = "/grouptriggersseupdate", method = "post", operation_id = "signalGroupUpdate", tag = "Tag::Groups")]
-    async fn signal(&self, session: Session, body: Body<UpdateInput>) -> Result<Answer<Accepted, Refused>, WireError> {
+    async fn signal(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<UpdateInput>,
+    ) -> Result<Answer<Accepted, Refused>, WireError> {
         let word = if body.update.value().is_some() { body.update.str() } else { body.kind.str() };
         let update = match word {
             Some("joinmember") => Some(Update::Join),
@@ -343,8 +374,7 @@ impl Groups {
             _ => None,
         };
         let command = SignalUpdate { session: session.0, group: group_id(&body.group_id), update };
-        self.0.get()?.ledger.execute(command).await?;
-        Ok(Answer::new(&Accepted::default()))
+        self.0.get()?.execute(key.with(&body), command, |()| Accepted::default()).await
     }
 }
 

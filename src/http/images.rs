@@ -1,10 +1,11 @@
 //! The routes of the tag "Images": posting one and fetching its content.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use be8_events::message::ImageSecret;
-use be8_events::{AccId, Event, MessageNo, Secret, Subject, ThreadId};
+use be8_events::{AccId, Event, Hash32, MessageNo, Secret, Subject, ThreadId};
 use be8_projections::ImageAnswer;
 use poem_openapi::{Object, OpenApi};
 use rand::RngExt as _;
@@ -16,16 +17,17 @@ use super::body::Body;
 use super::document::Tag;
 use super::error::{Code, WireError};
 use super::lenient::Lenient;
-use super::messages::{address, named_thread, named_version};
+use super::messages::{MessageWritten, address, named_thread, named_version};
+use super::once::Once;
 use super::present;
 use super::session::Session;
 use super::shown::MessageType;
 use super::text::utf16_len;
-use super::wire::{Accepted, Answer, False, True};
+use super::wire::{Accepted, Answer, False, Refused, True, json};
 use crate::domain::Rejection;
 use crate::domain::media::{Fingerprints, PostImage, Posted, StoredBlob};
 use crate::domain::message::{Address, NamedVersion};
-use crate::ledger::LedgerError;
+use crate::ledger::{Answered, LedgerError};
 use crate::media::{BlobKey, BlobMark, MediaError};
 use crate::vault::Found;
 
@@ -225,7 +227,7 @@ impl Images {
         &self,
         session: Session,
         body: Body<ImageUpload>,
-    ) -> Result<Answer<Accepted, super::wire::Refused>, WireError> {
+    ) -> Result<Answer<Accepted, Refused>, WireError> {
         let app = self.0.get()?;
         let body = body.into_inner();
         let upload = Upload {
@@ -262,7 +264,7 @@ impl Images {
         let app = self.0.get()?;
         let session = session.required()?;
         let now = app.now();
-        let missing = || Answer::declined(&ImageMissing { valid: False, content_id: body.content_id.echo() });
+        let missing = || Answer::refused(&ImageMissing { valid: False, content_id: body.content_id.echo() });
         let name = body.content_id.str().filter(|name| is_name(name));
         let sender: Option<AccId> = body.sender.str().and_then(|sender| sender.parse().ok());
         let image = match (sender, name) {
@@ -370,9 +372,22 @@ async fn account_key(app: &App, account: AccId) -> Result<Option<crate::vault::D
     })
 }
 
-/// Posts an image: asks whether it may come, stores the content, and only then has it happen.
-pub(super) async fn post(app: &Arc<App>, upload: Upload) -> Result<(ThreadId, MessageNo), WireError> {
-    let Upload { address, version, name, content, most, mut secret } = upload;
+/// An image that was looked at: the command that posts it, still without its content, and what is
+/// to be stored for it unless something speaks against it already.
+struct Examined {
+    command: PostImage,
+    sent: Option<Sent>,
+}
+
+/// What is stored for an image.
+struct Sent {
+    name: String,
+    content: String,
+    secret: ImageSecret,
+}
+
+async fn examine(app: &App, upload: Upload) -> Result<Examined, WireError> {
+    let Upload { address, version, name, content, most, secret } = upload;
     let echoed = [
         &secret.content_type,
         &secret.height,
@@ -411,29 +426,79 @@ pub(super) async fn post(app: &Arc<App>, upload: Upload) -> Result<(ThreadId, Me
             }
         }
     };
-    let mut command = PostImage { address, version, image, blob: None };
-    let (name, content) = match (app.ledger.execute(command.clone()).await?, sent) {
-        (Posted::Known(thread, id) | Posted::New(thread, id), _) => return Ok((thread, id)),
-        (Posted::Welcome, Some(sent)) => sent,
-        // What has no fingerprints is welcome nowhere.
-        (Posted::Welcome, None) => return Err(Code::Internal.into()),
-    };
+    let sent = sent.map(|(name, content)| Sent { name, content, secret });
+    Ok(Examined { command: PostImage { address, version, image, blob: None }, sent })
+}
+
+/// Stores the content of an image.
+async fn store(app: &App, sent: Sent) -> Result<StoredBlob, WireError> {
+    let Sent { name, content, mut secret } = sent;
     let (mark, key) = app.media.put(content).await?;
     (secret.blob_key, secret.content_id) = (key.to_base64(), name);
     let BlobMark { name: blob, size, sha256 } = mark;
-    command.blob = Some(StoredBlob { blob, size, sha256, secret: Secret::new(secret) });
-    let posted = app.ledger.execute(command).await;
-    let needless = match &posted {
-        Ok(Posted::New(..)) | Err(LedgerError::OutcomeUnknown | LedgerError::Internal) => false,
-        Ok(_) | Err(_) => true,
-    };
-    if needless && let Err(error) = app.media.remove(blob).await {
+    Ok(StoredBlob { blob, size, sha256, secret: Secret::new(secret) })
+}
+
+/// Removes the content of an image that did not come to be.
+async fn discard(app: &App, blob: Hash32) {
+    if let Err(error) = app.media.remove(blob).await {
         tracing::debug!(%error, "a blob that is not needed stays until the sweeper comes");
     }
-    match posted? {
-        Posted::Known(thread, id) | Posted::New(thread, id) => Ok((thread, id)),
-        Posted::Welcome => Err(Code::Internal.into()),
+}
+
+/// Whether it may have happened although the ledger failed.
+const fn in_doubt(error: &LedgerError) -> bool {
+    matches!(error, LedgerError::OutcomeUnknown | LedgerError::Internal)
+}
+
+/// Posts an image: asks whether it may come, stores the content, and only then has it happen.
+async fn post(app: &App, upload: Upload) -> Result<(ThreadId, MessageNo), WireError> {
+    let Examined { mut command, sent } = examine(app, upload).await?;
+    if let Some(known) = app.ledger.execute(command.clone()).await?.message() {
+        return Ok(known);
     }
+    // What has no fingerprints is welcome nowhere.
+    let stored = store(app, sent.ok_or(WireError::from(Code::Internal))?).await?;
+    let blob = stored.blob;
+    command.blob = Some(stored);
+    let posted = app.ledger.execute(command).await;
+    let needed = match &posted {
+        Ok(posted) => matches!(posted, Posted::New(..)),
+        Err(error) => in_doubt(error),
+    };
+    if !needed {
+        discard(app, blob).await;
+    }
+    posted?.message().ok_or(Code::Internal.into())
+}
+
+/// Posts an image as `/writemessage` does, once if that is asked.
+pub(super) async fn write<R>(app: &App, once: Once, upload: Upload) -> Result<Answer<MessageWritten, R>, WireError> {
+    if !once.is_asked() {
+        return Ok(Answer::new(&MessageWritten::of(post(app, upload).await?)));
+    }
+    // Not asked for first: what was answered under the key is answered again, whatever has become of
+    // the thread since.
+    let Examined { mut command, sent } = examine(app, upload).await?;
+    let mut blob = None;
+    if let Some(sent) = sent {
+        let stored = store(app, sent).await?;
+        blob = Some(stored.blob);
+        command.blob = Some(stored);
+    }
+    let new = Arc::new(AtomicBool::new(false));
+    let is_new = new.clone();
+    let encode = move |posted: Posted| {
+        is_new.store(matches!(posted, Posted::New(..)), Ordering::SeqCst);
+        // Only who asks without a content is told that it is welcome.
+        Answered { status: 200, body: json(&posted.message().map(MessageWritten::of)) }
+    };
+    let answered = app.answered(once, command, encode).await;
+    let doubt = matches!(&answered, Ok(Err(error)) if in_doubt(error));
+    if let Some(blob) = blob.filter(|_| !doubt && !new.load(Ordering::SeqCst)) {
+        discard(app, blob).await;
+    }
+    Ok(Answer::stored(answered??))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::error::{Code, WireError};
 use super::jwk;
 use super::lenient::Lenient;
 use super::names::open;
+use super::once::IdempotencyKey;
 use super::session::Session;
 use super::wire::{Accepted, Answer, Refused, True};
 use crate::domain::account::SetPublicKey;
@@ -163,9 +164,15 @@ impl Keys {
     ///
     /// Checks in order: `NOTAUTH`, `INVALIDPUBLICKEY` (also for a point that is not on the curve).
     #[oai(path = "/setkey", method = "post", operation_id = "setKey", tag = "Tag::Keys")]
-    async fn set(&self, session: Session, body: Body<SetKey>) -> Result<Answer<Accepted>, WireError> {
+    async fn set(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<SetKey>,
+    ) -> Result<Answer<Accepted>, WireError> {
         let app = self.0.get()?;
         let session = session.required()?;
+        let once = key.with(&body);
         let Some(key) = body.public_key.value().and_then(jwk::check) else {
             // No session comes before no key.
             app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
@@ -177,8 +184,7 @@ impl Keys {
             sha256: key.fingerprint,
             secret: Secret::new(key.coordinates),
         };
-        app.ledger.execute(command).await?;
-        Ok(Answer::new(&Accepted::default()))
+        app.execute(once, command, |()| Accepted::default()).await
     }
 
     /// Fetch one public key

@@ -1,7 +1,7 @@
 //! The routes of the tag "Messages": writing and reading them.
 
 use be8_events::message::{ImageSecret, MessageSecret};
-use be8_events::{AccId, Secret, ThreadId};
+use be8_events::{AccId, MessageNo, Secret, ThreadId};
 use be8_projections::MessagesAnswer;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use super::document::Tag;
 use super::error::{Code, WireError};
 use super::images::{self, Upload};
 use super::lenient::Lenient;
+use super::once::IdempotencyKey;
 use super::present;
 use super::session::Session;
 use super::shown::Message;
@@ -98,6 +99,13 @@ pub struct MessageWritten {
     pub message_id: String,
 }
 
+impl MessageWritten {
+    /// What is said of a message that was written.
+    pub(super) fn of((thread, id): (ThreadId, MessageNo)) -> Self {
+        Self { valid: True, message_id: format!("message:{thread}:{id}") }
+    }
+}
+
 /// Which thread to read.
 #[derive(Debug, Default, Object)]
 #[oai(rename = "GetMessages", example)]
@@ -141,21 +149,21 @@ impl Messages {
     async fn write(
         &self,
         session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
         body: Body<WriteMessageInput>,
     ) -> Result<Answer<MessageWritten, Refused>, WireError> {
         let app = self.0.get()?;
+        let once = key.with(&body);
         let body = body.into_inner();
         let address = address(session, &body.receiver_id, &body.receiver, &body.sender, &body.thread_id);
         let version = named_version(&body.group_version_key);
         if is_image(&body) {
-            let (thread, id) = images::post(app, upload(address, version, body, app.settings.message_bytes)).await?;
-            return Ok(Answer::new(&MessageWritten { valid: True, message_id: format!("message:{thread}:{id}") }));
+            return images::write(app, once, upload(address, version, body, app.settings.message_bytes)).await;
         }
         let Address { session, receiver, sender, thread } = address;
         let content = content(body, app.settings.message_bytes);
         let command = WriteMessage { session, receiver, sender, thread, version, content };
-        let (thread, id) = app.ledger.execute(command).await?;
-        Ok(Answer::new(&MessageWritten { valid: True, message_id: format!("message:{thread}:{id}") }))
+        app.execute(once, command, MessageWritten::of).await
     }
 
     /// Read a thread

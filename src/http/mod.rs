@@ -4,6 +4,8 @@
 //! One file per tag of the OpenAPI document holds its routes; the rest is what they share.
 
 pub mod accounts;
+pub mod address;
+pub mod admission;
 pub mod app;
 pub mod audit;
 pub mod body;
@@ -12,6 +14,7 @@ mod connection;
 pub mod conversations;
 pub mod cookie;
 pub mod cryptojs;
+pub mod devices;
 pub mod document;
 pub mod edge;
 pub mod error;
@@ -21,15 +24,21 @@ pub mod group_keys;
 pub mod groups;
 mod home;
 pub mod images;
+pub mod insights;
 pub mod js_date;
 pub mod jwk;
 pub mod keys;
 pub mod lenient;
+pub mod limits;
 pub mod messages;
 pub mod names;
+pub mod once;
 pub mod operations;
 pub mod operator;
+pub mod operator_accounts;
 mod present;
+pub mod registration;
+pub mod removal;
 pub mod server;
 pub mod session;
 pub mod shown;
@@ -37,6 +46,7 @@ pub mod site;
 pub mod text;
 pub mod tls;
 pub mod turnstile;
+pub mod tokens;
 pub mod wire;
 
 pub use app::{App, AppSettings, Handle};

@@ -11,6 +11,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use subtle::ConstantTimeEq;
 
 use super::cookie::SessionToken;
+use super::error::{Code, WireError};
 use super::session::{SCHEME as SESSION, Session};
 
 /// The name of the scheme in the document.
@@ -58,6 +59,53 @@ impl fmt::Debug for OperatorToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
+}
+
+/// The operator, by a bearer token (RFC 6750).
+#[derive(Debug, Clone)]
+pub struct Operator(Option<BearerToken>);
+
+impl Operator {
+    /// Whether it is the operator; `what` is asked for, for the log.
+    ///
+    /// # Errors
+    /// [`Code::NotAuth`]
+    pub fn check(&self, token: Option<&OperatorToken>, what: &str) -> Result<(), WireError> {
+        if self.0.as_ref().is_some_and(|sent| sent.is_operator(token)) {
+            tracing::info!(what, "operator access");
+            return Ok(());
+        }
+        if self.0.is_some() {
+            tracing::warn!(what, "a wrong operator token was refused");
+        }
+        Err(Code::NotAuth.into())
+    }
+}
+
+impl<'a> ApiExtractor<'a> for Operator {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        <Auditor as ApiExtractor>::register(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![SCHEME]
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        Ok(Self(bearer(request)))
+    }
+}
+
+/// The bearer token of a request.
+fn bearer(request: &Request) -> Option<BearerToken> {
+    let sent = request.headers().get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = sent.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| BearerToken(token.trim_ascii().to_vec()))
 }
 
 /// Who asks for a group's history: the operator by a bearer token (RFC 6750), or a member by its
@@ -115,12 +163,9 @@ impl<'a> ApiExtractor<'a> for Auditor {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        let sent = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-        Ok(match sent.and_then(|value| value.split_at_checked(7)) {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => {
-                Self::Bearer(BearerToken(token.trim_ascii().to_vec()))
-            }
-            _ => Self::Session(Session(SessionToken::of(request.headers()).map(|token| token.hash()))),
+        Ok(match bearer(request) {
+            Some(token) => Self::Bearer(token),
+            None => Self::Session(Session(SessionToken::of(request.headers()).map(|token| token.hash()))),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Putting the routes together and serving them.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use super::body::BodyLimits;
 use super::compress::compress;
 use super::connection::Attentive;
 use super::conversations::Conversations;
+use super::devices::Devices;
 use super::document::document;
 use super::edge::{EdgeLayer, Rule};
 use super::events::Events;
@@ -25,25 +27,42 @@ use super::group_keys::GroupKeys;
 use super::groups::Groups;
 use super::home;
 use super::images::Images;
+use super::insights::Insights;
 use super::keys::Keys;
+use super::limits::{LimitLayer, Limiter};
 use super::messages::Messages;
 use super::operations::Operations;
 use super::site::Site;
 use super::tls::{Encrypted, Tls};
 use super::turnstile::{TurnSettings, Turnstile};
+use super::operator_accounts::OperatorAccounts;
+use super::registration::Registration;
+use super::removal::Removal;
+use super::session::SCHEME;
+use super::tokens::Tokens;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 5] =
-    ["/healthz", "/readyz", "/metrics", "/audit/groups/{groupID}/history", "/audit/groups/{groupID}/findings"];
+const OWN: [&str; 8] = [
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/audit/groups/{groupID}/history",
+    "/audit/groups/{groupID}/findings",
+    "/operator/accounts/{accID}",
+    "/operator/accounts/{accID}/sessions",
+    "/operator/registration",
+];
 /// The routes that read by GET and therefore answer HEAD too.
-const HEAD: [&str; 5] = ["/me", "/getthreads", "/healthz", "/readyz", "/metrics"];
+const HEAD: [&str; 6] = ["/me", "/getthreads", "/insights", "/healthz", "/readyz", "/metrics"];
 /// How long open requests may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
+/// How often the limits forget who has not asked for long.
+const TIDY: Duration = Duration::from_secs(60);
 
 /// The OpenAPI service of all routes.
 fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_openapi::OpenApi, ()> {
     let routes = (
-        Accounts(app.clone()),
+        (Accounts(app.clone()), Removal(app.clone())),
         Keys(app.clone()),
         Conversations(app.clone()),
         Messages(app.clone()),
@@ -51,7 +70,10 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         Groups(app.clone()),
         GroupKeys(app.clone()),
         Events(app.clone()),
+        Devices(app.clone()),
         Audit(app.clone()),
+        (Tokens(app.clone()), Insights(app.clone())),
+        (OperatorAccounts(app.clone()), Registration(app.clone())),
         Operations { app: app.clone(), metrics },
     );
     OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))
@@ -75,6 +97,10 @@ fails decides.
 **Requests.** Paths match without regard to case. A body is JSON; an urlencoded form of at most five parameters is \
 understood too. Members that an operation does not know are ignored. A member of a wrong type is like a missing one.
 
+**Limits.** Requests are limited, generously: per address where no session is shown, per session elsewhere. Each answer \
+tells by `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) which limit it counted under and what \
+is left of it. Beyond it the answer is 429 `RATELIMITED` with `Retry-After`.
+
 **Trying it here.** On a fresh server, execute *Make an account* twice: the accounts are `10001` and `10002`, and this \
 page then acts as the second. All other examples work as they stand once that which they name is there: start the \
 conversation, create the group, join it, add the first account.";
@@ -90,13 +116,15 @@ pub struct Server {
 #[derive(Debug, Default)]
 pub struct Serving {
     /// What a body may cost.
-    pub limits: BodyLimits,
+    pub bodies: BodyLimits,
     /// How large bodies take turns.
     pub turns: TurnSettings,
     /// The files.
     pub site: Site,
     /// Clients come over https, by this server or by a proxy in front of it.
     pub https: bool,
+    /// The limits on requests.
+    pub limiter: Arc<Limiter>,
 }
 
 /// Listens on an address, for https if there is a certificate.
@@ -131,7 +159,15 @@ impl Server {
         serving: Serving,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
+        let limiter = serving.limiter.clone();
         let routes = routes(app, metrics, serving);
+        let tidying = stop.clone().run_until_cancelled_owned(async move {
+            loop {
+                tokio::time::sleep(TIDY).await;
+                limiter.tidy();
+            }
+        });
+        tokio::spawn(tidying);
         poem::Server::new_with_acceptor(self.acceptor)
             .run_with_graceful_shutdown(routes, stop.cancelled_owned(), Some(GRACE))
             .await
@@ -148,12 +184,13 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
     let service = service(&app, metrics);
     let document = document(&service, &OWN);
     let text = serde_json::to_string(&document).unwrap_or_default();
-    let rules = rules(&document);
-    let Serving { limits, turns, site, https } = serving;
+    let Serving { bodies, turns, site, https, limiter } = serving;
+    let edge = EdgeLayer::new(rules(&document)).https(https);
+    let limits = LimitLayer { limiter, edge: edge.clone(), with_session: Arc::new(with_session(&document)) };
     let bundled = service.swagger_ui_html();
     let pages = home::pages(&bundled, Turnstile::new(service.into_endpoint(), app, turns))
         .at("/openapi.json", poem::get(Document(text.into())));
-    site.in_front_of(pages).with(EdgeLayer::new(rules).https(https)).around(compress).data(limits).around(measure)
+    site.in_front_of(pages).with(edge).with(limits).around(compress).data(bodies).around(measure)
 }
 
 /// The paths of all routes and pages but the home page, in lower case: no file stands there.
@@ -163,6 +200,7 @@ pub(super) fn taken() -> &'static [String] {
         let rules = rules(&openapi()).into_iter().map(|rule| rule.path.to_ascii_lowercase());
         rules.filter(|path| path != "/").collect()
     })
+}
 }
 
 /// What the edge has to know: the paths and methods of the document.
@@ -180,6 +218,19 @@ fn rules(document: &Value) -> Vec<Rule> {
     let pages = home::PATHS.into_iter().chain(["/openapi.json"]);
     rules.extend(pages.map(|path| Rule { path, methods: vec![Method::GET], head: true, contract: false }));
     rules
+}
+
+/// The paths of operations that need a session.
+fn with_session(document: &Value) -> HashSet<&'static str> {
+    let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
+    let session = |operation: &Value| {
+        let any = operation["security"].as_array().into_iter().flatten();
+        any.filter_map(Value::as_object).any(|scheme| scheme.contains_key(SCHEME))
+    };
+    paths
+        .filter(|(_, operations)| operations.as_object().into_iter().flatten().any(|(_, one)| session(one)))
+        .map(|(path, _)| &*Box::leak(path.clone().into_boxed_str()))
+        .collect()
 }
 
 /// Serves the document.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use poem::http::{HeaderValue, header};
+use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::error::Code;
+use crate::ledger::Answered;
 
 /// A boolean that has one value only: `valid` tells accepted from refused.
 macro_rules! constant {
@@ -102,20 +103,36 @@ pub struct RefusedWithWarning {
     pub warning: Code,
 }
 
-/// An answer with status 200: a `T`, or where the operation knows them, refusals `R` beside it,
+/// An answer with status 200, or another of success: a `T`, or where the operation knows them, refusals `R` beside it,
 /// which [`WireError`](super::error::WireError) says.
 #[derive(Debug)]
-pub struct Answer<T, R = ()> {
+pub struct Answer<T, R = (), const STATUS: u16 = 200> {
+    status: StatusCode,
     body: Vec<u8>,
     cookie: Option<HeaderValue>,
     documented: std::marker::PhantomData<fn() -> (T, R)>,
 }
 
-impl<T: Serialize, R> Answer<T, R> {
-    /// Writes the answer. The JSON is made here, once, without an intermediate tree.
+/// The body of an answer. The JSON is made once, without an intermediate tree.
+pub(super) fn json(answer: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(answer).expect("answers hold strings, numbers and lists under string names")
+}
+
+impl<T: Serialize, R, const STATUS: u16> Answer<T, R, STATUS> {
+    /// Writes the answer.
     pub fn new(answer: &T) -> Self {
-        let body = serde_json::to_vec(answer).expect("answers hold strings, numbers and lists under string names");
-        Self { body, cookie: None, documented: std::marker::PhantomData }
+        Self::stored(Answered { status: STATUS, body: json(answer) })
+    }
+
+    /// An answer that was given before.
+    pub fn stored(Answered { status, body }: Answered) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+        Self { status, body, cookie: None, documented: std::marker::PhantomData }
+    }
+
+    /// Writes one of the refusals that have a shape of their own.
+    pub fn refused(refusal: &impl Serialize) -> Self {
+        Self::stored(Answered { status: 200, body: json(refusal) })
     }
 
     /// With a `Set-Cookie` line.
@@ -125,17 +142,10 @@ impl<T: Serialize, R> Answer<T, R> {
     }
 }
 
-impl<T, R: Serialize> Answer<T, R> {
-    /// Writes an answer that declines in a shape of its own.
-    pub fn declined(answer: &R) -> Self {
-        let body = serde_json::to_vec(answer).expect("answers hold strings, numbers and lists under string names");
-        Self { body, cookie: None, documented: std::marker::PhantomData }
-    }
-}
-
-impl<T: Send, R: Send> IntoResponse for Answer<T, R> {
+impl<T: Send, R: Send, const STATUS: u16> IntoResponse for Answer<T, R, STATUS> {
     fn into_response(self) -> Response {
         let mut response = Response::builder()
+            .status(self.status)
             .content_type("application/json; charset=utf-8")
             .header(header::CACHE_CONTROL, "no-store")
             .body(self.body);
@@ -192,7 +202,7 @@ impl Refusals for RefusedWithWarning {
     }
 }
 
-impl<T: Type, R: Refusals> ApiResponse for Answer<T, R> {
+impl<T: Type, R: Refusals, const STATUS: u16> ApiResponse for Answer<T, R, STATUS> {
     fn meta() -> MetaResponses {
         let refusals = R::schemas();
         let description = if refusals.is_empty() { "Accepted." } else { "Accepted, or refused." };
@@ -203,7 +213,7 @@ impl<T: Type, R: Refusals> ApiResponse for Answer<T, R> {
             MetaSchemaRef::Inline(Box::new(MetaSchema { one_of, ..MetaSchema::ANY }))
         };
         let content = vec![MetaMediaType { content_type: "application/json; charset=utf-8", schema }];
-        let answer = MetaResponse { description, status: Some(200), status_range: None, content, headers: vec![] };
+        let answer = MetaResponse { description, status: Some(STATUS), status_range: None, content, headers: vec![] };
         MetaResponses { responses: vec![answer] }
     }
 

@@ -1,6 +1,7 @@
 //! The append: one prepared statement that moves the head row and, only if it stood where this
 //! node believes, writes the events, what is sealed of them, new keys and the read models.
 
+use be8_events::Event;
 use be8_projections::{Generation, Parameters};
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, AssertSqlSafe, PgConnection, error::BoxDynError};
@@ -68,9 +69,30 @@ fn sql(generation: Generation, draft: &Draft) -> String {
             p.arrays(&["bigint"]),
         );
     }
+    if !draft.answers.is_empty() {
+        sql += &format!(
+            "
+, id as (
+    insert into idempotency (time, account, key, request, status, body) select $2, u.* from head, unnest({}) u)",
+            p.arrays(&["bigint", "bytea", "bytea", "smallint", "bytea"]),
+        );
+    }
+    if removed(draft).next().is_some() {
+        let accounts = p.arrays(&["bigint"]);
+        sql +=
+            &format!("\n, io as (insert into idempotency_over (account) select u.* from head, unnest({accounts}) u)");
+    }
     sql += &draft.changes.sql(generation, &mut p);
     sql += &format!("\nselect pg_notify('{CHANNEL}', position::text) from head");
     sql
+}
+
+/// The accounts that are removed.
+fn removed(draft: &Draft) -> impl Iterator<Item = i64> {
+    draft.events.iter().filter_map(|recorded| match &recorded.event {
+        Event::AccountRemoved(removed) => Some(removed.account.number()),
+        _ => None,
+    })
 }
 
 /// Runs the statement. `false`: the head stood elsewhere (or the clock is ahead) and nothing was
@@ -142,6 +164,17 @@ fn arguments(before: &Head, draft: &Draft, any_clock: bool) -> Result<PgArgument
     }
     if !draft.deleted_keys.is_empty() {
         to.add(&draft.deleted_keys)?;
+    }
+    let answers = &draft.answers;
+    if !answers.is_empty() {
+        to.add(answers.iter().map(|row| row.account.number()).collect::<Vec<_>>())?;
+        to.add(answers.iter().map(|row| &row.key.0[..]).collect::<Vec<_>>())?;
+        to.add(answers.iter().map(|row| &row.request.0[..]).collect::<Vec<_>>())?;
+        to.add(answers.iter().map(|row| row.answered.status.cast_signed()).collect::<Vec<_>>())?;
+        to.add(answers.iter().map(|row| &row.answered.body[..]).collect::<Vec<_>>())?;
+    }
+    if removed(draft).next().is_some() {
+        to.add(removed(draft).collect::<Vec<_>>())?;
     }
     draft.changes.bind(&mut to)?;
     Ok(to)

@@ -11,9 +11,10 @@ use be8_events::{
 use be8_projections::Changes;
 
 use super::head::Head;
+use super::once::{self, Claim, Idempotency, Known};
 use super::states::{Cache, Entry, KeyState, SNAPSHOT_EVERY, Snapshot};
 use super::{Job, LedgerError};
-use crate::domain::{State, States, Stop, View};
+use crate::domain::{Rejection, State, States, Stop, View};
 use crate::vault::{DataKey, FreshKey, KeySet, Vault};
 
 /// What a pass lacked. It is loaded, and the pass begins anew.
@@ -21,11 +22,13 @@ use crate::vault::{DataKey, FreshKey, KeySet, Vault};
 pub(super) struct Missing {
     pub(super) streams: HashSet<StreamName>,
     pub(super) subjects: HashSet<Subject>,
+    /// Idempotency keys of which it is not known what is stored under them.
+    pub(super) claims: HashSet<Claim>,
 }
 
 impl Missing {
     fn is_empty(&self) -> bool {
-        self.streams.is_empty() && self.subjects.is_empty()
+        self.streams.is_empty() && self.subjects.is_empty() && self.claims.is_empty()
     }
 }
 
@@ -43,6 +46,8 @@ pub(super) struct Draft {
     pub(super) fresh_keys: Vec<FreshKey>,
     pub(super) deleted_keys: Vec<KeyId>,
     pub(super) changes: Changes,
+    /// Answers to store under idempotency keys.
+    pub(super) answers: Vec<once::Row>,
     /// The states after the batch.
     streams: HashMap<StreamName, Entry>,
     keys: HashMap<Subject, KeyState>,
@@ -100,7 +105,25 @@ pub(super) struct Pass<'a> {
     stream_ids: Vec<i64>,
     fresh_keys: Vec<FreshKey>,
     deleted_keys: Vec<KeyId>,
+    known: &'a Known,
+    /// The idempotency keys of earlier commands of the batch.
+    claimed: HashSet<Claim>,
+    answers: Vec<once::Row>,
     missing: Missing,
+}
+
+/// What is to be done with a command under an idempotency key.
+enum Standing {
+    /// Nobody is authenticated: the command says so itself.
+    Nobody,
+    /// Something has to be loaded first.
+    Unknown,
+    /// It is the first one.
+    First(AccId),
+    /// An earlier command of the batch has the key.
+    InFlight,
+    /// It came before, and this was the answer; none: it was another request.
+    Again(Option<once::Answered>),
 }
 
 impl States for Pass<'_> {
@@ -111,21 +134,22 @@ impl States for Pass<'_> {
 }
 
 impl<'a> Pass<'a> {
-    /// Decides all commands. `now` is the node's clock; time never runs backwards in the log.
+    /// Decides all commands. `now` is the time of the events to come, not before the head's.
     ///
     /// # Errors
     /// [`Missing`]: what has to be loaded first.
     pub(super) fn run(
         cache: &'a Cache,
         vault: &'a Vault,
+        known: &'a Known,
         head: Head,
         now: Timestamp,
         jobs: &mut [Box<dyn Job>],
-    ) -> Result<Draft, Missing> {
+    ) -> Result<Draft, Box<Missing>> {
         let mut pass = Self {
             cache,
             vault,
-            now: now.max(head.time),
+            now,
             head,
             streams: HashMap::new(),
             keys: HashMap::new(),
@@ -134,6 +158,9 @@ impl<'a> Pass<'a> {
             stream_ids: Vec::with_capacity(jobs.len()),
             fresh_keys: Vec::new(),
             deleted_keys: Vec::new(),
+            known,
+            claimed: HashSet::new(),
+            answers: Vec::new(),
             missing: Missing::default(),
         };
         for job in jobs.iter() {
@@ -143,18 +170,62 @@ impl<'a> Pass<'a> {
                 }
             }
         }
+        // What is stored under the keys of the batch, before anything is decided for nothing.
+        for once in jobs.iter().filter_map(|job| job.once()) {
+            pass.standing(once);
+        }
+        if !pass.missing.claims.is_empty() {
+            return Err(Box::new(pass.missing));
+        }
         let verdicts = jobs.iter_mut().map(|job| pass.decide(job.as_mut())).collect();
-        if pass.missing.is_empty() { Ok(pass.draft(verdicts)) } else { Err(pass.missing) }
+        if pass.missing.is_empty() { Ok(pass.draft(verdicts)) } else { Err(Box::new(pass.missing)) }
+    }
+
+    fn view(&self) -> View<'_> {
+        View { now: self.now, next_account: self.head.accounts + 1, next_group: self.head.groups + 1, states: self }
+    }
+
+    /// How a command under an idempotency key stands.
+    fn standing(&mut self, once: &Idempotency) -> Standing {
+        let account = match self.view().authenticate(Some(once.session)) {
+            Ok(account) => account,
+            Err(Stop::Rejected(_)) => return Standing::Nobody,
+            Err(Stop::Need(stream)) => {
+                self.missing.streams.insert(stream);
+                return Standing::Unknown;
+            }
+        };
+        let claim = (account, once.key);
+        if self.claimed.contains(&claim) {
+            return Standing::InFlight;
+        }
+        let Some(key) = self.key_state(&Subject::Server) else {
+            self.missing.subjects.insert(Subject::Server);
+            return Standing::Unknown;
+        };
+        match (self.known.get(&claim), key) {
+            (Some(Some(stored)), KeyState::Live(key)) => Standing::Again(stored.answer_to(key, once)),
+            (Some(_), _) => Standing::First(account),
+            (None, _) => {
+                self.missing.claims.insert(claim);
+                Standing::Unknown
+            }
+        }
     }
 
     fn decide(&mut self, job: &mut dyn Job) -> Result<(), LedgerError> {
-        let view = View {
-            now: self.now,
-            next_account: self.head.accounts + 1,
-            next_group: self.head.groups + 1,
-            states: self,
+        let first = match job.once().map(|once| self.standing(once)) {
+            None | Some(Standing::Nobody) => None,
+            Some(Standing::First(account)) => Some(account),
+            Some(Standing::Unknown) => return Ok(()),
+            Some(Standing::InFlight) => return Err(LedgerError::InFlight),
+            Some(Standing::Again(None)) => return Err(LedgerError::KeyReused),
+            Some(Standing::Again(Some(answered))) => {
+                job.replay(answered);
+                return Ok(());
+            }
         };
-        let decision = match job.decide(&view) {
+        let decision = match job.decide(&self.view()) {
             Ok(decision) => decision,
             Err(Stop::Rejected(rejection)) => return Err(rejection.into()),
             Err(Stop::Need(stream)) => {
@@ -166,10 +237,29 @@ impl<'a> Pass<'a> {
         for secret in decision.events.iter().filter_map(|event| event.secret.as_ref()) {
             for subject in secret.sealing.subjects(self.now.day()) {
                 if let Some(KeyState::Erased) = self.key_state(&subject) {
-                    tracing::error!(%subject, "a command wants to seal under an erased key");
-                    return Err(LedgerError::Internal);
+                    return Err(match Rejection::of_erased(&subject) {
+                        Some(rejection) => rejection.into(),
+                        None => {
+                            tracing::error!(%subject, "a command wants to seal under an erased key");
+                            LedgerError::Internal
+                        }
+                    });
                 }
             }
+        }
+        if !decision.events.is_empty() {
+            for subject in job.keys() {
+                self.data_key(subject);
+            }
+        }
+        // Valid without effect is not stored: it may be asked again.
+        if let Some(account) = first
+            && !(decision.events.is_empty() && decision.erase.is_empty())
+            && let Some(key) = self.data_key(Subject::Server)
+            && let (Some(once), Some(answered)) = (job.once(), job.answered())
+        {
+            self.claimed.insert((account, once.key));
+            self.answers.push(once::Row::new(&key, account, once, answered));
         }
         let mut prepared = Vec::with_capacity(decision.events.len());
         for event in decision.events {
@@ -320,6 +410,7 @@ impl<'a> Pass<'a> {
             fresh_keys: self.fresh_keys,
             deleted_keys: self.deleted_keys,
             changes,
+            answers: self.answers,
             streams: self.streams,
             keys: self.keys,
             verdicts,

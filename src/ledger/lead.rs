@@ -14,9 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The lead of one process: nobody else has it while this value lives and its connection does.
 #[derive(Debug)]
 pub struct Lead {
-    connection: PgConnection,
-    name: &'static str,
-    checkpoint: Option<i64>,
+    pub(super) connection: PgConnection,
+    pub(super) name: &'static str,
+    pub(super) checkpoint: Option<i64>,
 }
 
 /// Where leads are taken.
@@ -51,6 +51,26 @@ impl Leads {
         connection.close().await?;
         Ok(None)
     }
+
+    /// How far a process has come, whoever leads it.
+    ///
+    /// # Errors
+    /// [`LogError::Database`]
+    pub async fn checkpoint(&self, name: &str) -> Result<i64, LogError> {
+        let mut connection = PgConnection::connect_with(&self.0).await?;
+        let saved = saved(&mut connection, name).await?;
+        connection.close().await?;
+        Ok(saved)
+    }
+}
+
+/// What a process saved last, 0 at first.
+async fn saved(connection: &mut PgConnection, name: &str) -> Result<i64, LogError> {
+    let saved: Option<i64> = sqlx::query_scalar("select reached from checkpoints where process = $1")
+        .bind(name)
+        .fetch_optional(connection)
+        .await?;
+    Ok(saved.unwrap_or(0))
 }
 
 impl Lead {
@@ -73,11 +93,8 @@ impl Lead {
         if let Some(checkpoint) = self.checkpoint {
             return Ok(checkpoint);
         }
-        let saved: Option<i64> = sqlx::query_scalar("select reached from checkpoints where process = $1")
-            .bind(self.name)
-            .fetch_optional(&mut self.connection)
-            .await?;
-        Ok(*self.checkpoint.insert(saved.unwrap_or(0)))
+        let saved = saved(&mut self.connection, self.name).await?;
+        Ok(*self.checkpoint.insert(saved))
     }
 
     /// Saves how far the process has come.

@@ -6,20 +6,26 @@
 //! (`writer`, `batch`, `append`). [`Log`] reads; [`Ledger::subscribe_all`] follows.
 
 mod append;
+mod attempts;
 mod batch;
 mod head;
 mod lead;
 mod listener;
 mod log;
+mod once;
+mod outcome;
 mod partitions;
+mod registration;
 mod states;
 mod subscription;
+mod sweep;
+mod traces;
 mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use be8_events::{NewEvent, Position, Recorded, StreamName};
+use be8_events::{NewEvent, Position, Recorded, StreamName, Subject};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -29,9 +35,13 @@ use crate::clock::Clock;
 use crate::domain::{Command, Decision, Rejection, Stop, View};
 use crate::vault::{Vault, VaultError};
 
+pub use attempts::{Again, Attempt, Delivery};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
+pub use once::{Answered, Idempotency};
 pub use subscription::Subscription;
+pub use sweep::{Broom, Sweeper};
+pub use traces::Trace;
 
 /// Limits of the ledger loop.
 #[derive(Debug, Clone)]
@@ -75,6 +85,12 @@ pub enum LedgerError {
     /// Too many commands wait. Nothing was written.
     #[error("too many commands wait")]
     Overloaded,
+    /// The first request with this idempotency key is still running.
+    #[error("the first request with this idempotency key is still running")]
+    InFlight,
+    /// The idempotency key was used for another request. Nothing was written.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// The database is away, or the server stops. Nothing was written.
     #[error("the log cannot be written now")]
     Unavailable,
@@ -124,6 +140,7 @@ pub struct Ledger {
     tail: broadcast::Sender<Batch>,
     position: watch::Receiver<Position>,
     log: Log,
+    running: once::Running,
 }
 
 impl Ledger {
@@ -157,7 +174,7 @@ impl Ledger {
         };
         thread.spawn(run).map_err(sqlx::Error::Io)?;
         let task = tokio::spawn(async { ended.await.expect("the loop ends by itself") });
-        Ok((Self { queue, tail, position, log }, task))
+        Ok((Self { queue, tail, position, log, running: once::Running::default() }, task))
     }
 
     /// Has a command decided and its events appended; answers once they are durable.
@@ -166,13 +183,22 @@ impl Ledger {
     /// [`LedgerError`]
     pub async fn execute<C: Command>(&self, command: C) -> Result<C::Reply, LedgerError> {
         let (reply_to, reply) = oneshot::channel();
-        let job = Box::new(Pending { command, reply: None, reply_to });
+        self.enqueue(Box::new(Pending { command, reply: None, reply_to }))?;
+        reply.await.unwrap_or(Err(LedgerError::Unavailable))
+    }
+
+    fn enqueue(&self, job: Box<dyn Job>) -> Result<(), LedgerError> {
         self.queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => LedgerError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => LedgerError::Unavailable,
         })?;
         metrics::gauge!("be8_ledger_queue").set((self.queue.max_capacity() - self.queue.capacity()) as f64);
-        reply.await.unwrap_or(Err(LedgerError::Unavailable))
+        Ok(())
+    }
+
+    /// How full the queue of commands is, from 0 to 1.
+    pub fn fullness(&self) -> f64 {
+        1.0 - self.queue.capacity() as f64 / self.queue.max_capacity() as f64
     }
 
     /// Appends events to one stream if it is at the expected version; answers the new version.
@@ -251,11 +277,22 @@ impl Command for Append {
 /// A command that waits for its verdict, whatever it replies.
 trait Job: Send {
     fn streams(&self) -> Vec<StreamName>;
+    fn keys(&self) -> Vec<Subject>;
     fn size(&self) -> usize;
     /// Whether anybody still waits for the verdict.
     fn wanted(&self) -> bool;
     /// Decides and keeps the reply for [`Job::finish`].
     fn decide(&mut self, view: &View<'_>) -> Result<Decision<()>, Stop>;
+    /// Under which idempotency key it was sent, if under one.
+    fn once(&self) -> Option<&Idempotency> {
+        None
+    }
+    /// The answer to store, once it is decided.
+    fn answered(&self) -> Option<Answered> {
+        None
+    }
+    /// Takes over an answer that was given before.
+    fn replay(&mut self, _: Answered) {}
     fn finish(self: Box<Self>, verdict: Result<(), LedgerError>);
 }
 
@@ -268,6 +305,10 @@ struct Pending<C: Command> {
 impl<C: Command> Job for Pending<C> {
     fn streams(&self) -> Vec<StreamName> {
         self.command.streams()
+    }
+
+    fn keys(&self) -> Vec<Subject> {
+        self.command.keys()
     }
 
     fn size(&self) -> usize {

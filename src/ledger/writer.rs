@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use be8_events::{Day, Position};
-use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSeverity};
+use be8_events::{Day, Position, Subject};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{Draft, Missing, Pass};
 use super::head::Head;
 use super::log::Log;
+use super::once::{self, Known};
+use super::outcome::{ErrorKind, kind_of};
 use super::states::{self, Cache, KeyState, Snapshot, store_snapshots};
 use super::{Batch, Job, LedgerError, LedgerSettings, LogError, append, listener, partitions};
 use crate::clock::Clock;
@@ -293,12 +295,24 @@ impl Writer {
 
     /// Decides all commands, loading what that takes.
     async fn decide(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Draft, LogError> {
+        // Read anew in every round: another node may have answered meanwhile.
+        let mut known = Known::default();
         loop {
-            let Missing { streams, subjects } =
-                match Pass::run(&self.cache, &self.vault, self.head, self.clock.now(), jobs) {
+            let now = self.clock.now().max(self.head.time);
+            let Missing { streams, subjects, claims } =
+                match Pass::run(&self.cache, &self.vault, &known, self.head, now, jobs) {
                     Ok(draft) => return Ok(draft),
-                    Err(missing) => missing,
+                    Err(missing) => *missing,
                 };
+            match self.cache.key(&Subject::Server) {
+                _ if claims.is_empty() => {}
+                Some(KeyState::Live(key)) => {
+                    let load = once::load(self.log.pool().clone(), key.clone(), claims, now);
+                    known.extend(self.aside(load).await??);
+                }
+                // What no key was ever made for was never stored.
+                _ => known.extend(claims.into_iter().map(|claim| (claim, None))),
+            }
             let subjects: Vec<_> = subjects.into_iter().collect();
             let (vault, wanted) = (self.vault.clone(), subjects.clone());
             let (entries, found) = tokio::join!(
@@ -462,34 +476,5 @@ impl Writer {
 fn finish_all(jobs: &mut Vec<Box<dyn Job>>, error: impl Fn() -> LedgerError) {
     for job in jobs.drain(..) {
         job.finish(Err(error()));
-    }
-}
-
-/// What an error of the append statement means.
-enum ErrorKind {
-    /// PostgreSQL rolled it back for a reason that passes.
-    Passing,
-    /// The partition of the day is missing.
-    NoPartition,
-    /// PostgreSQL rolled it back and would do so again.
-    Refused,
-    /// Nobody knows whether it was committed.
-    Unknown,
-}
-
-fn kind_of(error: &sqlx::Error) -> ErrorKind {
-    let sqlx::Error::Database(error) = error else {
-        return if matches!(error, sqlx::Error::Encode(_)) { ErrorKind::Refused } else { ErrorKind::Unknown };
-    };
-    let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else { return ErrorKind::Unknown };
-    if error.severity() != PgSeverity::Error {
-        return ErrorKind::Unknown;
-    }
-    // Classes of SQLSTATE (PostgreSQL, appendix A): 40 transaction rollback, 53 insufficient
-    // resources, 55 object not in prerequisite state (lock timeout), 57 operator intervention.
-    match error.code() {
-        "23514" if error.message().contains("no partition") => ErrorKind::NoPartition,
-        code if ["40", "53", "55", "57"].iter().any(|class| code.starts_with(class)) => ErrorKind::Passing,
-        _ => ErrorKind::Refused,
     }
 }

@@ -5,16 +5,23 @@
 //! is killed in the middle is started again, on this node or another one, from its checkpoint: what
 //! it does must be harmless when done twice.
 
+pub mod answers;
+pub mod expiry;
 pub mod hours;
 pub mod media;
+pub mod push;
+pub mod removal;
+pub mod sweep;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use be8_projections::ReadError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Lead, Leads, LedgerError, LogError};
+use crate::vault::VaultError;
 
 /// How often a node that does not lead asks whether it can.
 const CANDIDACY: Duration = Duration::from_secs(1);
@@ -30,10 +37,13 @@ pub enum ProcessError {
     Ledger(#[from] LedgerError),
     /// A read model could not be read.
     #[error(transparent)]
-    Read(#[from] be8_projections::ReadError),
+    Read(#[from] ReadError),
     /// The store of images failed.
     #[error(transparent)]
     Media(#[from] crate::media::MediaError),
+    /// A key could not be read.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
 }
 
 /// A process manager.
@@ -48,6 +58,22 @@ pub trait Process: Send + Sync + 'static {
     /// # Errors
     /// [`ProcessError`]: the lead is given up, and somebody tries again.
     async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError>;
+
+    /// Makes ready for the turns to come: this node has just got the lead.
+    ///
+    /// # Errors
+    /// [`ProcessError`]: as for a turn.
+    async fn begin(&self, _: &mut Lead) -> Result<(), ProcessError> {
+        Ok(())
+    }
+
+    /// Brings to an end what is under way, since the server stops. It has a few seconds.
+    ///
+    /// # Errors
+    /// [`ProcessError`]: told in the log.
+    async fn end(&self, _: &mut Lead) -> Result<(), ProcessError> {
+        Ok(())
+    }
 }
 
 /// Appoints processes on this node.
@@ -88,10 +114,11 @@ impl Office {
 
 /// Turns, as long as the lock is held.
 async fn reign(process: &dyn Process, lead: &mut Lead, stop: &CancellationToken) -> Result<(), ProcessError> {
+    process.begin(lead).await?;
     while !stop.is_cancelled() {
         lead.confirm().await?;
         let pause = process.turn(lead).await?;
         tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(pause) => {} }
     }
-    Ok(())
+    process.end(lead).await
 }

@@ -19,6 +19,7 @@ pub struct Client {
     http: reqwest::Client,
     url: String,
     cookie: Option<String>,
+    bearer: Option<String>,
 }
 
 /// What the server answered.
@@ -66,14 +67,22 @@ impl Answer {
 impl Client {
     /// A client without a session.
     pub fn new(url: &str) -> Self {
+        // Whoever makes a client chooses its cryptography, even of one that speaks plain http. The second choice changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { http, url: url.to_owned(), cookie: None }
+        Self { http, url: url.to_owned(), cookie: None, bearer: None }
     }
 
     /// The same client with this text as its cookies.
     #[must_use]
     pub fn with_cookie(&self, cookie: &str) -> Self {
         Self { cookie: Some(cookie.to_owned()), ..self.clone() }
+    }
+
+    /// The same client with this bearer token.
+    #[must_use]
+    pub fn with_bearer(&self, token: &str) -> Self {
+        Self { bearer: Some(token.to_owned()), ..self.clone() }
     }
 
     /// The same session at another node, over connections of its own.
@@ -90,8 +99,12 @@ impl Client {
     /// A request that is not sent yet.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
-        match &self.cookie {
+        let request = match &self.cookie {
             Some(cookie) => request.header(COOKIE, cookie),
+            None => request,
+        };
+        match &self.bearer {
+            Some(token) => request.bearer_auth(token),
             None => request,
         }
     }
@@ -114,6 +127,11 @@ impl Client {
     /// POST with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// POST with a JSON body under an idempotency key.
+    pub async fn post_once(&self, path: &str, body: &Value, key: &str) -> Answer {
+        self.send(self.request(Method::POST, path).header("Idempotency-Key", key).json(body)).await
     }
 
     /// POST with a body of some content type, or of none.

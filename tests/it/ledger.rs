@@ -237,7 +237,8 @@ async fn erasing_a_subject_forgets_what_it_sealed_and_nothing_else() {
     // Once more is no event; and nothing is ever sealed for it again, on whatever node.
     node.ledger.execute(erase(&[stay])).await.unwrap();
     for node in [&node, &other] {
-        assert!(matches!(node.write(1, zoe, thread).await, Err(LedgerError::Internal)));
+        let refused = node.write(1, zoe, thread).await;
+        assert!(matches!(refused, Err(LedgerError::Rejected(Rejection::InvalidThread))), "{refused:?}");
     }
     assert_eq!(rig.count().await, events.len() as i64);
     node.write(2, yan, thread).await.unwrap();

@@ -1,5 +1,6 @@
 //! Black-box tests: the real program on a real PostgreSQL.
 
+mod answers;
 mod audit;
 mod client;
 mod cluster;
@@ -10,16 +11,21 @@ mod faults;
 mod groups;
 mod hold;
 mod images;
+mod idempotency;
 mod ledger;
 mod library;
+mod limits;
 mod operations;
 mod pages;
 mod patience;
 mod postgres;
+mod push;
+mod removal;
 mod replay;
 mod rig;
 mod server;
 mod site;
+mod signups;
 mod sse;
 mod states;
 mod storm;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::client::{Answer, Client};
@@ -58,6 +58,35 @@ impl Setup {
     pub fn with(mut self, flag: &str, value: impl ToString) -> Self {
         self.flags.extend([format!("--{flag}"), value.to_string()]);
         self
+    }
+
+    /// With a flag more that names a file of this content.
+    #[must_use]
+    pub fn with_file(self, flag: &str, content: &str) -> Self {
+        let path = self.file(flag);
+        fs::write(&path, content).expect("a file for a flag");
+        self.with(flag, path.display())
+    }
+
+    /// Where the file of such a flag lies.
+    pub fn file(&self, flag: &str) -> PathBuf {
+        self.files.path().join(flag)
+    }
+
+    /// Runs a sub-command beside the server; answers whether it succeeded, and what it printed on both ways.
+    pub async fn command(&self, arguments: &[&str], input: &str) -> (bool, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_be8"));
+        command.env_clear().args(arguments).args(["--data-dir"]).arg(self.files.path());
+        command.args(["--database-url", self.database_url()]).arg("--master-key-file").arg(self.master_key());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().expect("a process");
+        let mut stdin = process.stdin.take().expect("its input");
+        // One that reads nothing may be gone already.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        let output = within("the end of a command", process.wait_with_output()).await.expect("its output");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
     }
 
     /// Through another address of the same database.
@@ -255,4 +284,31 @@ pub async fn two_nodes() -> (Server, Server) {
     let first = Server::start().await;
     let second = first.setup().second().start().await;
     (first, second)
+}
+
+/// What another command of the program said.
+#[derive(Debug)]
+pub struct Said {
+    /// It succeeded.
+    pub success: bool,
+    /// What it printed.
+    pub out: String,
+    /// What it complained of.
+    pub err: String,
+}
+
+impl Setup {
+    /// Runs a command of the program with the settings of this server, beside it.
+    pub async fn run(&self, arguments: &[&str]) -> Said {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_be8"));
+        command.env_clear().args(arguments);
+        command.args(self.database_url.iter().flat_map(|url| ["--database-url", url]));
+        command.arg("--data-dir").arg(self.files.path().join(self.name));
+        command.arg("--master-key-file").arg(self.master_key());
+        command.args(["--test-mode", "true"]).args(&self.flags);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let output = within("the end of a command", command.output()).await.expect("its output");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said { success: output.status.success(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
 }

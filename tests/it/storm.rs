@@ -4,15 +4,25 @@ use std::sync::Arc;
 
 use be8::clock::{Clock, SystemClock};
 use be8::domain::account::SetPublicKey;
+use be8::domain::device::{DropGone, Subscribe};
 use be8::domain::dialog::StartConversation;
 use be8::domain::erasure::Erase;
 use be8::domain::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickMember, LeaveGroup, SignalUpdate};
 use be8::domain::group_keys::{AllocateVersion, StoreKey};
+use be8::domain::hours::StrikeHour;
+use be8::domain::invites::CountLink;
+use be8::domain::message::WriteMessage;
+use be8::domain::operator::EndSessions;
 use be8::domain::reads::MarkRead;
-use be8::ledger::{Ledger, LedgerError};
+use be8::domain::removal::{EndConversations, ErasePublicKey, LeaveGroups, RemoveAccount};
+use be8::domain::token::{IssueToken, RevokeToken, UseToken};
+use be8::ledger::{Answered, Idempotency, Ledger, LedgerError};
 use be8_events::account::{Curve, PublicKeySecret};
+use be8_events::device::DeviceSecret;
 use be8_events::erasure::Cause;
 use be8_events::group::{Access, GroupKeySecret, GroupSecret, Update};
+use be8_events::server::{Link, Usage};
+use be8_events::token::Grant;
 use be8_events::{AccId, GroupId, Hash32, MessageNo, Secret, Subject, ThreadId};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -30,9 +40,14 @@ pub struct Storm {
     threads: Vec<ThreadId>,
     /// Each with the session that created it.
     groups: Vec<(GroupId, u64)>,
+    removed: Vec<AccId>,
     sessions: u64,
     pub sent: u32,
     pub refused: u32,
+    /// Answers under keys, new ones and those that were given before.
+    pub answered: i64,
+    /// Refused because of their keys.
+    pub duplicates: i64,
 }
 
 impl Storm {
@@ -41,8 +56,21 @@ impl Storm {
         let nodes =
             [rig.node_with(dials[0].clone(), any_clock()).await, rig.node_with(dials[1].clone(), any_clock()).await];
         let random = SmallRng::seed_from_u64(seed);
-        let (accounts, threads, groups) = (Vec::new(), Vec::new(), Vec::new());
-        Self { random, nodes, dials, accounts, threads, groups, sessions: 0, sent: 0, refused: 0 }
+        let (accounts, threads, groups, removed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self {
+            random,
+            nodes,
+            dials,
+            accounts,
+            threads,
+            groups,
+            removed,
+            sessions: 0,
+            sent: 0,
+            refused: 0,
+            answered: 0,
+            duplicates: 0,
+        }
     }
 
     /// Sends up to ten commands at once, so that they share batches and race each other.
@@ -52,7 +80,7 @@ impl Storm {
         for dial in &self.dials {
             dial.turn(TimeDelta::minutes(self.random.random_range(-30..90)));
         }
-        let mut kinds: Vec<u32> = (0..count).map(|_| self.random.random_range(0..160)).collect();
+        let mut kinds: Vec<u32> = (0..count).map(|_| self.random.random_range(0..180)).collect();
         if self.accounts.len() < 3 {
             kinds = vec![0, 0, 0];
         }
@@ -65,8 +93,11 @@ impl Storm {
             match result {
                 Ok(Some(Got::Account(account))) => self.accounts.push(account),
                 Ok(Some(Got::Group(group, by))) => self.groups.push((group, by)),
+                Ok(Some(Got::Removed(account))) => self.removed.push(account),
                 Ok(Some(Got::Thread(thread))) if !self.threads.contains(&thread) => self.threads.push(thread),
+                Ok(Some(Got::Answer)) => self.answered += 1,
                 Ok(_) => {}
+                Err(LedgerError::InFlight | LedgerError::KeyReused) => self.duplicates += 1,
                 Err(LedgerError::Rejected(_) | LedgerError::Internal) => self.refused += 1,
                 Err(error) => panic!("{error}"),
             }
@@ -92,6 +123,9 @@ impl Storm {
             self.sessions += 1;
         }
         let new = self.sessions;
+        let gone = self.removed.get(self.random.random_range(0..self.removed.len().max(1))).copied();
+        let everybody = self.accounts.clone();
+        let groups: Vec<GroupId> = self.groups.iter().map(|(group, _)| *group).collect();
         async move {
             Ok(match (kind, thread) {
                 (0..5, _) => {
@@ -107,7 +141,20 @@ impl Storm {
                     ledger.execute(SetPublicKey { session, curve: Curve::P256, sha256, secret }).await?;
                     None
                 }
-                (20..45, _) | (45..100, None) => {
+                (20..26, _) => {
+                    let Some(account) = sender else { return Ok(None) };
+                    let device = |nth: u32| Hash32([(nth % 5) as u8; 32]);
+                    let (endpoint, subscription) = (device(shown), Hash32([(shown % 7) as u8; 32]));
+                    if kind == 20 {
+                        ledger.execute(DropGone { account, endpoint, subscription }).await?;
+                        return Ok(None);
+                    }
+                    let secret = DeviceSecret { endpoint: String::new(), p256dh: String::new(), auth: String::new() };
+                    let (session, secret) = (Some(token(session)), Secret::new(secret));
+                    ledger.execute(Subscribe { session, account, endpoint, subscription, secret, most: 3 }).await?;
+                    None
+                }
+                (26..45, _) | (45..100, None) => {
                     let session = Some(token(session));
                     Some(Got::Thread(ledger.execute(StartConversation { session, receiver }).await?))
                 }
@@ -122,9 +169,14 @@ impl Storm {
                     let session = sender.number() as u64 - 10_000;
                     if shown.is_multiple_of(3) {
                         ledger.execute(picture(session, sender, thread, shown / 3)).await?;
-                    } else {
-                        ledger.execute(write(session, sender, thread)).await?;
+                        return Ok(None);
                     }
+                    let message = write(session, sender, thread);
+                    // Some come under a key, of which there are few, so that most of those come again.
+                    if kind.is_multiple_of(3) {
+                        return send_once(&ledger, session, message, shown).await;
+                    }
+                    ledger.execute(message).await?;
                     None
                 }
                 (75..98, Some(thread)) => {
@@ -138,6 +190,33 @@ impl Storm {
                     ledger.execute(MarkRead { session, thread, shown }).await?;
                     None
                 }
+                (160, _) => {
+                    // A third or so of those who may be somebody.
+                    let Some(account) = receiver.filter(|_| shown.is_multiple_of(3)) else { return Ok(None) };
+                    let command = match shown % 2 {
+                        0 => RemoveAccount::Operator { account },
+                        _ => RemoveAccount::Panic { session: Some(token(session)) },
+                    };
+                    ledger.execute(command).await?.map(Got::Removed)
+                }
+                (161..166, _) => {
+                    let Some(gone) = gone.or(receiver) else { return Ok(None) };
+                    match kind {
+                        161 | 162 => {
+                            let partners = everybody.into_iter().filter(|partner| *partner != gone).collect();
+                            ledger.execute(EndConversations { gone, partners }).await?;
+                        }
+                        163 => ledger.execute(LeaveGroups { gone, groups }).await?,
+                        164 => ledger.execute(ErasePublicKey { gone }).await?,
+                        _ => {
+                            let sessions = vec![token(session), token(session + 1)];
+                            let account = AccId::new(10_000 + session as i64).unwrap_or(gone);
+                            ledger.execute(EndSessions { account, sessions }).await?;
+                        }
+                    }
+                    None
+                }
+                (166.., _) => return at_large(&ledger, kind - 166, session, shown).await,
                 (100.., _) => return in_group(&ledger, kind - 100, by, group, receiver, shown).await,
                 (_, Some(thread)) => {
                     let ThreadId::Dialog { initiator, .. } = thread else { return Ok(None) };
@@ -150,10 +229,57 @@ impl Storm {
     }
 }
 
+/// Sends a message under one of a few keys: it is written, or was, or the key is another request's.
+async fn send_once(
+    ledger: &Ledger,
+    session: u64,
+    message: WriteMessage,
+    random: u32,
+) -> Result<Option<Got>, LedgerError> {
+    let (key, request) = (random % 4, random / 4 % 2);
+    let once = Idempotency {
+        session: token(session),
+        key: Hash32::sha256(&key.to_be_bytes()),
+        request: Hash32::sha256(&request.to_be_bytes()),
+    };
+    let encode = move |(thread, no)| Answered { status: 200, body: format!("{request} {thread} {no}").into_bytes() };
+    let answered = ledger.execute_once(message, once, encode).await?;
+    assert!(answered.body.starts_with(format!("{request} ").as_bytes()), "the answer to another request");
+    Ok(Some(Got::Answer))
+}
+
 enum Got {
+    Removed(AccId),
+    Answer,
     Group(GroupId, u64),
     Account(AccId),
     Thread(ThreadId),
+}
+
+/// What concerns the server as a whole, and tokens; `kind` from 0 to 13, `random` for what else is left to chance.
+async fn at_large(ledger: &Ledger, kind: u32, session: u64, random: u32) -> Result<Option<Got>, LedgerError> {
+    let session = Some(token(session));
+    let token = Hash32([random as u8 % 8; 32]);
+    match kind {
+        0..2 => {
+            ledger.execute(StrikeHour).await?;
+        }
+        2..4 => {
+            let link = Some(if random.is_multiple_of(2) { Link::User } else { Link::Group });
+            let usage = Some(if random.is_multiple_of(3) { Usage::Sent } else { Usage::Used });
+            ledger.execute(CountLink { session, link, usage }).await?;
+        }
+        4..7 => {
+            let promo = Grant::Promo { millis: u64::from(random) };
+            let grant = if token.0[0] < 4 { Grant::Endless } else { promo };
+            ledger.execute(IssueToken { token, grant }).await?;
+        }
+        7 => ledger.execute(RevokeToken { token }).await?,
+        _ => {
+            ledger.execute(UseToken { session, token: Ok(token) }).await?;
+        }
+    }
+    Ok(None)
 }
 
 /// What somebody does in a group; `kind` from 0 to 59, `random` for what else is left to chance.
@@ -196,7 +322,9 @@ async fn in_group(
         35..43 => {
             let key = Some(Secret::new(GroupKeySecret { key: format!("wrapped key {}", random % 3), iv: None }));
             let keyholder = if random.is_multiple_of(2) { me } else { other };
-            ledger.execute(StoreKey { session, group, account: other, keyholder, key }).await?;
+            // Mostly for oneself, who is a member more often than somebody else.
+            let account = if random.is_multiple_of(3) { other } else { me };
+            ledger.execute(StoreKey { session, group, account, keyholder, key }).await?;
         }
         43..53 => {
             let (Some(me), Some(group)) = (me, group) else { return Ok(None) };

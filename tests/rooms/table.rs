@@ -116,12 +116,17 @@ pub const ROOMS: &[Room] = &[
     room(
         "src/http/",
         Crates::AllBut(&["sqlx"]),
-        &["domain", "ledger", "vault", "feed", "process", "audit", "push", "media", "password", "clock"],
+        &["domain", "ledger", "vault", "feed", "process", "audit", "push", "media", "password", "clock", "tokens"],
     ),
     room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &[]),
     room("src/media/", Crates::AllBut(&["poem", "sqlx"]), &[]),
     room("src/postgres/", Crates::AllBut(&["poem", "be8_projections"]), &[]),
-    room("src/cli/", Crates::AllBut(&["sqlx"]), &["config", "node", "http", "ledger", "audit", "clock"]),
+    // Its commands are those of routes and processes, sent by the operator.
+    room(
+        "src/cli/",
+        Crates::AllBut(&["sqlx"]),
+        &["config", "node", "http", "ledger", "audit", "clock", "domain", "process", "push", "tokens"],
+    ),
     // Tests look at the whole house, and know what time it is.
     Room { path: "tests/", crates: Crates::AllBut(&[]), rooms: None, pure: false, clock: true },
     Room { path: "benches/", crates: Crates::AllBut(&[]), rooms: None, pure: false, clock: true },
@@ -138,6 +143,8 @@ pub const FILES: &[Room] = &[
         clock: true,
     },
     room("src/password.rs", Crates::AllBut(&["poem", "sqlx"]), &[]),
+    // Issuing tokens takes a command and a key.
+    room("src/tokens.rs", Crates::AllBut(&["poem", "sqlx"]), &["domain", "ledger", "vault"]),
     // The table of settings names the settings of each room.
     room(
         "src/config.rs",

@@ -134,6 +134,10 @@ fn a_first_key_takes_version_1() {
     world.refuses(&store(10_003, 10_003, "another"), Rejection::InvalidGroupKey);
     world.answers(&store(10_001, 10_001, "key"), 1, &[stored(10_001, 1, 10_001, "key", None)]);
     world.answers(&store(10_002, 10_003, "key"), 1, &[]);
+    // The iv belongs to the bytes that it came with.
+    let mut other_iv = store(10_002, 10_003, "key");
+    other_iv.key = Some(Secret::new(GroupKeySecret { key: "key".to_owned(), iv: Some("another".to_owned()) }));
+    world.answers(&other_iv, 1, &[]);
     let replaced = stored(10_002, 1, 10_003, "another", Some(first));
     world.answers(&store(10_002, 10_003, "another"), 1, std::slice::from_ref(&replaced));
     let second = world.given_that(replaced);

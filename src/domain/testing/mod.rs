@@ -1,6 +1,7 @@
 //! Testing the rules: given what happened, when somebody commands, then this happens or is refused.
 
 mod accounts;
+mod devices;
 mod dialogs;
 mod group_keys;
 mod group_messages;
@@ -9,6 +10,8 @@ mod groups;
 mod images;
 mod model;
 mod reads;
+mod removal;
+mod tokens;
 
 use std::collections::HashMap;
 use std::fmt::Debug;

@@ -201,6 +201,7 @@ async fn a_client_that_sends_too_much_reads_why() {
                 true => reqwest::Body::from(vec![b' '; length]),
                 false => reqwest::Body::wrap_stream(futures_util::stream::iter(pieces)),
             };
+            let _ = rustls::crypto::ring::default_provider().install_default();
             let request = reqwest::Client::new().post(format!("http://{address}/")).body(body);
             let answer = request.header("content-type", JSON).send().await.unwrap();
             assert_eq!(answer.status(), 413, "{length} {declared}");

@@ -149,7 +149,7 @@ async fn the_cookie_is_secure_where_the_public_address_is() {
 }
 
 /// All routes that need a session, with their methods.
-const AUTHENTICATED: [(&str, &str); 9] = [
+const AUTHENTICATED: [(&str, &str); 11] = [
     ("GET", "/me"),
     ("POST", "/setkey"),
     ("POST", "/getkey"),
@@ -159,6 +159,8 @@ const AUTHENTICATED: [(&str, &str); 9] = [
     ("POST", "/getmessages"),
     ("POST", "/writemessage"),
     ("GET", "/events"),
+    ("GET", "/destroyacc"),
+    ("POST", "/destroyacc"),
 ];
 
 /// Expects that no route takes this client for anybody, whatever the body says.

@@ -1,14 +1,16 @@
 //! The wire contract, route by route, as a client meets it.
 
-mod accounts;
+pub mod accounts;
 mod conversations;
 mod dead;
+mod insights;
 mod keys;
 mod messages;
 mod resume;
 mod slow;
 mod stream;
 mod talk;
+mod tokens;
 mod transport;
 mod writing;
 

@@ -18,7 +18,7 @@ use crate::server::Server;
 
 /// The whole log, after checking what holds for every log: positions without gap, versions without gap in each stream,
 /// times that never fall.
-async fn sound_log(pool: &PgPool) -> Vec<Recorded> {
+pub async fn sound_log(pool: &PgPool) -> Vec<Recorded> {
     let events = Log::new(pool.clone()).read_all(Position::START, u32::MAX).await.expect("the log");
     let mut versions = std::collections::HashMap::new();
     for (index, event) in events.iter().enumerate() {

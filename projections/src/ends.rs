@@ -1,0 +1,267 @@
+//! The read model of what is over: removed accounts and destroyed groups in the order of the log, and
+//! what is still left to do about them. Process managers work it off.
+
+use be8_events::{AccId, GroupId, Hash32, Position, Timestamp};
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments, Row, error::BoxDynError};
+
+use crate::account::{account_id, is_null, time};
+use crate::{Generation, Parameters, ReadError, ReadModels};
+
+pub(crate) const TABLE: &str = "
+create table if not exists {schema}.removal (
+    position bigint primary key,    -- of the event
+    account  bigint not null unique
+);
+create table if not exists {schema}.group_end (
+    position bigint primary key,    -- of the event
+    group_id bigint not null
+);
+";
+
+/// What ends in a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    accounts: Vec<(Position, AccId)>,
+    groups: Vec<(Position, GroupId)>,
+}
+
+impl Ends {
+    pub(crate) fn account(&mut self, position: Position, account: AccId) {
+        self.accounts.push((position, account));
+    }
+
+    pub(crate) fn group(&mut self, position: Position, group: GroupId) {
+        self.groups.push((position, group));
+    }
+
+    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
+        let mut sql = String::new();
+        if !self.accounts.is_empty() {
+            let rows = p.arrays(&["bigint", "bigint"]);
+            sql += &format!(
+                "\n, removals as (
+    insert into {generation}.removal (position, account) select u.* from head, unnest({rows}) u)"
+            );
+        }
+        if !self.groups.is_empty() {
+            let rows = p.arrays(&["bigint", "bigint"]);
+            sql += &format!(
+                "\n, group_ends as (
+    insert into {generation}.group_end (position, group_id) select u.* from head, unnest({rows}) u)"
+            );
+        }
+        sql
+    }
+
+    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
+        if !self.accounts.is_empty() {
+            to.add(self.accounts.iter().map(|row| row.0.0).collect::<Vec<_>>())?;
+            to.add(self.accounts.iter().map(|row| row.1.number()).collect::<Vec<_>>())?;
+        }
+        if !self.groups.is_empty() {
+            to.add(self.groups.iter().map(|row| row.0.0).collect::<Vec<_>>())?;
+            to.add(self.groups.iter().map(|row| row.1.number()).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+}
+
+/// What is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// An account was removed.
+    Account(AccId),
+    /// A group was destroyed.
+    Group(GroupId),
+}
+
+/// What hangs on an account.
+#[derive(Debug, Default)]
+pub struct Ties {
+    /// The partners of conversations that have not ended.
+    pub partners: Vec<AccId>,
+    /// Groups that it is a member of, each with how many members its end concerns: all of them where
+    /// the account is the admin.
+    pub groups: Vec<(GroupId, i64)>,
+}
+
+impl Ties {
+    /// Nothing is left.
+    pub const fn is_empty(&self) -> bool {
+        self.partners.is_empty() && self.groups.is_empty()
+    }
+}
+
+impl ReadModels {
+    /// The first ends behind a position, in the order of the log.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn ends(&self, after: Position, count: i64) -> Result<Vec<(Position, End)>, ReadError> {
+        let bind = |to: &mut PgArguments| {
+            to.add(after.0)?;
+            to.add(count)
+        };
+        let rows = self.fetch(|sql| &sql.ends, bind).await?;
+        let rows = rows.iter().filter(|row| !is_null(row, "position"));
+        rows.map(|row| {
+            let end = match row.try_get::<Option<i64>, _>("group_id")? {
+                Some(group) => End::Group(GroupId::new(group).ok_or(ReadError::Damaged("a group id"))?),
+                None => End::Account(account_id(row, "account")?),
+            };
+            Ok((Position(row.try_get("position")?), end))
+        })
+        .collect()
+    }
+
+    /// Groups that were destroyed behind a position, each with where and when, in the order of the log.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn group_ends(
+        &self,
+        after: Position,
+        count: i64,
+    ) -> Result<Vec<(Position, Timestamp, GroupId)>, ReadError> {
+        let bind = |to: &mut PgArguments| {
+            to.add(after.0)?;
+            to.add(count)
+        };
+        let rows = self.fetch(|sql| &sql.group_ends, bind).await?;
+        let rows = rows.iter().filter(|row| !is_null(row, "position"));
+        rows.map(|row| {
+            let group = GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("a group id"))?;
+            Ok((Position(row.try_get("position")?), time(row, "time")?, group))
+        })
+        .collect()
+    }
+
+    /// At most `count` conversations and as many groups of an account, whether it lives or not.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn ties(&self, account: AccId, count: i64) -> Result<Ties, ReadError> {
+        let bind = |to: &mut PgArguments| {
+            to.add(account.number())?;
+            to.add(count)
+        };
+        let rows = self.fetch(|sql| &sql.ties, bind).await?;
+        let mut ties = Ties::default();
+        for row in &rows {
+            if !is_null(row, "partner") {
+                ties.partners.push(account_id(row, "partner")?);
+            } else if !is_null(row, "group_id") {
+                let group = GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("a group id"))?;
+                ties.groups.push((group, row.try_get("members")?));
+            }
+        }
+        Ok(ties)
+    }
+
+    /// Accounts that are not removed though their time is over, the longest over first.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn overdue(&self, now: Timestamp, count: i64) -> Result<Vec<AccId>, ReadError> {
+        let bind = |to: &mut PgArguments| {
+            to.add(now.to_utc())?;
+            to.add(count)
+        };
+        let rows = self.fetch(|sql| &sql.overdue, bind).await?;
+        rows.iter().filter(|row| !is_null(row, "account")).map(|row| account_id(row, "account")).collect()
+    }
+
+    /// The open sessions of an account, by the hashes of their tokens.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn sessions(&self, account: AccId) -> Result<Vec<Hash32>, ReadError> {
+        let rows = self.fetch(|sql| &sql.sessions, |to| to.add(account.number())).await?;
+        let rows = rows.iter().filter(|row| !is_null(row, "hash"));
+        rows.map(|row| {
+            let hash: &[u8] = row.try_get("hash")?;
+            hash.try_into().map(Hash32).map_err(|_| ReadError::Damaged("the hash of a session"))
+        })
+        .collect()
+    }
+
+    /// The groups that an account is or was in, ascending.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn groups_ever(&self, account: AccId) -> Result<Vec<GroupId>, ReadError> {
+        let rows = self.fetch(|sql| &sql.groups_ever, |to| to.add(account.number())).await?;
+        let rows = rows.iter().filter(|row| !is_null(row, "group_id"));
+        rows.map(|row| GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("a group id"))).collect()
+    }
+}
+
+/// The statement of [`ReadModels::ends`]; `$1` the position, `$2` how many.
+pub(crate) fn ends_sql(generation: Generation) -> String {
+    format!(
+        "select h.generation, e.* from log_head h
+left join (
+    (select position, account, null::bigint as group_id from {generation}.removal
+     where position > $1 order by position limit $2)
+    union all
+    (select position, null, group_id from {generation}.group_end where position > $1 order by position limit $2)
+    order by position limit $2) e on true
+order by e.position"
+    )
+}
+
+/// The statement of [`ReadModels::group_ends`]; `$1` the position, `$2` how many.
+pub(crate) fn group_ends_sql(generation: Generation) -> String {
+    format!(
+        "select h.generation, g.position, g.group_id, e.time from log_head h
+left join (select * from {generation}.group_end where position > $1 order by position limit $2) g on true
+left join events e on e.position = g.position
+order by g.position"
+    )
+}
+
+/// The statement of [`ReadModels::ties`]; `$1` the account, `$2` how many of each. The key of a
+/// dialog holds both accounts (`ThreadId::key`).
+pub(crate) fn ties_sql(generation: Generation) -> String {
+    format!(
+        "select h.generation, t.* from log_head h
+left join (
+    (select case when thread >> 31 = $1 then thread & 2147483647 else thread >> 31 end as partner,
+        null::bigint as group_id, null::bigint as members
+     from {generation}.thread_member where account = $1 and thread > 0 order by thread limit $2)
+    union all
+    (select null, s.group_id,
+        case when g.admin = $1 then (select count(*) from {generation}.group_stay m
+                                     where m.group_id = s.group_id and m.closed is null) else 1 end
+     from {generation}.group_stay s join {generation}.groups g on g.id = s.group_id
+     where s.account = $1 and s.closed is null limit $2)) t on true"
+    )
+}
+
+/// The statement of [`ReadModels::overdue`]; `$1` the time, `$2` how many. A removed account has no
+/// time: it is in no such list.
+pub(crate) fn overdue_sql(generation: Generation) -> String {
+    format!(
+        "select h.generation, a.id as account from log_head h
+left join (select id, until from {generation}.account
+           where until <= $1 and until > 'epoch' order by until limit $2) a on true
+order by a.until, a.id"
+    )
+}
+
+/// The statement of [`ReadModels::sessions`]; `$1` the account.
+pub(crate) fn sessions_sql(generation: Generation) -> String {
+    format!(
+        "select h.generation, s.hash from log_head h left join {generation}.session s on s.account = $1 order by s.hash"
+    )
+}
+
+/// The statement of [`ReadModels::groups_ever`]; `$1` the account.
+pub(crate) fn groups_ever_sql(generation: Generation) -> String {
+    format!(
+        "select h.generation, s.group_id from log_head h
+left join (select distinct group_id from {generation}.group_stay where account = $1) s on true
+order by s.group_id"
+    )
+}

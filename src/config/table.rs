@@ -1,0 +1,219 @@
+//! The table of all settings.
+
+use crate::push::hosts;
+
+/// One setting: `--name`, `BE8_NAME` in the environment, or `name` in the file.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The name, as the flag has it.
+    pub name: &'static str,
+    /// What the value is called in the help.
+    pub value: &'static str,
+    /// What holds if it is not set; empty: see the help.
+    pub default: &'static str,
+    /// What it does.
+    pub help: &'static str,
+}
+
+const fn setting(name: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { name, value, default, help }
+}
+
+/// All settings. `docs/settings.md` is made from this table.
+pub const SETTINGS: &[Setting] = &[
+    setting("listen", "ADDRESS:PORT", "127.0.0.1:3000", "Where to listen"),
+    setting(
+        "public-url",
+        "URL",
+        "",
+        "The address that clients use, if it is not where the server listens; the session cookie is Secure when it is https",
+    ),
+    setting(
+        "trusted-proxy",
+        "ADDRESS,...",
+        "",
+        "Proxies that are believed about whom they speak for; none unless named",
+    ),
+    setting(
+        "forwarded-header",
+        "x-forwarded-for|forwarded",
+        "x-forwarded-for",
+        "The header in which those proxies name the client",
+    ),
+    setting("data-dir", "DIR", "", "Where the server keeps its files: /var/lib/be8 for root, ./.be8 for others"),
+    setting(
+        "database-url",
+        "URL",
+        "",
+        "A PostgreSQL to use (also DATABASE_URL); without it a private one is run in the data directory",
+    ),
+    setting("database-connections", "N", "16", "Connections for reading"),
+    setting(
+        "pg-bin",
+        "DIR",
+        "",
+        "Where the programs of PostgreSQL are, for the private one (also PG_BIN); found by itself if possible",
+    ),
+    setting(
+        "master-key-file",
+        "FILE",
+        "",
+        "The key that opens the vault; made on the first start as master.key in the data directory",
+    ),
+    setting(
+        "operator-token-file",
+        "FILE",
+        "",
+        "A file with the operator's token (at least 32 random bytes); without it there is no operator access",
+    ),
+    setting(
+        "tls-cert",
+        "FILE",
+        "",
+        "A certificate chain in PEM: the server then speaks https, and reads it anew on SIGHUP",
+    ),
+    setting("tls-key", "FILE", "", "The private key of the certificate, in PEM"),
+    setting(
+        "client-dir",
+        "DIR",
+        "",
+        "A built web client to serve at /; without it / says what runs here; read anew on SIGHUP",
+    ),
+    setting("insights-dir", "DIR", "", "A built page of statistics to serve at /be8insights"),
+    setting(
+        "media-dir",
+        "DIR",
+        "",
+        "Where images are kept; media in the data directory; nodes of one database share it",
+    ),
+    setting(
+        "media-s3-bucket",
+        "NAME",
+        "",
+        "A bucket to keep images in instead; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY open it",
+    ),
+    setting("media-s3-prefix", "PATH", "", "What stands in front of all names in the bucket"),
+    setting("media-s3-endpoint", "URL", "", "A store that speaks S3; without it Amazon's"),
+    setting("media-s3-region", "NAME", "us-east-1", "The region of the bucket"),
+    setting("media-bodies", "N", "16", "Images that are taken in, or handed out, at once; others wait"),
+    setting("media-waiting", "N", "64", "Images that may wait to be taken in; one more is refused as UNAVAILABLE"),
+    setting("media-orphan-hours", "HOURS", "24", "How long the content of an image may lie there without a message"),
+    setting(
+        "tokens-file",
+        "FILE",
+        "",
+        "A TOML file with tokens that extend the life of accounts; those that were never issued are issued at the start",
+    ),
+    setting("log", "FILTER", "info", "What is logged: error, warn, info, debug, trace, or a filter by module"),
+    setting("log-format", "text|json", "text", "How it is logged"),
+    setting(
+        "registration",
+        "open|closed",
+        "open",
+        "Whether new accounts are made; `be8 registration` can close it, too",
+    ),
+    setting(
+        "signup-free-disk-mib",
+        "MIB",
+        "512",
+        "New accounts are refused below this free space of the data directory; 0: never",
+    ),
+    setting("signup-free-memory-mib", "MIB", "128", "New accounts are refused below this free memory; 0: never"),
+    setting(
+        "signup-queue-percent",
+        "PERCENT",
+        "80",
+        "New accounts are refused while the queue of commands or of password hashes is fuller than this",
+    ),
+    setting("limit-signups", "N/SECONDS|off", "1000/60", "New accounts from one address (IPv6: from one /64)"),
+    setting("limit-address", "N/SECONDS|off", "30000/60", "Requests from one address that show no session"),
+    setting("limit-session", "N/SECONDS|off", "12000/60", "Requests of one session"),
+    setting("limit-streams", "N/SECONDS|off", "600/60", "Event streams that one session opens"),
+    setting("account-lifetime-days", "DAYS", "30", "How long an account lives unless its life is extended"),
+    setting("message-lifetime-days", "DAYS", "30", "How long a message is shown"),
+    setting("message-max-bytes", "BYTES", "262144", "The longest text of a message"),
+    setting("group-max-members", "N", "1000", "The most members that a group may be created for"),
+    setting("body-max-bytes", "BYTES", "5242880", "The largest body of a request"),
+    setting("body-stall-seconds", "SECONDS", "30", "The longest silence in the middle of a body"),
+    setting("body-total-seconds", "SECONDS", "300", "The longest time that a body may take"),
+    setting("hash-memory-kib", "KIB", "19456", "Memory of one password hash (argon2id)"),
+    setting("hash-passes", "N", "2", "Passes of one password hash"),
+    setting("hash-workers", "N", "", "Password hashes at once; as many as there are cores"),
+    setting("hash-queue", "N", "1024", "Password hashes that may wait; one more is refused as UNAVAILABLE"),
+    setting("ledger-queue", "N", "8192", "Commands that may wait for the log; one more is refused as UNAVAILABLE"),
+    setting("ledger-batch-commands", "N", "512", "The most commands that are written at once"),
+    setting("ledger-batch-bytes", "BYTES", "8388608", "The most bytes of content that are written at once"),
+    setting("ledger-cached-streams", "N", "100000", "States of streams that are kept in memory"),
+    setting(
+        "ledger-patience-seconds",
+        "SECONDS",
+        "5",
+        "How long a command waits for a database that is away before it is refused as UNAVAILABLE",
+    ),
+    setting(
+        "ledger-outcome-seconds",
+        "SECONDS",
+        "30",
+        "How long a command waits to learn whether it was written before it is answered OUTCOMEUNKNOWN",
+    ),
+    setting("events-queue", "N", "256", "Changes that may wait for a slow reader before its stream ends"),
+    setting("events-per-account", "N", "64", "Event streams that an account may have open"),
+    setting("events-heartbeat-seconds", "SECONDS", "15", "Pause between comment lines on a silent event stream"),
+    setting("devices-per-account", "N", "20", "Devices that an account may push to; one more displaces the oldest"),
+    setting(
+        "vapid-key-file",
+        "FILE",
+        "",
+        "The key pair that signs pushes (`be8 vapid` makes it); vapid.key in the data directory if it is there; without one nothing is pushed",
+    ),
+    setting(
+        "vapid-subject",
+        "URL",
+        "",
+        "The contact that push services are told (mailto: or https:); needed with a key pair",
+    ),
+    setting("push-hosts", "HOST,...", hosts::BROWSERS, "Where pushes may be sent; *.NAME means all hosts below it"),
+    setting(
+        "push-timeout-seconds",
+        "SECONDS",
+        "10",
+        "How long connecting to a push service may take, and then its answer",
+    ),
+    setting("push-at-once", "N", "16", "Pushes under way to one push service at a time"),
+    setting("push-queue", "N", "10000", "Pushes that may wait for one push service; what is beyond is left out"),
+    setting("push-lifetime-seconds", "SECONDS", "86400", "For how long after it was written a message is pushed"),
+    setting(
+        "test-mode",
+        "true|false",
+        "false",
+        "Allows settings that are too weak for the world, for tests; refused unless the server listens on loopback",
+    ),
+    setting(
+        "test-clock-file",
+        "FILE",
+        "",
+        "Moves the server's clock by the seconds that the file says, for tests; refused without test-mode",
+    ),
+    setting(
+        "push-test-peer",
+        "http://ADDRESS:PORT",
+        "",
+        "Sends all pushes to a push service of a test on this machine instead; refused without test-mode",
+    ),
+];
+
+/// The table of settings as `docs/settings.md` shows it.
+pub fn markdown() -> String {
+    let mut out = String::from(
+        "# Settings\n\nEach setting is a flag (`--listen`), a variable (`BE8_LISTEN`) or a key of the TOML file that \
+         `--config` or\n`BE8_CONFIG` names (`listen = \"...\"`). A flag beats the variable, that beats the file. They \
+         are checked at start.\n\nThis page is made from the table in `src/config/table.rs`; a test compares them.\n\n\
+         | setting | value | default | what it does |\n|---|---|---|---|\n",
+    );
+    for setting in SETTINGS {
+        let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
+        let value = setting.value.replace('|', "\\|");
+        out.push_str(&format!("| `--{}` | {value} | {default} | {} |\n", setting.name, setting.help));
+    }
+    out
+}

@@ -1,0 +1,40 @@
+//! What the operator does to the sessions of an account.
+
+use be8_events::session::{Ending, SessionEnded};
+use be8_events::{AccId, Hash32, NewEvent, StreamName};
+
+use super::{Command, Decision, Stop, View};
+
+/// Ends sessions of an account.
+#[derive(Debug, Clone)]
+pub struct EndSessions {
+    /// Whose sessions.
+    pub account: AccId,
+    /// Which, by the hashes of their tokens.
+    pub sessions: Vec<Hash32>,
+}
+
+impl Command for EndSessions {
+    /// How many there were to end.
+    type Reply = usize;
+
+    fn streams(&self) -> Vec<StreamName> {
+        self.sessions.iter().map(|session| StreamName::Session(*session)).collect()
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<Decision<usize>, Stop> {
+        let mut events = Vec::new();
+        for &session in &self.sessions {
+            if view.session(session)?.account() == Some(self.account) {
+                events.push(NewEvent {
+                    stream: StreamName::Session(session),
+                    actor: None,
+                    event: SessionEnded { account: self.account, why: Ending::Operator }.into(),
+                    secret: None,
+                });
+            }
+        }
+        let count = events.len();
+        Ok(Decision::events(events, count))
+    }
+}

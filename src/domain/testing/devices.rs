@@ -1,0 +1,101 @@
+//! The rules of devices.
+
+use be8_events::device::{DeviceDropped, DeviceSecret, DeviceSubscribed, Dropped};
+use be8_events::{Sealing, Secret, Subject};
+
+use super::super::device::{DropGone, Subscribe};
+use super::*;
+
+const ZOE: i64 = 10_001;
+
+fn hash(number: u8) -> Hash32 {
+    Hash32([number; 32])
+}
+
+/// The device with this number, with its n-th subscription.
+fn subscribe(session: Option<Hash32>, device: u8, nth: u8, most: usize) -> Subscribe {
+    let secret = DeviceSecret { endpoint: "https://push".to_owned(), p256dh: "BA".to_owned(), auth: "AA".to_owned() };
+    let (endpoint, subscription) = (hash(device), hash(100 + nth));
+    Subscribe { session, account: id(ZOE), endpoint, subscription, secret: Secret::new(secret), most }
+}
+
+fn subscribed(device: u8, nth: u8) -> (StreamName, Option<AccId>, Event) {
+    let event = DeviceSubscribed { endpoint: hash(device), subscription: hash(100 + nth) };
+    (StreamName::Devices(id(ZOE)), Some(id(ZOE)), event.into())
+}
+
+fn displaced(device: u8) -> (StreamName, Option<AccId>, Event) {
+    let event = DeviceDropped { endpoint: hash(device), why: Dropped::Displaced };
+    (StreamName::Devices(id(ZOE)), Some(id(ZOE)), event.into())
+}
+
+/// Zoe, and her devices from the first one on.
+fn zoe_with(devices: u8) -> World {
+    let mut world = World::new();
+    world.account(ZOE);
+    for device in 1..=devices {
+        let happened = world.when(&subscribe(Some(token(ZOE)), device, 1, 20)).unwrap().events;
+        world.happen(happened);
+    }
+    world
+}
+
+#[test]
+fn a_device_subscribes_once_and_renews() {
+    let mut world = zoe_with(0);
+    let me = Some(token(ZOE));
+    let mut decision = world.when(&subscribe(me, 1, 1, 20)).unwrap();
+    let secret = decision.events[0].secret.take().unwrap();
+    assert_eq!(secret.sealing, Sealing::Lasting(Subject::Account(id(ZOE))));
+    assert_eq!(secret.plain.expose(), br#"{"endpoint":"https://push","p256dh":"BA","auth":"AA"}"#);
+    world.answers(&subscribe(me, 1, 1, 20), (), &[subscribed(1, 1)]);
+    world.happen(decision.events);
+    world.answers(&subscribe(me, 1, 1, 20), (), &[]);
+    world.answers(&subscribe(me, 1, 2, 20), (), &[subscribed(1, 2)]);
+    world.answers(&subscribe(me, 2, 1, 20), (), &[subscribed(2, 1)]);
+}
+
+#[test]
+fn one_device_too_many_displaces_the_one_that_is_known_longest() {
+    let mut world = zoe_with(3);
+    let me = Some(token(ZOE));
+    world.answers(&subscribe(me, 4, 1, 4), (), &[subscribed(4, 1)]);
+    world.answers(&subscribe(me, 4, 1, 3), (), &[displaced(1), subscribed(4, 1)]);
+    // The bound was lowered since.
+    world.answers(&subscribe(me, 4, 1, 1), (), &[displaced(1), displaced(2), displaced(3), subscribed(4, 1)]);
+    // A renewal takes no place.
+    world.answers(&subscribe(me, 1, 2, 3), (), &[subscribed(1, 2)]);
+    let happened = world.when(&subscribe(me, 1, 2, 3)).unwrap().events;
+    world.happen(happened);
+    // Renewing makes no device younger.
+    world.answers(&subscribe(me, 4, 1, 3), (), &[displaced(1), subscribed(4, 1)]);
+}
+
+#[test]
+fn only_the_account_itself_subscribes() {
+    let mut world = zoe_with(0);
+    world.account(10_002);
+    // Fingerprints under another account's key.
+    world.refuses(&subscribe(Some(token(10_002)), 1, 1, 20), Rejection::NotAuthenticated);
+    world.wants_a_session(ZOE, |session| subscribe(session, 1, 1, 20));
+}
+
+#[test]
+fn what_is_gone_is_dropped_unless_it_is_there_anew() {
+    let mut world = zoe_with(2);
+    let gone = |device, nth: u8| DropGone { account: id(ZOE), endpoint: hash(device), subscription: hash(100 + nth) };
+    let dropped = DeviceDropped { endpoint: hash(1), why: Dropped::Gone };
+    let dropped = (StreamName::Devices(id(ZOE)), None, dropped.into());
+    world.answers(&gone(1, 1), (), std::slice::from_ref(&dropped));
+    world.answers(&gone(1, 2), (), &[]);
+    world.answers(&gone(3, 1), (), &[]);
+    let now = world.now;
+    world.now = now.plus(LIFETIME);
+    world.answers(&gone(1, 1), (), &[]);
+    world.now = now;
+    let happened = world.when(&gone(1, 1)).unwrap().events;
+    world.happen(happened);
+    world.answers(&gone(1, 1), (), &[]);
+    // It may come back.
+    world.answers(&subscribe(Some(token(ZOE)), 1, 1, 20), (), &[subscribed(1, 1)]);
+}

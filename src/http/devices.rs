@@ -1,0 +1,151 @@
+//! The routes of the tag "Devices": where an account is told of messages by Web Push.
+
+use std::borrow::Cow;
+
+use be8_events::{Secret, Subject};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
+use poem_openapi::types::Type;
+use poem_openapi::{Object, OpenApi};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::app::Handle;
+use super::body::Body;
+use super::document::Tag;
+use super::error::{Code, WireError};
+use super::lenient::Lenient;
+use super::once::IdempotencyKey;
+use super::session::Session;
+use super::wire::{Answer, True};
+use crate::domain::device::Subscribe;
+use crate::push::subscription;
+use crate::vault::Found;
+
+/// Devices.
+pub struct Devices(pub Handle);
+
+/// The keys of a push subscription (RFC 8291).
+#[derive(Debug, Default, Object)]
+#[oai(rename = "SubscriptionKeys")]
+pub struct SubscriptionKeys {
+    /// The public key of the device: an uncompressed point of P-256, base64url.
+    p256dh: String,
+    /// The authentication secret of the device: 16 bytes, base64url.
+    auth: String,
+}
+
+/// A member that is there and null.
+#[derive(Debug, Default)]
+pub struct Null;
+
+impl Type for Null {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        "null".into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        // The version of OpenAPI that is published has no type of its own for it.
+        let schema = MetaSchema { nullable: true, enum_items: vec![Value::Null], ..MetaSchema::new("string") };
+        MetaSchemaRef::Inline(Box::new(schema))
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+/// A push subscription, as `PushSubscription.toJSON()` of a browser has it.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "Subscription", rename_all = "camelCase", example)]
+pub struct SubscriptionInput {
+    /// Where to push: an https URL, at most 2048 bytes.
+    pub endpoint: Lenient<String>,
+    /// Always null, and never absent.
+    pub expiration_time: Lenient<Null>,
+    /// The keys.
+    pub keys: Lenient<SubscriptionKeys>,
+}
+
+impl poem_openapi::types::Example for SubscriptionInput {
+    fn example() -> Self {
+        Self {
+            endpoint: json!("https://updates.push.services.mozilla.com/wpush/v2/gAAAAABexample").into(),
+            expiration_time: Value::Null.into(),
+            // The device of RFC 8291, section 5.
+            keys: json!({
+                "p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
+                "auth": "BTBZMqHH6r4Tts7J_aSIgg",
+            })
+            .into(),
+        }
+    }
+}
+
+/// The device is subscribed.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "Subscribed", read_only_all)]
+pub struct Subscribed {
+    /// Always true.
+    pub valid: True,
+    /// Always true.
+    pub subscribe: True,
+}
+
+#[OpenApi]
+impl Devices {
+    /// Subscribe a device
+    ///
+    /// From now on the push service of the device is told of messages to the account, as far as the
+    /// server has a key pair for that and knows the push service. The same subscription again
+    /// changes nothing, other keys for the same endpoint replace the former ones. An account has a
+    /// bounded number of devices (20): one more displaces the oldest.
+    ///
+    /// Checks in order: `NOTAUTH` without a session of a living account; `INVALIDSUBSCRIBE` when
+    /// `endpoint` is no https URL with a host, `expirationTime` is absent or not null, or `keys` has
+    /// not a point of P-256 and a secret of 16 bytes.
+    #[oai(path = "/subscribe", method = "post", operation_id = "subscribe", tag = "Tag::Devices")]
+    async fn subscribe(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<SubscriptionInput>,
+    ) -> Result<Answer<Subscribed, (), 201>, WireError> {
+        let app = self.0.get()?;
+        let once = key.with(&body);
+        let me = app.read.account(session.required()?, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let device = checked(&body).ok_or(WireError::from(Code::InvalidSubscribe))?;
+        let subject = Subject::Account(me.id);
+        let Some(Found::Live(own)) = app.vault.find(&[subject]).await?.remove(&subject) else {
+            // The account was removed this moment.
+            return Err(Code::NotAuth.into());
+        };
+        let whole = json!([device.endpoint, device.p256dh, device.auth]).to_string();
+        let command = Subscribe {
+            session: session.0,
+            account: me.id,
+            endpoint: own.mac("endpoint", device.endpoint.as_bytes()),
+            subscription: own.mac("subscription", whole.as_bytes()),
+            secret: Secret::new(device),
+            most: app.settings.devices,
+        };
+        app.execute(once, command, |()| Subscribed::default()).await
+    }
+}
+
+/// The check `subscribe`.
+fn checked(body: &SubscriptionInput) -> Option<be8_events::device::DeviceSecret> {
+    let keys = body.keys.value()?.as_object()?;
+    let key = |name: &str| keys.get(name)?.as_str();
+    if !body.expiration_time.is_null() {
+        return None;
+    }
+    subscription::check(body.endpoint.str()?, key("p256dh")?, key("auth")?)
+}

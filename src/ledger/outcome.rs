@@ -1,0 +1,33 @@
+//! What an error of the append statement says about what became of it.
+
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+/// What an error of the append statement means.
+pub(super) enum ErrorKind {
+    /// PostgreSQL rolled it back for a reason that passes.
+    Passing,
+    /// The partition of the day is missing.
+    NoPartition,
+    /// PostgreSQL rolled it back and would do so again.
+    Refused,
+    /// Nobody knows whether it was committed.
+    Unknown,
+}
+
+/// Sorts an error of the append statement.
+pub(super) fn kind_of(error: &sqlx::Error) -> ErrorKind {
+    let sqlx::Error::Database(error) = error else {
+        return if matches!(error, sqlx::Error::Encode(_)) { ErrorKind::Refused } else { ErrorKind::Unknown };
+    };
+    let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else { return ErrorKind::Unknown };
+    if error.severity() != PgSeverity::Error {
+        return ErrorKind::Unknown;
+    }
+    // Classes of SQLSTATE (PostgreSQL, appendix A): 40 transaction rollback, 53 insufficient
+    // resources, 55 object not in prerequisite state (lock timeout), 57 operator intervention.
+    match error.code() {
+        "23514" if error.message().contains("no partition") => ErrorKind::NoPartition,
+        code if ["40", "53", "55", "57"].iter().any(|class| code.starts_with(class)) => ErrorKind::Passing,
+        _ => ErrorKind::Refused,
+    }
+}

@@ -1,0 +1,192 @@
+//! Ends what is over: accounts at their time, messages some time after they were sent, and the names
+//! of groups that were destroyed long ago.
+//!
+//! Readers hide all that from its last second on, whatever this process does; it makes the end one
+//! for good. Every step asks what there is to do, does it and forgets: whatever it is killed in, the
+//! next one goes on.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use be8_events::{AccId, Day, GroupId, Position, Timestamp};
+use be8_projections::ReadModels;
+use chrono::TimeDelta;
+use futures_util::future::try_join_all;
+
+use super::removal::note;
+use super::{Process, ProcessError};
+use crate::clock::Clock;
+use crate::domain::expiry::{ExpireDays, ExpireGroupNames};
+use crate::domain::removal::RemoveAccount;
+use crate::ledger::{Broom, Lead, Ledger};
+
+/// The longest time between two looks.
+const LOOK: Duration = Duration::from_secs(1);
+/// When a partition that was not to be had is tried again.
+const LATER: TimeDelta = TimeDelta::minutes(1);
+/// How many accounts, or group names, one step ends.
+const STEP: i64 = 16;
+
+/// The process that ends what is over. Its checkpoint is the position of the newest end of a group
+/// whose name is erased.
+#[derive(Debug, Clone)]
+pub struct Expiry {
+    /// Where to write.
+    pub ledger: Ledger,
+    /// What is over.
+    pub read: Arc<ReadModels>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What drops the partitions of days.
+    pub broom: Broom,
+    /// How long a message is shown.
+    pub lifetime: TimeDelta,
+    /// What is known of the last look at the days.
+    pub cleared: Arc<Mutex<Cleared>>,
+}
+
+/// When the days need no look.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cleared {
+    /// Nothing older than this day is kept.
+    before: Option<Day>,
+    /// A partition was not to be had: not before this time again.
+    not_before: Option<Timestamp>,
+}
+
+/// What is over and not ended yet.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Accounts, at most as many as were asked for.
+    pub accounts: Vec<AccId>,
+    /// Days whose messages are all over.
+    pub days: Vec<Day>,
+    /// Days whose partition holds nothing readable any more.
+    pub partitions: Vec<Day>,
+    /// Groups whose name is to be forgotten, each with the position of its end.
+    pub group_names: Vec<(Position, GroupId)>,
+}
+
+impl Expiry {
+    /// What there is to do, at most `count` of what may be many.
+    ///
+    /// # Errors
+    /// [`ProcessError`]
+    pub async fn due(&self, names_after: Position, count: i64) -> Result<Due, ProcessError> {
+        let now = self.clock.now();
+        let kept = self.kept(now);
+        let mut sweeper = self.broom.take().await?;
+        let days = sweeper.live_days(kept).await?;
+        let partitions = sweeper.dead_partitions(kept).await?;
+        sweeper.close().await;
+        Ok(Due {
+            accounts: self.read.overdue(now, count).await?,
+            days,
+            partitions,
+            group_names: self.names_due(now, names_after, count).await?,
+        })
+    }
+
+    /// The oldest day that may have a message that is shown.
+    fn kept(&self, now: Timestamp) -> Day {
+        now.plus(-self.lifetime).day()
+    }
+
+    async fn names_due(
+        &self,
+        now: Timestamp,
+        after: Position,
+        count: i64,
+    ) -> Result<Vec<(Position, GroupId)>, ProcessError> {
+        let ends = self.read.group_ends(after, count).await?;
+        let over = ends.into_iter().take_while(|(_, time, _)| time.plus(self.lifetime) <= now);
+        Ok(over.map(|(position, _, group)| (position, group)).collect())
+    }
+
+    /// Removes some accounts whose time is over; answers how many. There may be more unless none was.
+    ///
+    /// # Errors
+    /// [`ProcessError`]
+    pub async fn accounts(&self) -> Result<usize, ProcessError> {
+        let over = self.read.overdue(self.clock.now(), STEP).await?;
+        // What follows is the other process's: a step of each in one append would be a long one.
+        let commands = over.iter().map(|&account| self.ledger.execute(RemoveAccount::Expiry { account }));
+        let removed = try_join_all(commands).await?;
+        removed.iter().flatten().for_each(|account| note(*account));
+        // Where the clock of the log is behind, nothing happens yet.
+        Ok(removed.into_iter().flatten().count())
+    }
+
+    /// Erases the messages of days that are over, and drops their partitions; answers how many of both.
+    ///
+    /// # Errors
+    /// [`ProcessError`]
+    pub async fn days(&self) -> Result<(usize, usize), ProcessError> {
+        let now = self.clock.now();
+        let kept = self.kept(now);
+        let known = *self.cleared.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.before == Some(kept) || known.not_before.is_some_and(|time| now < time) {
+            return Ok((0, 0));
+        }
+        let mut sweeper = self.broom.take().await?;
+        let days = sweeper.live_days(kept).await?;
+        let erased = days.len();
+        if erased > 0 {
+            tracing::info!(days = erased, until = %kept, "the messages of days are over");
+            self.ledger.execute(ExpireDays { days, lifetime: self.lifetime }).await?;
+        }
+        let dead = sweeper.dead_partitions(kept).await?;
+        let mut dropped = 0;
+        let mut next = Cleared { before: Some(kept), not_before: None };
+        for &day in &dead {
+            match sweeper.drop_partition(day).await {
+                Ok(()) => dropped += 1,
+                Err(error) => {
+                    // Somebody reads for long, such as a dump. What it holds is unreadable all the same.
+                    tracing::warn!(%error, %day, "a partition is not to be had yet: it is dropped later");
+                    next = Cleared { before: None, not_before: Some(now.plus(LATER)) };
+                    break;
+                }
+            }
+        }
+        sweeper.close().await;
+        *self.cleared.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok((erased, dropped))
+    }
+
+    /// Forgets the names of some groups that ended behind a position and long ago; answers up to which
+    /// position that is done now, and how many names. There may be more unless none was.
+    ///
+    /// # Errors
+    /// [`ProcessError`]
+    pub async fn group_names(&self, after: Position) -> Result<(Position, usize), ProcessError> {
+        let due = self.names_due(self.clock.now(), after, STEP).await?;
+        let Some(&(reached, _)) = due.last() else { return Ok((after, 0)) };
+        let groups: Vec<GroupId> = due.iter().map(|(_, group)| *group).collect();
+        let count = groups.len();
+        self.ledger.execute(ExpireGroupNames { groups }).await?;
+        Ok((reached, count))
+    }
+}
+
+#[async_trait]
+impl Process for Expiry {
+    fn name(&self) -> &'static str {
+        EXPIRY
+    }
+
+    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+        let accounts = self.accounts().await?;
+        let after = Position(lead.checkpoint().await?);
+        let (reached, names) = self.group_names(after).await?;
+        if reached > after {
+            lead.save(reached.0).await?;
+        }
+        self.days().await?;
+        Ok(if accounts > 0 || names > 0 { Duration::from_millis(5) } else { LOOK })
+    }
+}
+
+/// The name of the process, of its lock and of its checkpoint.
+pub const EXPIRY: &str = "expiry";

@@ -1,0 +1,315 @@
+//! From a message to its deliveries, from a delivery to its attempt, from its outcome to what follows.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use be8_events::account::{AccountSecret, NicknameSecret};
+use be8_events::device::{DeviceSecret, DeviceSubscribed};
+use be8_events::{AccId, Event, Hash32, Position, Recorded, Secret, SecretPayload, Subject, ThreadId};
+use be8_projections::StoredSealed;
+use chrono::TimeDelta;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::work::{Flight, Work};
+use super::{MOST_TRIES, Message, ProcessError, Pusher, count, pause};
+use crate::domain::device::DropGone;
+use crate::ledger::{Again, Attempt, Delivery, Lead};
+use crate::push::{Outcome, Push};
+use crate::vault::{DataKey, Found, Opener};
+
+/// After so many events without a message the checkpoint is moved all the same.
+const SAVE_EVERY: i64 = 1000;
+/// The bytes of a topic: 32 characters of base64url.
+const TOPIC: usize = 24;
+
+/// What a device is told.
+#[derive(Serialize)]
+struct Told<'a> {
+    action: &'static str,
+    nickname: &'a str,
+    sender: String,
+}
+
+/// A device that lives, by account and endpoint.
+type Devices = HashMap<(AccId, Hash32), (DeviceSubscribed, Secret<DeviceSecret>)>;
+
+/// A message, if that is what an event is.
+fn message_of(recorded: &Recorded) -> Option<Message> {
+    let (thread, sender, nickname) = match &recorded.event {
+        Event::MessageWritten(e) => (e.thread, e.sender, e.nickname),
+        Event::ImagePosted(e) => (e.thread, e.sender, e.nickname),
+        _ => return None,
+    };
+    Some(Message { thread, position: recorded.position, sender, nickname, written: recorded.time })
+}
+
+impl Pusher {
+    /// Makes deliveries of a batch of the log, and stores how far the log was read.
+    pub(super) async fn enqueue(
+        &self,
+        work: &mut Work,
+        lead: &mut Lead,
+        batch: &[Recorded],
+    ) -> Result<(), ProcessError> {
+        let Some(reached) = batch.last().map(|event| event.position) else { return Ok(()) };
+        let now = self.clock.now();
+        work.rosters.load(self.ledger.log(), batch).await?;
+        // Of the messages in a thread, an account is told of the newest.
+        let mut told: HashMap<(AccId, ThreadId), Message> = HashMap::new();
+        for recorded in batch {
+            if let Some(message) = message_of(recorded).filter(|message| now < self.worth_until(message.written)) {
+                let to: Vec<AccId> = match message.thread {
+                    ThreadId::Group(group) => work.rosters.members(group).collect(),
+                    thread => thread.partner_of(message.sender).into_iter().collect(),
+                };
+                let others = to.into_iter().filter(|account| *account != message.sender);
+                told.extend(others.map(|account| ((account, message.thread), message)));
+            }
+            work.rosters.apply(recorded);
+        }
+        let accounts: BTreeSet<AccId> = told.keys().map(|(account, _)| *account).collect();
+        let devices = if accounts.is_empty() { Devices::new() } else { self.devices(accounts).await? };
+        if devices.is_empty() {
+            if reached.0 - work.saved.0 >= SAVE_EVERY {
+                lead.save(reached.0).await?;
+                work.saved = reached;
+            }
+            return Ok(());
+        }
+        let mut of: HashMap<AccId, Vec<(Hash32, &str)>> = HashMap::new();
+        for ((account, device), (_, secret)) in &devices {
+            match self.sender.service(&secret.expose().endpoint) {
+                Some(service) => of.entry(*account).or_default().push((*device, service)),
+                // It subscribed at a place where nothing may be sent.
+                None => count("forbidden", 1),
+            }
+        }
+        let mut deliveries = Vec::new();
+        let mut coming: HashMap<&str, usize> = HashMap::new();
+        for ((account, _), message) in &told {
+            for &(device, service) in of.get(account).into_iter().flatten() {
+                let coming = coming.entry(service).or_default();
+                if work.backlog(service) + *coming >= self.queue {
+                    count("overflow", 1);
+                    if work.alarms(service, "overflow") {
+                        tracing::warn!(service, "too many pushes wait for a service: some are left out");
+                    }
+                    continue;
+                }
+                *coming += 1;
+                deliveries.push(Delivery {
+                    account: *account,
+                    device,
+                    service: service.to_owned(),
+                    thread: message.thread.key(),
+                    message: message.position,
+                    sender: message.sender,
+                    nickname: message.nickname,
+                    written: message.written,
+                });
+            }
+        }
+        for (service, by) in lead.enqueue(&deliveries, now, reached).await? {
+            work.grew(service, by);
+        }
+        work.saved = reached;
+        Ok(())
+    }
+
+    /// The devices of those of some accounts that live, with their subscriptions.
+    async fn devices(&self, of: BTreeSet<AccId>) -> Result<Devices, ProcessError> {
+        let found = self.read.devices(&of.into_iter().collect::<Vec<_>>(), self.clock.now()).await?;
+        let opener = self.vault.opener(&found.live).await?;
+        let devices = found.found.iter().filter_map(|(account, event)| {
+            let Event::DeviceSubscribed(subscribed) = &event.stored.event else { return None };
+            let secret = open::<DeviceSecret>(&opener, event)?;
+            Some(((*account, subscribed.endpoint), (subscribed.clone(), secret)))
+        });
+        Ok(devices.collect())
+    }
+
+    /// Takes what is due, as far as there is room, and puts it on its way.
+    pub(super) async fn launch(&self, work: &mut Work, lead: &mut Lead) -> Result<(), ProcessError> {
+        let now = self.clock.now();
+        let free = work.free(self.at_once);
+        if work.taken.is_empty() && !free.is_empty() {
+            work.taken = lead.take(&free, now).await?;
+        }
+        if work.taken.is_empty() {
+            return Ok(());
+        }
+        // All that can fail comes before the first of them leaves the list.
+        let accounts: BTreeSet<AccId> = work.taken.iter().map(|attempt| attempt.delivery.account).collect();
+        let subjects: Vec<Subject> = accounts.iter().map(|account| Subject::Account(*account)).collect();
+        let keys = self.vault.find(&subjects).await?;
+        let mut devices = self.devices(accounts).await?;
+        let mut names: HashMap<Position, Option<Secret<String>>> = HashMap::new();
+        for attempt in &work.taken {
+            let position = attempt.delivery.nickname;
+            if let std::collections::hash_map::Entry::Vacant(entry) = names.entry(position) {
+                entry.insert(self.nickname(position).await?);
+            }
+        }
+        for attempt in std::mem::take(&mut work.taken) {
+            let delivery = &attempt.delivery;
+            let ttl = self.worth_until(delivery.written).micros() - now.micros();
+            let device = devices.get_mut(&(delivery.account, delivery.device));
+            let key = match keys.get(&Subject::Account(delivery.account)) {
+                Some(Found::Live(key)) => Some(key),
+                _ => None,
+            };
+            let name = names.get(&delivery.nickname).and_then(Option::as_ref);
+            let (Some((subscribed, secret)), Some(key), Some(name)) = (device, key, name) else {
+                // The account, the device or the sender is gone meanwhile.
+                count("moot", 1);
+                work.over.push((attempt.id, delivery.service.clone()));
+                continue;
+            };
+            if ttl <= 0 {
+                count("expired", 1);
+                work.over.push((attempt.id, delivery.service.clone()));
+                continue;
+            }
+            let told = Told { action: "newMessage", nickname: name.expose(), sender: delivery.sender.to_string() };
+            let payload = serde_json::to_vec(&told).unwrap_or_default();
+            let push = Push {
+                subscription: secret.clone(),
+                payload: Secret::new(payload),
+                topic: topic(key, delivery),
+                ttl: u32::try_from(ttl / 1_000_000).unwrap_or(u32::MAX),
+            };
+            let (sender, at) = (Arc::clone(&self.sender), now.to_utc());
+            let flight = Flight { subscription: subscribed.subscription, attempt };
+            work.launch(flight, async move {
+                let begun = std::time::Instant::now();
+                let outcome = sender.send(&push, at).await;
+                metrics::histogram!("be8_push_seconds").record(begun.elapsed().as_secs_f64());
+                outcome
+            });
+        }
+        Ok(())
+    }
+
+    /// The nickname that an event set; none once its key is gone.
+    async fn nickname(&self, position: Position) -> Result<Option<Secret<String>>, ProcessError> {
+        let (event, live) = self.read.sealed_event(position).await?;
+        let opener = self.vault.opener(&live).await?;
+        let Some(event) = event else { return Ok(None) };
+        Ok(match &event.stored.event {
+            Event::NicknameChanged(_) => {
+                open::<NicknameSecret>(&opener, &event).map(|secret| Secret::new(secret.into_inner().nickname))
+            }
+            Event::AccountCreated(_) => {
+                open::<AccountSecret>(&opener, &event).map(|secret| Secret::new(secret.into_inner().nickname))
+            }
+            _ => None,
+        })
+    }
+
+    /// Judges what ended, and writes it down.
+    pub(super) async fn settle(&self, work: &mut Work, lead: &mut Lead) -> Result<(), ProcessError> {
+        while let Some(ended) = work.flights.try_join_next_with_id() {
+            work.landed(ended);
+        }
+        while let Some((flight, outcome)) = work.ended.pop() {
+            self.judge(work, flight, outcome).await;
+        }
+        if work.over.is_empty() && work.again.is_empty() {
+            return Ok(());
+        }
+        let over: Vec<i64> = work.over.iter().map(|(id, _)| *id).collect();
+        let again: Vec<Again> = work.again.iter().map(|(again, _)| *again).collect();
+        let gave_way = lead.settle(&over, &again).await?;
+        for (_, service) in std::mem::take(&mut work.over) {
+            work.shrank(&service);
+        }
+        for (again, service) in std::mem::take(&mut work.again) {
+            if gave_way.contains(&again.id) {
+                work.shrank(&service);
+            }
+        }
+        Ok(())
+    }
+
+    async fn judge(&self, work: &mut Work, flight: Flight, outcome: Outcome) {
+        let Flight { attempt: Attempt { id, tries, delivery }, subscription } = flight;
+        let service = &*delivery.service;
+        let word = match outcome {
+            Outcome::Accepted => "accepted",
+            Outcome::Lost => "lost",
+            Outcome::Unreachable => "unreachable",
+            Outcome::NotNow(..) => "not-now",
+            Outcome::Gone => "gone",
+            Outcome::Unauthorized(_) => "unauthorized",
+            Outcome::Refused(413) => "too-large",
+            Outcome::Refused(_) => "refused",
+            Outcome::Forbidden => "forbidden",
+            Outcome::Unusable => "unusable",
+        };
+        count(word, 1);
+        match outcome {
+            Outcome::Accepted => {}
+            Outcome::Unauthorized(status) => {
+                if work.alarms(service, word) {
+                    tracing::error!(service, status, "a push service does not accept our VAPID key pair or contact");
+                }
+            }
+            Outcome::Gone => {
+                let (account, endpoint) = (delivery.account, delivery.device);
+                if let Err(error) = self.ledger.execute(DropGone { account, endpoint, subscription }).await {
+                    // The next message finds out again.
+                    tracing::warn!(%error, "a device that is gone was not dropped");
+                }
+            }
+            Outcome::NotNow(..) | Outcome::Unreachable => {
+                let wanted = match outcome {
+                    Outcome::NotNow(_, wanted) => wanted,
+                    _ => None,
+                };
+                if work.alarms(service, word) {
+                    tracing::warn!(service, ?outcome, "a push service does not take pushes now");
+                }
+                let pause = TimeDelta::from_std(pause(tries, wanted)).unwrap_or(TimeDelta::MAX);
+                // A pause beyond all time is beyond the life of the message, too.
+                let due = self.clock.now().plus(pause.min(self.lifetime));
+                if tries < MOST_TRIES && due < self.worth_until(delivery.written) {
+                    work.again.push((Again { id, due }, delivery.service));
+                    return;
+                }
+                count("given-up", 1);
+            }
+            Outcome::Lost | Outcome::Refused(_) | Outcome::Forbidden | Outcome::Unusable => {
+                if work.alarms(service, word) {
+                    tracing::warn!(service, ?outcome, "a push did not arrive, or may not have");
+                }
+            }
+        }
+        work.over.push((id, delivery.service));
+    }
+}
+
+/// The topic of a thread, which only the account's key connects with it.
+fn topic(key: &DataKey, delivery: &Delivery) -> String {
+    let mac = key.mac("push-topic", &delivery.thread.to_be_bytes());
+    URL_SAFE_NO_PAD.encode(&mac.0[..TOPIC])
+}
+
+/// The secret part of an event; none once its key is gone, or if it cannot be read.
+fn open<T: DeserializeOwned>(opener: &Opener, event: &StoredSealed) -> Option<Secret<T>> {
+    let plain = match opener.open(event.sealed.as_ref()?, event.stored.context()) {
+        Ok(plain) => plain?,
+        Err(error) => {
+            tracing::error!(position = %event.stored.position, %error, "a secret payload does not open");
+            return None;
+        }
+    };
+    let secret = SecretPayload::read(plain.expose());
+    if let Err(error) = &secret {
+        // The error of serde_json may quote what it read: only its class is logged.
+        tracing::error!(position = %event.stored.position, class = ?error.classify(), "a secret payload has no known shape");
+    }
+    secret.ok()
+}

@@ -1,0 +1,66 @@
+//! Frees the bytes of what can never be read again: what deleted keys had sealed. The log keeps the
+//! hashes, so its proofs stay whole.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use be8_events::erasure::DeletedKey;
+use be8_events::{Event, Position, StreamName};
+
+use super::{Process, ProcessError};
+use crate::ledger::{Broom, Lead, Log, LogError};
+
+/// How often the process looks for deleted keys.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many deletions are read at once.
+const PAGE: u32 = 20;
+
+/// The process that sweeps. Its checkpoint is the position of the newest deletion that is done with.
+#[derive(Debug)]
+pub struct Sweeping {
+    /// Where deletions are read.
+    pub log: Log,
+    /// What sweeps.
+    pub broom: Broom,
+}
+
+/// The next deletions of keys behind a position.
+///
+/// # Errors
+/// [`LogError`]
+pub async fn deletions(log: &Log, after: Position) -> Result<Vec<(Position, Vec<DeletedKey>)>, LogError> {
+    let newest = log.newest().await?;
+    let events = log.read_streams(&[StreamName::Erasure], after, newest, PAGE).await?;
+    let deleted = events.into_iter().filter_map(|recorded| match recorded.event {
+        Event::KeysDeleted(deleted) => Some((recorded.position, deleted.keys)),
+        _ => None,
+    });
+    Ok(deleted.collect())
+}
+
+#[async_trait]
+impl Process for Sweeping {
+    fn name(&self) -> &'static str {
+        SWEEPING
+    }
+
+    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+        let after = Position(lead.checkpoint().await?);
+        let page = deletions(&self.log, after).await?;
+        if page.is_empty() {
+            return Ok(LOOK);
+        }
+        let mut sweeper = self.broom.take().await?;
+        for (position, keys) in page {
+            for key in &keys {
+                sweeper.sweep(key).await?;
+            }
+            lead.save(position.0).await?;
+        }
+        sweeper.close().await;
+        Ok(Duration::ZERO)
+    }
+}
+
+/// The name of the process, of its lock and of its checkpoint.
+pub const SWEEPING: &str = "sweep";

@@ -1,0 +1,156 @@
+//! What the answers of a push service lead to.
+
+use std::time::Duration;
+
+use be8_events::Event;
+use be8_events::device::Dropped;
+
+use super::peer::{Device, Manner, Peer};
+use super::{Pushing, device_events, told, unfinished};
+use crate::client::{Person, two_people};
+use crate::patience::eventually;
+use crate::server::Server;
+
+/// A device of somebody to whom somebody else writes.
+struct Scene {
+    pushing: Pushing,
+    alice: Person,
+    bob: Person,
+    thread: String,
+    device: Device,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let pushing = Pushing::start().await;
+        let (alice, bob, thread) = two_people(&pushing.server).await;
+        let device = pushing.peer.device();
+        bob.subscribes(&device).await;
+        Self { pushing, alice, bob, thread, device }
+    }
+
+    fn server(&self) -> &Server {
+        &self.pushing.server
+    }
+
+    fn peer(&self) -> &Peer {
+        &self.pushing.peer
+    }
+
+    async fn write(&self) {
+        self.alice.write(&self.thread, &self.bob, "a text").await;
+    }
+
+    /// Waits until nothing is to be done any more.
+    async fn all_is_over(&self) {
+        eventually("all is over", async || unfinished(self.server().setup()).await == 0).await;
+    }
+
+    async fn counted(&self, outcome: &str) -> bool {
+        let metrics = self.server().get("/metrics").await.text;
+        metrics.contains(&format!("be8_push_total{{outcome=\"{outcome}\"}}"))
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_gone_is_dropped() {
+    for status in [404, 410] {
+        let scene = Scene::new().await;
+        let stays = scene.peer().device();
+        scene.bob.subscribes(&stays).await;
+        scene.peer().always(&scene.device, Some(Manner::Status(status)));
+        scene.write().await;
+        scene.peer().tells(&scene.device, 1).await;
+        scene.all_is_over().await;
+        let events = device_events(scene.server()).await;
+        let [Event::DeviceSubscribed(subscribed), _, Event::DeviceDropped(dropped)] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!((dropped.endpoint, dropped.why), (subscribed.endpoint, Dropped::Gone));
+        scene.write().await;
+        scene.peer().tells(&stays, 2).await;
+        scene.all_is_over().await;
+        assert_eq!(scene.peer().told(&scene.device).len(), 1, "{status}");
+        assert!(scene.counted("gone").await);
+        // It may come back.
+        scene.peer().always(&scene.device, None);
+        scene.bob.subscribes(&scene.device).await;
+        scene.write().await;
+        scene.peer().tells(&scene.device, 2).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_push_is_not_repeated_and_the_device_stays() {
+    let scene = Scene::new().await;
+    let cases = [
+        (413, "too-large"),
+        (400, "refused"),
+        (401, "unauthorized"),
+        (403, "unauthorized"),
+        (301, "refused"),
+        (307, "refused"),
+    ];
+    for (nth, (status, outcome)) in cases.into_iter().enumerate() {
+        scene.peer().will(&scene.device, [Manner::Status(status)]);
+        scene.write().await;
+        scene.peer().tells(&scene.device, nth + 1).await;
+        scene.all_is_over().await;
+        assert!(scene.counted(outcome).await, "{status}");
+    }
+    scene.write().await;
+    scene.peer().tells(&scene.device, cases.len() + 1).await;
+    scene.all_is_over().await;
+    assert_eq!(scene.peer().told(&scene.device).len(), cases.len() + 1);
+    assert_eq!(device_events(scene.server()).await.len(), 1);
+    // Told once, and not for each push.
+    let log = scene.server().setup().log();
+    assert_eq!(log.matches("does not accept our VAPID key pair").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn what_was_not_accepted_is_sent_again_until_it_is() {
+    let scene = Scene::new().await;
+    scene.peer().will(&scene.device, [Manner::RetryAfter(429, 1), Manner::Status(500), Manner::RetryAfter(503, 1)]);
+    scene.write().await;
+    assert_eq!(scene.peer().tells(&scene.device, 4).await, vec![told(&scene.alice); 4]);
+    scene.all_is_over().await;
+    assert_eq!(scene.peer().told(&scene.device).len(), 4);
+    assert!(scene.counted("not-now").await && scene.counted("accepted").await);
+}
+
+#[tokio::test]
+async fn a_service_that_wants_to_be_left_alone_is() {
+    let scene = Scene::new().await;
+    let other = scene.peer().device();
+    scene.bob.subscribes(&other).await;
+    scene.peer().will(&scene.device, [Manner::RetryAfter(429, 1000)]);
+    scene.write().await;
+    scene.peer().tells(&scene.device, 1).await;
+    scene.peer().tells(&other, 1).await;
+    // What is written meanwhile takes the place of what waits, and waits as long.
+    for nth in 2..6 {
+        scene.write().await;
+        scene.peer().tells(&other, nth).await;
+    }
+    assert_eq!(scene.peer().told(&scene.device).len(), 1);
+    eventually("it alone waits", async || unfinished(scene.server().setup()).await == 1).await;
+    assert_eq!(scene.peer().told(&scene.device).len(), 1);
+}
+
+#[tokio::test]
+async fn a_late_answer_is_an_answer_and_a_lost_one_counts_as_sent() {
+    let scene = Scene::new().await;
+    scene.peer().will(&scene.device, [Manner::Slow(Duration::from_millis(700)), Manner::Never, Manner::HangUp]);
+    for nth in 1..=3 {
+        scene.write().await;
+        scene.peer().tells(&scene.device, nth).await;
+        scene.all_is_over().await;
+        assert_eq!(scene.peer().told(&scene.device).len(), nth, "sent again");
+    }
+    assert!(scene.counted("accepted").await && scene.counted("lost").await);
+    // The device stays.
+    scene.write().await;
+    scene.peer().tells(&scene.device, 4).await;
+    assert_eq!(device_events(scene.server()).await.len(), 1);
+}
