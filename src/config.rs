@@ -10,6 +10,7 @@ use chrono::TimeDelta;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
+use crate::audit::AuditSettings;
 use crate::feed::HubSettings;
 use crate::http::AppSettings;
 use crate::http::address::Proxies;
@@ -91,6 +92,28 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "A TOML file with tokens that extend the life of accounts; those that were never issued are issued at the start",
     ),
+    setting(
+        "audit-key-file",
+        "FILE",
+        "",
+        "The key that signs the transparency log; made on the first start as audit.key beside the master key",
+    ),
+    setting(
+        "audit-name",
+        "NAME",
+        "",
+        "The name (origin) of the transparency log, for who makes its key; public-url without scheme, and /audit/log",
+    ),
+    setting("public-audit-log", "on|off", "on", "Whether anybody may read checkpoints and hashes under /audit/log/"),
+    setting("checkpoint-interval", "SECONDS", "10", "Pause between signed checkpoints, while there is something new"),
+    setting(
+        "witness-key",
+        "FILE",
+        "",
+        "Cosign checkpoints of other logs with the key in this file, which is made on the first start",
+    ),
+    setting("witness-logs", "KEY,...", "", "The public keys of the logs that are cosigned"),
+    setting("witnesses", "URL#KEY,...", "", "Who is asked to cosign our checkpoints: addresses with their public keys"),
     setting("log", "FILTER", "info", "What is logged: error, warn, info, debug, trace, or a filter by module"),
     setting("log-format", "text|json", "text", "How it is logged"),
     setting(
@@ -241,6 +264,8 @@ pub struct Config {
     pub operator_token_file: Option<PathBuf>,
     /// A file with tokens to issue.
     pub tokens_file: Option<PathBuf>,
+    /// The transparency log.
+    pub audit: AuditSettings,
     /// Moves the clock, in tests.
     pub test_clock_file: Option<PathBuf>,
     /// What is logged.
@@ -426,7 +451,15 @@ impl Config {
                 return Err(ConfigError::Value { name: "log-format", what });
             }
         };
+        let master_key_file = values.text("master-key-file").map_or_else(|| data_dir.join("master.key"), PathBuf::from);
         Ok(Self {
+            audit: AuditSettings::new(
+                |name| values.text(name),
+                values.seconds("checkpoint-interval")?,
+                &public_url,
+                &master_key_file,
+            )
+            .map_err(|(name, what)| ConfigError::Value { name, what })?,
             listen,
             limits: LimitSettings {
                 signups: values.limit("limit-signups")?,
@@ -438,7 +471,7 @@ impl Config {
             database_url: values.text("database-url").map(str::to_owned).or_else(|| environment("DATABASE_URL")),
             database_connections: values.count("database-connections")?,
             pg_bin: values.text("pg-bin").map(str::to_owned).or_else(|| environment("PG_BIN")).map(PathBuf::from),
-            master_key_file: values.text("master-key-file").map_or_else(|| data_dir.join("master.key"), PathBuf::from),
+            master_key_file,
             operator_token_file: values.text("operator-token-file").map(PathBuf::from),
             tokens_file: values.text("tokens-file").map(PathBuf::from),
             data_dir: data_dir.clone(),

@@ -23,15 +23,18 @@
 
 mod account;
 mod changes;
+pub mod compare;
+mod copy;
 mod device;
 mod ends;
-mod generation;
+pub mod generation;
 mod group;
 mod insight;
 mod keyholder;
 mod message;
 mod queries;
 mod read_mark;
+pub mod registry;
 mod session;
 mod sql;
 mod stored;

@@ -36,12 +36,14 @@ pub mod operations;
 pub mod operator;
 pub mod operator_accounts;
 mod present;
+pub mod proofs;
 pub mod registration;
 pub mod removal;
 pub mod server;
 pub mod session;
 pub mod text;
 pub mod tokens;
+mod transparency;
 pub mod wire;
 
 pub use app::{App, AppSettings, Handle};

@@ -32,18 +32,22 @@ use super::limits::{LimitLayer, Limiter};
 use super::messages::Messages;
 use super::operations::Operations;
 use super::operator_accounts::OperatorAccounts;
+use super::proofs::Proofs;
 use super::registration::Registration;
 use super::removal::Removal;
 use super::session::SCHEME;
 use super::tokens::Tokens;
+use super::transparency;
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 8] = [
+const OWN: [&str; 10] = [
     "/healthz",
     "/readyz",
     "/metrics",
     "/audit/groups/{groupID}/history",
     "/audit/groups/{groupID}/findings",
+    "/audit/groups/{groupID}/proof",
+    "/audit/groups/{groupID}/bundle",
     "/operator/accounts/{accID}",
     "/operator/accounts/{accID}/sessions",
     "/operator/registration",
@@ -66,7 +70,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         GroupKeys(app.clone()),
         Events(app.clone()),
         Devices(app.clone()),
-        Audit(app.clone()),
+        (Audit(app.clone()), Proofs(app.clone())),
         (Tokens(app.clone()), Insights(app.clone())),
         (OperatorAccounts(app.clone()), Registration(app.clone())),
         Operations { app: app.clone(), metrics },
@@ -165,7 +169,7 @@ fn routes(
     let text = serde_json::to_string(&document).unwrap_or_default();
     let edge = EdgeLayer::new(rules(&document));
     let limits = LimitLayer { limiter, edge: edge.clone(), with_session: Arc::new(with_session(&document)) };
-    home::pages(&service.swagger_ui_html(), service)
+    transparency::routes(&app, home::pages(&service.swagger_ui_html(), service))
         .at("/openapi.json", poem::get(Document(text.into())))
         .with(edge)
         .with(limits)
@@ -188,6 +192,7 @@ fn rules(document: &Value) -> Vec<Rule> {
         .collect();
     let pages = home::PATHS.into_iter().chain(["/openapi.json"]);
     rules.extend(pages.map(|path| Rule { path, methods: vec![Method::GET], head: true, contract: false }));
+    rules.extend(transparency::rules());
     rules
 }
 

@@ -2,6 +2,7 @@
 
 mod answers;
 mod audit;
+mod check;
 mod client;
 mod cluster;
 mod contract;
@@ -17,8 +18,12 @@ mod limits;
 mod operations;
 mod pages;
 mod patience;
+mod portable;
 mod postgres;
+mod program;
+mod proofs;
 mod push;
+mod rebuild;
 mod removal;
 mod replay;
 mod rig;

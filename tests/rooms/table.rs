@@ -110,7 +110,7 @@ pub const ROOMS: &[Room] = &[
     room(
         "src/process/",
         Crates::AllBut(&["poem", "sqlx"]),
-        &["feed", "ledger", "domain", "vault", "push", "media", "clock"],
+        &["feed", "ledger", "domain", "vault", "audit", "push", "media", "clock"],
     ),
     room("src/audit/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "domain"]),
     room(
@@ -149,7 +149,7 @@ pub const FILES: &[Room] = &[
     room(
         "src/config.rs",
         Crates::AllBut(&["poem", "sqlx"]),
-        &["feed", "http", "ledger", "password", "process", "push", "media"],
+        &["audit", "feed", "http", "ledger", "password", "process", "push", "media"],
     ),
     // Wiring: all rooms, and the migrations.
     Room { path: "src/node.rs", crates: Crates::AllBut(&["poem"]), rooms: None, pure: false, clock: false },
