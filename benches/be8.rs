@@ -11,6 +11,8 @@ mod data;
 mod driver;
 #[path = "be8/floors.rs"]
 mod floors;
+#[path = "be8/rebuild.rs"]
+mod rebuild;
 #[path = "be8/report.rs"]
 mod report;
 #[path = "be8/servers.rs"]
@@ -89,6 +91,17 @@ fn command() -> Command {
                 .help("Only these rows"),
         )
         .arg(Arg::new("json").long("json").value_parser(value_parser!(PathBuf)).help("Write all figures to this file"))
+        .arg(
+            Arg::new("rebuild")
+                .long("rebuild")
+                .value_name("EVENTS")
+                .num_args(0..=1)
+                .default_missing_value("100000")
+                .value_parser(value_parser!(u64).range(1000..=10_000_000))
+                .help(
+                    "Only: how fast read models are rebuilt, with about so many events (the target is set for 1000000)",
+                ),
+        )
         // `cargo bench` says this to every benchmark.
         .arg(Arg::new("bench").long("bench").action(ArgAction::SetTrue).hide(true))
 }
@@ -98,8 +111,12 @@ fn main() {
     if let Some(directory) = std::env::var_os(servers::MEMORY_SERVER) {
         return servers::serve_from_memory(directory.as_ref());
     }
-    let plan = Plan::new(&command().get_matches());
+    let matches = command().get_matches();
+    let plan = Plan::new(&matches);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if let Some(&events) = matches.get_one::<u64>("rebuild") {
+        return println!("{}", runtime.block_on(rebuild::measure(events as usize, plan.rounds)));
+    }
     let report = runtime.block_on(run(&plan));
     println!("{report}");
     if let Some(path) = &plan.json {

@@ -44,8 +44,13 @@ has_openssl() {
   command -v pkg-config >/dev/null && pkg-config --exists 'openssl >= 1.1.1'
 }
 
+# A Python with the package cryptography, where the tests look for it too.
+has_python() {
+  python3 -c 'import cryptography' 2>/dev/null || /usr/bin/python3 -c 'import cryptography' 2>/dev/null
+}
+
 # Installs Debian's packages for what is missing; does nothing, not even ask for rights, when nothing is.
-# With "no-postgres" among the arguments, PostgreSQL may be missing; with "curl", that is needed too.
+# With "no-postgres" among the arguments, PostgreSQL may be missing; with "curl" or "python", that is needed too.
 install_missing() {
   local packages=() wanted=" $* "
   if [[ "$wanted" != *" no-postgres "* ]] && ! has_postgres; then
@@ -67,6 +72,10 @@ install_missing() {
   if [[ "$wanted" == *" curl "* ]] && ! command -v curl >/dev/null; then
     echo "curl is missing. The first conversation of the README is had with it, and tested: package curl."
     packages+=(curl)
+  fi
+  if [[ "$wanted" == *" python "* ]] && ! has_python; then
+    echo "Python 3 with cryptography is missing. The second verifier of bundles is written in it: packages python3 and python3-cryptography."
+    packages+=(python3 python3-cryptography)
   fi
   if [ "${#packages[@]}" -eq 0 ]; then
     echo "Everything that is needed is installed."

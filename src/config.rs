@@ -12,16 +12,17 @@ use chrono::TimeDelta;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
+use crate::audit::AuditSettings;
 use crate::feed::HubSettings;
 use crate::http::AppSettings;
 use crate::http::address::Proxies;
 use crate::http::admission::AdmissionSettings;
 use crate::http::body::BodyLimits;
+use crate::http::limits::{Limit, LimitSettings};
+use crate::http::removal::origin_of;
 use crate::http::site::SiteSettings;
 use crate::http::tls::TlsFiles;
 use crate::http::turnstile::TurnSettings;
-use crate::http::limits::{Limit, LimitSettings};
-use crate::http::removal::origin_of;
 use crate::ledger::LedgerSettings;
 use crate::media::{MediaSettings, S3Settings};
 use crate::password::HashSettings;
@@ -81,6 +82,8 @@ pub struct Config {
     pub operator_token_file: Option<PathBuf>,
     /// A file with tokens to issue.
     pub tokens_file: Option<PathBuf>,
+    /// The transparency log.
+    pub audit: AuditSettings,
     /// Moves the clock, in tests.
     pub test_clock_file: Option<PathBuf>,
     /// The certificate and its key, if the server speaks https itself.
@@ -281,7 +284,15 @@ impl Config {
                 return Err(ConfigError::Value { name: "log-format", what });
             }
         };
+        let master_key_file = values.text("master-key-file").map_or_else(|| data_dir.join("master.key"), PathBuf::from);
         Ok(Self {
+            audit: AuditSettings::new(
+                |name| values.text(name),
+                values.seconds("checkpoint-interval")?,
+                &public_url,
+                &master_key_file,
+            )
+            .map_err(|(name, what)| ConfigError::Value { name, what })?,
             listen,
             limits: LimitSettings {
                 signups: values.limit("limit-signups")?,
@@ -293,7 +304,7 @@ impl Config {
             database_url: values.text("database-url").map(str::to_owned).or_else(|| environment("DATABASE_URL")),
             database_connections: values.count("database-connections")?,
             pg_bin: values.text("pg-bin").map(str::to_owned).or_else(|| environment("PG_BIN")).map(PathBuf::from),
-            master_key_file: values.text("master-key-file").map_or_else(|| data_dir.join("master.key"), PathBuf::from),
+            master_key_file,
             tls,
             site: SiteSettings {
                 client: values.text("client-dir").map(PathBuf::from),

@@ -1,17 +1,23 @@
 //! A node: the database, the vault, the ledger and the feed, wired together.
 
+mod attached;
+
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use be8_events::{Event, StreamName};
-use be8_projections::{Generation, ReadModels};
+use be8_projections::ReadModels;
+use be8_projections::generation::shapes;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::key_file::{self, KeyFileError};
+use crate::audit::notes::Role;
+use crate::audit::{AuditSettings, Transparency, TransparencyError, Witness};
 use crate::clock::{Clock, FileClock, SystemClock};
 use crate::config::Config;
 use crate::domain::hours::StrikeHour;
@@ -21,19 +27,27 @@ use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
 use crate::http::site::SiteError;
 use crate::http::tls::TlsError;
-use crate::ledger::{Broom, Direction, Leads, Ledger, Log, LogError};
+use crate::ledger::rebuild::{RebuildError, Step, Workshop};
+use crate::ledger::{Broom, Direction, Leads, Ledger, Log, LogError, TransparencyTables};
 use crate::media::{Blobs, MediaError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
 use crate::process::answers::AnswerSweeper;
-use crate::process::media::Sweeper;
-use crate::process::{Office, expiry::Expiry, hours::Striker, push::Pusher, removal::Removals, sweep::Sweeping};
+use crate::process::{
+    Office, checkpoints::Checkpoints, expiry::Expiry, hours::Striker, media::Sweeper, push::Pusher, removal::Removals,
+    sweep::Sweeping, witnesses::Witnesses,
+};
 use crate::push::{BadVapid, Sender, Vapid};
 use crate::tokens::{self, TokenError};
 use crate::vault::{MasterKey, Vault, VaultError};
 
+pub use attached::Attached;
+
 /// The database of a private cluster.
 const DATABASE: &str = "be8";
+
+/// The version of this program.
+pub const BUILD: &str = env!("CARGO_PKG_VERSION");
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +80,17 @@ pub enum NodeError {
     /// The schema cannot be brought up to this version.
     #[error("the schema of the database cannot be brought up to this version: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The read models are of a newer version.
+    #[error(
+        "the live read models were made by be8 {0}, which is newer: run that, or go back by its rebuild --rollback"
+    )]
+    Newer(String),
+    /// The read models cannot be made those of this version.
+    #[error("the read models cannot be rebuilt: {0}")]
+    Rebuild(#[from] RebuildError),
+    /// The keys are not there.
+    #[error("this log was imported without its vault: it can be read (be8 log, state, history, check), not served")]
+    NoVault,
     /// The vault does not open.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -90,6 +115,15 @@ pub enum NodeError {
     /// The tokens of the file cannot be issued.
     #[error(transparent)]
     Tokens(#[from] TokenError),
+    /// The transparency log cannot be opened.
+    #[error(transparent)]
+    Transparency(#[from] TransparencyError),
+    /// The key of the witness cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// There is no HTTP client.
+    #[error("witnesses cannot be asked: {0}")]
+    Client(String),
     /// Password hashing cannot be set up.
     #[error(transparent)]
     Hash(#[from] BadHashSettings),
@@ -133,21 +167,55 @@ impl Database {
         &self.description
     }
 
-    /// Brings the schema up to this version, with the tables of the live generation.
+    /// Brings the schema up to this version. Read models of an older one are rebuilt, which takes as
+    /// long as it takes; nodes of that version serve meanwhile, and stop then.
     ///
     /// # Errors
     /// [`NodeError`]
     pub async fn migrate(&self) -> Result<(), NodeError> {
         let mut connection = PgConnection::connect_with(&self.connect).await?;
         sqlx::migrate!().run(&mut connection).await?;
-        let live: i32 = sqlx::query_scalar("select generation from log_head").fetch_one(&mut connection).await?;
-        // Two nodes that start at once: one makes the tables, the other finds them.
-        let mut tx = connection.begin().await?;
-        sqlx::query("select pg_advisory_xact_lock(hashtext('be8 generations'))").execute(&mut *tx).await?;
-        Generation(live).create(&mut tx).await?;
-        tx.commit().await?;
+        let live: Option<(Vec<String>, String)> =
+            sqlx::query_as("select models, build from log_head join read_generations using (generation)")
+                .fetch_optional(&mut connection)
+                .await?;
         connection.close().await?;
-        Ok(())
+        match live {
+            Some((models, _)) if models == shapes() => return Ok(()),
+            Some((_, build)) if is_newer(&build, BUILD) => return Err(NodeError::Newer(build)),
+            _ => {}
+        }
+        let mut workshop = Workshop::open(&self.connect, true).await?;
+        let made = workshop.make_current(BUILD, &log_step).await;
+        workshop.close().await;
+        Ok(made?)
+    }
+
+    /// Whether the keys of what is sealed are not here: after an import without the vault.
+    async fn lacks_vault(&self) -> Result<bool, NodeError> {
+        let mut connection = PgConnection::connect_with(&self.connect).await?;
+        let lacks = "select keys > 0 and not exists (select from vault.master) from log_head";
+        let lacks = sqlx::query_scalar(lacks).fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok(lacks)
+    }
+
+    /// The vault, if it is there and its master key is, too; neither is made.
+    ///
+    /// # Errors
+    /// [`NodeError::Vault`] for a key that does not open it.
+    pub async fn vault(&self, config: &Config) -> Result<Option<Arc<Vault>>, NodeError> {
+        let mut connection = PgConnection::connect_with(&self.connect).await?;
+        let there: bool =
+            sqlx::query_scalar("select to_regclass('vault.master') is not null").fetch_one(&mut connection).await?;
+        let filled =
+            there && sqlx::query_scalar("select exists (select from vault.master)").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        if !filled || !config.master_key_file.exists() {
+            return Ok(None);
+        }
+        let master = MasterKey::load_or_create(&config.master_key_file)?;
+        Ok(Some(Vault::open(reading_pool(&self.connect, 2), master).await?))
     }
 
     /// Stops the private cluster, if there is one.
@@ -155,6 +223,29 @@ impl Database {
         if let Some(cluster) = self.cluster {
             cluster.stop().await;
         }
+    }
+}
+
+/// Whether a version, `major.minor.patch`, is newer than another.
+fn is_newer(version: &str, than: &str) -> bool {
+    let numbers = |text: &str| {
+        let core = text.split(['-', '+']).next().unwrap_or_default();
+        core.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u64>>()
+    };
+    numbers(version) > numbers(than)
+}
+
+/// Tells the server's log how a rebuild gets on.
+fn log_step(step: Step) {
+    match step {
+        Step::Begun { generation, resumed } => {
+            tracing::info!(generation = generation.0, resumed, "the read models are of another version: rebuilding");
+        }
+        Step::Replayed { reached, target } => {
+            tracing::info!(reached = reached.0, target = target.0, "replaying the log");
+        }
+        Step::Indexing(left) => tracing::info!(left, "making indexes"),
+        Step::Comparing(position) => tracing::info!(position = position.0, "comparing live and rebuilt tables"),
     }
 }
 
@@ -233,9 +324,14 @@ impl Node {
         let vapid = Vapid::load(&config.push)?;
         let database = Database::open(config, false).await?;
         database.migrate().await?;
+        if database.lacks_vault().await? {
+            return Err(NodeError::NoVault);
+        }
         let pool = reading_pool(&database.connect, config.database_connections);
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
         let log = Log::new(pool.clone());
+        // Before anything is written: a database that was put back from an older copy stays as it is.
+        let transparency = Arc::new(transparency(&log, &config.audit).await?);
         apply_erasures(&log, &vault).await?;
         let clock = test_clock(config).unwrap_or_else(|| Arc::new(SystemClock));
         let (ledger, ledger_task) = Ledger::start(
@@ -256,7 +352,7 @@ impl Node {
         }
         let position = ledger.position();
         let hub = Hub::new(config.hub, position, stop.clone());
-        let feed = tokio::spawn(hub.clone().run(log, ledger.subscribe_all(position)));
+        let feed = tokio::spawn(hub.clone().run(log.clone(), ledger.subscribe_all(position)));
         let office = Office::new(Leads::new(&database.connect), stop.clone());
         let store: String = sqlx::query_scalar("select id::text from media_store").fetch_one(&pool).await?;
         let media = Blobs::open(&config.media, &store)?;
@@ -264,6 +360,7 @@ impl Node {
         let broom = Broom::new(&database.connect);
         let mut processes = vec![
             office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
+            office.appoint(Checkpoints::new(transparency.clone(), log.clone(), config.audit.interval)),
             office.appoint(Removals { ledger: ledger.clone(), read: read.clone() }),
             office.appoint(Sweeping { log: ledger.log().clone(), broom: broom.clone() }),
             office.appoint(Expiry {
@@ -290,6 +387,10 @@ impl Node {
             let (ledger, vault) = (ledger.clone(), vault.clone());
             processes.push(office.appoint(Pusher::new(ledger, read, vault, clock.clone(), sender, &config.push)));
         }
+        if !config.audit.witnesses.is_empty() {
+            let asking = Witnesses::new(transparency.clone(), config.audit.witnesses.clone());
+            processes.push(office.appoint(asking.map_err(|error| NodeError::Client(error.to_string()))?));
+        }
         let app = Arc::new(App {
             ledger,
             read: ReadModels::new(pool),
@@ -299,6 +400,9 @@ impl Node {
             image_reads: Semaphore::new(config.turns.bodies),
             passwords: PasswordHasher::new(config.hash)?,
             names: Names::default(),
+            transparency,
+            public_log: config.audit.public,
+            witness: witness(&log, &config.audit)?,
             clock,
             operator: config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?,
             vapid_public,
@@ -320,65 +424,17 @@ impl Node {
     }
 }
 
-/// The database with a ledger of its own, beside servers that may run: for commands that write.
-#[derive(Debug)]
-pub struct Attached {
-    /// The way to write.
-    pub ledger: Ledger,
-    /// The way to read.
-    pub read: Arc<ReadModels>,
-    /// The keys.
-    pub vault: Arc<Vault>,
-    /// What sweeps.
-    pub broom: Broom,
-    /// Where leads are taken.
-    pub leads: Leads,
-    database: Database,
-    clock: Arc<dyn Clock>,
-    task: JoinHandle<()>,
-    stop: CancellationToken,
+/// The transparency log over this log.
+async fn transparency(log: &Log, settings: &AuditSettings) -> Result<Transparency, TransparencyError> {
+    let witnesses = settings.witnesses.iter().map(|witness| witness.key.clone()).collect();
+    Transparency::open(log, &settings.key_file, &settings.name, witnesses).await
 }
 
-impl Attached {
-    /// Attaches to the database, whose schema must be there.
-    ///
-    /// # Errors
-    /// [`NodeError`]
-    pub async fn open(config: &Config) -> Result<Self, NodeError> {
-        let database = Database::open(config, true).await?;
-        let pool = reading_pool(&database.connect, config.database_connections.min(4));
-        let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
-        let clock = test_clock(config).unwrap_or_else(|| Arc::new(SystemClock));
-        let stop = CancellationToken::new();
-        let connect = database.connect.clone();
-        let settings = config.ledger.clone();
-        let (ledger, task) =
-            Ledger::start(pool.clone(), connect, vault.clone(), clock.clone(), settings, stop.clone()).await?;
-        let read = Arc::new(ReadModels::new(pool));
-        let (broom, leads) = (Broom::new(&database.connect), Leads::new(&database.connect));
-        Ok(Self { ledger, read, vault, broom, leads, database, clock, task, stop })
-    }
-
-    /// What ends what is over.
-    pub fn expiry(&self, config: &Config) -> Expiry {
-        Expiry {
-            ledger: self.ledger.clone(),
-            read: self.read.clone(),
-            clock: self.clock.clone(),
-            broom: self.broom.clone(),
-            lifetime: config.app.message_lifetime,
-            cleared: Arc::default(),
-        }
-    }
-
-    /// Ends the ledger and lets the database go.
-    pub async fn close(self) {
-        self.stop.cancel();
-        if let Err(error) = self.task.await {
-            tracing::warn!(%error, "the ledger did not end");
-        }
-        self.database.close().await;
-    }
+/// What cosigns foreign logs, if this server does.
+fn witness(log: &Log, settings: &AuditSettings) -> Result<Option<Witness>, KeyFileError> {
+    let Some(path) = &settings.witness_key else { return Ok(None) };
+    let key = key_file::load_or_create(path, Role::Witness, &settings.witness_name)?;
+    Ok(Some(Witness::new(key, settings.witness_logs.clone(), TransparencyTables::of(log))))
 }
 
 /// Applies every erasure of the log to the vault: one that was restored from an older copy must

@@ -92,6 +92,8 @@ impl World {
         self.execute(&main, "vacuum analyze").await;
         self.execute("postgres", &format!("create database {copy} template {main}")).await;
         self.execute("postgres", "checkpoint").await;
+        let key = |database: &str| self.directory.path().join(format!("{database}.audit.key"));
+        std::fs::copy(key(&main), key(&copy)).expect("the key of the copy's log");
 
         let (node, stop) = self.node(&copy).await;
         let server = ServerProcess::be8(&arguments(&self.directory, &self.cluster, &main));
@@ -120,6 +122,20 @@ impl World {
             Size::Once => self.once = Some(ground),
             Size::Tenfold => self.tenfold = Some(ground),
         }
+    }
+
+    /// A database with the data of so many accounts and nobody on it.
+    pub async fn quiet(&self, accounts: usize) -> Database {
+        let name = "rebuilt";
+        self.cluster.create_database(name).await.expect("a database");
+        let (node, stop) = self.node(name).await;
+        Data::fill(&node.app, accounts).await;
+        stop.cancel();
+        node.stop().await;
+        self.execute(name, "vacuum analyze").await;
+        self.execute("postgres", "checkpoint").await;
+        let config = config(&arguments(&self.directory, &self.cluster, name));
+        Database::open(&config, false).await.expect("the database")
     }
 
     async fn node(&self, database: &str) -> (Node, CancellationToken) {
@@ -226,6 +242,8 @@ fn arguments(directory: &TempDir, cluster: &PrivateCluster, database: &str) -> V
         ("--data-dir", path(database)),
         ("--database-url", cluster.url(database)),
         ("--master-key-file", path("master.key")),
+        // The key of a transparency log belongs to one database.
+        ("--audit-key-file", path(&format!("{database}.audit.key"))),
         ("--log", "warn".to_owned()),
         // Counted as for anybody, and never reached.
         ("--limit-session", "1000000/1".to_owned()),

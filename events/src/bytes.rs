@@ -74,3 +74,11 @@ pub(crate) fn put_field(out: &mut Vec<u8>, field: &[u8]) {
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(field);
 }
+
+/// Takes what [`put_field`] appended from the front; none if it is cut off.
+pub(crate) fn take_field<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, rest) = from.split_first_chunk()?;
+    let (field, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    *from = rest;
+    Some(field)
+}

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::put_field;
-use crate::{AccId, Event, GroupId, Hash32, IdError, SecretPayload, ThreadId, Timestamp};
+use crate::bytes::{put_field, take_field};
+use crate::{AccId, DecodeError, Event, GroupId, Hash32, IdError, SecretPayload, ThreadId, Timestamp};
 
 /// The version of the canonical bytes and of the associated data of sealed payloads.
 pub const CANONICAL_VERSION: u8 = 1;
@@ -138,6 +138,17 @@ pub struct NewEvent {
     pub secret: Option<SecretPayload>,
 }
 
+/// Bytes that are not the canonical bytes of an event.
+#[derive(Debug, thiserror::Error)]
+pub enum CanonicalError {
+    /// Their form is wrong.
+    #[error("not the canonical bytes of an event")]
+    Form,
+    /// The event in them cannot be read by this build.
+    #[error(transparent)]
+    Event(#[from] DecodeError),
+}
+
 /// An event of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
@@ -186,6 +197,38 @@ impl Recorded {
             None => put_field(&mut out, &[]),
         }
         out
+    }
+
+    /// Reads canonical bytes: exactly those that [`Recorded::canonical`] writes.
+    ///
+    /// # Errors
+    /// [`CanonicalError`]
+    pub fn from_canonical(bytes: &[u8]) -> Result<Self, CanonicalError> {
+        let mut rest = bytes.strip_prefix(&[CANONICAL_VERSION]).ok_or(CanonicalError::Form)?;
+        let mut field = || take_field(&mut rest).ok_or(CanonicalError::Form);
+        let number = |field: &[u8]| field.try_into().map(i64::from_be_bytes).map_err(|_| CanonicalError::Form);
+        let text = |field| std::str::from_utf8(field).map_err(|_| CanonicalError::Form);
+        let hash = |field: &[u8]| field.try_into().map(Hash32).map_err(|_| CanonicalError::Form);
+        let position = Position(number(field()?)?);
+        let stream = text(field()?)?.parse().map_err(|_| CanonicalError::Form)?;
+        let version = number(field()?)?;
+        let kind = text(field()?)?;
+        let schema = u16::try_from(number(field()?)?).map_err(|_| CanonicalError::Form)?;
+        let time = Timestamp::from_micros(number(field()?)?);
+        let actor = match field()? {
+            [] => None,
+            actor => Some(AccId::new(number(actor)?).ok_or(CanonicalError::Form)?),
+        };
+        let salt = hash(field()?)?;
+        let payload = field()?.to_vec();
+        let sealed = match field()? {
+            [] => None,
+            sealed => Some(hash(sealed)?),
+        };
+        let event = Event::decode(kind, schema, &payload)?;
+        let own = Self { position, stream, version, time, actor, salt, schema, payload, sealed, event };
+        // What is read leniently, such as the number of an account, has one way to be written.
+        if own.canonical() == bytes { Ok(own) } else { Err(CanonicalError::Form) }
     }
 
     /// SHA-256 of the canonical bytes: the entry of the transparency log.

@@ -40,7 +40,7 @@ mod time;
 pub mod token;
 
 pub use bytes::Hash32;
-pub use envelope::{CANONICAL_VERSION, NewEvent, Position, Recorded, StreamName};
+pub use envelope::{CANONICAL_VERSION, CanonicalError, NewEvent, Position, Recorded, StreamName};
 pub use ids::{AccId, GroupId, GroupVersion, IdError, MessageNo, StayNo, ThreadId};
 pub use kinds::{DecodeError, Event};
 pub use secret::{KeyId, Sealed, SealedContext, Sealing, Secret, SecretPayload, Subject};

@@ -4,14 +4,15 @@ use be8_events::account::{CodeKind, Removal};
 use be8_events::{AccId, Event, GroupId, Hash32, MessageNo, Position, Recorded, StayNo, StreamName, ThreadId};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::account::Accounts;
 use crate::device::Devices;
 use crate::ends::Ends;
 use crate::group::Groups;
-use crate::media::Media;
 use crate::insight::Insights;
 use crate::keyholder::Keyholders;
+use crate::media::Media;
 use crate::message::Messages;
 use crate::read_mark::ReadMarks;
 use crate::session::Sessions;
@@ -244,6 +245,55 @@ impl Changes {
         self.messages.numbered(thread, id, position, name);
         self.threads.numbered(thread, id, position);
         self.insights.message();
+    }
+
+    /// Leaves only what changes in these read models (by [`crate::Model::name`]).
+    pub fn keep(&mut self, names: &[&str]) {
+        let drop = |name: &str| !names.contains(&name);
+        if drop("accounts") {
+            self.accounts = Accounts::default();
+        }
+        if drop("sessions") {
+            self.sessions = Sessions::default();
+        }
+        if drop("groups") {
+            self.groups = Groups::default();
+        }
+        if drop("threads") {
+            self.threads = Summaries::default();
+        }
+        if drop("messages") {
+            self.messages = Messages::default();
+        }
+        if drop("read-marks") {
+            self.read_marks = ReadMarks::default();
+        }
+        if drop("keyholders") {
+            self.keyholders = Keyholders::default();
+        }
+        if drop("ends") {
+            self.ends = Ends::default();
+        }
+    }
+
+    /// Writes a page of a rebuild: what the append writes, without an append, and what is only
+    /// added the fastest way.
+    ///
+    /// # Errors
+    /// What PostgreSQL answers.
+    pub async fn write(mut self, connection: &mut PgConnection, to: Generation) -> Result<(), sqlx::Error> {
+        if let Some(rows) = self.messages.take_rows() {
+            rows.write(connection, to).await?;
+        }
+        let sql = self.sql(to, &mut Parameters::after(0));
+        if sql.is_empty() {
+            return Ok(());
+        }
+        let mut arguments = PgArguments::default();
+        self.bind(&mut arguments).map_err(sqlx::Error::Encode)?;
+        let sql = AssertSqlSafe(format!("with head as (select 1){sql} select from head"));
+        sqlx::query_with(sql, arguments).persistent(false).execute(connection).await?;
+        Ok(())
     }
 
     /// The data-modifying CTEs that write a batch, each beginning with a comma; only for tables in

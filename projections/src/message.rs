@@ -7,6 +7,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments, Row, error::BoxDynError};
 
 use crate::account::{ME, account_id, is_null, session_arguments};
+use crate::copy::Rows;
 use crate::read_mark::{Ranges, from_text};
 use crate::stored::{self, Stored, StoredSealed};
 use crate::{Generation, Parameters, ReadError, ReadModels};
@@ -44,6 +45,23 @@ impl Messages {
         names: [Option<Position>; 2],
     ) {
         self.counted.push((thread.key(), nth, position, names));
+    }
+
+    /// Takes out the rows that depend on no other.
+    pub(crate) fn take_rows(&mut self) -> Option<Rows> {
+        let numbered = std::mem::take(&mut self.numbered);
+        if numbered.is_empty() {
+            return None;
+        }
+        let mut rows = Rows::new("message", "thread, id, position, name", numbered.len());
+        for (thread, id, position, name) in numbered {
+            rows.row(4).int8(thread).int4(id.cast_signed()).int8(position.0);
+            match name {
+                Some(name) => rows.int8(name.0),
+                None => rows.null(),
+            };
+        }
+        Some(rows)
     }
 
     pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {

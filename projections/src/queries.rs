@@ -7,7 +7,9 @@ use be8_events::DecodeError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Row, error::BoxDynError};
 
-use crate::{Generation, account, device, ends, group, insight, keyholder, media, message, thread, token};
+use crate::{
+    Generation, account, device, ends, group, insight, keyholder, media, message, registry, thread, token,
+};
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +23,9 @@ pub enum ReadError {
     /// A stored value that cannot be what it should be.
     #[error("the database holds {0} that cannot be")]
     Damaged(&'static str),
+    /// Another version of be8 has made its own read models live.
+    #[error("the read models are those of another version of be8")]
+    Foreign,
 }
 
 /// The reading statements of one generation.
@@ -151,6 +156,9 @@ impl ReadModels {
                     Generation(live)
                 }
             };
+            if !registry::is_ours(live, &self.pool).await? {
+                return Err(ReadError::Foreign);
+            }
             *self.statements.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Statements::new(live));
         }
     }

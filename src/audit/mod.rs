@@ -2,12 +2,21 @@
 //! (`docs/audit.md`).
 //!
 //! [`history`] pages through what happened, [`state_at`] folds it up to a point, and
-//! [`findings`] judges it. Who may see which of it is decided by a [`Sight`].
+//! [`findings`] judges it. Who may see which of it is decided by a [`Sight`]. That the log was never
+//! rewritten is proved by the [`Transparency`] log over it, of which a [`bundle`] tells an auditor.
 
+pub mod bundle;
 mod erasure;
 mod findings;
 mod history;
+pub mod key_file;
+pub mod notes;
+pub mod settings;
 mod state;
+pub mod transparency;
+pub mod tree;
+pub mod verify;
+pub mod witness;
 
 use be8_events::{AccId, GroupId, Position, Timestamp};
 use be8_projections::{ReadError, ReadModels};
@@ -17,7 +26,10 @@ use crate::ledger::{Log, LogError};
 pub use erasure::{Deleted, ErasureReport, KeyFate, Moment, Retained, erasure_report};
 pub use findings::{Finding, Knowledge, Rule, findings};
 pub use history::{Act, Entry, Page, Turn, history};
+pub use settings::AuditSettings;
 pub use state::{HeldKey, MemberThen, StateThen, state_at};
+pub use transparency::{Transparency, TransparencyError};
+pub use witness::Witness;
 
 /// Why a history cannot be told.
 #[derive(Debug, thiserror::Error)]

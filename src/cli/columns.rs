@@ -38,6 +38,12 @@ pub(super) fn coloured() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// A cell alone.
+pub(super) fn styled((text, tone): &Cell, colour: bool) -> String {
+    let style = if colour { tone.style() } else { Style::new() };
+    format!("{style}{text}{style:#}")
+}
+
 /// Rows as aligned columns, under a heading.
 pub(super) fn table(heading: &[&str], rows: &[Vec<Cell>], colour: bool) -> String {
     let heading: Vec<Cell> = heading.iter().map(|text| ((*text).to_owned(), Tone::Quiet)).collect();

@@ -42,7 +42,7 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
 }
 
 /// Findings as a table.
-fn text(findings: &[Finding], colour: bool) -> String {
+pub(super) fn text(findings: &[Finding], colour: bool) -> String {
     if findings.is_empty() {
         return "No findings.\n".to_owned();
     }

@@ -70,7 +70,7 @@ async fn tell_history(log: &Log, group: GroupId, json: bool) -> Result<(), Strin
 }
 
 /// Entries as a table.
-fn history_text(entries: &[Entry], colour: bool) -> String {
+pub(super) fn history_text(entries: &[Entry], colour: bool) -> String {
     let rows: Vec<Vec<Cell>> = entries
         .iter()
         .map(|entry| {

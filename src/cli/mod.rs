@@ -1,17 +1,27 @@
 //! The command line: one file per sub-command.
 
 pub mod account;
+pub mod audit_check;
+pub mod audit_key;
+pub mod audit_restart;
+pub mod check;
 mod columns;
 pub mod erasure;
 pub mod expire;
 pub mod findings;
 pub mod history;
+pub mod log;
 pub mod migrate;
 pub mod openapi;
+pub mod portable;
+mod progress;
+pub mod rebuild;
 pub mod registration;
 pub mod serve;
+pub mod state;
 pub mod token;
 pub mod vapid;
+pub mod verify_bundle;
 
 use be8_events::{AccId, GroupId};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -33,6 +43,38 @@ pub fn command() -> Command {
         )
         .subcommand(of_group(Command::new("findings").about("Judge a group's history (docs/audit.md)")))
         .subcommand(flags(Command::new("vapid").about("Print the public key of Web Push, made once if there is none")))
+        .subcommand(flags(
+            Command::new("audit-key").about("Make the keys of the transparency log, print the public halves"),
+        ))
+        .subcommand(flags(Command::new("audit-check").about("Compare every event with the transparency log")))
+        .subcommand(flags(
+            Command::new("audit-restart").about("Begin another transparency log, after a database was put back"),
+        ))
+        .subcommand(verify_bundle::command())
+        .subcommand(rebuild::command())
+        .subcommand(flags(Command::new("check").about("Check the log, and the read models against a replay")).arg(
+            Arg::new("format").long("format").value_name("FORMAT").value_parser(["text", "json"]).default_value("text"),
+        ))
+        .subcommand(
+            flags(Command::new("state").about("Tell the state of a stream, as it is or was"))
+                .arg(Arg::new("STREAM").required(true).help("The stream, such as account-10001"))
+                .arg(Arg::new("at").long("at").value_name("POSITION|TIME").help("The state as it was then")),
+        )
+        .subcommand(log::command())
+        .subcommand(
+            flags(Command::new("export").about("Write the whole log to a file (docs/export-format.md)"))
+                .arg(Arg::new("FILE").required(true).help("The file, which must not be there; - for standard output"))
+                .arg(
+                    Arg::new("with-vault")
+                        .long("with-vault")
+                        .action(clap::ArgAction::SetTrue)
+                        .help("With the data keys, as they are wrapped by the master key"),
+                ),
+        )
+        .subcommand(
+            flags(Command::new("import").about("Read an exported log into an empty database"))
+                .arg(Arg::new("FILE").required(true).help("The file; - for standard input")),
+        )
         .subcommand(account::command())
         .subcommand(
             of_account(Command::new("erasure-report").about("Prove what of an account is erased")).arg(
@@ -82,6 +124,16 @@ pub async fn run(matches: &ArgMatches) -> Result<(), String> {
         Some(("history", matches)) => history::run(config(matches)?, matches).await,
         Some(("findings", matches)) => findings::run(config(matches)?, matches).await,
         Some(("vapid", matches)) => vapid::run(&config(matches)?).map_err(|error| error.to_string()),
+        Some(("audit-key", matches)) => audit_key::run(&config(matches)?).map_err(|error| error.to_string()),
+        Some(("audit-check", matches)) => audit_check::run(config(matches)?).await,
+        Some(("audit-restart", matches)) => audit_restart::run(config(matches)?).await,
+        Some(("verify-bundle", matches)) => verify_bundle::run(matches),
+        Some(("rebuild", matches)) => rebuild::run(config(matches)?, matches).await,
+        Some(("check", matches)) => check::run(config(matches)?, matches).await,
+        Some(("state", matches)) => state::run(config(matches)?, matches).await,
+        Some(("log", matches)) => log::run(config(matches)?, matches).await,
+        Some(("export", matches)) => portable::run_export(config(matches)?, matches).await,
+        Some(("import", matches)) => portable::run_import(config(matches)?, matches).await,
         Some(("account", matches)) => account::run(matches).await,
         Some(("erasure-report", matches)) => erasure::run(config(matches)?, matches).await,
         Some(("expire", matches)) => expire::run(config(matches)?, matches).await,
@@ -108,8 +160,9 @@ fn named_account(matches: &ArgMatches) -> Result<AccId, String> {
     name.parse().map_err(|_| format!("{name:?} is no account; an account is named like 10001"))
 }
 
-/// Prints a text. A reader that went away, such as a pager, is no error.
-fn print(text: &str) {
+/// Prints a text; whether anybody still reads. A reader that went away, such as a pager, is no error.
+fn print(text: &str) -> bool {
     use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }

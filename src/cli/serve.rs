@@ -56,6 +56,10 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     println!("  OpenAPI       {}/openapi.json", config.public_url);
     println!("  database      {}", node.database.describe());
     println!("  data          {}", config.data_dir.display());
+    println!("  audit key     {}", node.app.transparency.key().public());
+    if let Some(witness) = &node.app.witness {
+        println!("  witness key   {}", witness.key());
+    }
 
     stop.cancelled().await;
     stopping.abort();

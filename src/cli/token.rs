@@ -89,14 +89,18 @@ async fn add(attached: &Attached, grant: Grant, count: u32) -> Result<(), String
     let new: Vec<_> = (0..count).map(|_| tokens::generate(grant)).collect();
     tokens::issue(&attached.ledger, &attached.vault, &new).await.map_err(|error| error.to_string())?;
     // Issued first: whoever is handed a token can use it.
-    new.iter().for_each(|token| print(&format!("{}\n", token.text.expose())));
+    for token in &new {
+        print(&format!("{}\n", token.text.expose()));
+    }
     Ok(())
 }
 
 async fn list(attached: &Attached, json: bool) -> Result<(), String> {
     let all = attached.read.tokens().await.map_err(|error| error.to_string())?;
     if json {
-        all.iter().for_each(|token| print(&format!("{}\n", line(token))));
+        for token in &all {
+            print(&format!("{}\n", line(token)));
+        }
     } else {
         print(&text(&all, coloured()));
     }

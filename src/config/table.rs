@@ -104,6 +104,28 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "A TOML file with tokens that extend the life of accounts; those that were never issued are issued at the start",
     ),
+    setting(
+        "audit-key-file",
+        "FILE",
+        "",
+        "The key that signs the transparency log; made on the first start as audit.key beside the master key",
+    ),
+    setting(
+        "audit-name",
+        "NAME",
+        "",
+        "The name (origin) of the transparency log, for who makes its key; public-url without scheme, and /audit/log",
+    ),
+    setting("public-audit-log", "on|off", "on", "Whether anybody may read checkpoints and hashes under /audit/log/"),
+    setting("checkpoint-interval", "SECONDS", "10", "Pause between signed checkpoints, while there is something new"),
+    setting(
+        "witness-key",
+        "FILE",
+        "",
+        "Cosign checkpoints of other logs with the key in this file, which is made on the first start",
+    ),
+    setting("witness-logs", "KEY,...", "", "The public keys of the logs that are cosigned"),
+    setting("witnesses", "URL#KEY,...", "", "Who is asked to cosign our checkpoints: addresses with their public keys"),
     setting("log", "FILTER", "info", "What is logged: error, warn, info, debug, trace, or a filter by module"),
     setting("log-format", "text|json", "text", "How it is logged"),
     setting(

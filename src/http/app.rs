@@ -13,6 +13,7 @@ use super::admission::AdmissionSettings;
 use super::error::{Code, WireError};
 use super::names::Names;
 use super::operator::OperatorToken;
+use crate::audit::{Transparency, Witness};
 use crate::clock::Clock;
 use crate::domain::Rejection;
 use crate::feed::Hub;
@@ -79,6 +80,12 @@ pub struct App {
     pub passwords: PasswordHasher,
     /// Nicknames by the event that set them.
     pub names: Names,
+    /// The transparency log.
+    pub transparency: Arc<Transparency>,
+    /// Whether its hashes are public.
+    pub public_log: bool,
+    /// Cosigns foreign logs; none: this server is no witness.
+    pub witness: Option<Witness>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The operator's token; none: operator access does not exist.
@@ -175,7 +182,7 @@ impl From<ReadError> for WireError {
     fn from(error: ReadError) -> Self {
         tracing::error!(%error, "a read failed");
         match error {
-            ReadError::Database(_) => Code::Unavailable.into(),
+            ReadError::Database(_) | ReadError::Foreign => Code::Unavailable.into(),
             ReadError::Event(_) | ReadError::Damaged(_) => Code::Internal.into(),
         }
     }
@@ -185,7 +192,7 @@ impl From<LogError> for WireError {
     fn from(error: LogError) -> Self {
         tracing::error!(%error, "the log could not be read");
         match error {
-            LogError::Database(_) => Code::Unavailable.into(),
+            LogError::Database(_) | LogError::Foreign => Code::Unavailable.into(),
             LogError::Vault(error) => error.into(),
             LogError::Undecodable { .. } | LogError::Damaged { .. } => Code::Internal.into(),
         }

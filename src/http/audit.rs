@@ -1,6 +1,6 @@
 //! The routes of the tag "Audit": a group's history, its state at a point, and the findings.
 
-use be8_events::{GroupId, Position, StreamName};
+use be8_events::{AccId, GroupId, Position, StreamName};
 use poem_openapi::param::{Path, Query};
 use poem_openapi::{Enum, Object, OpenApi};
 use serde::Serialize;
@@ -317,7 +317,7 @@ pub struct GroupFindings {
     pub findings: Vec<Finding>,
 }
 
-fn example_group() -> String {
+pub(super) fn example_group() -> String {
     "g10001".to_owned()
 }
 
@@ -362,7 +362,7 @@ impl Audit {
     ) -> Result<Answer<GroupHistory>, WireError> {
         let app = self.0.get()?;
         let log = app.ledger.log();
-        let (group, sight) = admit(app, &auditor, &group.0, "history").await?;
+        let Admitted { group, sight, .. } = admit(app, &auditor, &group.0, "history").await?;
         let group_id = group.to_string();
         if let Some(at) = at.0 {
             let point: Point = at.parse().map_err(|_| WireError::from(Code::InvalidInput))?;
@@ -403,15 +403,25 @@ impl Audit {
         group: Path<String>,
     ) -> Result<Answer<GroupFindings>, WireError> {
         let app = self.0.get()?;
-        let (group, sight) = admit(app, &auditor, &group.0, "findings").await?;
+        let Admitted { group, sight, .. } = admit(app, &auditor, &group.0, "findings").await?;
         let findings = audit::findings(app.ledger.log(), group, &sight, app.now()).await?;
         let findings = findings.iter().map(Finding::from).collect();
         Ok(Answer::new(&GroupFindings { valid: True, group_id: group.to_string(), findings }))
     }
 }
 
+/// Who may ask about a group.
+pub(super) struct Admitted {
+    /// Which group.
+    pub group: GroupId,
+    /// What they see of it.
+    pub sight: Sight,
+    /// Which member asks; none is the operator.
+    pub reader: Option<AccId>,
+}
+
 /// Who asks, about which group, and what they see of it.
-async fn admit(app: &App, auditor: &Auditor, group: &str, what: &str) -> Result<(GroupId, Sight), WireError> {
+pub(super) async fn admit(app: &App, auditor: &Auditor, group: &str, what: &str) -> Result<Admitted, WireError> {
     let named: Option<GroupId> = group.parse().ok();
     let not_found = || WireError::from(Code::NotFound);
     match auditor {
@@ -423,13 +433,17 @@ async fn admit(app: &App, auditor: &Auditor, group: &str, what: &str) -> Result<
             tracing::info!(group, what, "operator access");
             let group = named.ok_or_else(not_found)?;
             let first = app.ledger.log().read_stream(StreamName::Group(group), 1, Direction::Forwards, 1).await?;
-            if first.is_empty() { Err(not_found()) } else { Ok((group, Sight::Everything)) }
+            if first.is_empty() {
+                return Err(not_found());
+            }
+            Ok(Admitted { group, sight: Sight::Everything, reader: None })
         }
         Auditor::Session(session) => {
             let standing = app.read.group_standing(session.required()?, app.now(), named).await?;
             let standing = standing.ok_or(WireError::from(Code::NotAuth))?;
             let group = named.filter(|_| standing.member).ok_or_else(not_found)?;
-            Ok((group, Sight::of_member(&app.read, group, standing.reader).await?))
+            let sight = Sight::of_member(&app.read, group, standing.reader).await?;
+            Ok(Admitted { group, sight, reader: Some(standing.reader) })
         }
     }
 }

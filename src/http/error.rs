@@ -150,6 +150,8 @@ codes! {
     Internal "INTERNAL" Shape::Error(500);
     /// Overloaded, or the database is away; nothing was changed.
     Unavailable "UNAVAILABLE" Shape::Error(503);
+    /// No checkpoint covers it yet; the next one will.
+    NotCoveredYet "NOTCOVEREDYET" Shape::Error(503);
     /// The database went away during the change; it may have happened.
     OutcomeUnknown "OUTCOMEUNKNOWN" Shape::Error(503);
 }
@@ -307,7 +309,7 @@ pub fn answer_of(status: u16) -> MetaResponse {
         422 => ("The idempotency key belongs to another request.", vec![]),
         429 => ("Too many requests.", header("Retry-After", "Seconds to wait.", true, u32::schema_ref())),
         503 => (
-            "Overloaded, or the database is away.",
+            "Overloaded, not there yet, or the database is away.",
             header("Retry-After", "Seconds to wait.", false, u32::schema_ref()),
         ),
         _ => ("A fault of the server.", vec![]),

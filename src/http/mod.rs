@@ -37,6 +37,7 @@ pub mod operations;
 pub mod operator;
 pub mod operator_accounts;
 mod present;
+pub mod proofs;
 pub mod registration;
 pub mod removal;
 pub mod server;
@@ -45,8 +46,9 @@ pub mod shown;
 pub mod site;
 pub mod text;
 pub mod tls;
-pub mod turnstile;
 pub mod tokens;
+mod transparency;
+pub mod turnstile;
 pub mod wire;
 
 pub use app::{App, AppSettings, Handle};

@@ -32,22 +32,26 @@ use super::keys::Keys;
 use super::limits::{LimitLayer, Limiter};
 use super::messages::Messages;
 use super::operations::Operations;
-use super::site::Site;
-use super::tls::{Encrypted, Tls};
-use super::turnstile::{TurnSettings, Turnstile};
 use super::operator_accounts::OperatorAccounts;
+use super::proofs::Proofs;
 use super::registration::Registration;
 use super::removal::Removal;
 use super::session::SCHEME;
+use super::site::Site;
+use super::tls::{Encrypted, Tls};
 use super::tokens::Tokens;
+use super::transparency;
+use super::turnstile::{TurnSettings, Turnstile};
 
 /// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 8] = [
+const OWN: [&str; 10] = [
     "/healthz",
     "/readyz",
     "/metrics",
     "/audit/groups/{groupID}/history",
     "/audit/groups/{groupID}/findings",
+    "/audit/groups/{groupID}/proof",
+    "/audit/groups/{groupID}/bundle",
     "/operator/accounts/{accID}",
     "/operator/accounts/{accID}/sessions",
     "/operator/registration",
@@ -71,7 +75,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         GroupKeys(app.clone()),
         Events(app.clone()),
         Devices(app.clone()),
-        Audit(app.clone()),
+        (Audit(app.clone()), Proofs(app.clone())),
         (Tokens(app.clone()), Insights(app.clone())),
         (OperatorAccounts(app.clone()), Registration(app.clone())),
         Operations { app: app.clone(), metrics },
@@ -113,7 +117,7 @@ pub struct Server {
 }
 
 /// How a server answers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Serving {
     /// What a body may cost.
     pub bodies: BodyLimits,
@@ -188,8 +192,8 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
     let edge = EdgeLayer::new(rules(&document)).https(https);
     let limits = LimitLayer { limiter, edge: edge.clone(), with_session: Arc::new(with_session(&document)) };
     let bundled = service.swagger_ui_html();
-    let pages = home::pages(&bundled, Turnstile::new(service.into_endpoint(), app, turns))
-        .at("/openapi.json", poem::get(Document(text.into())));
+    let pages = home::pages(&bundled, Turnstile::new(service.into_endpoint(), app.clone(), turns));
+    let pages = transparency::routes(&app, pages).at("/openapi.json", poem::get(Document(text.into())));
     site.in_front_of(pages).with(edge).with(limits).around(compress).data(bodies).around(measure)
 }
 
@@ -200,7 +204,6 @@ pub(super) fn taken() -> &'static [String] {
         let rules = rules(&openapi()).into_iter().map(|rule| rule.path.to_ascii_lowercase());
         rules.filter(|path| path != "/").collect()
     })
-}
 }
 
 /// What the edge has to know: the paths and methods of the document.
@@ -217,6 +220,7 @@ fn rules(document: &Value) -> Vec<Rule> {
         .collect();
     let pages = home::PATHS.into_iter().chain(["/openapi.json"]);
     rules.extend(pages.map(|path| Rule { path, methods: vec![Method::GET], head: true, contract: false }));
+    rules.extend(transparency::rules());
     rules
 }
 

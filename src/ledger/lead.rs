@@ -114,6 +114,11 @@ impl Lead {
         Ok(())
     }
 
+    /// The connection that holds the lock: what is written through it is written by the leader.
+    pub(super) const fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
     /// Gives the lead up.
     pub async fn resign(self) {
         // The lock goes with the connection, however that ends.

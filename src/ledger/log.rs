@@ -188,6 +188,27 @@ impl Log {
         rows.iter().map(recorded).collect()
     }
 
+    /// The first `count` events behind `after` and not behind `until`, of one kind if it is named.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn read_range(
+        &self,
+        after: Position,
+        until: Position,
+        kind: Option<&str>,
+        count: u32,
+    ) -> Result<Vec<Recorded>, LogError> {
+        let rows = sqlx::query(READ_RANGE)
+            .bind(after.0)
+            .bind(until.0)
+            .bind(kind)
+            .bind(i64::from(count))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(recorded).collect()
+    }
+
     /// The position of the newest event.
     ///
     /// # Errors
@@ -235,6 +256,11 @@ const READ_ALL: &str =
     "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
     from events e join streams s on s.id = e.stream
     where e.position > $1 order by e.position limit $2";
+
+const READ_RANGE: &str =
+    "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
+    from events e join streams s on s.id = e.stream
+    where e.position > $1 and e.position <= $2 and ($3::text is null or e.kind = $3) order by e.position limit $4";
 
 /// An event from its row.
 pub(super) fn recorded(row: &PgRow) -> Result<Recorded, LogError> {

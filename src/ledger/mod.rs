@@ -8,18 +8,25 @@
 mod append;
 mod attempts;
 mod batch;
+pub mod check;
 mod head;
 mod lead;
 mod listener;
 mod log;
 mod once;
-mod outcome;
+mod pages;
 mod partitions;
+pub mod portable;
+pub mod rebuild;
+mod refusal;
 mod registration;
+mod sealed;
 mod states;
 mod subscription;
 mod sweep;
+pub mod then;
 mod traces;
+mod transparency;
 mod writer;
 
 use std::sync::Arc;
@@ -42,6 +49,7 @@ pub use once::{Answered, Idempotency};
 pub use subscription::Subscription;
 pub use sweep::{Broom, Sweeper};
 pub use traces::Trace;
+pub use transparency::{SignedHead, TileId, Tiles, TransparencyTables, Witnessed};
 
 /// Limits of the ledger loop.
 #[derive(Debug, Clone)]
@@ -128,6 +136,9 @@ pub enum LogError {
     /// The keys of what is sealed.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// Another version of be8 has made its own read models live.
+    #[error("the read models are those of another version of be8")]
+    Foreign,
 }
 
 /// Events that were appended together, in order.

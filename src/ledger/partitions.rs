@@ -19,25 +19,33 @@ pub(crate) async fn ensure(connection: &mut PgConnection, now: Timestamp) -> Res
     sqlx::query("set local lock_timeout = '2s'").execute(&mut *tx).await?;
     sqlx::query("select pg_advisory_xact_lock(hashtext('be8 partitions'))").execute(&mut *tx).await?;
     for ahead in 0..=DAYS_AHEAD {
-        let day = now.day().plus(ahead);
-        let name = name(day);
-        let known: bool =
-            sqlx::query_scalar("select to_regclass($1) is not null").bind(&name).fetch_one(&mut *tx).await?;
-        if known {
-            continue;
-        }
-        // The statement triggers of the parent do not fire for statements on a partition.
-        sqlx::raw_sql(AssertSqlSafe(format!(
-            "create table {name} (like sealed_message including all);
-             create trigger append_only before update or truncate on {name}
-                 for each statement execute function log_is_append_only();
-             alter table {name} add constraint day check (day = '{day}');
-             alter table sealed_message attach partition {name} for values in ('{day}');"
-        )))
-        .execute(&mut *tx)
-        .await?;
+        make(&mut tx, now.day().plus(ahead)).await?;
     }
     tx.commit().await
+}
+
+/// Makes the partition of a day, unless it is there.
+///
+/// # Errors
+/// What PostgreSQL answers.
+pub(crate) async fn make(connection: &mut PgConnection, day: Day) -> Result<(), sqlx::Error> {
+    let name = name(day);
+    let known: bool =
+        sqlx::query_scalar("select to_regclass($1) is not null").bind(&name).fetch_one(&mut *connection).await?;
+    if known {
+        return Ok(());
+    }
+    // The statement triggers of the parent do not fire for statements on a partition.
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "create table {name} (like sealed_message including all);
+         create trigger append_only before update or truncate on {name}
+             for each statement execute function log_is_append_only();
+         alter table {name} add constraint day check (day = '{day}');
+         alter table sealed_message attach partition {name} for values in ('{day}');"
+    )))
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// The days that have a partition, or a table that was one and is not dropped yet; ascending.

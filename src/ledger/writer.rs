@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use be8_events::{Day, Position, Subject};
+use be8_projections::registry;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -14,7 +15,7 @@ use super::batch::{Draft, Missing, Pass};
 use super::head::Head;
 use super::log::Log;
 use super::once::{self, Known};
-use super::outcome::{ErrorKind, kind_of};
+use super::refusal::{ErrorKind, kind_of};
 use super::states::{self, Cache, KeyState, Snapshot, store_snapshots};
 use super::{Batch, Job, LedgerError, LedgerSettings, LogError, append, listener, partitions};
 use crate::clock::Clock;
@@ -72,6 +73,8 @@ pub(super) struct Writer {
     unsettled: bool,
     /// The day on which partitions were last made ahead.
     partitions_of: Day,
+    /// Another version of be8 has made its own read models live: this node must not go on.
+    superseded: bool,
 }
 
 impl Writer {
@@ -117,6 +120,7 @@ impl Writer {
             runtime: tokio::runtime::Handle::current(),
             unsettled: false,
             partitions_of: today.day(),
+            superseded: false,
         };
         Ok((writer, watcher))
     }
@@ -146,6 +150,10 @@ impl Writer {
                     }
                 }
                 _ = poll.tick() => self.follow().await,
+            }
+            if self.superseded {
+                tracing::error!("another version of be8 has made its own read models live: this node stops");
+                stop.cancel();
             }
         }
         commands.close();
@@ -215,7 +223,7 @@ impl Writer {
                 }
                 Err(Failure::NotWritten(error)) => {
                     self.connection = None;
-                    if begun.elapsed() > self.settings.patience {
+                    if self.superseded || begun.elapsed() > self.settings.patience {
                         tracing::error!(%error, "the log cannot be written");
                         return finish_all(jobs, || LedgerError::Unavailable);
                     }
@@ -249,6 +257,7 @@ impl Writer {
             return Ok(Outcome::Lost);
         }
         let any_clock = self.settings.any_clock;
+        let before = self.head.generation;
         let mut written = append::execute(&mut connection, &self.head, &draft, any_clock).await;
         if lock_first && matches!(written, Ok(true)) {
             written = sqlx::query("commit").execute(&mut connection).await.map(|_| true);
@@ -283,6 +292,17 @@ impl Writer {
                 }
                 ErrorKind::Refused => Err(Failure::Refused(error)),
                 ErrorKind::Unknown => Err(Failure::Unknown(error, Box::new(draft))),
+                ErrorKind::NoTable => {
+                    // A generation that is dropped since: this node slept through a switch.
+                    let mut connection = self.connection().await?;
+                    let head = Head::read(&mut connection).await?;
+                    self.connection = Some(connection);
+                    if head.generation == before {
+                        return Err(Failure::Refused(error));
+                    }
+                    self.catch_up(head).await?;
+                    Ok(Outcome::Lost)
+                }
                 ErrorKind::NoPartition => {
                     let mut connection = self.connection().await?;
                     partitions::ensure(&mut connection, draft.head.time).await?;
@@ -451,6 +471,15 @@ impl Writer {
 
     /// Brings states, keys and followers up to a head that was just read.
     async fn catch_up(&mut self, head: Head) -> Result<(), LogError> {
+        if head.generation != self.head.generation {
+            let (pool, live) = (self.log.pool().clone(), head.generation);
+            let ours = self.aside(async move { registry::is_ours(live, &pool).await }).await??;
+            if !ours {
+                self.superseded = true;
+                return Err(LogError::Foreign);
+            }
+            tracing::info!(generation = head.generation.0, "a rebuilt generation of the read models is live");
+        }
         if head.position.0 - self.head.position.0 > CATCH_UP_LIMIT {
             self.cache.clear();
         } else {

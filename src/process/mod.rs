@@ -6,12 +6,14 @@
 //! it does must be harmless when done twice.
 
 pub mod answers;
+pub mod checkpoints;
 pub mod expiry;
 pub mod hours;
 pub mod media;
 pub mod push;
 pub mod removal;
 pub mod sweep;
+pub mod witnesses;
 
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ use be8_projections::ReadError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::TransparencyError;
+use crate::audit::tree::BrokenTree;
 use crate::ledger::{Lead, Leads, LedgerError, LogError};
 use crate::vault::VaultError;
 
@@ -35,7 +39,10 @@ pub enum ProcessError {
     /// A command failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// A read model could not be read.
+    /// The transparency log cannot go on.
+    #[error(transparent)]
+    Transparency(#[from] TransparencyError),
+    /// The read models did not answer.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The store of images failed.
@@ -44,6 +51,12 @@ pub enum ProcessError {
     /// A key could not be read.
     #[error(transparent)]
     Vault(#[from] VaultError),
+}
+
+impl From<BrokenTree> for ProcessError {
+    fn from(error: BrokenTree) -> Self {
+        Self::Transparency(error.into())
+    }
 }
 
 /// A process manager.

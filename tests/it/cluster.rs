@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use be8::postgres::{ClusterSettings, PrivateCluster};
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -44,6 +45,18 @@ pub async fn fresh_database() -> Database {
     let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
     cluster.create_database(&name).await.expect("a new database");
     Database { url: cluster.url(&name), options: cluster.connect_options(&name), name }
+}
+
+/// Makes a copy of a database that nobody is connected to.
+pub async fn copy_of(original: &Database) -> Database {
+    let copy = fresh_database().await;
+    let mut connection = copy.options.clone().database("postgres").connect().await.expect("a connection");
+    let sql = format!("drop database {0}; create database {0} template {1}", copy.name, original.name);
+    for statement in sql.split(';') {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.expect("a copy");
+    }
+    connection.close().await.expect("the end of the connection");
+    copy
 }
 
 /// A temporary directory that PostgreSQL's unprivileged user can get through to what is his.

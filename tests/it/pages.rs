@@ -48,6 +48,26 @@ async fn the_first_conversation_of_the_readme_works_as_it_stands() {
     }
 }
 
+#[tokio::test]
+async fn the_walk_through_of_the_audit_works_as_it_stands() {
+    let page = commands(&read("docs/audit.md"));
+    let block = page.iter().find(|block| block.contains("verify-bundle")).expect("the walk-through");
+    let server = Setup::on(&fresh_database().await).with("checkpoint-interval", 1).start().await;
+    let be8 = Path::new(env!("CARGO_BIN_EXE_be8")).parent().expect("a directory");
+    let path = format!("{}:{}", be8.display(), std::env::var("PATH").unwrap_or_default());
+    let mut shell = Command::new("bash");
+    shell.args(["-e", "-u", "-c", block]).env("BE8", server.url()).env("PATH", path);
+    shell.current_dir(root()).kill_on_drop(true);
+    let output = within("the end of the walk-through", shell.output()).await.expect("bash");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let told = format!("{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}");
+    assert_eq!(said.matches("The bundle of g10001 for 10001 is whole and in the log.").count(), 2, "{told}");
+    for expected in ["the key that you named", "No findings.", "MemberJoined", "refused, as it should be"] {
+        assert!(said.contains(expected), "no {expected} in:\n{told}");
+    }
+}
+
 #[test]
 fn the_page_of_settings_is_the_table_of_settings() {
     let own = be8::config::markdown();
@@ -58,7 +78,7 @@ fn the_page_of_settings_is_the_table_of_settings() {
     let page = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         page == own,
-        "docs/settings.md is not what src/config.rs says. Renew it with: {RENEW}=1 cargo test --test it page_of_settings"
+        "docs/settings.md is not what src/config/table.rs says. Renew it with: {RENEW}=1 cargo test --test it page_of_settings"
     );
 }
 

@@ -82,6 +82,11 @@ impl Rig {
         Self { pool, database, files }
     }
 
+    /// The file of the key that opens the vault.
+    pub fn master_key(&self) -> std::path::PathBuf {
+        self.files.path().join("key")
+    }
+
     pub fn log(&self) -> Log {
         Log::new(self.pool.clone())
     }
@@ -92,7 +97,7 @@ impl Rig {
     }
 
     pub async fn node_with(&self, clock: Arc<dyn Clock>, settings: LedgerSettings) -> Node {
-        let master = MasterKey::load_or_create(self.files.path().join("key")).unwrap();
+        let master = MasterKey::load_or_create(self.master_key()).unwrap();
         let vault = Vault::open(self.pool.clone(), master).await.unwrap();
         let stop = CancellationToken::new();
         let connect = self.database.connect.clone();

@@ -137,6 +137,11 @@ impl Setup {
         self.files.path().join(self.name)
     }
 
+    /// The file of the key that signs the transparency log.
+    pub fn audit_key(&self) -> PathBuf {
+        self.files.path().join("audit.key")
+    }
+
     fn log_file(&self) -> PathBuf {
         self.files.path().join(format!("{}.log", self.name))
     }

@@ -1,4 +1,4 @@
-//! What an error of the append statement says about what became of it.
+//! What it means that PostgreSQL refused an append.
 
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
@@ -8,13 +8,14 @@ pub(super) enum ErrorKind {
     Passing,
     /// The partition of the day is missing.
     NoPartition,
+    /// A table is not there.
+    NoTable,
     /// PostgreSQL rolled it back and would do so again.
     Refused,
     /// Nobody knows whether it was committed.
     Unknown,
 }
 
-/// Sorts an error of the append statement.
 pub(super) fn kind_of(error: &sqlx::Error) -> ErrorKind {
     let sqlx::Error::Database(error) = error else {
         return if matches!(error, sqlx::Error::Encode(_)) { ErrorKind::Refused } else { ErrorKind::Unknown };
@@ -27,6 +28,8 @@ pub(super) fn kind_of(error: &sqlx::Error) -> ErrorKind {
     // resources, 55 object not in prerequisite state (lock timeout), 57 operator intervention.
     match error.code() {
         "23514" if error.message().contains("no partition") => ErrorKind::NoPartition,
+        // undefined_table, invalid_schema_name
+        "42P01" | "3F000" => ErrorKind::NoTable,
         code if ["40", "53", "55", "57"].iter().any(|class| code.starts_with(class)) => ErrorKind::Passing,
         _ => ErrorKind::Refused,
     }

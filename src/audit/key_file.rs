@@ -1,0 +1,212 @@
+//! The file of a key that signs notes, and beside it the file of the last head that it signed.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rand::Rng;
+use zeroize::Zeroizing;
+
+use super::notes::{BadNote, NoteKey, Role};
+
+/// A file longer than that is no key and no checkpoint.
+const MOST: u64 = 100_000;
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// It cannot be read or written.
+    #[error("{path}: {cause}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Others than its owner have rights on a key.
+    #[error("{path}: mode {mode:04o} lets others than its owner read or change the key (chmod 600)")]
+    Mode {
+        /// Which.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// It holds something else.
+    #[error("{path} does not hold what it should: {cause}")]
+    Content {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        cause: BadNote,
+    },
+    /// A key with another purpose.
+    #[error("{path} holds the key of {what}")]
+    Role {
+        /// Which.
+        path: PathBuf,
+        /// Of what.
+        what: &'static str,
+    },
+}
+
+fn unusable(path: &Path) -> impl Fn(io::Error) -> KeyFileError {
+    move |cause| KeyFileError::File { path: path.to_owned(), cause }
+}
+
+/// Reads a key; none if there is no file.
+///
+/// # Errors
+/// [`KeyFileError`]
+pub fn load(path: &Path, role: Role) -> Result<Option<NoteKey>, KeyFileError> {
+    let file = match File::open(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(unusable(path))?,
+    };
+    // Asked of the open file, so that it speaks of what is read.
+    let mode = file.metadata().map_err(unusable(path))?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Mode { path: path.to_owned(), mode });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(MOST).read_to_string(&mut text).map_err(unusable(path))?;
+    let key = NoteKey::from_text(&text).map_err(|cause| KeyFileError::Content { path: path.to_owned(), cause })?;
+    match key.public().role() {
+        found if found == role => Ok(Some(key)),
+        Role::Log => Err(KeyFileError::Role { path: path.to_owned(), what: "a log, not of a witness" }),
+        Role::Witness => Err(KeyFileError::Role { path: path.to_owned(), what: "a witness, not of a log" }),
+    }
+}
+
+/// Reads a key, or makes it with this name: for the owner only (mode 0600), whole and on disk or
+/// not at all, and never in the place of another.
+///
+/// # Errors
+/// [`KeyFileError`]
+pub fn load_or_create(path: &Path, role: Role, name: &str) -> Result<NoteKey, KeyFileError> {
+    if let Some(key) = load(path, role)? {
+        return Ok(key);
+    }
+    let mut seed = Zeroizing::new([0; 32]);
+    rand::rng().fill_bytes(seed.as_mut_slice());
+    let bad = |cause| KeyFileError::Content { path: path.to_owned(), cause };
+    let key = NoteKey::new(name, role, &seed).map_err(bad)?;
+    match write(path, key.to_text().as_bytes(), false) {
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+            load(path, role)?.ok_or_else(|| unusable(path)(cause))
+        }
+        written => written.map(|()| key).map_err(unusable(path)),
+    }
+}
+
+/// Gives a file another ending, if it is there and that name is free: nothing is overwritten.
+///
+/// # Errors
+/// [`KeyFileError`]
+pub fn set_aside(path: &Path, ending: &str) -> Result<(), KeyFileError> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".");
+    aside.push(ending);
+    match std::fs::hard_link(path, &aside) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        linked => linked.map_err(unusable(Path::new(&aside)))?,
+    }
+    std::fs::remove_file(path).map_err(unusable(path))
+}
+
+/// Writes a file of mode 0600 at once, in a directory that is made if it is missing.
+fn write(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let mut file = tempfile::Builder::new().prefix(".audit-").tempfile_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    let kept = if replace { file.persist(path) } else { file.persist_noclobber(path) };
+    kept.map_err(|error| error.error)?;
+    // A name is durable when its directory is.
+    File::open(directory)?.sync_all()
+}
+
+/// The file of the last head that was signed. It lies beside the key and not in the database, so
+/// that a database that was put back or rewritten is noticed.
+#[derive(Debug, Clone)]
+pub struct HeadFile(PathBuf);
+
+impl HeadFile {
+    /// That of a key: `audit.key.head` beside `audit.key`.
+    pub fn beside(key: &Path) -> Self {
+        let mut name = key.as_os_str().to_owned();
+        name.push(".head");
+        Self(name.into())
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The checkpoint in it; none if there is no file.
+    ///
+    /// # Errors
+    /// [`KeyFileError`]
+    pub fn read(&self) -> Result<Option<String>, KeyFileError> {
+        let file = match File::open(&self.0) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(unusable(&self.0))?,
+        };
+        let mut text = String::new();
+        file.take(MOST).read_to_string(&mut text).map_err(unusable(&self.0))?;
+        Ok(Some(text))
+    }
+
+    /// Puts a checkpoint in the place of the last one, durably.
+    ///
+    /// # Errors
+    /// [`KeyFileError`]
+    pub fn write(&self, note: &str) -> Result<(), KeyFileError> {
+        write(&self.0, note.as_bytes(), true).map_err(unusable(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_for_its_owner_only() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("keys/audit.key");
+        assert!(load(&path, Role::Log).unwrap().is_none());
+        let made = load_or_create(&path, Role::Log, "example.com/log").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        let read = load_or_create(&path, Role::Log, "another.name").unwrap();
+        assert_eq!(read.public(), made.public());
+        assert!(matches!(load(&path, Role::Witness), Err(KeyFileError::Role { .. })));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(load(&path, Role::Log), Err(KeyFileError::Mode { mode: 0o640, .. })));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&path, "something else").unwrap();
+        assert!(matches!(load_or_create(&path, Role::Log, "x"), Err(KeyFileError::Content { .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "something else", "never overwritten");
+        assert!(load_or_create(&home.path().join("k"), Role::Log, "no good name").is_err());
+    }
+
+    #[test]
+    fn the_last_head_replaces_the_one_before() {
+        let home = tempfile::tempdir().unwrap();
+        let file = HeadFile::beside(&home.path().join("audit.key"));
+        assert_eq!(file.path(), home.path().join("audit.key.head"));
+        assert_eq!(file.read().unwrap(), None);
+        for note in ["first", "second"] {
+            file.write(note).unwrap();
+            assert_eq!(file.read().unwrap().as_deref(), Some(note));
+        }
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "nothing else is left behind");
+    }
+}

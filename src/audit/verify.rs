@@ -1,0 +1,217 @@
+//! Checks a bundle with nothing but itself and a key: what `be8 verify-bundle` does, offline.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use be8_events::{GroupId, Hash32, Recorded, StreamName, Timestamp};
+
+use super::bundle::FORM;
+use super::findings::{Finding, Rule, judge};
+use super::history::{Act, Entry};
+use super::notes::{self, Checkpoint, PublicKey, Role};
+use super::tree;
+
+/// Why a bundle is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadBundle(String);
+
+fn bad<T>(what: impl Into<String>) -> Result<T, BadBundle> {
+    Err(BadBundle(what.into()))
+}
+
+/// A bundle that holds what it says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifiedBundle {
+    /// The key of the log.
+    pub key: PublicKey,
+    /// The witnesses that signed the checkpoint, and when.
+    pub witnesses: Vec<(PublicKey, Timestamp)>,
+    /// The group.
+    pub group: GroupId,
+    /// For whom it was made.
+    pub reader: String,
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// The events, ascending.
+    pub events: Vec<Recorded>,
+    /// How many messages the group had; the bundle may hold fewer.
+    pub messages: i64,
+}
+
+/// The lines of the head of a bundle, one behind the other.
+struct Lines<'a>(std::str::Lines<'a>);
+
+impl<'a> Lines<'a> {
+    fn value(&mut self, name: &str) -> Result<&'a str, BadBundle> {
+        let line = self.0.next().unwrap_or_default();
+        let value = line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' '));
+        value.ok_or_else(|| BadBundle(format!("its head has no line \"{name}\" where it should")))
+    }
+
+    fn number(&mut self, name: &str) -> Result<i64, BadBundle> {
+        let text = self.value(name)?;
+        let number: Option<i64> = text.parse().ok();
+        number.filter(|n| n.to_string() == text && *n >= 0).ok_or_else(|| BadBundle(format!("{name} is no number")))
+    }
+}
+
+/// Checks a bundle. With a key, it must be that one which signed.
+///
+/// # Errors
+/// [`BadBundle`] says what is wrong.
+pub fn verify_bundle(text: &str, expected: Option<&PublicKey>) -> Result<VerifiedBundle, BadBundle> {
+    let sections: Vec<&str> = text.splitn(3, "\n\n").collect();
+    let [head, signature, body] = sections[..] else { return bad("it is cut off, or is no bundle") };
+    let head = format!("{head}\n");
+    let mut lines = Lines(head.lines());
+    if lines.0.next() != Some(FORM) {
+        return bad("it is no bundle of a form that this program knows");
+    }
+    let key: PublicKey = lines.value("key")?.parse().map_err(|_| BadBundle("its key is malformed".to_owned()))?;
+    if key.role() != Role::Log {
+        return bad("its key is not one of a log");
+    }
+    if expected.is_some_and(|expected| *expected != key) {
+        return bad(format!("it is signed by another key: {key}"));
+    }
+    match &notes::signatures(signature).unwrap_or_default()[..] {
+        [one] if key.signed(&head, one) => {}
+        _ => return bad("the signature of its head is false"),
+    }
+    // From here on the head is what the server signed.
+    let mut witnesses = Vec::new();
+    let mut before = lines.0.clone();
+    while let Ok(witness) = lines.value("witness") {
+        let witness = witness.parse().map_err(|_| BadBundle("the key of a witness is malformed".to_owned()))?;
+        witnesses.push(witness);
+        before = lines.0.clone();
+    }
+    lines.0 = before;
+    let group = lines.value("group")?.parse().map_err(|_| BadBundle("it names no group".to_owned()))?;
+    let (life, chat) = (StreamName::Group(group), StreamName::Chat(group));
+    let reader = lines.value("reader")?.to_owned();
+    let tree = lines.number("tree")?;
+    let total = lines.number(&format!("stream {life}"))?;
+    let messages = lines.number(&format!("stream {chat}"))?;
+    let count = lines.number("events")?;
+    if lines.value("body")? != STANDARD.encode(Hash32::sha256(body.as_bytes()).0) {
+        return bad("it was changed: what follows its head has another hash than the head says");
+    }
+    if lines.0.next().is_some() {
+        return bad("its head is too long");
+    }
+
+    let (checkpoint, witnesses, blocks) = checkpoint(body, &key, witnesses)?;
+    if i64::try_from(checkpoint.size) != Ok(tree) {
+        return bad("its checkpoint has another size than its head says");
+    }
+    let mut events: Vec<Recorded> = Vec::new();
+    for block in blocks {
+        let event = proved(block, &checkpoint)?;
+        if events.last().is_some_and(|last| last.position >= event.position || last.time > event.time) {
+            return bad(format!("position {} is out of order", event.position));
+        }
+        events.push(event);
+    }
+    if i64::try_from(events.len()) != Ok(count) {
+        return bad("it has another number of events than its head says");
+    }
+    complete(&events, (life, total), (chat, messages))?;
+    Ok(VerifiedBundle { key, witnesses, group, reader, checkpoint, events, messages })
+}
+
+/// The checkpoint, the witnesses with their times, and the blocks of the events.
+type Body<'a> = (Checkpoint, Vec<(PublicKey, Timestamp)>, Vec<&'a str>);
+
+fn checkpoint<'a>(body: &'a str, key: &PublicKey, witnesses: Vec<PublicKey>) -> Result<Body<'a>, BadBundle> {
+    let whole = body.strip_suffix('\n').unwrap_or_default();
+    let mut sections = whole.split("\n\n");
+    let (Some(text), Some(lines)) = (sections.next(), sections.next()) else { return bad("it has no checkpoint") };
+    let text = format!("{text}\n");
+    let form = |_| BadBundle("its checkpoint is malformed".to_owned());
+    let checkpoint = Checkpoint::parse(&text).map_err(form)?;
+    if checkpoint.origin != key.name() {
+        return bad("its checkpoint is one of another log");
+    }
+    // Each signature by whom the head names, in that order, and nobody else.
+    let signatures = notes::signatures(lines).map_err(form)?;
+    let signers: Vec<&PublicKey> = std::iter::once(key).chain(&witnesses).collect();
+    if signatures.len() != signers.len() {
+        return bad("its checkpoint is signed by others than its head names");
+    }
+    for (signer, signature) in signers.iter().zip(&signatures) {
+        if !signer.signed(&text, signature) {
+            return bad(format!("the signature of {} under its checkpoint is false", signer.name()));
+        }
+    }
+    let time = |signature: &signed_note::Signature| {
+        let seconds = signature.signature().first_chunk().map_or(0, |time| u64::from_be_bytes(*time));
+        Timestamp::from_micros(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000))
+    };
+    if witnesses.iter().any(|witness| witness.role() != Role::Witness) {
+        return bad("the key of a witness is not one of a witness");
+    }
+    let witnesses = witnesses.into_iter().zip(signatures.iter().skip(1).map(time)).collect();
+    Ok((checkpoint, witnesses, sections.collect()))
+}
+
+/// The event of a block, if its proof leads to the checkpoint.
+fn proved(block: &str, checkpoint: &Checkpoint) -> Result<Recorded, BadBundle> {
+    let mut lines = block.split('\n');
+    let canonical = lines.next().and_then(|line| line.strip_prefix("event ")).unwrap_or_default();
+    let canonical = STANDARD.decode(canonical).map_err(|_| BadBundle("an event is malformed".to_owned()))?;
+    let event = Recorded::from_canonical(&canonical).map_err(|error| BadBundle(format!("an event: {error}")))?;
+    let hash = |line: &str| Some(Hash32(STANDARD.decode(line).ok()?.try_into().ok()?));
+    let proof: Option<Vec<Hash32>> = lines.map(hash).collect();
+    let position = event.position;
+    let proof = proof.ok_or_else(|| BadBundle(format!("the proof of position {position} is malformed")))?;
+    let index = u64::try_from(position.0 - 1).map_err(|_| BadBundle("an event before the first".to_owned()))?;
+    let leaf = tree::leaf(Hash32::sha256(&canonical));
+    if index < checkpoint.size && tree::included(&proof, checkpoint.size, checkpoint.root, index, leaf) {
+        Ok(event)
+    } else {
+        bad(format!("the event at position {position} is not in the log that was signed"))
+    }
+}
+
+/// Whether the group's life is whole, by the gapless versions of its stream, and nothing is
+/// foreign.
+fn complete(events: &[Recorded], life: (StreamName, i64), chat: (StreamName, i64)) -> Result<(), BadBundle> {
+    let (mut next, mut said) = (1, 0);
+    for event in events {
+        if event.stream == life.0 {
+            if event.version != next {
+                return bad(format!("the group's event number {next} is missing"));
+            }
+            next += 1;
+        } else if event.stream == chat.0 {
+            if event.version <= said || event.version > chat.1 {
+                return bad(format!("the message at position {} is out of order", event.position));
+            }
+            said = event.version;
+        } else {
+            return bad(format!("the event at position {} is not the group's", event.position));
+        }
+    }
+    if next - 1 == life.1 { Ok(()) } else { bad(format!("the group has {} events, and not all are there", life.1)) }
+}
+
+impl VerifiedBundle {
+    /// The history that the bundle tells.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.events.iter().filter_map(Entry::of).collect()
+    }
+
+    /// What is wrong in that history, as known at `now`, with the messages that the bundle holds.
+    pub fn findings(&self, now: Timestamp) -> Vec<Finding> {
+        let (messages, entries): (Vec<Entry>, Vec<Entry>) =
+            self.entries().into_iter().partition(|entry| matches!(entry.act, Act::Message { .. }));
+        let mut found = judge(&entries, now);
+        for finding in found.iter_mut().filter(|finding| finding.rule == Rule::ExposureWindow) {
+            let until = |entry: &Entry| finding.until.is_none_or(|until| entry.position <= until);
+            let inside = messages.iter().filter(|entry| entry.position > finding.from && until(entry)).count();
+            finding.messages = Some(i64::try_from(inside).unwrap_or(i64::MAX));
+        }
+        found
+    }
+}

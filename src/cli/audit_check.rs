@@ -1,0 +1,28 @@
+//! `be8 audit-check`: compares every event with the transparency log, and that with what was signed.
+
+use super::print;
+use crate::audit::Transparency;
+use crate::config::Config;
+use crate::ledger::Log;
+use crate::node::{Database, reading_pool};
+
+/// Compares, and tells in one line that all is well.
+///
+/// # Errors
+/// What is not.
+pub async fn run(config: Config) -> Result<(), String> {
+    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
+    let log = Log::new(reading_pool(&database.connect, 2));
+    let audit = &config.audit;
+    let checked = async {
+        let transparency = Transparency::open(&log, &audit.key_file, &audit.name, Vec::new()).await?;
+        let checked = transparency.check_all(&log).await?;
+        let head = transparency.tables().newest_head().await?;
+        Ok::<_, crate::audit::TransparencyError>((checked, head.map_or(0, |head| head.size)))
+    };
+    let checked = checked.await;
+    database.close().await;
+    let (entries, signed) = checked.map_err(|error| error.to_string())?;
+    print(&format!("{entries} events are as the transparency log has them; {signed} of them are signed.\n"));
+    Ok(())
+}

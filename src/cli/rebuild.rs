@@ -1,0 +1,179 @@
+//! `be8 rebuild`: makes the read models anew from the log while the server serves, and goes back.
+
+use be8_events::Position;
+use be8_projections::Generation;
+use be8_projections::registry::{Entry, Phase};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use super::columns::{Cell, Tone, coloured, table};
+use super::print;
+use super::progress::Progress;
+use crate::config::{Config, flags};
+use crate::ledger::rebuild::{EVENTS_AT_ONCE, Rebuild, RebuildError, Rebuilt, Step, Workshop, abort, status};
+use crate::node::{BUILD, Database};
+
+/// The sub-command.
+pub(super) fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    flags(Command::new("rebuild").about("Make the read models anew from the log, while the server serves"))
+        .arg(
+            Arg::new("PROJECTION")
+                .num_args(0..)
+                .help("Only these read models, with those that they need; the others are taken over"),
+        )
+        .arg(flag("status", "Tell which generations there are and how far a rebuild has come"))
+        .arg(flag("abort", "Stop the rebuild and remove what it has made"))
+        .arg(flag("rollback", "Make the generation live again that was live before"))
+        .arg(flag("drop-old", "Remove the generation that is kept for a rollback"))
+        .arg(flag("force", "Switch even if live and rebuilt tables differ"))
+        .arg(
+            Arg::new("events-at-once")
+                .long("events-at-once")
+                .value_name("N")
+                .value_parser(value_parser!(i64).range(1..=10_000_000))
+                .help(format!("How many events are written at once (default: {EVENTS_AT_ONCE})")),
+        )
+        .group(clap::ArgGroup::new("other").args(["status", "abort", "rollback", "drop-old"]))
+}
+
+/// Runs it.
+///
+/// # Errors
+/// One line for people.
+pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
+    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
+    let done = act(&database, matches).await;
+    database.close().await;
+    done.map_err(|error| error.to_string())
+}
+
+async fn act(database: &Database, matches: &ArgMatches) -> Result<(), RebuildError> {
+    let connect = &database.connect;
+    if matches.get_flag("status") {
+        let (entries, head, running) = status(connect).await?;
+        print(&status_text(&entries, head, running, coloured()));
+        return Ok(());
+    }
+    if matches.get_flag("abort") {
+        let aborted = abort(connect).await?;
+        print(&aborted.map_or_else(
+            || "There is no rebuild to abort.\n".to_owned(),
+            |generation| format!("Aborted: {generation} is removed.\n"),
+        ));
+        return Ok(());
+    }
+    let progress = Progress::new("replay");
+    let told = |step: Step| match step {
+        Step::Begun { generation, resumed: false } => progress.say(format!("{generation}")),
+        Step::Begun { generation, resumed: true } => progress.say(format!("{generation}, on")),
+        Step::Replayed { reached, target } => progress.at(reached, target),
+        Step::Indexing(left) => progress.say(format!("indexes: {left}")),
+        Step::Comparing(_) => progress.say("comparing"),
+    };
+    let mut workshop = Workshop::open(connect, false).await?;
+    let done = if matches.get_flag("rollback") {
+        workshop.roll_back(&told).await.map(|(live, instead)| format!("{live} is live again, instead of {instead}.\n"))
+    } else if matches.get_flag("drop-old") {
+        workshop.drop_old().await.map(|dropped| dropped_text(&dropped))
+    } else {
+        let what = Rebuild {
+            models: matches.get_many::<String>("PROJECTION").into_iter().flatten().cloned().collect(),
+            force: matches.get_flag("force"),
+            events_at_once: matches.get_one("events-at-once").copied().unwrap_or(EVENTS_AT_ONCE),
+        };
+        workshop.rebuild(&what, BUILD, &told).await.map(|rebuilt| rebuilt_text(&rebuilt))
+    };
+    workshop.close().await;
+    progress.end();
+    print(&done?);
+    Ok(())
+}
+
+fn dropped_text(dropped: &[Generation]) -> String {
+    match dropped {
+        [] => "No earlier generation is kept.\n".to_owned(),
+        dropped => dropped.iter().map(|generation| format!("{generation} is removed.\n")).collect(),
+    }
+}
+
+fn rebuilt_text(rebuilt: &Rebuilt) -> String {
+    let rows: i64 = rebuilt.tables.iter().map(|table| table.rows).sum();
+    let mut out = format!(
+        "{} is live, instead of {}, at position {}.\n",
+        rebuilt.generation, rebuilt.instead_of, rebuilt.position
+    );
+    if rebuilt.differences.is_empty() {
+        out.push_str(&format!("{} tables, {rows} rows, equal to the ones before.\n", rebuilt.tables.len()));
+    }
+    for difference in &rebuilt.differences {
+        out.push_str(&format!(
+            "{} differed: {} rows before, {} now.\n",
+            difference.live.table, difference.live.rows, difference.rebuilt.rows
+        ));
+    }
+    out
+}
+
+fn status_text(entries: &[Entry], head: Position, running: bool, colour: bool) -> String {
+    let rows: Vec<Vec<Cell>> = entries
+        .iter()
+        .map(|entry| {
+            let reached = if entry.phase == Phase::Live { head } else { entry.reached };
+            let tone = match entry.phase {
+                Phase::Live => Tone::Good,
+                Phase::Old => Tone::Quiet,
+                _ => Tone::Strong,
+            };
+            let phase = match (entry.phase, running) {
+                (phase, false) if phase.is_being_built() => format!("{}, stopped", phase.name()),
+                (phase, _) => phase.name().to_owned(),
+            };
+            let models = if entry.rebuilt.len() == entry.models.len() || entry.rebuilt.is_empty() {
+                "all".to_owned()
+            } else {
+                entry.rebuilt.join(" ")
+            };
+            vec![
+                (entry.generation.to_string(), Tone::Strong),
+                (phase, tone),
+                (format!("{reached}/{head}"), Tone::Plain),
+                (models, Tone::Plain),
+                (entry.begun.to_string(), Tone::Quiet),
+                (entry.build.clone(), Tone::Quiet),
+            ]
+        })
+        .collect();
+    table(&["GENERATION", "PHASE", "POSITION", "REBUILT", "BEGUN", "BY"], &rows, colour)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: i32, phase: Phase, reached: i64, rebuilt: &[&str]) -> Entry {
+        Entry {
+            generation: Generation(number),
+            models: vec!["accounts@1:0".to_owned(), "threads@1:0".to_owned()],
+            build: "0.1.0".to_owned(),
+            phase,
+            rebuilt: rebuilt.iter().map(|name| (*name).to_owned()).collect(),
+            taken_at: None,
+            reached: Position(reached),
+            indexes: Vec::new(),
+            aborted: false,
+            begun: "2026-11-23T12:00:00Z".parse().unwrap(),
+            ended: None,
+        }
+    }
+
+    #[test]
+    fn the_status_is_a_table() {
+        let entries = [
+            entry(1, Phase::Old, 900, &[]),
+            entry(2, Phase::Live, 900, &["accounts", "threads"]),
+            entry(3, Phase::Replay, 400, &["accounts"]),
+        ];
+        insta::assert_snapshot!(status_text(&entries, Position(1000), true, false));
+        insta::assert_snapshot!("a_stopped_rebuild", status_text(&entries[2..], Position(1000), false, false));
+    }
+}

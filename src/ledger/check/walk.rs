@@ -1,0 +1,245 @@
+//! Walking through the log: what every event must be, one after the other, and what is sealed of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use be8_events::{Event, Hash32, KeyId, Position, Recorded, Sealed, SealedContext, Timestamp};
+use be8_projections::{Changes, Generation};
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+
+use super::super::head::Head;
+use super::super::pages::{Names, Raw};
+use super::super::{LogError, sealed};
+use super::keys::Keys;
+use super::{Problems, SealedCount};
+use crate::vault::Vault;
+
+/// A walk, and what it has seen.
+pub(super) struct Walk {
+    keys: Keys,
+    vault: Option<Arc<Vault>>,
+    names: Names,
+    versions: HashMap<i64, i64>,
+    position: i64,
+    time: i64,
+    accounts: i64,
+    groups: i64,
+    digest: Sha256,
+    pub(super) sealed: SealedCount,
+    pub(super) problems: Problems,
+    pub(super) all_decoded: bool,
+}
+
+impl Walk {
+    pub(super) fn new(keys: Keys, vault: Option<Arc<Vault>>) -> Self {
+        Self {
+            keys,
+            vault,
+            names: Names::new(),
+            versions: HashMap::new(),
+            position: 0,
+            time: i64::MIN,
+            accounts: 0,
+            groups: 0,
+            digest: Sha256::new(),
+            sealed: SealedCount::default(),
+            problems: Problems::default(),
+            all_decoded: true,
+        }
+    }
+
+    pub(super) fn streams(&self) -> usize {
+        self.versions.len()
+    }
+
+    pub(super) fn digest(&self) -> Hash32 {
+        Hash32(self.digest.clone().finalize().into())
+    }
+
+    /// Looks at the events up to `until`, and replays them.
+    pub(super) async fn page(&mut self, tx: &mut PgConnection, page: Vec<Raw>, until: i64) -> Result<(), LogError> {
+        self.learn_names(tx, &page).await?;
+        let mut sealed = sealed::of_page(tx, &page).await?;
+        let mut changes = Changes::default();
+        let mut open = Vec::new();
+        for raw in page {
+            let position = raw.position;
+            self.look_at_place(&raw);
+            let name = self.names.get(&raw.stream).copied();
+            let payload = sealed.remove(&position);
+            let recorded = match raw.decode(name.flatten()) {
+                Ok(recorded) => recorded,
+                Err(LogError::Undecodable { cause, .. }) => {
+                    self.not_decoded(position, cause.to_string());
+                    continue;
+                }
+                Err(LogError::Damaged { what, .. }) => {
+                    self.not_decoded(position, what.to_owned());
+                    continue;
+                }
+                Err(other) => return Err(other),
+            };
+            match &recorded.event {
+                Event::AccountCreated(e) => self.accounts = self.accounts.max(e.account.number()),
+                Event::GroupCreated(e) => self.groups = self.groups.max(e.group.number()),
+                _ => {}
+            }
+            self.digest.update(recorded.hash().0);
+            changes.apply(&recorded);
+            if let Some(payload) = self.look_at_sealed(&recorded, payload) {
+                open.push((recorded, payload));
+            }
+        }
+        self.miss(until + 1);
+        let mut orphans: Vec<_> = sealed.into_keys().collect();
+        orphans.sort_unstable();
+        for position in orphans {
+            self.problems.add(position, "there is something sealed, but no event");
+        }
+        self.open(open).await?;
+        if self.all_decoded {
+            changes.write(tx, Generation::SCRATCH).await?;
+        }
+        Ok(())
+    }
+
+    async fn learn_names(&mut self, tx: &mut PgConnection, page: &[Raw]) -> Result<(), LogError> {
+        let new: Vec<i64> = page.iter().map(|raw| raw.stream).filter(|id| !self.names.contains_key(id)).collect();
+        let found: Vec<(i64, String)> =
+            sqlx::query_as("select id, name from streams where id = any ($1)").bind(new).fetch_all(tx).await?;
+        self.names.extend(found.into_iter().map(|(id, name)| (id, name.parse().ok())));
+        Ok(())
+    }
+
+    fn not_decoded(&mut self, position: i64, what: String) {
+        self.all_decoded = false;
+        self.problems.add(position, what);
+    }
+
+    /// Tells the positions that lack in front of this one.
+    fn miss(&mut self, position: i64) {
+        let missing = position - self.position - 1;
+        if missing == 1 {
+            self.problems.add(self.position + 1, "there is no event");
+        } else if missing > 1 {
+            self.problems.add(self.position + 1, format!("there is no event, and none up to {}", position - 1));
+        }
+        if missing > 0 {
+            self.all_decoded = false;
+        }
+        self.position = position - 1;
+    }
+
+    /// Position, version and time.
+    fn look_at_place(&mut self, raw: &Raw) {
+        self.miss(raw.position);
+        self.position = raw.position;
+        let version = self.versions.entry(raw.stream).or_insert(0);
+        if raw.version != *version + 1 {
+            self.problems.add(raw.position, format!("version {} of its stream, behind version {version}", raw.version));
+        }
+        *version = raw.version;
+        if raw.time < self.time {
+            let [time, before] = [raw.time, self.time].map(Timestamp::from_micros);
+            self.problems.add(raw.position, format!("its time {time} is before {before}, that of the event before"));
+        }
+        self.time = raw.time;
+    }
+
+    /// The sealed payload of an event; answers it if its keys should open it.
+    fn look_at_sealed(&mut self, recorded: &Recorded, payload: Option<Sealed>) -> Option<Sealed> {
+        let position = recorded.position.0;
+        let (commitment, payload) = match (recorded.sealed, payload) {
+            (None, None) => return None,
+            (None, Some(_)) => {
+                self.problems.add(position, "something is sealed that the event does not commit to");
+                return None;
+            }
+            (Some(_), None) => {
+                if self.keys.covers(&sealed::subjects(recorded)) {
+                    self.sealed.swept += 1;
+                } else {
+                    self.problems.add(position, "its sealed payload is missing, and no key of it was deleted");
+                }
+                return None;
+            }
+            (Some(commitment), Some(payload)) => (commitment, payload),
+        };
+        if payload.commitment() != commitment {
+            self.problems.add(position, "its sealed payload is not the one that the event commits to");
+            return None;
+        }
+        match self.keys.judge(&payload.keys, &sealed::subjects(recorded)) {
+            Ok(true) => {
+                self.sealed.readable += 1;
+                Some(payload)
+            }
+            Ok(false) => {
+                self.sealed.erased += 1;
+                None
+            }
+            Err(what) => {
+                self.problems.add(position, what);
+                None
+            }
+        }
+    }
+
+    /// Opens what can be opened.
+    async fn open(&mut self, payloads: Vec<(Recorded, Sealed)>) -> Result<(), LogError> {
+        let Some(vault) = self.vault.clone().filter(|_| self.keys.is_known()) else { return Ok(()) };
+        let mut ids: Vec<KeyId> = payloads.iter().flat_map(|(_, sealed)| sealed.keys.iter().copied()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let opener = vault.opener(&ids).await?;
+        for (recorded, payload) in payloads {
+            let context = SealedContext { kind: recorded.event.kind(), schema: recorded.schema, salt: &recorded.salt };
+            // One whose key was erased since the snapshot is no problem.
+            if let Err(error) = opener.open(&payload, context) {
+                self.problems.add(recorded.position.0, format!("its sealed payload does not open: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the head row says, and what lies behind the log.
+    pub(super) async fn ends(&mut self, tx: &mut PgConnection, head: &Head) -> Result<(), LogError> {
+        for (position, key) in self.keys.undead() {
+            self.problems.add(position, format!("key {key} was deleted here, but lives in the vault"));
+        }
+        let behind: Option<i64> = sqlx::query_scalar("select min(position) from events where position > $1")
+            .bind(head.position.0)
+            .fetch_one(&mut *tx)
+            .await?;
+        if let Some(position) = behind {
+            self.problems.add(position, format!("there is an event behind the head, which is at {}", head.position));
+        }
+        let sealed: Option<i64> = sqlx::query_scalar(
+            "select min(p) from (select min(position) from sealed where position > $1
+             union all select min(position) from sealed_message where position > $1) s(p)",
+        )
+        .bind(head.position.0)
+        .fetch_one(&mut *tx)
+        .await?;
+        if let Some(position) = sealed {
+            self.problems.add(position, "there is something sealed, but no event");
+        }
+        let streams: i64 = sqlx::query_scalar("select coalesce(max(id), 0) from streams").fetch_one(&mut *tx).await?;
+        if head.position > Position::START && head.time.micros() != self.time {
+            let newest = Timestamp::from_micros(self.time);
+            self.problems.add(None, format!("the head row says {}, the newest event {newest}", head.time));
+        }
+        for (what, counter, largest) in [
+            ("accounts", head.accounts, self.accounts),
+            ("groups", head.groups, self.groups),
+            ("streams", head.streams, streams),
+            ("keys", head.keys, self.keys.largest()),
+        ] {
+            if counter < largest {
+                self.problems.add(None, format!("the head row counts {what} up to {counter}, but there is {largest}"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! Grows the transparency log behind the log of events, page by page, and signs its head in
+//! intervals. Nothing of it is in the way of a write.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use be8_events::Position;
+
+use super::{Process, ProcessError};
+use crate::audit::Transparency;
+use crate::ledger::{Lead, Log};
+
+/// The name of the process: whoever has its lead, and nobody else, may write to the log.
+pub const NAME: &str = "transparency log";
+
+/// How many events are read at once.
+const PAGE: u32 = 1000;
+/// How many pages a turn takes at most.
+const PAGES: usize = 4;
+/// The longest time between two looks at the log.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The process that grows and signs.
+#[derive(Debug)]
+pub struct Checkpoints {
+    transparency: Arc<Transparency>,
+    log: Log,
+    interval: Duration,
+    /// When this node signed last.
+    signed: Mutex<Option<Instant>>,
+}
+
+impl Checkpoints {
+    /// Signs every `interval` if there is something new.
+    pub fn new(transparency: Arc<Transparency>, log: Log, interval: Duration) -> Self {
+        Self { transparency, log, interval, signed: Mutex::default() }
+    }
+
+    /// Whether it is time for the next head.
+    fn due(&self) -> bool {
+        let signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        signed.is_none_or(|signed| signed.elapsed() >= self.interval)
+    }
+}
+
+#[async_trait]
+impl Process for Checkpoints {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+        // Read anew each time: another node may have led in between.
+        let mut tree = self.transparency.growth().await?;
+        let mut behind = true;
+        for _ in 0..PAGES {
+            let after = Position(i64::try_from(tree.size()).unwrap_or(i64::MAX));
+            let page = self.log.read_all(after, PAGE).await?;
+            behind = page.len() == PAGE as usize;
+            if page.is_empty() {
+                break;
+            }
+            page.iter().for_each(|recorded| tree.push(recorded.hash()));
+            lead.store_tiles(tree.changed()).await?;
+            if !behind {
+                break;
+            }
+        }
+        metrics::gauge!("be8_audit_log_entries").set(tree.size() as f64);
+        if self.due() {
+            let last = self.transparency.tables().newest_head().await?.map_or(0, |head| head.size);
+            if tree.size() > last {
+                // The tiles are durable, then the file beside the key is, then everybody sees it.
+                let head = self.transparency.sign(&self.log, tree.size(), tree.root()?).await?;
+                lead.store_head(&head).await?;
+                metrics::gauge!("be8_audit_log_signed").set(head.size as f64);
+                *self.signed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            }
+        }
+        Ok(if behind { Duration::ZERO } else { LOOK.min(self.interval) })
+    }
+}
