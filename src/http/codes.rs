@@ -6,8 +6,7 @@ use be8_events::account::{CodeKind, CodeSecret, CodesSecret};
 use be8_events::{AccId, Hash32, Position, Secret};
 use be8_projections::StoredSealed;
 use poem_openapi::registry::{MetaSchemaRef, Registry};
-use poem_openapi::types::Type;
-use poem_openapi::{Object, OpenApi};
+use poem_openapi::{Object, OpenApi, types};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
@@ -147,12 +146,12 @@ pub struct NotUnlocked;
 
 impl Refusals for NotUnlocked {
     fn schemas() -> Vec<MetaSchemaRef> {
-        vec![CodeWrong::schema_ref(), Refused::schema_ref()]
+        vec![<CodeWrong as types::Type>::schema_ref(), <Refused as types::Type>::schema_ref()]
     }
 
     fn register(registry: &mut Registry) {
-        <CodeWrong as Type>::register(registry);
-        <Refused as Type>::register(registry);
+        <CodeWrong as types::Type>::register(registry);
+        <Refused as types::Type>::register(registry);
     }
 }
 

@@ -7,7 +7,6 @@ use super::accounts::is_nobody;
 use super::{no_account, no_text};
 use crate::client::{Answer, Client, Person, two_people};
 use crate::cluster::fresh_database;
-use crate::patience::eventually;
 use crate::server::{Server, Setup};
 
 async fn login(server: &Server, id: impl Into<Value>, password: impl Into<Value>) -> Answer {
@@ -81,25 +80,33 @@ async fn whatever_is_wrong_is_said_in_the_same_way() {
 
 #[tokio::test]
 async fn guessing_is_slowed_down_and_live_sessions_are_not() {
-    let server = Server::start().await;
+    let clock = tempfile::NamedTempFile::new().unwrap();
+    let setup = Setup::on(&fresh_database().await).with("test-clock-file", clock.path().display());
+    let server = setup.start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let bob = Person::sign_up(&server, "Bob").await;
     // Many at once get no further than one after the other.
     let guesses = join_all((0..40).map(|n| login(&server, alice.id.as_str(), format!("guess {n}")))).await;
     let verdicts: Vec<String> = guesses.iter().map(Answer::verdict).collect();
-    assert_eq!(verdicts.iter().filter(|verdict| *verdict == "401 NOTAUTH").count(), 5, "{verdicts:?}");
+    // Five are free; while a slow machine hashes them, one or the other delay may pass.
+    let checked = verdicts.iter().filter(|verdict| *verdict == "401 NOTAUTH").count();
+    assert!((5..12).contains(&checked), "{verdicts:?}");
     for answer in guesses.iter().filter(|answer| answer.status == 429) {
-        assert_eq!((answer.verdict().as_str(), answer.header("retry-after")), ("429 RATELIMITED", Some("1")));
+        assert_eq!(answer.verdict(), "429 RATELIMITED");
+        assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() >= 1);
+    }
+    // Whoever goes on waits for minutes.
+    for turn in 1..=12 {
+        std::fs::write(clock.path(), (turn * 1000).to_string()).unwrap();
+        assert_eq!(login(&server, alice.id.as_str(), "a guess").await.verdict(), "401 NOTAUTH");
     }
     // The right password is not told from a wrong one, until its time has come.
-    let mut throttled = 0;
-    eventually("the right password is let in", async || {
-        let answer = login(&server, alice.id.as_str(), alice.password.as_str()).await;
-        throttled += u32::from(answer.status == 429);
-        answer.status == 200
-    })
-    .await;
-    assert!(throttled > 0);
+    let early = login(&server, alice.id.as_str(), alice.password.as_str()).await;
+    assert_eq!(early.verdict(), "429 RATELIMITED");
+    let seconds: u32 = early.header("retry-after").unwrap().parse().unwrap();
+    assert!((600..=900).contains(&seconds), "{seconds}");
+    std::fs::write(clock.path(), "13000").unwrap();
+    device(&server, &login(&server, alice.id.as_str(), alice.password.as_str()).await);
     assert_eq!(alice.client.get("/me").await.verdict(), "200 ok");
     assert_eq!(login(&server, bob.id.as_str(), bob.password.as_str()).await.verdict(), "200 ok");
 }
