@@ -15,8 +15,8 @@ use super::{Process, ProcessError};
 use crate::domain::removal::{EndConversations, ErasePublicKey, LeaveGroups, RemoveAccount};
 use crate::ledger::{Lead, Ledger, LedgerError};
 
-/// How many conversations, or members of groups, one step ends: an append of so many holds the head
-/// for less than 5 ms (docs/performance.md).
+/// How many conversations, or members of groups, one step ends: few, so that others get their turn
+/// at the head in between. An append of so many is meant to hold it for less than 5 ms.
 const STEP: i64 = 40;
 /// How often the process looks for removals.
 const LOOK: Duration = Duration::from_millis(500);
