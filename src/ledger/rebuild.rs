@@ -178,8 +178,10 @@ impl Workshop {
 
     /// Lets go of the lock.
     pub async fn close(mut self) {
-        if let Some(hand) = self.hand.take() {
-            // The lock goes with the connection, however that ends.
+        if let Some(mut hand) = self.hand.take() {
+            // The lock goes with the connection, however that ends; before that, so that whoever comes
+            // next need not wait for PostgreSQL to notice.
+            let _ = sqlx::query("select pg_advisory_unlock_all()").execute(&mut hand).await;
             let _ = hand.close().await;
         }
         self.pool.close().await;

@@ -72,17 +72,23 @@ impl Cache {
         self.find(KeyIds::One(id), |state| &state.keys, |state| &mut state.keys)
     }
 
-    /// The cipher of these keys, prepared now if need be.
+    /// The cipher of these keys, prepared now if need be. It is kept only if the keys that are here
+    /// under their numbers are the same: a draft that loses to another node has made a key whose
+    /// number is that node's key by now, and its cipher must not pass for that of the real one.
     pub(super) fn cipher(&self, keys: &KeySet) -> Arc<Aes256Gcm> {
         let ids = keys.ids();
-        self.known_cipher(ids).unwrap_or_else(|| {
-            let cipher = Arc::new(keys.cipher());
-            let mut state = self.write();
-            if ids.as_slice().iter().all(|&id| state.keys.has(KeyIds::One(id))) {
-                state.ciphers.insert(ids, cipher.clone());
-            }
-            cipher
-        })
+        let real = |state: &State| keys.keys().into_iter().all(|key| state.keys.is_there(key));
+        if real(&self.read())
+            && let Some(cipher) = self.known_cipher(ids)
+        {
+            return cipher;
+        }
+        let cipher = Arc::new(keys.cipher());
+        let mut state = self.write();
+        if real(&state) {
+            state.ciphers.insert(ids, cipher.clone());
+        }
+        cipher
     }
 
     /// The cipher of the keys with these ids, if it is here.
@@ -126,6 +132,15 @@ impl State {
     }
 }
 
+impl<const MOST: usize> Recent<DataKey, MOST> {
+    /// Whether this very key is here, not only one of its number.
+    fn is_there(&self, key: &DataKey) -> bool {
+        let ids = KeyIds::One(key.id());
+        let known = self.young.entries.get(&ids).or_else(|| self.old.entries.get(&ids));
+        known.is_some_and(|known| known.is_same(key))
+    }
+}
+
 /// At most `MOST` values in two halves.
 struct Recent<V, const MOST: usize> {
     young: Half<V>,
@@ -139,6 +154,7 @@ struct Half<V> {
 }
 
 impl<V: Clone, const MOST: usize> Recent<V, MOST> {
+    #[cfg(test)]
     fn has(&self, ids: KeyIds) -> bool {
         self.young.entries.contains_key(&ids) || self.old.entries.contains_key(&ids)
     }
@@ -219,6 +235,23 @@ mod tests {
         cache.forget(&[1]);
         assert!(cache.known_cipher(keys.ids()).is_none());
         assert_eq!(watch(&cache, &keys).strong_count(), 0, "a holder of the keys brings nothing back");
+    }
+
+    #[test]
+    fn a_key_that_lost_its_number_to_another_one_leaves_no_cipher() {
+        let cache = Cache::default();
+        let [account, stay, day] = [1, 2, 3].map(DataKey::random);
+        cache.remember(&[account.clone(), stay.clone(), day.clone()]);
+        let lost = message(&account, &DataKey::random(2), &day);
+        let lost_alone = KeySet::Lasting(DataKey::random(2));
+        for keys in [&lost, &lost_alone] {
+            assert_eq!(watch(&cache, keys).strong_count(), 0);
+            assert!(cache.known_cipher(keys.ids()).is_none());
+        }
+        // Nor does it get the cipher of the real one.
+        let real = cache.cipher(&message(&account, &stay, &day));
+        assert!(!Arc::ptr_eq(&cache.cipher(&lost), &real));
+        assert!(Arc::ptr_eq(&cache.cipher(&message(&account, &stay, &day)), &real));
     }
 
     #[test]

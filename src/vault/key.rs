@@ -8,6 +8,7 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use rand::Rng;
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// 256 bits of key, wiped when they go out of use.
@@ -37,6 +38,12 @@ impl DataKey {
     /// The number of the key.
     pub const fn id(&self) -> KeyId {
         self.id
+    }
+
+    /// Whether it is the same key, and not only one of the same number.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let equal = || bool::from(self.secret.as_slice().ct_eq(other.secret.as_slice()));
+        self.id == other.id && (Arc::ptr_eq(&self.secret, &other.secret) || equal())
     }
 
     /// The key itself.

@@ -51,6 +51,14 @@ impl KeySet {
         }
     }
 
+    /// The keys, in the order of [`Self::from_keys`].
+    pub(super) fn keys(&self) -> Vec<&DataKey> {
+        match self {
+            Self::Lasting(key) => vec![key],
+            Self::Message { account, stay, day } => vec![account, stay, day],
+        }
+    }
+
     /// The key that seals, derived under a label that names the use and the data keys.
     pub(super) fn payload_key(&self) -> Zeroizing<[u8; 32]> {
         let ids = self.ids();
