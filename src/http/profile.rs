@@ -5,18 +5,18 @@ use be8_events::account::{NicknameSecret, StatusSecret};
 use poem_openapi::{Object, OpenApi};
 use serde_json::json;
 
-use super::app::Handle;
+use super::app::{App, Handle};
 use super::body::Body;
 use super::document::Tag;
 use super::error::{Code, WireError};
 use super::lenient::Lenient;
 use super::names::{open_name, open_status};
-use super::once::IdempotencyKey;
+use super::once::{IdempotencyKey, Once};
 use super::session::Session;
 use super::text::{cut_utf16, utf16_len};
 use super::wire::{Accepted, Answer, Refused};
-use crate::domain::Rejection;
 use crate::domain::profile::{ChangeNickname, SetStatus};
+use crate::domain::{Command, Rejection};
 use crate::ledger::LedgerError;
 
 /// What an account says of itself.
@@ -63,6 +63,21 @@ pub(super) const fn is_outdated(error: &LedgerError) -> bool {
     matches!(error, LedgerError::Rejected(Rejection::Outdated))
 }
 
+/// Has a command decided that carries what was compared; none if that has changed since.
+async fn unless_outdated<C: Command<Reply = ()>, R>(
+    app: &App,
+    once: &Once,
+    command: C,
+) -> Option<Result<Answer<Accepted, R>, WireError>> {
+    let mut outdated = false;
+    let refused = |rejection: Rejection| {
+        outdated = rejection == Rejection::Outdated;
+        Err(rejection.into())
+    };
+    let answer = app.execute_or(once.clone(), command, |()| Accepted::default(), refused).await;
+    (!outdated).then_some(answer)
+}
+
 #[OpenApi]
 impl Profile {
     /// Take another nickname
@@ -91,18 +106,7 @@ impl Profile {
             let nickname = Secret::new(NicknameSecret { nickname: name.to_owned() });
             let compared = me.nickname.stored.position;
             let command = ChangeNickname { session, nickname, compared };
-            let mut outdated = false;
-            let answer = app.execute_or(
-                once.clone(),
-                command,
-                |()| Accepted::default(),
-                |rejection| {
-                    outdated = rejection == Rejection::Outdated;
-                    Err(rejection.into())
-                },
-            );
-            let answer = answer.await;
-            if !outdated {
+            if let Some(answer) = unless_outdated(app, &once, command).await {
                 return answer;
             }
         }
@@ -135,18 +139,7 @@ impl Profile {
             let compared = me.status.map(|event| event.stored.position);
             let status = Secret::new(StatusSecret { status: status.to_owned() });
             let command = SetStatus { session, status, compared };
-            let mut outdated = false;
-            let answer = app.execute_or(
-                once.clone(),
-                command,
-                |()| Accepted::default(),
-                |rejection| {
-                    outdated = rejection == Rejection::Outdated;
-                    Err(rejection.into())
-                },
-            );
-            let answer = answer.await;
-            if !outdated {
+            if let Some(answer) = unless_outdated(app, &once, command).await {
                 return answer;
             }
         }
