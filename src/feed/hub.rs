@@ -1,9 +1,11 @@
 //! The hub: the open streams of this node and what they are told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName};
+use lru::LruCache;
 use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +16,10 @@ use crate::ledger::{Log, LogError, Subscription};
 
 /// How soon a log that cannot be read is tried again.
 const RETRY: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Of how many accounts without a stream it is known what they were told last. Of the others the
+/// feed tells what is recent.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
 /// Limits of the hub.
 #[derive(Debug, Clone, Copy)]
@@ -68,12 +74,25 @@ struct Sink {
     queue: mpsc::Sender<Delivery>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Streams {
     /// Events up to here were told.
     position: Position,
     sinks: HashMap<AccId, Vec<Sink>>,
     next_id: u64,
+    /// The last change that was written to the last stream of an account.
+    written: LruCache<AccId, ChangeId>,
+}
+
+/// Where a stream begins that does not say what it saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// Now: the account has other streams open.
+    Now,
+    /// Behind the last change that was written to the account's last stream on this node.
+    Behind(ChangeId),
+    /// With what is recent: this node knows of no stream of the account.
+    Recent,
 }
 
 /// The open streams of this node.
@@ -93,13 +112,23 @@ pub struct Subscriber {
     id: u64,
     /// The stream begins behind this position.
     pub from: Position,
+    /// Where it is to begin if it does not say what it saw.
+    pub beginning: Beginning,
     queue: mpsc::Receiver<Delivery>,
+    /// What is told before the queue.
+    first: VecDeque<Delivery>,
+    /// Behind this the queue is told.
+    behind: ChangeId,
+    /// The last change that was handed out, and the last one that is written.
+    handed: Option<ChangeId>,
+    written: Option<ChangeId>,
 }
 
 impl Hub {
     /// A hub that begins behind `from`.
     pub fn new(settings: HubSettings, from: Position, closed: CancellationToken) -> Arc<Self> {
-        let streams = Streams { position: from, ..Streams::default() };
+        let written = LruCache::new(REMEMBERED);
+        let streams = Streams { position: from, sinks: HashMap::new(), next_id: 0, written };
         Arc::new(Self { streams: Mutex::new(streams), settings, closed })
     }
 
@@ -141,14 +170,36 @@ impl Hub {
         let mut streams = self.lock();
         streams.next_id += 1;
         let (id, from) = (streams.next_id, streams.position);
-        let sinks = streams.sinks.entry(account).or_default();
-        if sinks.len() >= self.settings.streams_per_account || self.closed.is_cancelled() {
+        let open = streams.sinks.get(&account).map_or(0, Vec::len);
+        if open >= self.settings.streams_per_account || self.closed.is_cancelled() {
             return Err(Overcrowded);
         }
+        let beginning = match streams.written.pop(&account) {
+            _ if open > 0 => Beginning::Now,
+            Some(written) => Beginning::Behind(written),
+            None => Beginning::Recent,
+        };
         let (sender, queue) = mpsc::channel(self.settings.queue.max(1));
-        sinks.push(Sink { id, session, queue: sender });
+        streams.sinks.entry(account).or_default().push(Sink { id, session, queue: sender });
         metrics::gauge!("be8_feed_streams").increment(1.0);
-        Ok(Subscriber { hub: self.clone(), account, id, from, queue })
+        let behind = ChangeId { position: from, nth: u32::MAX };
+        Ok(Subscriber {
+            hub: self.clone(),
+            account,
+            id,
+            from,
+            beginning,
+            queue,
+            first: VecDeque::new(),
+            behind,
+            handed: None,
+            // If it comes to no beginning, it has written what the one before had.
+            written: match beginning {
+                Beginning::Now => Some(behind),
+                Beginning::Behind(written) => Some(written),
+                Beginning::Recent => None,
+            },
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Streams> {
@@ -208,15 +259,42 @@ impl Streams {
 }
 
 impl Subscriber {
-    /// The next change; none when the stream is over.
+    /// Begins with these changes, which follow `seen`, and goes on behind it.
+    pub fn begin(&mut self, seen: ChangeId, missed: Vec<Delivery>) {
+        self.written = Some(seen);
+        self.behind = self.behind.max(seen);
+        self.first = missed.into();
+    }
+
+    /// The next change; none when the stream is over. Whoever asks has written what it got before.
     pub async fn next(&mut self) -> Option<Delivery> {
-        self.queue.recv().await
+        if let Some(handed) = self.handed.take() {
+            self.written = self.written.max(Some(handed));
+        }
+        let next = match self.first.pop_front() {
+            Some(delivery) => Some(delivery),
+            None => loop {
+                match self.queue.recv().await {
+                    Some(delivery) if delivery.id <= self.behind => {}
+                    next => break next,
+                }
+            },
+        };
+        self.handed = next.as_ref().map(|delivery| delivery.id);
+        next
     }
 }
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
         metrics::gauge!("be8_feed_streams").decrement(1.0);
-        self.hub.lock().remove(self.account, |sink| sink.id == self.id);
+        let mut streams = self.hub.lock();
+        streams.remove(self.account, |sink| sink.id == self.id);
+        // Of several that end one after the other, the last one counts.
+        if !streams.sinks.contains_key(&self.account)
+            && let Some(written) = self.written
+        {
+            streams.written.put(self.account, written);
+        }
     }
 }

@@ -10,6 +10,6 @@ mod resume;
 mod roster;
 
 pub use change::Change;
-pub use hub::{Delivery, Hub, HubSettings, Overcrowded, Shared, Subscriber};
-pub use resume::{ChangeId, missed};
+pub use hub::{Beginning, Delivery, Hub, HubSettings, Overcrowded, Shared, Subscriber};
+pub use resume::{ChangeId, Telling, missed};
 pub use roster::Rosters;

@@ -55,6 +55,22 @@ const MOST: usize = 1000;
 /// How many events are read at once.
 const PAGE: u32 = 1000;
 
+/// Which of the missed changes are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// All of them.
+    All,
+    /// All but those that would switch the chat that the client has open: it may have seen them.
+    Quietly,
+}
+
+impl Telling {
+    fn tells(self, change: &Change) -> bool {
+        let switches = matches!(change, Change::NewConversation { .. } | Change::GroupCreate { .. });
+        self == Self::All || !switches
+    }
+}
+
 /// The changes of an account behind `seen`, up to and including the position `until`.
 ///
 /// # Errors
@@ -65,6 +81,7 @@ pub async fn missed(
     threads: &[ThreadId],
     seen: ChangeId,
     until: Position,
+    telling: Telling,
 ) -> Result<Vec<Delivery>, LogError> {
     let streams: Vec<StreamName> = threads.iter().flat_map(streams_of).collect();
     let mut after = Position(seen.position.0.saturating_sub(1));
@@ -75,7 +92,8 @@ pub async fn missed(
         let events = log.read_streams(&streams, after, until, PAGE).await?;
         rosters.load(log, &events).await?;
         for event in &events {
-            changes.extend(deliveries(event, account, &rosters).filter(|delivery| delivery.id > seen));
+            let missed = deliveries(event, account, &rosters);
+            changes.extend(missed.filter(|one| one.id > seen && telling.tells(&one.shared.change)));
             rosters.apply(event);
         }
         match events.last() {

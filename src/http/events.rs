@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use be8_events::{Position, ThreadId};
+use chrono::TimeDelta;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use poem::http::header;
 use poem::web::sse::Event as SseEvent;
@@ -18,7 +19,7 @@ use super::app::{App, Handle};
 use super::document::Tag;
 use super::error::{Code, WireError};
 use super::session::Session;
-use crate::feed::{Change, ChangeId, Delivery, Shared, missed};
+use crate::feed::{Beginning, Change, ChangeId, Delivery, Shared, Telling, missed};
 
 /// The stream of changes.
 pub struct Events(pub Handle);
@@ -27,6 +28,9 @@ pub struct Events(pub Handle);
 const RETRY: u64 = 2500;
 /// How long a client that has too many streams is asked to wait.
 const CROWDED: Duration = Duration::from_secs(30);
+
+/// How old the changes may be that a stream is told which does not say what it saw.
+const RECENT: TimeDelta = TimeDelta::minutes(2);
 
 /// The kind of thread that a change is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum)]
@@ -234,6 +238,11 @@ impl Events {
     /// missed; beyond 1000 missed changes one `newMessage` a thread instead. A reader that is too
     /// slow is cut off and comes back with its last id.
     ///
+    /// A stream without an id gets, if the account has no other one open on this node, what was
+    /// not yet written to its last one, or what this node cannot know of, at most two minutes old;
+    /// some of it may come twice. `newConversation` and `groupCreate` are left out there, for they
+    /// would switch the open chat.
+    ///
     /// An account with too many open streams, or one that opens them too often, gets status 200, a
     /// `retry:` and the end of the body, so that the browser tries again.
     ///
@@ -253,7 +262,7 @@ impl Events {
         let hash = session.required()?;
         let found = app.read.participation(hash, app.now(), Position(i64::MAX)).await?;
         let (account, _) = found.ok_or(WireError::from(Code::NotAuth))?;
-        let Ok(subscriber) = app.hub.subscribe(account, hash) else { return Ok(Streaming::ComeBack(CROWDED)) };
+        let Ok(mut subscriber) = app.hub.subscribe(account, hash) else { return Ok(Streaming::ComeBack(CROWDED)) };
         // Any text that is no id of ours counts as absent.
         let seen = [last_event_id.0, last_event_id_query.0];
         let seen = seen.into_iter().flatten().find_map(|id| id.parse::<ChangeId>().ok());
@@ -263,24 +272,40 @@ impl Events {
             _ => app.ledger.position(),
         };
         let seen = seen.filter(|seen| seen.position <= known);
+        let (seen, telling) = match seen {
+            Some(seen) => (Some(seen), Telling::All),
+            None => (self.begins(&app, subscriber.beginning).await?, Telling::Quietly),
+        };
         // Asked again behind the subscription: a conversation may have begun in between, or the session ended.
         let since = seen.map_or(Position(i64::MAX), |seen| seen.position);
         let found = app.read.participation(hash, app.now(), since).await?;
         let (_, threads) = found.ok_or(WireError::from(Code::NotAuth))?;
-        let missed = match seen {
-            None => Vec::new(),
-            Some(seen) => missed(app.ledger.log(), account, &threads, seen, subscriber.from).await?,
-        };
-        // What the id names may lie ahead of where the stream begins.
-        let behind = seen.unwrap_or(ChangeId { position: subscriber.from, nth: u32::MAX });
-        let live = stream::unfold(subscriber, |mut subscriber| async move {
+        if let Some(seen) = seen {
+            let missed = missed(app.ledger.log(), account, &threads, seen, subscriber.from, telling).await?;
+            // What the id names may lie ahead of where the stream begins.
+            subscriber.begin(seen, missed);
+        }
+        let changes = stream::unfold(subscriber, |mut subscriber| async move {
             subscriber.next().await.map(|delivery| (delivery, subscriber))
         });
-        let live = live.filter(move |delivery| std::future::ready(delivery.id > behind));
         let retry = SseEvent::Retry { retry: RETRY };
         let heartbeat = app.settings.heartbeat;
-        let changes = written(app, stream::iter(missed).chain(live));
+        let changes = written(app, changes);
         Ok(Streaming::Open(stream::iter([retry]).chain(changes).boxed(), heartbeat))
+    }
+}
+
+impl Events {
+    /// Behind which change a stream begins that does not say what it saw; none: with what comes.
+    async fn begins(&self, app: &App, beginning: Beginning) -> Result<Option<ChangeId>, WireError> {
+        let written = match beginning {
+            Beginning::Now => return Ok(None),
+            Beginning::Behind(written) => Some(written),
+            Beginning::Recent => None,
+        };
+        let position = app.ledger.log().position_at(app.now().plus(-RECENT)).await?;
+        let old = ChangeId { position, nth: u32::MAX };
+        Ok(Some(written.map_or(old, |written| written.max(old))))
     }
 }
 

@@ -142,8 +142,15 @@ impl Client {
         .await
     }
 
-    /// Opens the stream of events.
+    /// Opens the stream of events from now on, whatever was missed.
     pub async fn events(&self) -> EventStream {
+        let metrics = self.get("/metrics").await.text;
+        let position = metrics.lines().find_map(|line| line.strip_prefix("be8_log_position ")).expect("the position");
+        self.events_behind(position).await
+    }
+
+    /// Opens the stream of events without saying what was seen.
+    pub async fn events_without_id(&self) -> EventStream {
         EventStream::open(self.request(Method::GET, "/events")).await
     }
 

@@ -1,5 +1,7 @@
 //! Random commands: what several accounts do at once, over two nodes whose clocks disagree.
 
+mod oneself;
+
 use std::sync::Arc;
 
 use be8::clock::{Clock, SystemClock};
@@ -29,6 +31,7 @@ use futures_util::future::join_all;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng};
 
+use self::oneself::of_oneself;
 use crate::rig::{Dial, Node, Rig, any_clock, create, token, write};
 
 /// Random commands of several accounts, on two nodes with clocks of their own.
@@ -80,7 +83,7 @@ impl Storm {
         for dial in &self.dials {
             dial.turn(TimeDelta::minutes(self.random.random_range(-30..90)));
         }
-        let mut kinds: Vec<u32> = (0..count).map(|_| self.random.random_range(0..180)).collect();
+        let mut kinds: Vec<u32> = (0..count).map(|_| self.random.random_range(0..192)).collect();
         if self.accounts.len() < 3 {
             kinds = vec![0, 0, 0];
         }
@@ -194,6 +197,11 @@ impl Storm {
                         _ => RemoveAccount::Panic { session: Some(token(session)) },
                     };
                     ledger.execute(command).await?.map(Got::Removed)
+                }
+                (180.., _) => {
+                    let Some(me) = sender else { return Ok(None) };
+                    of_oneself(&ledger, kind - 180, token(session), me).await?;
+                    None
                 }
                 (161..166, _) => {
                     let Some(gone) = gone.or(receiver) else { return Ok(None) };

@@ -51,6 +51,8 @@ pub struct Pusher {
     queue: usize,
     /// For how long a message is worth a push.
     lifetime: TimeDelta,
+    /// Where the log stood when this process was made.
+    since: Position,
     work: Mutex<Work>,
 }
 
@@ -81,6 +83,7 @@ impl Pusher {
         settings: &PushSettings,
     ) -> Self {
         Self {
+            since: ledger.position(),
             ledger,
             read,
             vault,
@@ -109,7 +112,15 @@ impl Process for Pusher {
         let mut work = self.work.lock().await;
         // Older messages are not worth a push any more, so they need not be looked at either.
         let worth = self.ledger.log().position_at(self.clock.now().plus(-self.lifetime)).await?;
-        let from = Position(lead.checkpoint().await?).max(worth);
+        let from = match lead.checkpoint().await? {
+            // Nothing was ever pushed from this database, which may be a copy of another: what was
+            // written before is not news.
+            0 => {
+                lead.save(self.since.0).await?;
+                self.since
+            }
+            reached => Position(reached).max(worth),
+        };
         let lost = lead.forget_sent(&work.known()).await?;
         if lost > 0 {
             tracing::info!(lost, "pushes were under way when a server died: they count as sent");

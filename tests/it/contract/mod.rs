@@ -9,6 +9,7 @@ mod keys;
 mod logins;
 mod messages;
 mod profile;
+mod reconnect;
 mod resume;
 mod slow;
 mod stream;

@@ -17,7 +17,9 @@ async fn a_reader_that_stands_still_is_cut_off_and_resumes() {
     let setup = Setup::on(&fresh_database().await).with("events-queue", 8);
     let server = setup.start().await;
     let (alice, bob, thread) = two_people(&server).await;
-    let mut slow = EventStream::open_narrow(bob.client.request(Method::GET, "/events")).await;
+    let newest = server.metric("be8_log_position").await.to_string();
+    let request = bob.client.request(Method::GET, "/events").header("Last-Event-ID", newest);
+    let mut slow = EventStream::open_narrow(request).await;
     let mut written = 0;
     // The kernel's buffers take a good deal before anything waits.
     while server.metric("be8_feed_slow_readers_total").await == 0.0 {

@@ -76,26 +76,34 @@ async fn after_a_time_without_a_server_only_what_is_new_is_pushed() {
     let clock = directory.path().join("clock");
     turn(&clock, 0);
     let setup = Setup::on(&fresh_database().await).with("test-clock-file", clock.display());
-    // A server that does not push, on the same database: as if the other were down.
+    // A server that does not push, on the same database: as if the other were down. What was there before the first
+    // that pushes is not news.
     let silent = setup.clone().start().await;
     let (alice, bob, thread) = two_people(&silent).await;
-    let carol = Person::sign_up(&silent, "Carol").await;
-    let other = carol.start_conversation(&bob).await;
     let device = peer.device();
     bob.subscribes(&device).await;
+    alice.write(&thread, &bob, "before all pushing").await;
+    let pusher = pushes(silent.setup().second(), &peer, &pair).start().await;
+    alice.write(&thread, &bob, "the first that is pushed").await;
+    peer.tells(&device, 1).await;
+    all_is_over(&silent).await;
+    pusher.terminate();
+    pusher.ended().await;
+    let carol = Person::sign_up(&silent, "Carol").await;
+    let other = carol.start_conversation(&bob).await;
     alice.write(&thread, &bob, "too old").await;
     turn(&clock, DAY - 60);
     carol.write(&other, &bob, "a little old").await;
     turn(&clock, DAY + 60);
     silent.kill().await;
     let server = pushes(setup, &peer, &pair).start().await;
-    assert_eq!(peer.tells(&device, 1).await, [told(&carol)]);
-    let ttl = peer.received()[0].ttl;
+    assert_eq!(peer.tells(&device, 2).await, [told(&alice), told(&carol)]);
+    let ttl = peer.received()[1].ttl;
     assert!((86_400 - 300..=86_400 - 120).contains(&ttl), "what is left of a day: {ttl}");
     alice.at(&server).write(&thread, &bob, "new").await;
-    assert_eq!(peer.tells(&device, 2).await[1], told(&alice));
+    assert_eq!(peer.tells(&device, 3).await[2], told(&alice));
     all_is_over(&server).await;
-    assert_eq!(peer.told(&device).len(), 2);
+    assert_eq!(peer.told(&device).len(), 3);
 }
 
 #[tokio::test]
