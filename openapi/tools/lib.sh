@@ -1,0 +1,68 @@
+# What the scripts under openapi/ share: the pinned tools, and a server to try things on.
+# shellcheck shell=bash
+# shellcheck source=../../scripts/lib.sh
+. scripts/lib.sh
+
+# What is installed and generated lies with what Cargo builds, out of the repository.
+work=$(realpath -m "${CARGO_TARGET_DIR:-target}")/openapi
+be8=${BE8_BIN:-$work/../debug/be8}
+
+# None of the tools reports to its makers or looks for newer versions of itself.
+export NO_UPDATE_NOTIFIER=1 REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true SCARF_ANALYTICS=false
+
+# python_tools <list>: a virtual environment with the pinned packages of that list; node and npm are among them.
+python_tools() {
+  local list=$1 environment
+  environment=$work/$(basename "$list" .txt)
+  if ! cmp -s "$list" "$environment/installed"; then
+    python3 -m venv --clear "$environment"
+    "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement "$list"
+    cp "$list" "$environment/installed"
+  fi
+  PATH=$environment/bin:$PATH
+}
+
+# The pinned packages of package-lock.json; their programs are found by name. Needs node from python_tools.
+node_tools() {
+  mkdir -p "$work"
+  if ! cmp -s openapi/tools/package-lock.json "$work/installed-lock.json"; then
+    cp openapi/tools/package.json openapi/tools/package-lock.json "$work"
+    npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --loglevel=error
+    cp openapi/tools/package-lock.json "$work/installed-lock.json"
+  fi
+  PATH=$work/node_modules/.bin:$PATH
+}
+
+# start_server [flags]: a server with a new data directory and a free port, which ends with the script. Sets $BE8_URL,
+# $server_log and $operator_token.
+start_server() {
+  [ -x "$be8" ] || fail "there is no $be8: build it with cargo build, or name one in BE8_BIN"
+  server_files=$(mktemp -d)
+  trap stop_server EXIT
+  # The private PostgreSQL runs as another user when this one is root.
+  chmod 755 "$server_files"
+  server_log=$server_files/log
+  operator_token=$(head -c 32 /dev/urandom | base64 -w0)
+  printf '%s' "$operator_token" > "$server_files/operator"
+  chmod 600 "$server_files/operator"
+  env -u DATABASE_URL -u BE8_DATABASE_URL "$be8" serve --listen 127.0.0.1:0 --data-dir "$server_files/data" \
+    --operator-token-file "$server_files/operator" --log warn "$@" > "$server_log" 2>&1 &
+  server=$!
+  local address=
+  while [ -z "$address" ]; do
+    kill -0 "$server" 2>/dev/null || { cat "$server_log" >&2; fail "the server did not start"; }
+    sleep 0.2
+    address=$(sed -n 's|^ *listening *http://||p' "$server_log")
+  done
+  export BE8_URL=http://$address
+  echo "A server listens on $BE8_URL."
+}
+
+stop_server() {
+  local status=$?
+  kill "$server" 2>/dev/null || true
+  wait "$server" 2>/dev/null || true
+  [ "$status" -eq 0 ] || { echo "The server said:"; tail -n 40 "$server_log"; }
+  rm -rf "$server_files"
+  return "$status"
+}
