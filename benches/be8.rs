@@ -11,6 +11,8 @@ mod data;
 mod driver;
 #[path = "be8/floors.rs"]
 mod floors;
+#[path = "be8/proofs.rs"]
+mod proofs;
 #[path = "be8/rebuild.rs"]
 mod rebuild;
 #[path = "be8/report.rs"]
@@ -102,6 +104,15 @@ fn command() -> Command {
                     "Only: how fast read models are rebuilt, with about so many events (the target is set for 1000000)",
                 ),
         )
+        .arg(
+            Arg::new("proofs")
+                .long("proofs")
+                .value_name("EVENTS")
+                .num_args(0..=1)
+                .default_missing_value("100000")
+                .value_parser(value_parser!(u64).range(1000..=10_000_000))
+                .help("Only: what the transparency log costs, with about so many events (the targets are for 1000000)"),
+        )
         // `cargo bench` says this to every benchmark.
         .arg(Arg::new("bench").long("bench").action(ArgAction::SetTrue).hide(true))
 }
@@ -116,6 +127,9 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     if let Some(&events) = matches.get_one::<u64>("rebuild") {
         return println!("{}", runtime.block_on(rebuild::measure(events as usize, plan.rounds)));
+    }
+    if let Some(&events) = matches.get_one::<u64>("proofs") {
+        return println!("{}", runtime.block_on(proofs::measure(events as usize, plan.window)));
     }
     let report = runtime.block_on(run(&plan));
     println!("{report}");

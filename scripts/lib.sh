@@ -44,13 +44,19 @@ has_python() {
   python3 -c 'import cryptography' 2>/dev/null || /usr/bin/python3 -c 'import cryptography' 2>/dev/null
 }
 
+# A Python that makes virtual environments with pip in them; Debian has that apart.
+has_venv() {
+  python3 -c 'import ensurepip, venv' 2>/dev/null
+}
+
 # The headers are needed to build be8, the library to run it; the package of the headers brings both.
 has_openssl() {
   command -v pkg-config >/dev/null && pkg-config --exists 'openssl >= 1.1.1'
 }
 
 # Installs Debian's packages for what is missing; does nothing, not even ask for rights, when nothing is.
-# With "no-postgres" among the arguments, PostgreSQL may be missing; with "curl" or "python", that is needed too.
+# With "no-postgres" among the arguments, PostgreSQL may be missing; with "curl", "python", "browser", "venv" or "java",
+# that is needed too.
 install_missing() {
   local packages=() wanted=" $* "
   if [[ "$wanted" != *" no-postgres "* ]] && ! has_postgres; then
@@ -76,6 +82,28 @@ install_missing() {
   if [[ "$wanted" == *" python "* ]] && ! has_python; then
     echo "Python 3 with cryptography is missing. The second verifier of bundles is written in it: packages python3 and python3-cryptography."
     packages+=(python3 python3-cryptography)
+  fi
+  if [[ "$wanted" == *" browser "* ]]; then
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+      echo "Node or npm is missing. The tests in a browser are written for it: packages nodejs and npm."
+      packages+=(nodejs npm)
+    fi
+    if [ ! -x "${CHROMIUM:-/usr/bin/chromium}" ]; then
+      echo "Chromium is missing. It is the browser of those tests: packages chromium and fonts-dejavu-core."
+      packages+=(chromium fonts-dejavu-core)
+    fi
+    if ! command -v openssl >/dev/null; then
+      echo "openssl is missing. Those tests make a certificate with it: package openssl."
+      packages+=(openssl)
+    fi
+  fi
+  if [[ "$wanted" == *" venv "* ]] && ! has_venv; then
+    echo "Python's virtual environments are missing. The tools for the OpenAPI document are installed in one: packages python3 and python3-venv."
+    packages+=(python3 python3-venv)
+  fi
+  if [[ "$wanted" == *" java "* ]] && ! command -v javac >/dev/null; then
+    echo "A JDK is missing. The Java client is made and compiled by one: package default-jdk-headless."
+    packages+=(default-jdk-headless)
   fi
   if [ "${#packages[@]}" -eq 0 ]; then
     echo "Everything that is needed is installed."

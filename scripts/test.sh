@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks everything: format, lints, tests. What is missing on the machine is installed from Debian's packages. Arguments go
-# to `cargo test`.
+# Checks everything: format, lints, tests, the OpenAPI document and generated clients. What is missing on the machine is
+# installed from Debian's packages, and the pinned tools for the document from PyPI and npm. Arguments go to `cargo test`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
@@ -10,7 +10,7 @@ export CI=true INSTA_UPDATE=no
 
 section "What the tests need"
 require_rust
-install_missing curl python
+install_missing curl python venv
 
 section "Format"
 cargo fmt --all --check
@@ -20,5 +20,13 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 
 section "Tests"
 cargo test --workspace --locked "$@"
+
+section "The document and its clients"
+openapi/check.sh
+openapi/fuzz/run.sh 60
+openapi/clients/run.sh typescript python rust
+
+section "In a browser"
+tests/browser/run.sh
 
 section "All is well"

@@ -18,7 +18,11 @@ use crate::http::admission::AdmissionSettings;
 use crate::http::body::BodyLimits;
 use crate::http::limits::{Limit, LimitSettings};
 use crate::http::removal::origin_of;
+use crate::http::site::SiteSettings;
+use crate::http::tls::TlsFiles;
+use crate::http::turnstile::TurnSettings;
 use crate::ledger::LedgerSettings;
+use crate::media::{MediaSettings, S3Settings};
 use crate::password::HashSettings;
 use crate::push::PushSettings;
 use crate::settings::SETTINGS;
@@ -80,6 +84,16 @@ pub struct Config {
     pub audit: AuditSettings,
     /// Moves the clock, in tests.
     pub test_clock_file: Option<PathBuf>,
+    /// The certificate and its key, if the server speaks https itself.
+    pub tls: Option<TlsFiles>,
+    /// The files that are served.
+    pub site: SiteSettings,
+    /// Where images are kept.
+    pub media: MediaSettings,
+    /// How long a blob may lie there without a message.
+    pub media_grace: TimeDelta,
+    /// How large bodies take turns.
+    pub turns: TurnSettings,
     /// What is logged.
     pub log: String,
     /// As JSON lines.
@@ -183,8 +197,13 @@ impl Config {
             let what = format!("not while listening on {listen}: only on a loopback address");
             return Err(ConfigError::Value { name: "test-mode", what });
         }
+        let tls = match (values.text("tls-cert"), values.text("tls-key")) {
+            (Some(cert), Some(key)) => Some(TlsFiles { cert: cert.into(), key: key.into() }),
+            (None, None) => None,
+            _ => return Err(ConfigError::Value { name: "tls-cert", what: "goes together with tls-key".to_owned() }),
+        };
         let public_url = match values.text("public-url") {
-            None => format!("http://{listen}"),
+            None => format!("{}://{listen}", if tls.is_some() { "https" } else { "http" }),
             Some(url) if url.starts_with("https://") || url.starts_with("http://") => {
                 url.trim_end_matches('/').to_owned()
             }
@@ -268,6 +287,26 @@ impl Config {
             database_connections: values.count("database-connections")?,
             pg_bin: values.text("pg-bin").map(str::to_owned).or_else(|| environment("PG_BIN")).map(PathBuf::from),
             master_key_file,
+            tls,
+            site: SiteSettings {
+                client: values.text("client-dir").map(PathBuf::from),
+                insights: values.text("insights-dir").map(PathBuf::from),
+            },
+            media: MediaSettings {
+                folder: values.text("media-dir").map_or_else(|| data_dir.join("media"), PathBuf::from),
+                s3: values.text("media-s3-bucket").map(|bucket| S3Settings {
+                    bucket: bucket.to_owned(),
+                    prefix: values.text("media-s3-prefix").unwrap_or_default().to_owned(),
+                    endpoint: values.text("media-s3-endpoint").map(str::to_owned),
+                    region: values.text("media-s3-region").unwrap_or_default().to_owned(),
+                }),
+            },
+            media_grace: TimeDelta::hours(i64::from(values.count::<u16>("media-orphan-hours")?)),
+            turns: TurnSettings {
+                bodies: values.count("media-bodies")?,
+                waiting: values.count("media-waiting")?,
+                ..TurnSettings::default()
+            },
             operator_token_file: values.text("operator-token-file").map(PathBuf::from),
             tokens_file: values.text("tokens-file").map(PathBuf::from),
             data_dir: data_dir.clone(),
@@ -294,6 +333,7 @@ impl Config {
                 bytes: values.count("body-max-bytes")?,
                 stall: values.seconds("body-stall-seconds")?,
                 total: values.seconds("body-total-seconds")?,
+                memory: values.count::<usize>("body-memory-mib")?.saturating_mul(1024 * 1024),
                 ..BodyLimits::default()
             },
             push,

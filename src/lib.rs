@@ -12,6 +12,7 @@ pub mod domain;
 pub mod feed;
 pub mod http;
 pub mod ledger;
+pub mod media;
 pub mod node;
 pub mod password;
 pub mod postgres;

@@ -1,7 +1,9 @@
 //! A node: the database, the vault, the ledger and the feed, wired together.
 
+mod attached;
+
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use be8_events::{Event, Recorded, StreamName};
@@ -9,6 +11,7 @@ use be8_projections::ReadModels;
 use be8_projections::generation::shapes;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -23,18 +26,23 @@ use crate::http::App;
 use crate::http::logins::LoginAttempts;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
+use crate::http::site::SiteError;
+use crate::http::tls::TlsError;
 use crate::ledger::rebuild::{RebuildError, Step, Workshop};
 use crate::ledger::{Broom, CodeAttempts, Direction, Leads, Ledger, Log, LogError, TransparencyTables};
+use crate::media::{Blobs, MediaError};
 use crate::password::{BadHashSettings, HashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
 use crate::process::answers::AnswerSweeper;
 use crate::process::{
-    Office, checkpoints::Checkpoints, expiry::Expiry, hours::Striker, push::Pusher, removal::Removals, sweep::Sweeping,
-    witnesses::Witnesses,
+    Office, checkpoints::Checkpoints, expiry::Expiry, hours::Striker, media::Sweeper, push::Pusher, removal::Removals,
+    sweep::Sweeping, witnesses::Witnesses,
 };
 use crate::push::{BadVapid, Sender, Vapid};
 use crate::tokens::{self, TokenError};
 use crate::vault::{MasterKey, Vault, VaultError};
+
+pub use attached::Attached;
 
 /// The database of a private cluster.
 const DATABASE: &str = "be8";
@@ -93,6 +101,15 @@ pub enum NodeError {
     /// The operator's token cannot be used.
     #[error(transparent)]
     Operator(#[from] BadOperatorToken),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The files cannot be served.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// Images cannot be kept.
+    #[error(transparent)]
+    Media(#[from] MediaError),
     /// The key pair of Web Push cannot be used.
     #[error(transparent)]
     Vapid(#[from] BadVapid),
@@ -338,6 +355,8 @@ impl Node {
         let hub = Hub::new(config.hub, position, stop.clone());
         let feed = tokio::spawn(hub.clone().run(log.clone(), ledger.subscribe_all(position)));
         let office = Office::new(Leads::new(&database.connect), stop.clone());
+        let store: String = sqlx::query_scalar("select id::text from media_store").fetch_one(&pool).await?;
+        let media = Blobs::open(&config.media, &store)?;
         let read = Arc::new(ReadModels::new(pool.clone()));
         let broom = Broom::new(&database.connect);
         let mut processes = vec![
@@ -354,6 +373,14 @@ impl Node {
                 cleared: Arc::default(),
             }),
             office.appoint(AnswerSweeper { ledger: ledger.clone(), clock: clock.clone() }),
+            office.appoint(Sweeper {
+                log: Log::new(pool.clone()),
+                read: ReadModels::new(pool.clone()),
+                blobs: media.clone(),
+                clock: clock.clone(),
+                grace: config.media_grace,
+                walk: Mutex::default(),
+            }),
         ];
         if !config.audit.witnesses.is_empty() {
             let asking = Witnesses::new(transparency.clone(), config.audit.witnesses.clone());
@@ -371,6 +398,8 @@ impl Node {
             read: ReadModels::new(pool),
             vault,
             hub,
+            media,
+            image_reads: Semaphore::new(config.turns.bodies),
             passwords: PasswordHasher::new(config.hash)?,
             logins: PasswordHasher::new(HashSettings { queue: config.login_queue, ..config.hash })?,
             codes: PasswordHasher::new(config.hash)?,
@@ -411,67 +440,6 @@ fn witness(log: &Log, settings: &AuditSettings) -> Result<Option<Witness>, KeyFi
     let Some(path) = &settings.witness_key else { return Ok(None) };
     let key = key_file::load_or_create(path, Role::Witness, &settings.witness_name)?;
     Ok(Some(Witness::new(key, settings.witness_logs.clone(), TransparencyTables::of(log))))
-}
-
-/// The database with a ledger of its own, beside servers that may run: for commands that write.
-#[derive(Debug)]
-pub struct Attached {
-    /// The way to write.
-    pub ledger: Ledger,
-    /// The way to read.
-    pub read: Arc<ReadModels>,
-    /// The keys.
-    pub vault: Arc<Vault>,
-    /// What sweeps.
-    pub broom: Broom,
-    /// Where leads are taken.
-    pub leads: Leads,
-    database: Database,
-    clock: Arc<dyn Clock>,
-    task: JoinHandle<()>,
-    stop: CancellationToken,
-}
-
-impl Attached {
-    /// Attaches to the database, whose schema must be there.
-    ///
-    /// # Errors
-    /// [`NodeError`]
-    pub async fn open(config: &Config) -> Result<Self, NodeError> {
-        let database = Database::open(config, true).await?;
-        let pool = reading_pool(&database.connect, config.database_connections.min(4));
-        let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
-        let clock = test_clock(config).unwrap_or_else(|| Arc::new(SystemClock));
-        let stop = CancellationToken::new();
-        let connect = database.connect.clone();
-        let settings = config.ledger.clone();
-        let (ledger, task) =
-            Ledger::start(pool.clone(), connect, vault.clone(), clock.clone(), settings, stop.clone()).await?;
-        let read = Arc::new(ReadModels::new(pool));
-        let (broom, leads) = (Broom::new(&database.connect), Leads::new(&database.connect));
-        Ok(Self { ledger, read, vault, broom, leads, database, clock, task, stop })
-    }
-
-    /// What ends what is over.
-    pub fn expiry(&self, config: &Config) -> Expiry {
-        Expiry {
-            ledger: self.ledger.clone(),
-            read: self.read.clone(),
-            clock: self.clock.clone(),
-            broom: self.broom.clone(),
-            lifetime: config.app.message_lifetime,
-            cleared: Arc::default(),
-        }
-    }
-
-    /// Ends the ledger and lets the database go.
-    pub async fn close(self) {
-        self.stop.cancel();
-        if let Err(error) = self.task.await {
-            tracing::warn!(%error, "the ledger did not end");
-        }
-        self.database.close().await;
-    }
 }
 
 /// Applies every erasure of the log to the vault: one that was restored from an older copy must

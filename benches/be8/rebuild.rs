@@ -26,8 +26,7 @@ const FLOOR: &str = "copy (select position, stream, version, kind, schema, time,
 pub async fn measure(events: usize, rounds: usize) -> String {
     let world = World::start().await;
     eprintln!("filling a log with about {events} events");
-    // An even number, and enough for 19 conversations each.
-    let database = world.quiet((events / EVENTS_OF_AN_ACCOUNT / 2 * 2).max(40)).await;
+    let database = world.quiet(accounts_for(events)).await;
     let mut floors = Vec::new();
     let mut rebuilds = Vec::new();
     let mut ratios = Vec::new();
@@ -55,6 +54,11 @@ pub async fn measure(events: usize, rounds: usize) -> String {
         median(&ratios)
     );
     out
+}
+
+/// How many accounts bring about so many events: an even number, and enough for 19 conversations each.
+pub fn accounts_for(events: usize) -> usize {
+    (events / EVENTS_OF_AN_ACCOUNT / 2 * 2).max(40)
 }
 
 async fn read_out(connect: &PgConnectOptions) -> (usize, Duration) {
@@ -91,7 +95,8 @@ async fn rebuild(connect: &PgConnectOptions) -> Duration {
     ready.into_inner().expect("nobody panics").expect("a comparison")
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The middle one.
+pub fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_unstable_by(f64::total_cmp);
     values[values.len() / 2]

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use be8::config::{Config, flags};
+use be8::http::App;
 use be8::node::{Database, Node, reading_pool};
 use be8::postgres::{ClusterSettings, PrivateCluster};
 use be8_events::Hash32;
@@ -39,11 +40,8 @@ pub struct World {
 
 /// What is measured with one size of the data.
 struct Ground {
-    data: Arc<Data>,
     /// In this process, on the copy.
-    node: Node,
-    stop: CancellationToken,
-    written: Arc<[Conversation]>,
+    resident: Resident,
     server: ServerProcess,
     memory: ServerProcess,
     /// Set as the server's own.
@@ -114,10 +112,12 @@ impl World {
         }
         let memory = ServerProcess::memory(&answers);
         let written = data.written().into();
-        let ground = Ground { data, node, stop, written, server, memory, pool, read, questions };
+        let resident = Resident { node, stop, data, written };
+        let ground = Ground { resident, server, memory, pool, read, questions };
         // A server that has been running knows the states of the conversations that go on.
         driver::send_all(ground.server.address, CLIENTS, &ground.questions.write_many).await;
-        ground.data.write_all(&ground.node.app, &ground.written).await;
+        let Resident { node, data, written, .. } = &ground.resident;
+        data.write_all(&node.app, written).await;
         match size {
             Size::Once => self.once = Some(ground),
             Size::Tenfold => self.tenfold = Some(ground),
@@ -138,9 +138,36 @@ impl World {
         Database::open(&config, false).await.expect("the database")
     }
 
+    /// Two databases with the same data, each with a node that signs checkpoints at intervals of its own, in seconds.
+    pub async fn twins(&self, accounts: usize, [first, second]: [(&str, &str); 2]) -> [Resident; 2] {
+        let names = [first.1, second.1];
+        self.cluster.create_database(names[0]).await.expect("a database");
+        let (node, stop) = self.node(names[0]).await;
+        let data = Arc::new(Data::fill(&node.app, accounts).await);
+        stop.cancel();
+        node.stop().await;
+        self.execute(names[0], "vacuum analyze").await;
+        self.execute("postgres", &format!("create database {} template {}", names[1], names[0])).await;
+        self.execute("postgres", "checkpoint").await;
+        let [from, to] = names.map(|name| self.directory.path().join(format!("{name}.audit.key")));
+        std::fs::copy(from, to).expect("the key of the copy's log");
+        let written: Arc<[Conversation]> = data.written().into();
+        let inhabit = async |(interval, name): (&str, &str)| {
+            let (node, stop) = self.node_with(name, &["--checkpoint-interval", interval]).await;
+            Resident { node, stop, data: data.clone(), written: written.clone() }
+        };
+        [inhabit(first).await, inhabit(second).await]
+    }
+
     async fn node(&self, database: &str) -> (Node, CancellationToken) {
+        self.node_with(database, &[]).await
+    }
+
+    async fn node_with(&self, database: &str, more: &[&str]) -> (Node, CancellationToken) {
         let stop = CancellationToken::new();
-        let config = config(&arguments(&self.directory, &self.cluster, database));
+        let mut arguments = arguments(&self.directory, &self.cluster, database);
+        arguments.extend(more.iter().map(|more| (*more).to_owned()));
+        let config = config(&arguments);
         (Node::start(&config, stop.clone()).await.expect("a node"), stop)
     }
 
@@ -166,7 +193,7 @@ impl World {
             Row::Batches => self.floors.batches(window).await,
             Row::ThreadsStatement => ground.statement("threads", &questions.threads_sql, window).await,
             Row::MessagesStatement => ground.statement("messages", &questions.messages_sql, window).await,
-            Row::Ledger => ground.ledger(window).await,
+            Row::Ledger => ground.resident.write(window).await,
             Row::WriteMany => ask(&questions.write_many).await,
             Row::WriteOne => ask(&questions.write_one).await,
             Row::Threads | Row::ThreadsFromMemory => ask(&questions.threads).await,
@@ -179,16 +206,28 @@ impl World {
     pub async fn end(self) {
         for ground in [self.once, self.tenfold].into_iter().flatten() {
             drop(ground.server);
-            ground.stop.cancel();
-            ground.node.stop().await;
+            ground.resident.leave().await;
         }
         self.cluster.stop().await;
     }
 }
 
-impl Ground {
+/// A node in this process, on data of its own.
+pub struct Resident {
+    node: Node,
+    stop: CancellationToken,
+    data: Arc<Data>,
+    written: Arc<[Conversation]>,
+}
+
+impl Resident {
+    /// What it is made of.
+    pub fn app(&self) -> &Arc<App> {
+        &self.node.app
+    }
+
     /// The ledger alone: messages into all conversations, many in flight.
-    async fn ledger(&self, window: Window) -> Laps {
+    pub async fn write(&self, window: Window) -> Laps {
         let mut workers = JoinSet::new();
         for nth in 0..COMMANDS {
             let (app, data, written) = (self.node.app.clone(), self.data.clone(), self.written.clone());
@@ -206,6 +245,14 @@ impl Ground {
         Laps::of_all(workers).await
     }
 
+    /// Ends it.
+    pub async fn leave(self) {
+        self.stop.cancel();
+        self.node.stop().await;
+    }
+}
+
+impl Ground {
     async fn statement(&self, name: &str, questions: &Arc<[(Hash32, Option<i64>)]>, window: Window) -> Laps {
         let statements = self.read.statements();
         let (_, sql) = statements.into_iter().find(|(known, _)| *known == name).expect("a statement of this name");

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::{put_field, take_field};
+use crate::hash::{put_field, take_field};
 use crate::{AccId, DecodeError, Event, GroupId, Hash32, IdError, SecretPayload, ThreadId, Timestamp};
 
 /// The version of the canonical bytes and of the associated data of sealed payloads.

@@ -21,7 +21,6 @@
 extern crate self as be8_events;
 
 pub mod account;
-mod bytes;
 pub mod device;
 pub mod dialog;
 mod envelope;
@@ -29,6 +28,7 @@ pub mod erasure;
 #[cfg(test)]
 mod fixtures;
 pub mod group;
+mod hash;
 mod ids;
 mod kinds;
 pub mod message;
@@ -39,8 +39,8 @@ pub mod session;
 mod time;
 pub mod token;
 
-pub use bytes::Hash32;
 pub use envelope::{CANONICAL_VERSION, CanonicalError, NewEvent, Position, Recorded, StreamName};
+pub use hash::Hash32;
 pub use ids::{AccId, GroupId, GroupVersion, IdError, MessageNo, StayNo, ThreadId};
 pub use kinds::{DecodeError, Event};
 pub use secret::{KeyId, Sealed, SealedContext, Sealing, Secret, SecretPayload, Subject};

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::bytes::put_field;
+use crate::hash::put_field;
 use crate::{AccId, Day, GroupId, Hash32, IdError, StayNo, ThreadId};
 
 /// A value that never reaches a log line, an error text or an event in the clear: `Debug` prints

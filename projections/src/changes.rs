@@ -10,6 +10,7 @@ use crate::account::Accounts;
 use crate::device::Devices;
 use crate::ends::Ends;
 use crate::group::Groups;
+use crate::image::Media;
 use crate::insight::Insights;
 use crate::keyholder::Keyholders;
 use crate::message::Messages;
@@ -27,6 +28,7 @@ pub struct Changes {
     groups: Groups,
     threads: Summaries,
     messages: Messages,
+    media: Media,
     read_marks: ReadMarks,
     devices: Devices,
     keyholders: Keyholders,
@@ -82,6 +84,7 @@ impl Changes {
             }
             Event::ImagePosted(e) => {
                 self.message(e.thread, e.id, position, Some(e.nickname));
+                self.media.posted(e, recorded.time.day());
                 self.insights.image();
             }
             Event::MessagesRead(e) => {
@@ -262,6 +265,9 @@ impl Changes {
         if drop("messages") {
             self.messages = Messages::default();
         }
+        if drop("media") {
+            self.media = Media::default();
+        }
         if drop("read-marks") {
             self.read_marks = ReadMarks::default();
         }
@@ -311,6 +317,7 @@ impl Changes {
             self.sessions.sql(generation, parameters),
             self.groups.sql(generation, parameters),
             self.messages.sql(generation, parameters),
+            self.media.sql(generation, parameters),
             self.threads.sql(generation, parameters),
             self.read_marks.sql(generation, parameters),
             self.devices.sql(generation, parameters),
@@ -331,6 +338,7 @@ impl Changes {
         self.sessions.bind(to)?;
         self.groups.bind(to)?;
         self.messages.bind(to)?;
+        self.media.bind(to)?;
         self.threads.bind(to)?;
         self.read_marks.bind(to)?;
         self.devices.bind(to)?;

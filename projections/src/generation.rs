@@ -6,7 +6,7 @@ use std::fmt;
 use be8_events::Hash32;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::{account, device, ends, group, insight, keyholder, message, read_mark, session, thread, token};
+use crate::{account, device, ends, group, image, insight, keyholder, message, read_mark, session, thread, token};
 
 /// A read model: its tables are created, rebuilt, checked and compared by this entry alone.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +56,7 @@ pub const MODELS: &[Model] = &[
     Model::new("threads", 1, thread::TABLE),
     // A message of a system thread gets its number from the thread.
     Model { needs: &["threads"], only_added: &["message"], ..Model::new("messages", 1, message::TABLE) },
+    Model { only_added: &["media"], ..Model::new("media", 1, image::TABLE) },
     Model::new("read-marks", 1, read_mark::TABLE),
     Model::new("groups", 1, group::TABLE),
     Model::new("keyholders", 1, keyholder::TABLE),

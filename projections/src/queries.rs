@@ -8,7 +8,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Row, error::BoxDynError};
 
 use crate::{
-    Generation, account, credential, device, ends, group, insight, keyholder, message, registry, thread, token,
+    Generation, account, credential, device, ends, group, image, insight, keyholder, message, registry, thread, token,
 };
 
 /// Why something could not be read.
@@ -37,6 +37,10 @@ pub(crate) struct Statements {
     pub(crate) threads: Arc<str>,
     pub(crate) messages: Arc<str>,
     pub(crate) participation: Arc<str>,
+    pub(crate) image: Arc<str>,
+    pub(crate) needed_blobs: Arc<str>,
+    pub(crate) forgotten_blobs: Arc<str>,
+    pub(crate) forgotten_blobs_of_day: Arc<str>,
     pub(crate) sealed_event: Arc<str>,
     pub(crate) group_standing: Arc<str>,
     pub(crate) group_members: Arc<str>,
@@ -66,6 +70,10 @@ impl Statements {
             public_keys: account::public_keys_sql(generation).into(),
             threads: thread::threads_sql(generation).into(),
             messages: message::messages_sql(generation).into(),
+            image: image::image_sql(generation).into(),
+            needed_blobs: image::needed_sql(generation).into(),
+            forgotten_blobs: image::forgotten_sql(generation).into(),
+            forgotten_blobs_of_day: image::forgotten_of_day_sql(generation).into(),
             group_standing: group::standing_sql(generation).into(),
             group_members: group::members_sql(generation).into(),
             stays: group::stays_sql(generation).into(),

@@ -63,6 +63,22 @@ left join vault.key k2 on k2.id = s2.key and k2.wrapped is not null"
         )
     }
 
+    /// The columns of an event `le` that somebody wrote, with its sealed payload `lm`; `m_live` says
+    /// whether all three keys of it live.
+    pub(crate) const MESSAGE_COLUMNS: &str = "le.position as m_position, le.kind as m_kind, le.schema as m_schema, \
+         le.time as m_time, le.salt as m_salt, le.payload as m_payload, \
+         lm.account_key, lm.stay_key, lm.day_key, lm.nonce as m_nonce, lm.bytes as m_bytes, \
+         3 = (select count(*) from vault.key lk \
+              where lk.id in (lm.account_key, lm.stay_key, lm.day_key) and lk.wrapped is not null) as m_live";
+
+    /// Joins what [`Self::MESSAGE_COLUMNS`] name.
+    pub(crate) fn join_message(position: &str) -> String {
+        format!(
+            "left join events le on le.position = {position}
+left join sealed_message lm on lm.day = (le.time at time zone 'UTC')::date and lm.position = le.position"
+        )
+    }
+
     /// Puts an event together from its columns.
     pub(crate) fn new(
         position: i64,
@@ -120,6 +136,32 @@ pub(crate) fn second_sealed(row: &PgRow, live: &mut Vec<KeyId>) -> Result<Option
     };
     live.extend(row.try_get::<Option<KeyId>, _>("live2")?);
     Ok(Some(StoredSealed { stored, sealed }))
+}
+
+impl StoredSealed {
+    /// Reads [`Stored::MESSAGE_COLUMNS`]; adds the payload's keys to `live` if they are.
+    pub(crate) fn read_message(row: &PgRow, live: &mut Vec<KeyId>) -> Result<Self, ReadError> {
+        let stored = Stored::new(
+            row.try_get("m_position")?,
+            row.try_get("m_kind")?,
+            row.try_get("m_schema")?,
+            row.try_get("m_time")?,
+            row.try_get("m_salt")?,
+            row.try_get("m_payload")?,
+        )?;
+        let keys = [row.try_get("account_key")?, row.try_get("stay_key")?, row.try_get("day_key")?];
+        let sealed = match keys {
+            [Some(account), Some(stay), Some(day)] => {
+                let keys: Vec<KeyId> = vec![account, stay, day];
+                if row.try_get::<bool, _>("m_live")? {
+                    live.extend(&keys);
+                }
+                Some(sealed(keys, row.try_get("m_nonce")?, row.try_get("m_bytes")?)?)
+            }
+            _ => None,
+        };
+        Ok(Self { stored, sealed })
+    }
 }
 
 /// Like [`StoredSealed::read`]; none where the join found no event.

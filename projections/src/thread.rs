@@ -289,30 +289,12 @@ fn read_summary(row: &PgRow, live: &mut Vec<KeyId>) -> Result<ThreadSummary, Rea
     } else {
         Counterpart::System
     };
-    let event = Stored::new(
-        row.try_get("m_position")?,
-        row.try_get("m_kind")?,
-        row.try_get("m_schema")?,
-        row.try_get("m_time")?,
-        row.try_get("m_salt")?,
-        row.try_get("m_payload")?,
-    )?;
-    let keys = [row.try_get("account_key")?, row.try_get("stay_key")?, row.try_get("day_key")?];
-    let sealed = match keys {
-        [Some(account), Some(stay), Some(day)] => {
-            let keys: Vec<KeyId> = vec![account, stay, day];
-            if row.try_get::<bool, _>("m_live")? {
-                live.extend(&keys);
-            }
-            Some(stored::sealed(keys, row.try_get("m_nonce")?, row.try_get("m_bytes")?)?)
-        }
-        _ => None,
-    };
+    let last = StoredSealed::read_message(row, live)?;
     Ok(ThreadSummary {
         thread: thread_id(row.try_get("thread")?, row.try_get("initiator")?)?,
         counterpart,
         last_id: row.try_get::<i32, _>("last_id")?.cast_unsigned(),
-        last: StoredSealed { stored: event, sealed },
+        last,
         marked_read: row.try_get::<Option<bool>, _>("marked")?.unwrap_or(false),
     })
 }
@@ -336,23 +318,20 @@ select h.generation, me.id as me, th.id as thread, th.initiator, th.last_id, th.
     th.partner_until, th.partner_endless,
     th.group_admin, th.group_private, th.group_capacity,
     {columns}, {second},
-    le.position as m_position, le.kind as m_kind, le.schema as m_schema, le.time as m_time,
-    le.salt as m_salt, le.payload as m_payload,
-    lm.account_key, lm.stay_key, lm.day_key, lm.nonce as m_nonce, lm.bytes as m_bytes,
-    3 = (select count(*) from vault.key lk
-         where lk.id in (lm.account_key, lm.stay_key, lm.day_key) and lk.wrapped is not null) as m_live,
+    {message},
     r.ranges @> th.last_id as marked
 from log_head h
 left join me on true
 left join th on true
-left join events le on le.position = th.last_position
-left join sealed_message lm on lm.day = (le.time at time zone 'UTC')::date and lm.position = le.position
+{messages}
 left join {generation}.read_mark r on r.thread = th.id and r.reader = th.reader
 {sealed}
 {status}",
         me = ME.replace("{schema}", &generation.to_string()),
         columns = Stored::COLUMNS,
         second = Stored::SECOND_COLUMNS,
+        message = Stored::MESSAGE_COLUMNS,
+        messages = Stored::join_message("th.last_position"),
         sealed = Stored::join("th.name"),
         status = Stored::join_second("th.partner_status"),
     )

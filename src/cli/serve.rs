@@ -1,6 +1,6 @@
 //! `be8 serve`: runs a node until it is told to stop.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,8 +9,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::http::limits::Limiter;
-use crate::http::{self, Handle};
+use crate::http::site::Site;
+use crate::http::tls::Tls;
+use crate::http::{self, Handle, Serving};
 use crate::node::{Node, NodeError, test_clock};
+use crate::push::Vapid;
 
 /// Serves until SIGINT or SIGTERM.
 ///
@@ -23,32 +26,35 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     let handle = Handle::default();
     // Listening first: who asks too early hears UNAVAILABLE instead of nothing, and a port that
     // is taken is told before anything is started.
-    let server = http::listen(&config.listen.to_string())
+    let tls = config.tls.clone().map(Tls::load).transpose()?;
+    // Clients subscribe with the key pair that signs; without one, with the key that is built into them.
+    let vapid = Vapid::load(&config.push)?;
+    let site = Site::load(config.site.clone(), vapid.as_ref().map(|vapid| vapid.public().to_owned()))?;
+    let server = http::listen(&config.listen.to_string(), tls.clone())
         .await
         .map_err(|cause| NodeError::Listen { address: config.listen.to_string(), cause })?;
     let address = server.address().to_owned();
-    let limiter = Limiter::new(config.limits.clone(), test_clock(&config));
-    let serving = tokio::spawn(server.run(handle.clone(), metrics, config.body, limiter, stop.clone()));
+    let serving = Serving {
+        bodies: config.body,
+        turns: config.turns,
+        site: site.clone(),
+        https: config.app.https,
+        limiter: Limiter::new(config.limits.clone(), test_clock(&config)),
+    };
+    let serving = tokio::spawn(server.run(handle.clone(), metrics, serving, stop.clone()));
     let stopping = stop_on_signal(stop.clone());
+    let renewing = renew_on_signal(tls, site);
 
     let node = tokio::select! {
         node = Node::start(&config, stop.clone()) => node?,
         () = stop.cancelled() => return Ok(()),
     };
     handle.set(node.app.clone());
-    println!("be8 {} serves on {}", env!("CARGO_PKG_VERSION"), config.public_url);
-    println!("  listening     http://{address}");
-    println!("  Swagger UI    {}/docs", config.public_url);
-    println!("  OpenAPI       {}/openapi.json", config.public_url);
-    println!("  database      {}", node.database.describe());
-    println!("  data          {}", config.data_dir.display());
-    println!("  audit key     {}", node.app.transparency.key().public());
-    if let Some(witness) = &node.app.witness {
-        println!("  witness key   {}", witness.key());
-    }
+    greet(&config, &node, &address);
 
     stop.cancelled().await;
     stopping.abort();
+    renewing.abort();
     // The listener ends its requests and streams, the ledger the batch in flight, then the rest.
     match serving.await {
         Ok(Ok(())) => {}
@@ -59,8 +65,52 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// Says where what is. Whoever started this need not read it.
+fn greet(config: &Config, node: &Node, address: &str) {
+    // The system chooses the port where it is asked to.
+    let public =
+        if config.listen.port() == 0 && config.public_url.ends_with(":0") { address } else { &config.public_url };
+    let mut lines = vec![
+        format!("be8 {} serves on {public}", env!("CARGO_PKG_VERSION")),
+        format!("  listening     {address}"),
+        format!("  Swagger UI    {public}/docs"),
+        format!("  OpenAPI       {public}/openapi.json"),
+        format!("  database      {}", node.database.describe()),
+        format!("  data          {}", config.data_dir.display()),
+        format!("  audit key     {}", node.app.transparency.key().public()),
+    ];
+    lines.extend(node.app.witness.as_ref().map(|witness| format!("  witness key   {}", witness.key())));
+    let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
+}
+
+/// Reads certificate and files anew on SIGHUP. What cannot be used leaves what is there.
+fn renew_on_signal(tls: Option<Tls>, site: Site) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+            return tracing::warn!("SIGHUP cannot be heard: certificate and files are read at start only");
+        };
+        while hangup.recv().await.is_some() {
+            match tls.as_ref().map(Tls::reload) {
+                Some(Ok(())) => tracing::info!("the certificate was read anew"),
+                Some(Err(error)) => tracing::error!(%error, "the certificate stays as it was"),
+                None => {}
+            }
+            let site = site.clone();
+            match tokio::task::spawn_blocking(move || site.reload()).await {
+                Ok(Ok(())) => tracing::info!("the files were read anew"),
+                Ok(Err(error)) => tracing::error!(%error, "the files stay as they were"),
+                Err(error) => tracing::error!(%error, "the files stay as they were"),
+            }
+        }
+    })
+}
+
 fn logging(config: &Config) {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(&config.log)).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(&config.log))
+        .with_writer(std::io::stderr)
+        // It would tell of them by a panic when nobody reads standard error any more.
+        .log_internal_errors(false);
     // A second subscriber cannot be there: this is the first thing that the process does.
     let _ = if config.log_json {
         builder.json().try_init()

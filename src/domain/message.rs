@@ -50,6 +50,110 @@ pub enum NamedVersion {
     Malformed,
 }
 
+/// Whose message it is and where it is to go, as the request says.
+#[derive(Debug, Clone, Copy)]
+pub struct Address {
+    /// The session of the request.
+    pub session: Option<Hash32>,
+    /// To whom.
+    pub receiver: Option<Receiver>,
+    /// From whom: must be the session's account (H2).
+    pub sender: Option<AccId>,
+    /// The thread.
+    pub thread: Option<ThreadId>,
+}
+
+/// Where a message goes, once the checks have found the place.
+pub(super) struct Place {
+    /// Who writes.
+    pub(super) me: AccId,
+    pub(super) stream: StreamName,
+    pub(super) thread: ThreadId,
+    pub(super) id: MessageNo,
+    pub(super) stay: StayNo,
+    /// The newest version of the group's key.
+    newest: Option<(GroupId, GroupVersion)>,
+}
+
+impl Place {
+    /// The version of the group's key that a message names, if it is one of this place (D6).
+    pub(super) fn version(&self, named: NamedVersion) -> Result<Option<GroupVersion>, Rejection> {
+        match (named, self.newest) {
+            (NamedVersion::Absent, _) => Ok(None),
+            (NamedVersion::Version(group, version), Some((here, newest)))
+                if group == here && (1..=newest).contains(&version) =>
+            {
+                Ok(Some(version))
+            }
+            _ => Err(Rejection::InvalidMessageType),
+        }
+    }
+}
+
+impl Address {
+    /// The streams that finding the place takes.
+    pub(super) fn streams(&self) -> Vec<StreamName> {
+        let mut streams: Vec<StreamName> = self.session.into_iter().map(StreamName::Session).collect();
+        streams.extend(self.sender.map(StreamName::Account));
+        match self.receiver {
+            Some(Receiver::Account(receiver)) => {
+                streams.push(StreamName::Account(receiver));
+                if let Some(ThreadId::Dialog { initiator, receiver }) = self.thread {
+                    streams.push(StreamName::dialog(initiator, receiver));
+                }
+            }
+            Some(Receiver::Group(group)) => streams.extend([StreamName::Group(group), StreamName::Chat(group)]),
+            None => {}
+        }
+        streams
+    }
+
+    /// The checks that every message meets first, in their order: the session, the receiver, the
+    /// sender, the thread.
+    pub(super) fn find(&self, view: &View<'_>) -> Result<Place, Stop> {
+        let me = view.authenticate(self.session)?;
+        let receiver = self.receiver.ok_or(Rejection::AccountNotExisting)?;
+        let exists = match receiver {
+            Receiver::Account(account) => view.lives(account)?,
+            Receiver::Group(group) => view.group(group)?.lives(),
+        };
+        if !exists || self.sender != Some(me) {
+            return Err(Rejection::AccountNotExisting.into());
+        }
+        self.place(view, me, receiver)
+    }
+
+    /// The check `thread`: it exists, I take part in it, and the receiver is my counterpart.
+    fn place(&self, view: &View<'_>, me: AccId, receiver: Receiver) -> Result<Place, Stop> {
+        let named = self.thread.ok_or(Rejection::InvalidThread)?;
+        match receiver {
+            Receiver::Account(partner) => {
+                if named.partner_of(me) != Some(partner) {
+                    return Err(Rejection::InvalidThread.into());
+                }
+                let dialog = view.dialog(me, partner)?;
+                if dialog.thread() != Some(named) {
+                    return Err(Rejection::InvalidThread.into());
+                }
+                let stream = StreamName::dialog(me, partner);
+                // Each partner of a dialog has one stay in it.
+                Ok(Place { me, stream, thread: named, id: dialog.last() + 1, stay: 1, newest: None })
+            }
+            Receiver::Group(group) => {
+                let state = view.group(group)?;
+                let stay = state.stay_of(me).filter(|_| named == ThreadId::Group(group));
+                let stay = stay.ok_or(Rejection::InvalidThread)?;
+                let last = state.last_message().max(view.chat(group)?.last());
+                if last == 0 {
+                    return Err(Rejection::InvalidThread.into());
+                }
+                let newest = state.version().map(|version| (group, version));
+                Ok(Place { me, stream: StreamName::Chat(group), thread: named, id: last + 1, stay, newest })
+            }
+        }
+    }
+}
+
 /// Writes a message. `None` in a field: what came can mean nothing valid.
 #[derive(Debug, Clone)]
 pub struct WriteMessage {
@@ -67,33 +171,19 @@ pub struct WriteMessage {
     pub content: Result<Secret<MessageSecret>, Rejection>,
 }
 
-/// Where a message goes, once the checks have found the place.
-struct Place {
-    stream: StreamName,
-    thread: ThreadId,
-    id: MessageNo,
-    stay: StayNo,
-    /// The newest version of the group's key.
-    newest: Option<(GroupId, GroupVersion)>,
+impl WriteMessage {
+    /// Whose it is and where it is to go.
+    const fn address(&self) -> Address {
+        let Self { session, receiver, sender, thread, .. } = *self;
+        Address { session, receiver, sender, thread }
+    }
 }
 
 impl Command for WriteMessage {
     type Reply = (ThreadId, MessageNo);
 
     fn streams(&self) -> Vec<StreamName> {
-        let mut streams: Vec<StreamName> = self.session.into_iter().map(StreamName::Session).collect();
-        streams.extend(self.sender.map(StreamName::Account));
-        match self.receiver {
-            Some(Receiver::Account(receiver)) => {
-                streams.push(StreamName::Account(receiver));
-                if let Some(ThreadId::Dialog { initiator, receiver }) = self.thread {
-                    streams.push(StreamName::dialog(initiator, receiver));
-                }
-            }
-            Some(Receiver::Group(group)) => streams.extend([StreamName::Group(group), StreamName::Chat(group)]),
-            None => {}
-        }
-        streams
+        self.address().streams()
     }
 
     fn size(&self) -> usize {
@@ -101,30 +191,13 @@ impl Command for WriteMessage {
     }
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<Self::Reply>, Stop> {
-        let me = view.authenticate(self.session)?;
-        let receiver = self.receiver.ok_or(Rejection::AccountNotExisting)?;
-        let exists = match receiver {
-            Receiver::Account(account) => view.lives(account)?,
-            Receiver::Group(group) => view.group(group)?.lives(),
-        };
-        if !exists || self.sender != Some(me) {
-            return Err(Rejection::AccountNotExisting.into());
-        }
-        let place = self.place(view, me, receiver)?;
+        let place = self.address().find(view)?;
         if matches!(self.content, Err(Rejection::InvalidMessageType)) {
             return Err(Rejection::InvalidMessageType.into());
         }
-        let version = match (self.version, place.newest) {
-            (NamedVersion::Absent, _) => None,
-            (NamedVersion::Version(group, version), Some((here, newest)))
-                if group == here && (1..=newest).contains(&version) =>
-            {
-                Some(version)
-            }
-            _ => return Err(Rejection::InvalidMessageType.into()),
-        };
+        let version = place.version(self.version)?;
         let content = self.content.as_ref().map_err(|rejection| *rejection)?;
-        let Place { stream, thread, id, stay, .. } = place;
+        let Place { me, stream, thread, id, stay, .. } = place;
         let nickname = view.account(me)?.nickname();
         let event = NewEvent {
             stream,
@@ -133,37 +206,5 @@ impl Command for WriteMessage {
             secret: Some(SecretPayload::new(Sealing::Message { author: me, thread, stay }, content)),
         };
         Ok(Decision::events(vec![event], (thread, id)))
-    }
-}
-
-impl WriteMessage {
-    /// The check `thread`: it exists, I take part in it, and the receiver is my counterpart.
-    fn place(&self, view: &View<'_>, me: AccId, receiver: Receiver) -> Result<Place, Stop> {
-        let named = self.thread.ok_or(Rejection::InvalidThread)?;
-        match receiver {
-            Receiver::Account(partner) => {
-                if named.partner_of(me) != Some(partner) {
-                    return Err(Rejection::InvalidThread.into());
-                }
-                let dialog = view.dialog(me, partner)?;
-                if dialog.thread() != Some(named) {
-                    return Err(Rejection::InvalidThread.into());
-                }
-                let stream = StreamName::dialog(me, partner);
-                // Each partner of a dialog has one stay in it.
-                Ok(Place { stream, thread: named, id: dialog.last() + 1, stay: 1, newest: None })
-            }
-            Receiver::Group(group) => {
-                let state = view.group(group)?;
-                let stay = state.stay_of(me).filter(|_| named == ThreadId::Group(group));
-                let stay = stay.ok_or(Rejection::InvalidThread)?;
-                let last = state.last_message().max(view.chat(group)?.last());
-                if last == 0 {
-                    return Err(Rejection::InvalidThread.into());
-                }
-                let newest = state.version().map(|version| (group, version));
-                Ok(Place { stream: StreamName::Chat(group), thread: named, id: last + 1, stay, newest })
-            }
-        }
     }
 }

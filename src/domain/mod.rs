@@ -13,8 +13,8 @@ pub mod expiry;
 pub mod group;
 pub mod group_keys;
 pub mod hours;
+pub mod image;
 pub mod invites;
-pub mod media;
 pub mod message;
 pub mod operator;
 pub mod profile;
@@ -83,6 +83,12 @@ pub enum Rejection {
     /// No such update to signal.
     #[error("no such update")]
     InvalidUpdateType,
+    /// A name for an image that cannot be one.
+    #[error("no valid name for an image")]
+    InvalidContentId,
+    /// The sender has named other content like this.
+    #[error("the sender's name for the image stands for other content")]
+    ContentExists,
     /// A message text beyond the configured limit.
     #[error("the text of the message is too large")]
     MessageTooLarge,
@@ -239,7 +245,7 @@ view_of! {
     /// The devices of an account.
     devices(id: AccId) -> Devices(device::Devices), StreamName::Devices(id);
     /// What an account's name for an image, by its HMAC, stands for.
-    media(id: AccId, name: Hash32) -> Media(media::Media), StreamName::Media(id, name);
+    media(id: AccId, name: Hash32) -> Media(image::Media), StreamName::Media(id, name);
     /// The state of a token, by its HMAC.
     token(hmac: Hash32) -> Token(token::Token), StreamName::Token(hmac);
     /// The hours that struck.
@@ -311,7 +317,7 @@ pub enum State {
     /// Of `devices-N`.
     Devices(device::Devices),
     /// Of `media-ACC-HMAC`.
-    Media(media::Media),
+    Media(image::Media),
     /// Of `token-HMAC`.
     Token(token::Token),
     /// Of `clock`.
@@ -337,7 +343,7 @@ impl State {
             StreamName::Chat(_) => Self::Chat(message::Chat::default()),
             StreamName::Reads(_) => Self::Reads(reads::Reads::default()),
             StreamName::Devices(_) => Self::Devices(device::Devices::default()),
-            StreamName::Media(..) => Self::Media(media::Media::default()),
+            StreamName::Media(..) => Self::Media(image::Media::default()),
             StreamName::Token(_) => Self::Token(token::Token::default()),
             StreamName::Clock => Self::Hours(hours::Hours::default()),
             StreamName::Invites => Self::Invites,

@@ -101,8 +101,8 @@ pub struct Me {
 impl Accounts {
     /// Make an account
     ///
-    /// Makes an account and opens a session for it: the answer carries the one `Set-Cookie` that
-    /// the server ever sends. An open session of the request ends (the older account lives on
+    /// Makes an account and opens a session for it: the answer carries a `Set-Cookie`, as
+    /// only that of `/login` does otherwise. An open session of the request ends (the older account lives on
     /// until it expires).
     ///
     /// Checks in order: `INVALIDNICKNAME`, `INVALIDPASSWORD`, then status 200 with the warning

@@ -6,6 +6,7 @@ use std::time::Duration;
 use be8_events::Timestamp;
 use be8_projections::{ReadError, ReadModels};
 use chrono::TimeDelta;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::AdmissionSettings;
@@ -18,6 +19,7 @@ use crate::clock::Clock;
 use crate::domain::Rejection;
 use crate::feed::Hub;
 use crate::ledger::{CodeAttempts, Ledger, LedgerError, LogError};
+use crate::media::{Blobs, MediaError};
 use crate::password::PasswordHasher;
 use crate::vault::{Vault, VaultError};
 
@@ -74,6 +76,10 @@ pub struct App {
     pub vault: Arc<Vault>,
     /// The open event streams.
     pub hub: Arc<Hub>,
+    /// The contents of images.
+    pub media: Blobs,
+    /// Turns of those who fetch an image.
+    pub image_reads: Semaphore,
     /// Hashes passwords.
     pub passwords: PasswordHasher,
     /// Checks the passwords of logins, in a queue of its own.
@@ -152,6 +158,8 @@ impl From<Rejection> for WireError {
             Rejection::CircularKick => Code::CircularKick,
             Rejection::InvalidGroupKey => Code::InvalidGroupKey,
             Rejection::InvalidUpdateType => Code::InvalidUpdateType,
+            Rejection::InvalidContentId => Code::InvalidContentId,
+            Rejection::ContentExists => Code::ContentExists,
             Rejection::MessageTooLarge => Code::TooLarge,
             Rejection::InvalidToken => Code::InvalidToken,
             Rejection::TokenNotExisting => Code::TokenNotExist,
@@ -210,6 +218,16 @@ impl From<VaultError> for WireError {
         match error {
             VaultError::Database(_) => Code::Unavailable.into(),
             _ => Code::Internal.into(),
+        }
+    }
+}
+
+impl From<MediaError> for WireError {
+    fn from(error: MediaError) -> Self {
+        tracing::error!(%error, "an image could not be stored or fetched");
+        match error {
+            MediaError::Store(_) | MediaError::Place { .. } => Code::Unavailable.into(),
+            MediaError::Damaged(_) | MediaError::Worker(_) => Code::Internal.into(),
         }
     }
 }

@@ -428,7 +428,7 @@ pub(super) async fn admit(app: &App, auditor: &Auditor, group: &str, what: &str)
         Auditor::Bearer(token) => {
             if !token.is_operator(app.operator.as_ref()) {
                 tracing::warn!(what, "a wrong operator token was refused");
-                return Err(Code::NotAuth.into());
+                return Err(WireError::not_operator());
             }
             tracing::info!(group, what, "operator access");
             let group = named.ok_or_else(not_found)?;

@@ -16,6 +16,11 @@ use tokio::time::{Instant, timeout};
 
 use super::error::{Code, WireError};
 use super::form;
+use room::Held;
+
+mod room;
+
+pub use room::Room;
 
 /// What a request body may cost. Set it as request data to change it for a route; without it
 /// the default holds.
@@ -34,6 +39,8 @@ pub struct BodyLimits {
     /// How long the rest of a body that is too large is still taken and thrown away. A client
     /// that is cut off while it writes seldom reads why.
     pub linger: Duration,
+    /// Most bytes of all bodies together that come in at a time, for who makes the [`Room`].
+    pub memory: usize,
 }
 
 /// Most bytes that are thrown away.
@@ -41,7 +48,7 @@ const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
 impl Default for BodyLimits {
     /// 5 MiB, 5 parameters, 65,536 values, 30 seconds of silence, 5 minutes for all, 10 seconds
-    /// more for what is too large.
+    /// more for what is too large, 256 MiB for all together.
     fn default() -> Self {
         Self {
             bytes: 5_242_880,
@@ -50,6 +57,7 @@ impl Default for BodyLimits {
             stall: Duration::from_secs(30),
             total: Duration::from_secs(300),
             linger: Duration::from_secs(10),
+            memory: 256 * 1024 * 1024,
         }
     }
 }
@@ -64,6 +72,7 @@ impl Default for BodyLimits {
 /// | form | its fields, all strings; `a[b]`, `a[]` and `a[0]` nest, at most five levels |
 /// | more than [`BodyLimits`] allow | 413 TOOLARGE |
 /// | too slow | 408 TIMEOUT |
+/// | large, while many large ones come in (see [`Room`]) | 503 UNAVAILABLE |
 ///
 /// A `T` whose fields are all [`Lenient`](super::lenient::Lenient) takes every object; another
 /// one that does not is answered 400 INVALIDINPUT.
@@ -119,7 +128,8 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let limits = request.data::<BodyLimits>().copied().unwrap_or_default();
-        let bytes = read(request.headers(), body.take()?.into_bytes_stream(), limits).await?;
+        let bytes =
+            read(request.headers(), body.take()?.into_bytes_stream(), limits, request.data::<Room>().cloned()).await?;
         let digest = request.headers().contains_key("idempotency-key").then(|| Hash32::sha256(&bytes));
         let fields = match essence(request.content_type()) {
             "application/json" => from_json(&bytes, limits)?,
@@ -149,6 +159,7 @@ async fn read<B: AsRef<[u8]>, E>(
     headers: &HeaderMap,
     pieces: impl Stream<Item = Result<B, E>>,
     limits: BodyLimits,
+    room: Option<Room>,
 ) -> Result<Vec<u8>, WireError> {
     // What is declared may be a lie: believed only when it says "too large".
     let declared: Option<usize> =
@@ -164,24 +175,33 @@ async fn read<B: AsRef<[u8]>, E>(
         }
         return Err(Code::TooLarge.into());
     }
-    let mut bytes = Vec::with_capacity(declared.unwrap_or_default().min(64 * 1024));
+    let mut held = Held::new(limits.bytes, room);
     let begin = Instant::now();
     loop {
         let left = limits.total.saturating_sub(begin.elapsed());
         match timeout(limits.stall.min(left), pieces.next()).await {
             Err(_) => return Err(Code::Timeout.into()),
-            Ok(None) => return Ok(bytes),
+            Ok(None) => return Ok(held.into_bytes()),
             // The client went away or broke the framing: what came is not the JSON it meant.
             Ok(Some(Err(_))) => return Err(Code::InvalidJson.into()),
             Ok(Some(Ok(piece))) => {
-                if piece.as_ref().len() > limits.bytes - bytes.len() {
-                    drop(bytes);
+                let fits = piece.as_ref().len() <= limits.bytes - held.len();
+                let taken = if fits { held.push(piece.as_ref()) } else { Err(Code::TooLarge.into()) };
+                if let Err(refusal) = taken {
+                    drop(held);
                     discard(pieces, limits.linger).await;
-                    return Err(Code::TooLarge.into());
+                    return Err(refusal);
                 }
-                bytes.extend_from_slice(piece.as_ref());
             }
         }
+    }
+}
+
+/// Throws away the body of a request that is refused unread.
+pub(super) async fn throw_away(request: &mut Request, limits: BodyLimits) {
+    // Who waits for "100 Continue" has sent nothing yet.
+    if !request.headers().contains_key(header::EXPECT) {
+        discard(pin!(request.take_body().into_bytes_stream()), limits.linger).await;
     }
 }
 

@@ -6,7 +6,7 @@ use be8_events::account::{CodeKind, CodeSecret, CodesSecret};
 use be8_events::{AccId, Hash32, Position, Secret};
 use be8_projections::StoredSealed;
 use poem_openapi::registry::{MetaSchemaRef, Registry};
-use poem_openapi::{Object, OpenApi, types};
+use poem_openapi::{Enum, Object, OpenApi, types};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
@@ -79,6 +79,16 @@ impl poem_openapi::types::Example for CodeInput {
     }
 }
 
+/// Which code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub enum CodeType {
+    /// The one that unlocks the client.
+    Unlock,
+    /// The one that destroys the account.
+    Destroy,
+}
+
 /// A code to change.
 #[derive(Debug, Default, Object)]
 #[oai(rename = "CodeUpdateInput", rename_all = "camelCase", example)]
@@ -90,7 +100,7 @@ pub struct UpdateInput {
     #[oai(validator(min_length = 1))]
     pub old_code: Lenient<String>,
     /// Which: `unlock` or `destroy`.
-    pub code_type: Lenient<String>,
+    pub code_type: Lenient<CodeType>,
 }
 
 impl poem_openapi::types::Example for UpdateInput {
@@ -238,7 +248,6 @@ async fn entered(app: &App, session: Hash32, code: &str) -> Result<Answer<CodeFo
                     Err(error) if is_outdated(&error) => continue,
                     removed => drop(removed?),
                 }
-                app.code_attempts.forget(compared.account).await?;
                 return Ok(Answer::new(&CodeFound { is_destroy_code: Some(True), ..CodeFound::default() }));
             }
             _ => return Ok(Answer::refused(&CodeWrong::default())),

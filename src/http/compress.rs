@@ -10,7 +10,7 @@ use poem::http::{HeaderMap, HeaderValue, header};
 use poem::{Body, Endpoint, IntoResponse, Request, Response};
 
 /// Below this many bytes the headers outweigh what is gained.
-const WORTH_IT: usize = 1024;
+pub(super) const WORTH_IT: usize = 1024;
 /// From this many bytes on, compressing would hold up the other requests of its thread.
 const LONG: usize = 65_536;
 
@@ -22,7 +22,9 @@ const LONG: usize = 65_536;
 pub(super) async fn compress<E: Endpoint>(next: Arc<E>, request: Request) -> poem::Result<Response> {
     let accepted = accepts_gzip(request.headers());
     let mut answer = next.call(request).await?.into_response();
-    if !is_text(&answer) || answer.headers().contains_key(header::CONTENT_ENCODING) {
+    // An answer that varies by the coding, or is a part, has chosen its coding already.
+    let chosen = [header::CONTENT_ENCODING, header::CONTENT_RANGE, header::VARY];
+    if !is_text(&answer) || chosen.iter().any(|name| answer.headers().contains_key(name)) {
         return Ok(answer);
     }
     // A cache must not give one client what another accepts.
@@ -60,6 +62,13 @@ fn gzip(plain: &[u8]) -> std::io::Result<Vec<u8>> {
     encoder.finish()
 }
 
+/// As small as it gets: for what is compressed once and sent often.
+pub(super) fn gzip_well(plain: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 3), Compression::best());
+    encoder.write_all(plain)?;
+    encoder.finish()
+}
+
 /// Whether an answer is text that is there as a whole.
 fn is_text(answer: &Response) -> bool {
     let media = answer.content_type().unwrap_or_default();
@@ -70,7 +79,7 @@ fn is_text(answer: &Response) -> bool {
 
 /// Whether a client accepts gzip (RFC 9110, section 12.5.3): named, or by `*`, and not with a
 /// weight of nothing.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
     let mut codings = lines.flat_map(|line| line.split(',')).map(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));

@@ -3,6 +3,8 @@
 //! hyper notices the end of a client in the middle of an answer and gives the connection up; poem then waits for that
 //! connection once more, so an event stream would stay open until its next heartbeat fails to be written. Here, once
 //! the client's end was read, the connection itself is broken, so that waiting for it comes to an end.
+//!
+//! And reading is done in small pieces, so that a connection takes little memory however much comes.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -11,6 +13,10 @@ use std::task::{Context, Poll, ready};
 use poem::listener::Acceptor;
 use poem::web::{LocalAddr, RemoteAddr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Most bytes that are read at a time. hyper makes its buffer twice as large whenever it is filled, up to 400 KiB for each
+/// client that sends a lot.
+const PIECE: usize = 16 * 1024;
 
 /// Accepts connections that end with their clients.
 #[derive(Debug)]
@@ -39,9 +45,12 @@ pub struct Connection<Io> {
 
 impl<Io: AsyncRead + Unpin> AsyncRead for Connection<Io> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let room = buffer.remaining();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        self.gone |= room > 0 && buffer.remaining() == room;
+        let room = buffer.remaining().min(PIECE);
+        let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
+        let count = piece.filled().len();
+        buffer.advance(count);
+        self.gone |= room > 0 && count == 0;
         Poll::Ready(Ok(()))
     }
 }

@@ -48,8 +48,9 @@ impl Type for Null {
     }
 
     fn schema_ref() -> MetaSchemaRef {
-        // The version of OpenAPI that is published has no type of its own for it.
-        let schema = MetaSchema { nullable: true, enum_items: vec![Value::Null], ..MetaSchema::new("string") };
+        // The version of OpenAPI that is published has no type of its own for it, and of an enum of null alone the
+        // generator for Java makes what does not compile.
+        let schema = MetaSchema { nullable: true, ..MetaSchema::new("string") };
         MetaSchemaRef::Inline(Box::new(schema))
     }
 

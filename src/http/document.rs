@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use poem_openapi::{OpenApiService, Tags};
 use serde_json::{Map, Value, json};
 
-use super::error::{Code, Shape, answer_of};
+use super::edge::Manner;
+use super::error::{Code, PROBLEM, Shape, answer_of, problem, problem_schema};
 
 /// The tags of the document; each has its file of routes.
 #[derive(Tags)]
@@ -22,6 +23,8 @@ pub enum Tag {
     Conversations,
     /// Writing and reading messages.
     Messages,
+    /// Posting images, and fetching their content.
+    Images,
     /// Groups and who is in them.
     Groups,
     /// The versions of a group's key, and the wrapped keys of its members.
@@ -42,13 +45,14 @@ pub enum Tag {
 }
 
 /// The order of the tags for a reader. One that is not named here stands before the last.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 14] = [
     "Accounts",
     "Lock codes",
     "Tokens",
     "Keys",
     "Conversations",
     "Messages",
+    "Images",
     "Groups",
     "Group keys",
     "Events",
@@ -63,14 +67,15 @@ const UNLIMITED: [&str; 4] = ["getHealth", "getReadiness", "getMetrics", "stream
 const SETS_COOKIE: [&str; 2] = ["createAccount", "openSession"];
 /// An accepted answer of each operation, as a test recorded it from the running server.
 const ANSWERS: &str = include_str!("../../openapi/answers.json");
+/// The members of answers that can be null. poem-openapi calls them optional, which they are not.
+const NULLABLE: [(&str, &str); 1] = [("CurrentVersion", "groupVersion")];
 /// How references to schemas begin.
 const SCHEMAS: &str = "#/components/schemas/";
 
-/// The document of a service, as it is served and committed. `own` are the paths that are ours and
-/// not of the contract of old: a wrong method there is 405.
+/// The document of a service, as it is served and committed. `manner` tells how a path says no.
 pub fn document<T: poem_openapi::OpenApi, W: poem_openapi::Webhook>(
     service: &OpenApiService<T, W>,
-    own: &[&str],
+    manner: fn(&str) -> Manner,
 ) -> Value {
     // What poem-openapi writes is JSON.
     let mut document: Value = serde_json::from_str(&service.spec()).unwrap_or_default();
@@ -87,16 +92,23 @@ pub fn document<T: poem_openapi::OpenApi, W: poem_openapi::Webhook>(
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);
     for (path, operations) in paths.into_iter().flatten() {
         for operation in operations.as_object_mut().into_iter().flat_map(Map::values_mut) {
-            let own = own.contains(&path.as_str());
+            let manner = manner(path);
             let answer = operation["operationId"].as_str().and_then(|id| answers.get(id));
-            operation.as_object_mut().into_iter().for_each(|operation| complete(operation, own, answer));
+            operation.as_object_mut().into_iter().for_each(|operation| complete(operation, manner, answer));
             references(&operation["requestBody"], &mut uses.asked);
             references(&operation["responses"], &mut uses.answered);
         }
     }
     if let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) {
         flatten_unions(schemas);
+        // poem-openapi drops what it thinks unused.
+        schemas.insert("Problem".to_owned(), problem_schema());
         schemas.get_mut("Code").into_iter().for_each(explain_codes);
+        for (name, member) in NULLABLE {
+            let Some(schema) = schemas.get_mut(name) else { continue };
+            schema["properties"][member]["nullable"] = json!(true);
+            schema["required"].as_array_mut().into_iter().for_each(|required| required.push(json!(member)));
+        }
         uses.close(schemas);
         for (name, schema) in schemas {
             // Closed, so that it can be told from the others of its union. What a client sends
@@ -106,7 +118,24 @@ pub fn document<T: poem_openapi::OpenApi, W: poem_openapi::Webhook>(
             }
         }
     }
+    refusals_first(&mut document);
     document
+}
+
+/// Puts refusals first in the unions of answers: some generators do not look at the value of `valid` and take the first
+/// part whose members are all there. A refusal has some that nothing accepted has, not always the other way round.
+fn refusals_first(document: &mut Value) {
+    let schemas = document["components"]["schemas"].as_object().into_iter().flatten();
+    let refused = schemas.filter(|(_, schema)| schema["properties"]["valid"]["enum"] == json!([false]));
+    let refused: BTreeSet<String> = refused.map(|(name, _)| format!("{SCHEMAS}{name}")).collect();
+    let operations = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    let operations = operations.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    for operation in operations {
+        let union = operation.pointer_mut("/responses/200/content/application~1json/schema/oneOf");
+        if let Some(parts) = union.and_then(Value::as_array_mut) {
+            parts.sort_by_key(|part| !part["$ref"].as_str().is_some_and(|name| refused.contains(name)));
+        }
+    }
 }
 
 /// Corrects what poem-openapi writes differently from what is meant, wherever it stands.
@@ -165,7 +194,7 @@ fn rename<const N: usize>(object: &mut Map<String, Value>, names: [(&str, &str);
 
 /// Completes an operation: whether it needs a session, which statuses it can have, which codes each
 /// of them says, and an example of each. The codes are those that its description names.
-fn complete(operation: &mut Map<String, Value>, own: bool, answer: Option<&Value>) {
+fn complete(operation: &mut Map<String, Value>, manner: Manner, answer: Option<&Value>) {
     // Without it, tools take an operation to inherit a requirement.
     let session =
         operation.entry("security").or_insert_with(|| json!([])).as_array().is_some_and(|any| !any.is_empty());
@@ -201,7 +230,12 @@ fn complete(operation: &mut Map<String, Value>, own: bool, answer: Option<&Value
         Shape::Error(status) => Some(status),
         Shape::Reason | Shape::Warning => None,
     });
-    for status in said.chain(own.then_some(405)).chain(limited.then_some(429)).chain([500]).collect::<BTreeSet<_>>() {
+    for status in said
+        .chain((manner != Manner::Contract).then_some(405))
+        .chain(limited.then_some(429))
+        .chain([500])
+        .collect::<BTreeSet<_>>()
+    {
         let answer = serde_json::to_value(answer_of(status)).unwrap_or_default();
         responses.entry(status.to_string()).or_insert_with(|| {
             let mut answer = answer;
@@ -219,16 +253,32 @@ fn complete(operation: &mut Map<String, Value>, own: bool, answer: Option<&Value
                 codes
             }
             403 => with_shape(&named, |shape| shape == Shape::Error(403)),
-            // What changes nothing has no outcome.
-            503 if !body => vec![Code::Unavailable],
+            503 => {
+                let mut codes = with_shape(Code::ALL, |shape| shape == Shape::Error(503));
+                codes.retain(|code| match code {
+                    Code::Unavailable => true,
+                    // What changes nothing has no outcome.
+                    Code::OutcomeUnknown => body,
+                    other => named.contains(other),
+                });
+                codes
+            }
             // Those of other statuses are few, and most come from outside of the operation.
             _ => with_shape(Code::ALL, |shape| shape == Shape::Error(status)),
         };
         if response["description"] == "" {
             response["description"] = summary.clone();
         }
-        let media = response.pointer_mut("/content/application~1json").and_then(Value::as_object_mut);
-        if let (Some(media), Some(examples)) = (media, examples(status, &codes, answer)) {
+        let as_problem = manner == Manner::Own && status >= 400;
+        if as_problem && response.pointer("/content/application~1json").is_some() {
+            let schema = json!({ "$ref": format!("{SCHEMAS}Problem") });
+            response["content"] = json!({ PROBLEM: { "schema": schema } });
+        }
+        let media = response.get_mut("content").and_then(Value::as_object_mut).and_then(|content| {
+            let name = if as_problem { PROBLEM } else { "application/json" };
+            content.get_mut(name)?.as_object_mut()
+        });
+        if let (Some(media), Some(examples)) = (media, examples(status, &codes, answer, as_problem)) {
             media.insert("examples".to_owned(), examples);
         }
         if !codes.is_empty() {
@@ -267,12 +317,13 @@ fn explain_key(operation: &mut Map<String, Value>) -> bool {
 
 /// The examples of an answer: what was recorded, and one refusal for each code. Readers are shown
 /// the first by name.
-fn examples(status: u16, codes: &[Code], answer: Option<&Value>) -> Option<Value> {
+fn examples(status: u16, codes: &[Code], answer: Option<&Value>, as_problem: bool) -> Option<Value> {
     let accepted =
         answer.filter(|_| (200..300).contains(&status)).map(|answer| ("Accepted".to_owned(), answer.clone()));
     let refused = codes.iter().map(|code| {
         let word = code.as_str();
         let body = match code.shape() {
+            Shape::Error(_) if as_problem => problem(*code),
             Shape::Error(_) => json!({ "error": word }),
             Shape::Reason => json!({ "valid": false, "reason": word }),
             Shape::Warning => json!({ "valid": false, "warning": word }),

@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
+use poem::error::ResponseError as _;
 use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 
-use super::error::{Code, WireError};
+use super::error::{Code, WireError, as_problem};
 
 /// What the edge knows of one path.
 #[derive(Clone, Debug)]
@@ -22,9 +23,30 @@ pub struct Rule {
     pub methods: Vec<Method>,
     /// HEAD is answered like GET, without a body. Only for routes that read.
     pub head: bool,
-    /// Whether the path belongs to the contract of old: a wrong method is then 404 NOTFOUND;
-    /// elsewhere it is 405 METHODNOTALLOWED with `Allow` (RFC 9110, section 15.5.6).
-    pub contract: bool,
+    /// How it says no.
+    pub manner: Manner,
+}
+
+/// How a path says no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// As the contract of old: to a wrong method by 404 NOTFOUND.
+    Contract,
+    /// As the contract, but to a wrong method by 405 METHODNOTALLOWED with `Allow` (RFC 9110,
+    /// section 15.5.6).
+    Added,
+    /// By problem details (RFC 9457), and to a wrong method as [`Manner::Added`].
+    Own,
+}
+
+impl Manner {
+    /// An answer in this manner.
+    pub(super) fn said(self, answer: Response) -> Response {
+        match self {
+            Self::Contract | Self::Added => answer,
+            Self::Own => as_problem(answer),
+        }
+    }
 }
 
 impl Rule {
@@ -45,13 +67,15 @@ impl Rule {
 /// - Errors and panics become JSON answers; causes of 500s are logged, never shown.
 /// - Every answer gets `X-Content-Type-Options: nosniff`, `Referrer-Policy: no-referrer` and the
 ///   Content-Security-Policy of what is no page, a JSON one `Cache-Control: no-store`, unless the
-///   inside has set them.
+///   inside has set them; over https also `Strict-Transport-Security`.
 #[derive(Clone, Debug, Default)]
 pub struct EdgeLayer {
     /// By path in lower case.
     exact: HashMap<String, Rule>,
     /// Those with parameters.
     templates: Vec<Rule>,
+    /// Clients come over https.
+    https: bool,
 }
 
 impl EdgeLayer {
@@ -59,7 +83,13 @@ impl EdgeLayer {
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         let (templates, exact): (Vec<Rule>, Vec<Rule>) = rules.into_iter().partition(|rule| rule.path.contains('{'));
         let exact = exact.into_iter().map(|rule| (rule.path.to_ascii_lowercase(), rule)).collect();
-        Self { exact, templates }
+        Self { exact, templates, https: false }
+    }
+
+    /// Whether clients come over https: every answer then tells browsers to stay with it.
+    #[must_use]
+    pub fn https(self, https: bool) -> Self {
+        Self { https, ..self }
     }
 
     /// The rule for a path as it was sent.
@@ -108,6 +138,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let rule = self.layer.rule(request.uri().path());
+        let manner = rule.map_or(Manner::Contract, |rule| rule.manner);
         let answer = match rule.map(|rule| admit(rule, &mut request)) {
             Some(Err(refusal)) => refusal.into_response(),
             None | Some(Ok(())) => {
@@ -123,7 +154,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
                 }
             }
         };
-        Ok(finish(answer))
+        Ok(finish(manner.said(answer), self.layer.https))
     }
 }
 
@@ -159,7 +190,7 @@ fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
 /// The answer to a method that a path does not have.
 fn wrong_method(rule: Option<&Rule>) -> WireError {
     match rule {
-        Some(rule) if !rule.contract => WireError::method_not_allowed(rule.allow()),
+        Some(rule) if rule.manner != Manner::Contract => WireError::method_not_allowed(rule.allow()),
         _ => Code::NotFound.into(),
     }
 }
@@ -167,7 +198,10 @@ fn wrong_method(rule: Option<&Rule>) -> WireError {
 /// The answer to an error that came out of the routes: ours as it is, the framework's as the
 /// code that comes nearest.
 fn translate(error: poem::Error, route: &str, rule: Option<&Rule>) -> Response {
-    if error.is_from_response() || error.is::<WireError>() {
+    if let Some(ours) = error.downcast_ref::<WireError>() {
+        return ours.as_response();
+    }
+    if error.is_from_response() {
         return error.into_response();
     }
     let code = match error.status() {
@@ -203,7 +237,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Adds the headers that every answer has.
-fn finish(mut answer: Response) -> Response {
+fn finish(mut answer: Response, https: bool) -> Response {
     let json = answer.content_type().is_some_and(|media| media.starts_with("application/json"));
     let mut set = |name: HeaderName, value: &'static str| {
         answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
@@ -212,6 +246,10 @@ fn finish(mut answer: Response) -> Response {
     set(header::REFERRER_POLICY, "no-referrer");
     // For who opens an answer as a page: nothing in it acts, and nobody frames it.
     set(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+    if https {
+        // A year (RFC 6797, section 6.1). Other names of the domain are not ours to speak for.
+        set(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
     if json {
         set(header::CACHE_CONTROL, "no-store");
     }
@@ -234,8 +272,8 @@ mod tests {
         Ok(Response::builder().content_type("application/json; charset=utf-8").body(text))
     }
 
-    fn rule(path: &'static str, method: Method, head: bool, contract: bool) -> Rule {
-        Rule { path, methods: vec![method], head, contract }
+    fn rule(path: &'static str, method: Method, head: bool, manner: Manner) -> Rule {
+        Rule { path, methods: vec![method], head, manner }
     }
 
     fn service() -> impl Endpoint<Output = Response> {
@@ -250,14 +288,16 @@ mod tests {
             .at("/broken", fails(|| InternalServerError(std::io::Error::other("secret cause"))))
             .at("/refused", fails(|| Error::from_string("secret cause", StatusCode::UNSUPPORTED_MEDIA_TYPE)))
             .at("/range", fails(|| poem::error::StaticFileError::RangeNotSatisfiable { size: 7 }.into()))
+            .at("/audit", fails(|| WireError::from(Code::NotFound).into()))
             .at("/panics", get(make(|_| async { panic!("secret cause") as poem::Result<Response> })))
             .at("/file", get(make(|_| async { Ok::<_, Error>("text".with_header("referrer-policy", "same-origin")) })))
             .with(EdgeLayer::new([
-                rule("/me", Method::GET, true, true),
-                rule("/destroyacc", Method::GET, false, true),
-                rule("/getMessages", Method::POST, false, true),
-                rule("/login", Method::POST, false, false),
-                rule("/threads/{id}", Method::POST, true, false),
+                rule("/me", Method::GET, true, Manner::Contract),
+                rule("/destroyacc", Method::GET, false, Manner::Contract),
+                rule("/getMessages", Method::POST, false, Manner::Contract),
+                rule("/login", Method::POST, false, Manner::Added),
+                rule("/threads/{id}", Method::POST, true, Manner::Added),
+                rule("/audit", Method::GET, true, Manner::Own),
             ]))
     }
 
@@ -312,6 +352,23 @@ mod tests {
         assert_eq!(ask("GET", "/login").await.1.header("allow"), Some("POST"));
         assert_eq!(ask("GET", "/threads/g1").await.1.header("allow"), Some("POST, HEAD"));
         assert_eq!(ask("GET", "/range").await.1.header("content-range"), Some("bytes */7"));
+    }
+
+    #[tokio::test]
+    async fn our_own_paths_tell_of_problems() {
+        for (method, status, title, code, detail) in [
+            ("GET", 404, "Not Found", "NOTFOUND", "No such path."),
+            ("POST", 405, "Method Not Allowed", "METHODNOTALLOWED", "Not with this method."),
+        ] {
+            let (said, answer) = ask(method, "/audit").await;
+            assert_eq!((said, answer.content_type()), (status, Some("application/problem+json")));
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+            let body: serde_json::Value = answer.into_body().into_json().await.unwrap();
+            let expected = serde_json::json!({
+                "type": "about:blank", "title": title, "status": status, "detail": detail, "code": code, "error": code
+            });
+            assert_eq!(body, expected);
+        }
     }
 
     #[tokio::test]

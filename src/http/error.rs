@@ -8,6 +8,7 @@ use poem::{IntoResponse, Response};
 use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::Type as _;
 use poem_openapi::{ApiResponse, Enum, Object};
+use serde_json::{Value, json};
 
 use crate::password::HashError;
 
@@ -179,6 +180,8 @@ pub struct WireError {
     retry_after: Option<u64>,
     /// The methods for `Allow` (RFC 9110, section 10.2.1).
     allow: Option<HeaderValue>,
+    /// What a 401 asks for (RFC 9110, section 15.5.2).
+    challenge: &'static str,
 }
 
 impl WireError {
@@ -187,15 +190,24 @@ impl WireError {
         self.code
     }
 
+    const fn plain(code: Code) -> Self {
+        Self { code, retry_after: None, allow: None, challenge: COOKIE }
+    }
+
+    /// 401 to somebody who did not come with the operator's token.
+    pub fn not_operator() -> Self {
+        Self { challenge: BEARER, ..Self::plain(Code::NotAuth) }
+    }
+
     /// A code that asks to come back after a time, rounded up to whole seconds, at least one.
     pub fn retry(code: Code, after: Duration) -> Self {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-        Self { code, retry_after: Some(seconds.max(1)), allow: None }
+        Self { retry_after: Some(seconds.max(1)), ..Self::plain(code) }
     }
 
     /// 405 with the methods that are allowed, separated by commas.
-    pub const fn method_not_allowed(allow: HeaderValue) -> Self {
-        Self { code: Code::MethodNotAllowed, retry_after: None, allow: Some(allow) }
+    pub fn method_not_allowed(allow: HeaderValue) -> Self {
+        Self { allow: Some(allow), ..Self::plain(Code::MethodNotAllowed) }
     }
 }
 
@@ -205,7 +217,7 @@ impl From<Code> for WireError {
     fn from(code: Code) -> Self {
         match code {
             Code::RateLimited | Code::Unavailable => Self::retry(code, Duration::from_secs(1)),
-            _ => Self { code, retry_after: None, allow: None },
+            _ => Self::plain(code),
         }
     }
 }
@@ -239,6 +251,7 @@ impl ResponseError for WireError {
             .content_type(JSON)
             .header(header::CACHE_CONTROL, "no-store")
             .body(body);
+        response.extensions_mut().insert(self.code);
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -247,8 +260,7 @@ impl ResponseError for WireError {
             headers.insert(header::ALLOW, allow.clone());
         }
         if self.code == Code::NotAuth {
-            // A 401 has to name a scheme (RFC 9110, section 15.5.2); browsers ignore this one.
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
         }
         response
     }
@@ -260,10 +272,55 @@ impl IntoResponse for WireError {
     }
 }
 
+/// An error of ours as problem details (RFC 9457); any other answer as it is.
+pub fn as_problem(mut answer: Response) -> Response {
+    let code = answer.extensions().get::<Code>().copied();
+    let Some(code) = code.filter(|code| matches!(code.shape(), Shape::Error(_))) else { return answer };
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+    answer.set_body(problem(code).to_string());
+    answer
+}
+
+/// The problem details of a code.
+pub(super) fn problem(code: Code) -> Value {
+    let (status, word) = (code.status(), code.as_str());
+    json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or_default(),
+        "status": status.as_u16(),
+        "detail": code.meaning(),
+        "code": word,
+        "error": word,
+    })
+}
+
+/// How the OpenAPI document describes what [`problem`] makes.
+pub(super) fn problem_schema() -> Value {
+    let text = |what: &str| json!({ "type": "string", "description": what });
+    let code = |what: &str| json!({ "allOf": [{ "$ref": "#/components/schemas/Code" }], "description": what });
+    json!({
+        "type": "object",
+        "description": "The body of every error of the routes of our own: problem details (RFC 9457).",
+        "required": ["type", "title", "status", "detail", "code", "error"],
+        "properties": {
+            "type": text("Always `about:blank`: the code says all."),
+            "title": text("What the status means."),
+            "status": { "type": "integer", "format": "int32", "minimum": 400, "maximum": 599, "description": "The HTTP status." },
+            "detail": text("What the code means, for a person."),
+            "code": code("What went wrong."),
+            "error": code("The code again, where the other routes say it."),
+        },
+    })
+}
+
+/// The media type of errors of our own routes (RFC 9457, section 3).
+pub(super) const PROBLEM: &str = "application/problem+json";
 /// The media type of all JSON answers.
 const JSON: &str = "application/json; charset=utf-8";
-/// What a 401 asks for: the session cookie.
-const CHALLENGE: &str = r#"Cookie realm="be8""#;
+/// Asks for the session cookie. A 401 has to name a scheme; browsers ignore this one.
+const COOKIE: &str = r#"Cookie realm="be8""#;
+/// Asks for the operator's token (RFC 6750, section 3).
+const BEARER: &str = r#"Bearer realm="be8""#;
 
 /// The statuses that any route may answer. 403, 409 and 422 belong to single routes:
 /// [`answer_of`].
@@ -298,7 +355,12 @@ pub fn answer_of(status: u16) -> MetaResponse {
         400 => ("The request cannot be accepted as it is.", vec![]),
         401 => (
             "No session, or its account is gone.",
-            header("WWW-Authenticate", "Names the session cookie.", true, text()),
+            header(
+                "WWW-Authenticate",
+                "Names what lets in: the session cookie, or the operator's token.",
+                true,
+                text(),
+            ),
         ),
         403 => ("Not allowed.", vec![]),
         404 => ("No such path.", vec![]),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use be8_events::{Position, ThreadId};
+use be8_events::{Hash32, Position, ThreadId};
 use chrono::TimeDelta;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use poem::http::header;
@@ -26,6 +26,8 @@ pub struct Events(pub Handle);
 
 /// How long a client waits before it comes back, in milliseconds.
 const RETRY: u64 = 2500;
+/// How long a client is asked to wait while the server starts or the database is away.
+const AWAY: Duration = Duration::from_secs(5);
 /// How long a client that has too many streams is asked to wait.
 const CROWDED: Duration = Duration::from_secs(30);
 
@@ -243,8 +245,9 @@ impl Events {
     /// some of it may come twice. `newConversation` and `groupCreate` are left out there, for they
     /// would switch the open chat.
     ///
-    /// An account with too many open streams, or one that opens them too often, gets status 200, a
-    /// `retry:` and the end of the body, so that the browser tries again.
+    /// An account with too many open streams, or one that opens them too often, and everybody while
+    /// the server starts or the database is away, gets status 200, a `retry:` and the end of the body:
+    /// a browser tries again after that, and after no other status.
     ///
     /// Checks: `NOTAUTH`.
     #[oai(path = "/events", method = "get", operation_id = "streamEvents", tag = "Tag::Events")]
@@ -258,14 +261,22 @@ impl Events {
         #[oai(name = "last_event_id")]
         last_event_id_query: Query<Option<String>>,
     ) -> Result<Streaming, WireError> {
+        let seen = [last_event_id.0, last_event_id_query.0];
+        // Any text that is no id of ours counts as absent.
+        let seen = seen.into_iter().flatten().find_map(|id| id.parse::<ChangeId>().ok());
+        match self.open(session.required()?, seen).await {
+            Err(error) if error.code() == Code::Unavailable => Ok(Streaming::ComeBack(AWAY)),
+            opened => opened,
+        }
+    }
+}
+
+impl Events {
+    async fn open(&self, hash: Hash32, seen: Option<ChangeId>) -> Result<Streaming, WireError> {
         let app = self.0.get()?.clone();
-        let hash = session.required()?;
         let found = app.read.participation(hash, app.now(), Position(i64::MAX)).await?;
         let (account, _) = found.ok_or(WireError::from(Code::NotAuth))?;
         let Ok(mut subscriber) = app.hub.subscribe(account, hash) else { return Ok(Streaming::ComeBack(CROWDED)) };
-        // Any text that is no id of ours counts as absent.
-        let seen = [last_event_id.0, last_event_id_query.0];
-        let seen = seen.into_iter().flatten().find_map(|id| id.parse::<ChangeId>().ok());
         // This node may hear late of what another one has told already.
         let known = match seen {
             Some(seen) if seen.position > app.ledger.position() => app.ledger.log().newest().await?,
@@ -293,9 +304,7 @@ impl Events {
         let changes = written(app, changes);
         Ok(Streaming::Open(stream::iter([retry]).chain(changes).boxed(), heartbeat))
     }
-}
 
-impl Events {
     /// Behind which change a stream begins that does not say what it saw; none: with what comes.
     async fn begins(&self, app: &App, beginning: Beginning) -> Result<Option<ChangeId>, WireError> {
         let written = match beginning {

@@ -2,7 +2,7 @@
 
 use be8_events::group::{Access, GroupSecret, Update};
 use be8_events::{AccId, GroupId, Secret};
-use poem_openapi::{Object, OpenApi};
+use poem_openapi::{Enum, Object, OpenApi};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -15,6 +15,7 @@ use super::lenient::Lenient;
 use super::names::{open_name, open_status};
 use super::once::IdempotencyKey;
 use super::session::Session;
+use super::shown::GroupType;
 use super::text::utf16_len;
 use super::wire::{Accepted, Answer, Refused, True};
 use crate::domain::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickMember, LeaveGroup, SignalUpdate};
@@ -33,7 +34,7 @@ pub struct CreateInput {
     #[oai(validator(min_length = 1, max_length = 30))]
     pub nickname: Lenient<String>,
     /// `public`: whoever knows its id joins, any member adds. `private`: only the admin adds.
-    pub group_type: Lenient<String>,
+    pub group_type: Lenient<GroupType>,
     /// The most members; 20 if it is missing or no positive number, never more than the server allows.
     pub max_members: Lenient<Option<u32>>,
 }
@@ -98,6 +99,16 @@ impl poem_openapi::types::Example for KickInput {
     }
 }
 
+/// What members do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub enum GroupUpdateType {
+    /// Somebody joined.
+    JoinMember,
+    /// Somebody left.
+    LeaveGroup,
+}
+
 /// What to tell the members of a group.
 #[derive(Debug, Default, Object)]
 #[oai(rename = "GroupUpdateInput", example)]
@@ -106,7 +117,7 @@ pub struct UpdateInput {
     #[oai(rename = "groupID")]
     pub group_id: Lenient<String>,
     /// `joinmember` or `leavegroup`.
-    pub update: Lenient<String>,
+    pub update: Lenient<GroupUpdateType>,
     /// Looked at where `update` is missing.
     #[oai(rename = "type")]
     pub kind: Lenient<Option<String>>,

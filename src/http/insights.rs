@@ -9,7 +9,7 @@ use be8_projections::Counters;
 use chrono::{DateTime, NaiveDate, Utc};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ToJSON, Type};
-use poem_openapi::{Object, OpenApi};
+use poem_openapi::{Enum, Object, OpenApi};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -35,13 +35,25 @@ const OFFSET: i64 = 10_000;
 /// The counters of the older answer, by their place among [`Counters::NAMES`].
 const OLDER: [usize; 8] = [0, 1, 2, 3, 6, 7, 8, 9];
 
+/// What an invite link leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub enum LinkType {
+    /// A conversation.
+    User,
+    /// A conversation, too.
+    Join,
+    /// A group.
+    Group,
+}
+
 /// An invite link that was sent or used.
 #[derive(Debug, Default, Object)]
 #[oai(rename = "InviteLinkInput", rename_all = "camelCase", example)]
 pub struct LinkInput {
     /// `user` (or `join`): to a conversation; `group`: to a group.
     #[oai(rename = "type")]
-    pub kind: Lenient<String>,
+    pub kind: Lenient<LinkType>,
     /// Whether it was sent.
     pub sent_invite_link: Lenient<Option<bool>>,
     /// Whether it was used; looked at where `sentInviteLink` is not given.

@@ -24,7 +24,7 @@ use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 
 use super::address::{ClientAddress, Proxies};
 use super::cookie::SessionToken;
-use super::edge::EdgeLayer;
+use super::edge::{EdgeLayer, Manner};
 use super::error::{Code, WireError};
 use super::events;
 use crate::clock::Clock;
@@ -294,7 +294,9 @@ impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let LimitLayer { limiter, edge, with_session } = &self.layer;
-        let path = edge.rule(request.uri().path()).map(|rule| rule.path);
+        let rule = edge.rule(request.uri().path());
+        let path = rule.map(|rule| rule.path);
+        let manner = rule.map_or(Manner::Contract, |rule| rule.manner);
         if path.is_some_and(|path| EXEMPT.contains(&path)) {
             return self.inside.call(request).await;
         }
@@ -318,7 +320,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
                 if path == Some(STREAM) {
                     events::come_back(time)
                 } else {
-                    WireError::retry(Code::RateLimited, time).into_response()
+                    manner.said(WireError::retry(Code::RateLimited, time).into_response())
                 }
             }
             _ => {

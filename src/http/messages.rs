@@ -1,9 +1,9 @@
 //! The routes of the tag "Messages": writing and reading them.
 
-use be8_events::message::MessageSecret;
-use be8_events::{AccId, Secret, ThreadId};
+use be8_events::message::{ImageSecret, MessageSecret};
+use be8_events::{AccId, MessageNo, Secret, ThreadId};
 use be8_projections::MessagesAnswer;
-use poem_openapi::{Object, OpenApi};
+use poem_openapi::{Enum, Object, OpenApi};
 use serde::Serialize;
 use serde_json::json;
 
@@ -12,18 +12,29 @@ use super::body::Body;
 use super::conversations::receiver;
 use super::document::Tag;
 use super::error::{Code, WireError};
+use super::images::{self, Upload};
 use super::lenient::Lenient;
 use super::once::IdempotencyKey;
 use super::present;
 use super::session::Session;
 use super::shown::Message;
-use super::wire::{Answer, True};
+use super::wire::{Answer, Refused, True};
 use crate::domain::Rejection;
-use crate::domain::message::{NamedVersion, Receiver, WriteMessage};
+use crate::domain::message::{Address, NamedVersion, Receiver, WriteMessage};
 use crate::domain::reads::MarkRead;
 
 /// Messages.
 pub struct Messages(pub Handle);
+
+/// What may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub enum SentType {
+    /// A text that the client encrypted.
+    Text,
+    /// An image that the client encrypted.
+    Image,
+}
 
 /// A message to write. What the client encrypted stands in `text`.
 #[derive(Debug, Default, Object)]
@@ -39,8 +50,8 @@ pub struct WriteMessageInput {
     /// The thread.
     #[oai(rename = "threadID")]
     pub thread_id: Lenient<String>,
-    /// `text`. Absent, `type` may say `textMessage`.
-    pub message_type: Lenient<String>,
+    /// `text` or `image`. Absent, `type` may say `textMessage` or `imageMessage`.
+    pub message_type: Lenient<SentType>,
     /// The ciphertext.
     pub text: Lenient<String>,
     /// Not looked at: the name shown is the account's.
@@ -54,6 +65,19 @@ pub struct WriteMessageInput {
     pub endless: Lenient<Option<bool>>,
     /// Which version of a group's key encrypted the text: `<groupID>:<version>`. Not in dialogs.
     pub group_version_key: Lenient<Option<String>>,
+    /// Of an image: the sender's name for it, as for `/imageupload`; absent, one is made.
+    #[oai(rename = "contentID")]
+    pub content_id: Lenient<Option<String>>,
+    /// Of an image: the ciphertext; absent, it is `text`.
+    pub content: Lenient<Option<String>>,
+    /// Of an image: echoed to readers.
+    pub content_type: Lenient<Option<String>>,
+    /// Of an image: echoed to readers, as a string.
+    pub img_height: Lenient<Option<u32>>,
+    /// Of an image: echoed to readers, as a string.
+    pub img_width: Lenient<Option<u32>>,
+    /// Of an image: echoed to readers, as a string.
+    pub is_group: Lenient<Option<bool>>,
 }
 
 impl poem_openapi::types::Example for WriteMessageInput {
@@ -61,16 +85,14 @@ impl poem_openapi::types::Example for WriteMessageInput {
         let text = |text: &str| json!(text).into();
         Self {
             receiver: text("10001"),
-            receiver_id: Lenient::default(),
             sender: text("10002"),
             thread_id: text("10002:10001"),
-            message_type: text("text"),
+            message_type: json!("text").into(),
             text: json!("T3BhcXVlIHRvIHRoZSBzZXJ2ZXI=").into(),
-            nickname: Lenient::default(),
             iv: json!("2d1a8a7e-7f1c-4a4e-9a8a-3a6f8a1b2c3d").into(),
             kind: json!("user").into(),
             endless: json!(false).into(),
-            group_version_key: Lenient::default(),
+            ..Self::default()
         }
     }
 }
@@ -85,6 +107,13 @@ pub struct MessageWritten {
     #[oai(rename = "messageID")]
     #[serde(rename = "messageID")]
     pub message_id: String,
+}
+
+impl MessageWritten {
+    /// What is said of a message that was written.
+    pub(super) fn of((thread, id): (ThreadId, MessageNo)) -> Self {
+        Self { valid: True, message_id: format!("message:{thread}:{id}") }
+    }
 }
 
 /// Which thread to read.
@@ -116,44 +145,35 @@ pub struct MessageList {
 impl Messages {
     /// Write a message
     ///
-    /// The message appears on the streams of both sides as `newMessage`.
+    /// The message appears on the streams of both sides as `newMessage`. An image whose ciphertext is
+    /// no longer than a text may be written like one; `/imageupload` takes larger ones.
     ///
     /// Checks in order: `NOTAUTH`; `ACCNOTEXISTS` for a receiver that does not exist, then for a
     /// sender that is not the session's account; `INVALIDTHREADID` for a thread that is not the
     /// conversation of the two, or not the group's, or not one's own; `INVALIDMESSAGETYPE` for
-    /// anything but `text`, for a text that is no string, and for a `groupVersionKey` in a
-    /// conversation of two or one that is not an existing version of this group; `TOOLARGE` for a
-    /// text beyond the limit (262,144 bytes by default).
+    /// anything but `text` and `image`, for a text that is no string, and for a `groupVersionKey` in
+    /// a conversation of two or one that is not an existing version of this group; `TOOLARGE` for a
+    /// text beyond the limit (262,144 bytes by default). Of an image also, in front of
+    /// `INVALIDMESSAGETYPE`, `INVALIDCONTENTID`, and behind all else `CONTENTEXISTS`.
     #[oai(path = "/writemessage", method = "post", operation_id = "writeMessage", tag = "Tag::Messages")]
     async fn write(
         &self,
         session: Session,
         #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
         body: Body<WriteMessageInput>,
-    ) -> Result<Answer<MessageWritten>, WireError> {
+    ) -> Result<Answer<MessageWritten, Refused>, WireError> {
         let app = self.0.get()?;
         let once = key.with(&body);
         let body = body.into_inner();
-        let receiver = receiver(&body.receiver_id, &body.receiver);
-        let sender: Option<AccId> = body.sender.str().and_then(|sender| sender.parse().ok());
-        let command = WriteMessage {
-            session: session.0,
-            receiver: receiver.and_then(|id| match id.parse() {
-                Ok(account) => Some(Receiver::Account(account)),
-                Err(_) => id.parse().ok().map(Receiver::Group),
-            }),
-            sender,
-            thread: body
-                .thread_id
-                .str()
-                .and_then(named_thread)
-                .filter(|named| named.is_of(sender))
-                .map(|named| named.thread),
-            version: named_version(&body),
-            content: content(body, app.settings.message_bytes),
-        };
-        let written = |(thread, id)| MessageWritten { valid: True, message_id: format!("message:{thread}:{id}") };
-        app.execute(once, command, written).await
+        let address = address(session, &body.receiver_id, &body.receiver, &body.sender, &body.thread_id);
+        let version = named_version(&body.group_version_key);
+        if is_image(&body) {
+            return images::write(app, once, upload(address, version, body, app.settings.message_bytes)).await;
+        }
+        let Address { session, receiver, sender, thread } = address;
+        let content = content(body, app.settings.message_bytes);
+        let command = WriteMessage { session, receiver, sender, thread, version, content };
+        app.execute(once, command, MessageWritten::of).await
     }
 
     /// Read a thread
@@ -187,10 +207,31 @@ impl Messages {
     }
 }
 
+/// Whose a message is and where it is to go, as a request says.
+pub(super) fn address(
+    session: Session,
+    receiver_id: &Lenient<Option<String>>,
+    or_receiver: &Lenient<String>,
+    sender: &Lenient<String>,
+    thread: &Lenient<String>,
+) -> Address {
+    let sender: Option<AccId> = sender.str().and_then(|sender| sender.parse().ok());
+    let thread = thread.str().and_then(named_thread).filter(|named| named.is_of(sender));
+    Address {
+        session: session.0,
+        receiver: receiver(receiver_id, or_receiver).and_then(|id| match id.parse() {
+            Ok(account) => Some(Receiver::Account(account)),
+            Err(_) => id.parse().ok().map(Receiver::Group),
+        }),
+        sender,
+        thread: thread.map(|named| named.thread),
+    }
+}
+
 /// A thread as a request names it: by its id, or a group's also as `<own account>:<group>`.
 #[derive(Debug, Clone, Copy)]
-struct NamedThread {
-    thread: ThreadId,
+pub(super) struct NamedThread {
+    pub(super) thread: ThreadId,
     /// The account in front of the group.
     own: Option<AccId>,
 }
@@ -202,7 +243,7 @@ impl NamedThread {
     }
 }
 
-fn named_thread(text: &str) -> Option<NamedThread> {
+pub(super) fn named_thread(text: &str) -> Option<NamedThread> {
     if let Ok(thread) = text.parse() {
         return Some(NamedThread { thread, own: None });
     }
@@ -211,8 +252,7 @@ fn named_thread(text: &str) -> Option<NamedThread> {
 }
 
 /// The version of a group's key that a message names: `<groupID>:<version>`.
-fn named_version(body: &WriteMessageInput) -> NamedVersion {
-    let key = &body.group_version_key;
+pub(super) fn named_version(key: &Lenient<Option<String>>) -> NamedVersion {
     if key.value().is_none() || key.is_null() {
         return NamedVersion::Absent;
     }
@@ -222,6 +262,39 @@ fn named_version(body: &WriteMessageInput) -> NamedVersion {
         Some((group.parse().ok()?, version.parse().ok().filter(|_| digits)?))
     };
     key.str().and_then(parse).map_or(NamedVersion::Malformed, |(group, version)| NamedVersion::Version(group, version))
+}
+
+/// Whether what is written is an image.
+fn is_image(body: &WriteMessageInput) -> bool {
+    match body.message_type.value() {
+        Some(_) => body.message_type.str() == Some("image"),
+        None => body.kind.str() == Some("imageMessage"),
+    }
+}
+
+/// An image that is written like a text.
+fn upload(address: Address, version: NamedVersion, body: WriteMessageInput, most: usize) -> Upload {
+    let named = body.content_id.value().is_some_and(|name| !name.is_null());
+    let name = if named { body.content_id.into_string() } else { Some(images::random_name()) };
+    let content = if body.content.value().is_some() { body.content.into_string() } else { body.text.into_string() };
+    Upload {
+        address,
+        version,
+        name,
+        content,
+        most,
+        secret: ImageSecret {
+            blob_key: String::new(),
+            content_id: String::new(),
+            content_type: body.content_type.echo(),
+            height: body.img_height.echo(),
+            width: body.img_width.echo(),
+            is_group: body.is_group.echo(),
+            iv: body.iv.echo(),
+            kind: body.kind.echo(),
+            endless: body.endless.echo(),
+        },
+    }
 }
 
 /// What a message holds, or why it cannot be sent.

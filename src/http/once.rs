@@ -40,6 +40,13 @@ struct Sent {
 #[derive(Debug, Clone)]
 pub struct Once(Option<Result<Idempotency, Hash32>>);
 
+impl Once {
+    /// Whether it was asked that the command happens once.
+    pub const fn is_asked(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 impl IdempotencyKey {
     /// The key of a request with this body.
     pub fn with<T>(self, body: &Body<T>) -> Once {
@@ -79,22 +86,27 @@ impl App {
         answer: impl Fn(C::Reply) -> T + Send + 'static,
         refused: impl FnOnce(Rejection) -> Result<Answer<T, R, STATUS>, WireError>,
     ) -> Result<Answer<T, R, STATUS>, WireError> {
-        let failed = |error: LedgerError| match error {
-            LedgerError::Rejected(rejection) => refused(rejection),
-            error => Err(error.into()),
-        };
+        match self.answered(once, command, move |reply| Answered { status: STATUS, body: json(&answer(reply)) }).await?
+        {
+            Ok(answered) => Ok(Answer::stored(answered)),
+            Err(LedgerError::Rejected(rejection)) => refused(rejection),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same where it must be known why the ledger failed.
+    ///
+    /// # Errors
+    /// The key of the request can be none.
+    pub(super) async fn answered<C: Command>(
+        &self,
+        once: Once,
+        command: C,
+        encode: impl Fn(C::Reply) -> Answered + Send + 'static,
+    ) -> Result<Result<Answered, LedgerError>, WireError> {
         match once.0 {
-            None => match self.ledger.execute(command).await {
-                Ok(reply) => Ok(Answer::new(&answer(reply))),
-                Err(error) => failed(error),
-            },
-            Some(Ok(once)) => {
-                let encode = move |reply| Answered { status: STATUS, body: json(&answer(reply)) };
-                self.ledger
-                    .execute_once(command, once, encode)
-                    .await
-                    .map_or_else(failed, |stored| Ok(Answer::stored(stored)))
-            }
+            None => Ok(self.ledger.execute(command).await.map(encode)),
+            Some(Ok(once)) => Ok(self.ledger.execute_once(command, once, encode).await),
             Some(Err(session)) => {
                 // No session comes before no key.
                 self.read.account(session, self.now()).await?.ok_or(WireError::from(Code::NotAuth))?;

@@ -11,7 +11,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use subtle::ConstantTimeEq;
 
 use super::cookie::SessionToken;
-use super::error::{Code, WireError};
+use super::error::WireError;
 use super::session::{SCHEME as SESSION, Session};
 
 /// The name of the scheme in the document.
@@ -69,7 +69,7 @@ impl Operator {
     /// Whether it is the operator; `what` is asked for, for the log.
     ///
     /// # Errors
-    /// [`Code::NotAuth`]
+    /// 401 [`NOTAUTH`](super::error::Code::NotAuth)
     pub fn check(&self, token: Option<&OperatorToken>, what: &str) -> Result<(), WireError> {
         if self.0.as_ref().is_some_and(|sent| sent.is_operator(token)) {
             tracing::info!(what, "operator access");
@@ -78,7 +78,7 @@ impl Operator {
         if self.0.is_some() {
             tracing::warn!(what, "a wrong operator token was refused");
         }
-        Err(Code::NotAuth.into())
+        Err(WireError::not_operator())
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use be8_events::message::MessageSecret;
+use be8_events::message::{ImageSecret, MessageSecret};
 use be8_events::{AccId, Event, GroupVersion, MessageNo, Position, ThreadId, Timestamp};
-use be8_projections::{Counterpart, StoredSealed, ThreadMessages, ThreadSummary, Threads};
+use be8_projections::{Counterpart, Image, StoredSealed, ThreadMessages, ThreadSummary, Threads};
 use chrono::TimeDelta;
 
 use super::error::WireError;
@@ -40,8 +40,17 @@ struct Said {
     sender_text: String,
     receiver: Option<String>,
     version: Option<GroupVersion>,
-    content: Option<MessageSecret>,
+    content: Option<Echo>,
     extras: [Option<Extra>; 3],
+}
+
+/// What the sender's client said besides a text: none once it is erased.
+#[derive(Default)]
+struct Echo {
+    iv: Option<String>,
+    kind: Option<String>,
+    endless: Option<String>,
+    image: Option<ImageSecret>,
 }
 
 /// What a system message is about.
@@ -49,6 +58,30 @@ enum Extra {
     Id(String),
     /// The name that this event set.
     Name(Position),
+}
+
+/// What an account said: `removed` once its content is erased.
+fn written(
+    message_type: MessageType,
+    thread: ThreadId,
+    sender: AccId,
+    version: Option<GroupVersion>,
+    text: String,
+    content: Option<Echo>,
+) -> Said {
+    Said {
+        message_type: if content.is_some() { message_type } else { MessageType::Removed },
+        text,
+        sender: Some(sender),
+        sender_text: sender.to_string(),
+        receiver: match thread {
+            ThreadId::Group(group) => Some(group.to_string()),
+            thread => thread.partner_of(sender).map(|partner| partner.to_string()),
+        },
+        version,
+        content,
+        extras: [None, None, None],
+    }
 }
 
 /// What an event says in a thread; none for kinds that never are a message there.
@@ -72,19 +105,20 @@ fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Optio
         Event::ConversationStarted(_) => Some(system("STARTCONVERSATION", None, [None, None, None])),
         Event::MessageWritten(e) => {
             let content = open::<MessageSecret>(opener, event)?.map(be8_events::Secret::into_inner);
-            Some(Said {
-                message_type: if content.is_some() { MessageType::Text } else { MessageType::Removed },
-                text: content.as_ref().map(|content| content.text.clone()).unwrap_or_default(),
-                sender: Some(e.sender),
-                sender_text: e.sender.to_string(),
-                receiver: match thread {
-                    ThreadId::Group(group) => Some(group.to_string()),
-                    thread => thread.partner_of(e.sender).map(|partner| partner.to_string()),
-                },
-                version: e.version,
-                content,
-                extras: [None, None, None],
-            })
+            let (text, content) = match content {
+                Some(MessageSecret { text, iv, kind, endless }) => {
+                    (text, Some(Echo { iv, kind, endless, image: None }))
+                }
+                None => (String::new(), None),
+            };
+            Some(written(MessageType::Text, thread, e.sender, e.version, text, content))
+        }
+        Event::ImagePosted(e) => {
+            let content = open::<ImageSecret>(opener, event)?.map(be8_events::Secret::into_inner).map(|mut image| {
+                let (iv, kind, endless) = (image.iv.take(), image.kind.take(), image.endless.take());
+                Echo { iv, kind, endless, image: Some(image) }
+            });
+            Some(written(MessageType::Image, thread, e.sender, e.version, String::new(), content))
         }
         Event::GroupCreated(e) => {
             let extras = [id(&e.group), name(event.stored.position), None];
@@ -119,8 +153,7 @@ fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Optio
             let left = e.thread.partner_of(e.gone);
             Some(system("ACCDELETED", left, [id(&e.gone), None, None]))
         }
-        Event::ImagePosted(_)
-        | Event::NicknameChanged(_)
+        Event::NicknameChanged(_)
         | Event::StatusSet(_)
         | Event::PublicKeySet(_)
         | Event::CodesSet(_)
@@ -186,8 +219,9 @@ pub(super) fn messages(
         readers.retain(|reader| said.sender != Some(*reader));
         readers.sort_unstable();
         let nickname = match &message.event.stored.event {
-            Event::MessageWritten(e) => {
-                Some(names.get(&e.nickname).cloned().unwrap_or_else(|| EXPIRED_USER.to_owned()))
+            Event::MessageWritten(be8_events::message::MessageWritten { nickname, .. })
+            | Event::ImagePosted(be8_events::message::ImagePosted { nickname, .. }) => {
+                Some(names.get(nickname).cloned().unwrap_or_else(|| EXPIRED_USER.to_owned()))
             }
             _ => None,
         };
@@ -200,9 +234,14 @@ pub(super) fn messages(
                 Extra::Name(position) => escape_html(names.get(&position).map_or(EXPIRED_USER, String::as_str)),
             })
         });
-        let content = said.content;
-        let (iv, kind, endless) =
-            content.map_or((None, None, None), |content| (content.iv, content.kind, content.endless));
+        let Echo { iv, kind, endless, image } = said.content.unwrap_or_default();
+        let is_image = image.is_some();
+        let (content_id, content_type, img_height, img_width, is_group) = match image {
+            Some(ImageSecret { content_id, content_type, height, width, is_group, .. }) => {
+                (Some(content_id), content_type, height, width, is_group)
+            }
+            None => (None, None, None, None, None),
+        };
         page.messages.push(Message {
             message_id: message.id.to_string(),
             ts: js_date(message.event.stored.time),
@@ -215,8 +254,13 @@ pub(super) fn messages(
             extra1,
             extra2,
             extra3,
-            text: said.text,
+            text: (!is_image).then_some(said.text),
             message_type: said.message_type,
+            content_id,
+            content_type,
+            img_height,
+            img_width,
+            is_group,
             kind,
             iv,
             endless,
@@ -225,6 +269,48 @@ pub(super) fn messages(
         });
     }
     Ok(page)
+}
+
+/// The message of one image, as it is shown with its content; none once it is over or erased. Also
+/// its mark and its key in the store.
+pub(super) fn image(
+    found: Image,
+    opener: &Opener,
+    now: Timestamp,
+    lifetime: TimeDelta,
+) -> Result<Option<(Message, String)>, WireError> {
+    let nickname = open_name(opener, &found.nickname)?;
+    if expired(&found.event, now, lifetime) {
+        return Ok(None);
+    }
+    let said = said(&found.event, found.thread, opener)?;
+    let Some(Said { sender_text, receiver, version, content: Some(echo), .. }) = said else { return Ok(None) };
+    let Echo { iv, kind, endless, image: Some(image) } = echo else { return Ok(None) };
+    let group = match found.thread {
+        ThreadId::Group(group) => Some(group),
+        ThreadId::Dialog { .. } | ThreadId::System(_) => None,
+    };
+    let message = Message {
+        message_id: found.id.to_string(),
+        ts: js_date(found.event.stored.time),
+        sender: sender_text,
+        receiver,
+        thread_id: found.thread.to_string(),
+        nickname: Some(nickname),
+        message_type: MessageType::Image,
+        group_id: group.map(|group| group.to_string()),
+        group_version_key: version.zip(group).map(|(version, group)| format!("{group}:{version}")),
+        content_id: Some(image.content_id),
+        content_type: image.content_type,
+        img_height: image.height,
+        img_width: image.width,
+        is_group: image.is_group,
+        kind,
+        iv,
+        endless,
+        ..Message::default()
+    };
+    Ok(Some((message, image.blob_key)))
 }
 
 /// The threads of an account, the newest first; of one second, conversations before the system.
@@ -268,6 +354,11 @@ fn summary(
             content: None,
             extras: [None, None, None],
         };
+    }
+    if said.message_type == MessageType::Image {
+        // The list says that one came, in the words of the system.
+        said.message_type = MessageType::System;
+        said.text = if said.sender == Some(reader) { "SENTIMAGE" } else { "RECEIVEDIMAGE" }.to_owned();
     }
     let read = said.sender == Some(reader) || summary.marked_read;
     let mut thread = Thread {

@@ -55,7 +55,8 @@ impl Proofs {
     /// (`docs/audit.md`). Who may ask is as for the history; what the history does not show cannot
     /// be proved either. What no checkpoint covers yet is `NOTCOVEREDYET`: it will be soon.
     ///
-    /// Checks in order: `NOTAUTH`, `NOTFOUND`, `NOTCOVEREDYET`.
+    /// Checks in order: `NOTAUTH`, `INVALIDINPUT` (what can be no position), `NOTFOUND`,
+    /// `NOTCOVEREDYET`.
     #[oai(path = "/audit/groups/:groupID/proof", method = "get", operation_id = "getGroupProof", tag = "Tag::Audit")]
     async fn proof(
         &self,

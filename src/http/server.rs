@@ -1,13 +1,13 @@
 //! Putting the routes together and serving them.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use poem::http::Method;
-use poem::listener::{Acceptor, Listener, TcpListener};
-use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
+use poem::listener::{Acceptor, AcceptorExt as _, BoxAcceptor, Listener, TcpListener};
+use poem::{Endpoint, EndpointExt, IntoEndpoint as _, IntoResponse, Request, Response};
 use poem_openapi::{ContactObject, LicenseObject, OpenApiService, ServerObject};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -15,18 +15,19 @@ use tokio_util::sync::CancellationToken;
 use super::accounts::Accounts;
 use super::app::Handle;
 use super::audit::Audit;
-use super::body::BodyLimits;
+use super::body::{BodyLimits, Room};
 use super::codes::Codes;
 use super::compress::compress;
 use super::connection::Attentive;
 use super::conversations::Conversations;
 use super::devices::Devices;
 use super::document::document;
-use super::edge::{EdgeLayer, Rule};
+use super::edge::{EdgeLayer, Manner, Rule};
 use super::events::Events;
 use super::group_keys::GroupKeys;
 use super::groups::Groups;
 use super::home;
+use super::images::Images;
 use super::insights::Insights;
 use super::keys::Keys;
 use super::limits::{LimitLayer, Limiter};
@@ -39,13 +40,16 @@ use super::proofs::Proofs;
 use super::registration::Registration;
 use super::removal::Removal;
 use super::session::SCHEME;
+use super::site::Site;
+use super::tls::{Encrypted, Tls};
 use super::tokens::Tokens;
 use super::transparency;
+use super::turnstile::{TurnSettings, Turnstile};
 
-/// The paths that are ours and not of the contract: a wrong method there is 405.
-const OWN: [&str; 12] = [
-    "/login",
-    "/logout",
+/// The paths that stand beside the contract's and speak as they do.
+const ADDED: [&str; 2] = ["/login", "/logout"];
+/// The paths that are ours and not of the contract.
+const OWN: [&str; 10] = [
     "/healthz",
     "/readyz",
     "/metrics",
@@ -72,6 +76,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         Keys(app.clone()),
         Conversations(app.clone()),
         Messages(app.clone()),
+        Images(app.clone()),
         Groups(app.clone()),
         GroupKeys(app.clone()),
         Events(app.clone()),
@@ -111,25 +116,46 @@ page then acts as the second. All other examples work as they stand once that wh
 conversation, create the group, join it, add the first account.";
 
 /// A server that listens.
-pub struct Server<A> {
-    acceptor: A,
+pub struct Server {
+    acceptor: BoxAcceptor,
     address: String,
+    https: bool,
 }
 
-/// Listens on an address.
+/// How a server answers.
+#[derive(Debug)]
+pub struct Serving {
+    /// What a body may cost.
+    pub bodies: BodyLimits,
+    /// How large bodies take turns.
+    pub turns: TurnSettings,
+    /// The files.
+    pub site: Site,
+    /// Clients come over https, by this server or by a proxy in front of it.
+    pub https: bool,
+    /// The limits on requests.
+    pub limiter: Arc<Limiter>,
+}
+
+/// Listens on an address, for https if there is a certificate.
 ///
 /// # Errors
 /// The address cannot be had.
-pub async fn listen(address: &str) -> std::io::Result<Server<impl Acceptor + 'static>> {
+pub async fn listen(address: &str, tls: Option<Tls>) -> std::io::Result<Server> {
     let acceptor = TcpListener::bind(address.to_owned()).into_acceptor().await?;
     let address = acceptor.local_addr().first().map(ToString::to_string).unwrap_or_default();
-    Ok(Server { acceptor: Attentive(acceptor), address: address.trim_start_matches("socket://").to_owned() })
+    let https = tls.is_some();
+    let acceptor = match tls {
+        None => Attentive(acceptor).boxed(),
+        Some(tls) => Attentive(Encrypted::new(acceptor, tls)).boxed(),
+    };
+    Ok(Server { acceptor, address: address.trim_start_matches("socket://").to_owned(), https })
 }
 
-impl<A: Acceptor + 'static> Server<A> {
+impl Server {
     /// Where it listens, with the port that was given for port 0.
-    pub fn address(&self) -> &str {
-        &self.address
+    pub fn address(&self) -> String {
+        format!("{}://{}", if self.https { "https" } else { "http" }, self.address)
     }
 
     /// Serves until `stop`; then open requests get a while to end.
@@ -140,11 +166,11 @@ impl<A: Acceptor + 'static> Server<A> {
         self,
         app: Handle,
         metrics: PrometheusHandle,
-        bodies: BodyLimits,
-        limiter: Arc<Limiter>,
+        serving: Serving,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let routes = routes(app, metrics, bodies, limiter.clone());
+        let limiter = serving.limiter.clone();
+        let routes = routes(app, metrics, serving);
         let tidying = stop.clone().run_until_cancelled_owned(async move {
             loop {
                 tokio::time::sleep(TIDY).await;
@@ -161,30 +187,47 @@ impl<A: Acceptor + 'static> Server<A> {
 /// The document of the routes, without a server.
 pub fn openapi() -> Value {
     let metrics = PrometheusBuilder::new().build_recorder().handle();
-    document(&service(&Handle::default(), metrics), &OWN)
+    document(&service(&Handle::default(), metrics), manner)
 }
 
-fn routes(
-    app: Handle,
-    metrics: PrometheusHandle,
-    bodies: BodyLimits,
-    limiter: Arc<Limiter>,
-) -> impl Endpoint<Output = Response> {
+fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endpoint<Output = Response> {
     let service = service(&app, metrics);
-    let document = document(&service, &OWN);
+    let document = document(&service, manner);
     let text = serde_json::to_string(&document).unwrap_or_default();
-    let edge = EdgeLayer::new(rules(&document));
+    let Serving { bodies, turns, site, https, limiter } = serving;
+    let edge = EdgeLayer::new(rules(&document)).https(https);
     let limits = LimitLayer { limiter, edge: edge.clone(), with_session: Arc::new(with_session(&document)) };
-    transparency::routes(&app, home::pages(&service.swagger_ui_html(), service))
-        .at("/openapi.json", poem::get(Document(text.into())))
+    let bundled = service.swagger_ui_html();
+    let pages = home::pages(&bundled, Turnstile::new(service.into_endpoint(), app.clone(), turns));
+    let pages = transparency::routes(&app, pages).at("/openapi.json", poem::get(Document(text.into())));
+    site.in_front_of(pages)
         .with(edge)
         .with(limits)
         .around(compress)
+        .data(Room::new(bodies.memory))
         .data(bodies)
         .around(measure)
 }
 
+/// The paths of all routes and pages but the home page, in lower case: no file stands there.
+pub(super) fn taken() -> &'static [String] {
+    static TAKEN: OnceLock<Vec<String>> = OnceLock::new();
+    TAKEN.get_or_init(|| {
+        let rules = rules(&openapi()).into_iter().map(|rule| rule.path.to_ascii_lowercase());
+        rules.filter(|path| path != "/").collect()
+    })
+}
+
 /// What the edge has to know: the paths and methods of the document.
+/// How a path of the document says no.
+fn manner(path: &str) -> Manner {
+    match path {
+        _ if OWN.contains(&path) => Manner::Own,
+        _ if ADDED.contains(&path) => Manner::Added,
+        _ => Manner::Contract,
+    }
+}
+
 fn rules(document: &Value) -> Vec<Rule> {
     let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
     let mut rules: Vec<Rule> = paths
@@ -193,11 +236,11 @@ fn rules(document: &Value) -> Vec<Rule> {
             let path: &'static str = Box::leak(path.clone().into_boxed_str());
             let methods = operations.as_object().into_iter().flatten();
             let methods = methods.filter_map(|(method, _)| method.to_ascii_uppercase().parse().ok()).collect();
-            Rule { path, methods, head: HEAD.contains(&path), contract: !OWN.contains(&path) }
+            Rule { path, methods, head: HEAD.contains(&path), manner: manner(path) }
         })
         .collect();
     let pages = home::PATHS.into_iter().chain(["/openapi.json"]);
-    rules.extend(pages.map(|path| Rule { path, methods: vec![Method::GET], head: true, contract: false }));
+    rules.extend(pages.map(|path| Rule { path, methods: vec![Method::GET], head: true, manner: Manner::Own }));
     rules.extend(transparency::rules());
     rules
 }

@@ -156,8 +156,9 @@ pub struct Message {
     /// The sender's nickname when it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nickname: Option<String>,
-    /// The ciphertext, the code of a system message, or empty where it was removed.
-    pub text: String,
+    /// The ciphertext, the code of a system message, or empty where it was removed. Images have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// What it is.
     pub message_type: MessageType,
     /// As it was sent.
@@ -177,6 +178,22 @@ pub struct Message {
     /// The version of the group's key that encrypted it: `<groupID>:<version>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_version_key: Option<String>,
+    /// Of an image: the sender's name for it, by which `/imageget` finds its content.
+    #[oai(rename = "contentID")]
+    #[serde(rename = "contentID", skip_serializing_if = "Option::is_none")]
+    pub content_id: Option<String>,
+    /// Of an image, as it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Of an image, as it was sent, as a string.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub img_height: Option<String>,
+    /// Of an image, as it was sent, as a string.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub img_width: Option<String>,
+    /// Of an image, as it was sent, as a string.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_group: Option<String>,
     /// What a system message is about, HTML-escaped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extra1: Option<String>,

@@ -6,7 +6,7 @@ use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, Request, Response, Route};
 
 use super::app::Handle;
-use super::edge::Rule;
+use super::edge::{Manner, Rule};
 use super::error::{Code, WireError};
 use crate::audit::TransparencyError;
 use crate::audit::tree::{TilePath, WIDTH};
@@ -50,7 +50,7 @@ pub(super) fn routes(app: &Handle, routes: Route) -> Route {
 pub(super) fn rules() -> Vec<Rule> {
     let read = [CHECKPOINT, KEY, WITNESS_KEY].map(|path| (path, Method::GET, true));
     let rules = read.into_iter().chain([(ADD_CHECKPOINT, Method::POST, false)]);
-    rules.map(|(path, method, head)| Rule { path, methods: vec![method], head, contract: false }).collect()
+    rules.map(|(path, method, head)| Rule { path, methods: vec![method], head, manner: Manner::Own }).collect()
 }
 
 /// What is read.

@@ -182,6 +182,16 @@ impl Refusals for Refused {
     }
 }
 
+impl Refusals for super::images::ImageMissing {
+    fn schemas() -> Vec<MetaSchemaRef> {
+        vec![<Self as Type>::schema_ref()]
+    }
+
+    fn register(registry: &mut Registry) {
+        <Self as Type>::register(registry);
+    }
+}
+
 impl Refusals for RefusedWithWarning {
     fn schemas() -> Vec<MetaSchemaRef> {
         vec![<Self as Type>::schema_ref()]

@@ -1,6 +1,8 @@
 //! The append: one prepared statement that moves the head row and, only if it stood where this
 //! node believes, writes the events, what is sealed of them, new keys and the read models.
 
+use std::time::Instant;
+
 use be8_events::Event;
 use be8_projections::{Generation, Parameters};
 use sqlx::postgres::PgArguments;
@@ -105,7 +107,11 @@ pub(super) async fn execute(
 ) -> Result<bool, sqlx::Error> {
     let arguments = arguments(before, draft, any_clock).map_err(sqlx::Error::Encode)?;
     let sql = AssertSqlSafe(sql(before.generation, draft));
+    let begun = Instant::now();
     let row = sqlx::query_with(sql, arguments).fetch_optional(connection).await?;
+    if row.is_some() {
+        metrics::histogram!("be8_ledger_append_seconds").record(begun.elapsed().as_secs_f64());
+    }
     Ok(row.is_some())
 }
 

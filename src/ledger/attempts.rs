@@ -1,8 +1,8 @@
 //! Attempts at the lock codes of accounts: a small table outside of the log.
 
-use be8_events::{AccId, Timestamp};
+use be8_events::{AccId, Subject, Timestamp};
 use chrono::{DateTime, Utc};
-use sqlx::{PgPool, Row};
+use sqlx::{PgPool, Postgres, Row, Transaction};
 
 use super::LogError;
 use crate::domain::throttle::Attempts;
@@ -17,31 +17,35 @@ impl CodeAttempts {
         Self(pool)
     }
 
-    /// Counts an attempt; whether it is allowed. One that is too early does not count.
+    /// Counts an attempt; whether it is allowed. One that is too early does not count, nor does one at
+    /// the codes of an account that is gone: nobody would forget it again.
     ///
     /// # Errors
     /// [`LogError::Database`]
     pub async fn admit(&self, account: AccId, now: Timestamp) -> Result<bool, LogError> {
-        let mut tx = self.0.begin().await?;
-        // The row first, then its lock: attempts that come at once are counted one by one.
-        sqlx::query("insert into code_attempts values ($1, 0, 'epoch') on conflict do nothing")
-            .bind(account.number())
-            .execute(&mut *tx)
-            .await?;
-        let row = sqlx::query("select count, next from code_attempts where account = $1 for update")
-            .bind(account.number())
-            .fetch_optional(&mut *tx)
-            .await?;
-        // Forgotten in between: somebody succeeded.
-        let before = match row {
+        let mut tx = self.turn(account).await?;
+        // The data key of an account ends with it, in one append.
+        let row = sqlx::query(
+            "select a.count, a.next from vault.key k left join code_attempts a on a.account = $1
+             where k.subject = $2 and k.wrapped is not null",
+        )
+        .bind(account.number())
+        .bind(Subject::Account(account).to_string())
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(row) = row else {
+            tx.rollback().await?;
+            return Ok(false);
+        };
+        let before = match row.try_get::<Option<i32>, _>("count")? {
             None => Attempts::NONE,
-            Some(row) => Attempts {
-                count: row.try_get::<i32, _>("count")?.cast_unsigned(),
-                next: row.try_get::<DateTime<Utc>, _>("next")?.into(),
-            },
+            Some(count) => {
+                let next = row.try_get::<DateTime<Utc>, _>("next")?.into();
+                Attempts { count: count.cast_unsigned(), next }
+            }
         };
         let Ok(after) = before.admit(now) else {
-            tx.commit().await?;
+            tx.rollback().await?;
             return Ok(false);
         };
         sqlx::query(
@@ -62,7 +66,20 @@ impl CodeAttempts {
     /// # Errors
     /// [`LogError::Database`]
     pub async fn forget(&self, account: AccId) -> Result<(), LogError> {
-        sqlx::query("delete from code_attempts where account = $1").bind(account.number()).execute(&self.0).await?;
-        Ok(())
+        let mut tx = self.turn(account).await?;
+        sqlx::query("delete from code_attempts where account = $1").bind(account.number()).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A transaction that has an account's attempts to itself, there being a row of it or not: attempts
+    /// that come at once are counted one by one, and whoever forgets those of an account that is gone
+    /// waits for the one that still found it alive.
+    async fn turn(&self, account: AccId) -> Result<Transaction<'static, Postgres>, LogError> {
+        let mut tx = self.0.begin().await?;
+        sqlx::query("select pg_advisory_xact_lock(hashtext('be8 code attempts'), hashint8($1))")
+            .bind(account.number())
+            .execute(&mut *tx)
+            .await?;
+        Ok(tx)
     }
 }

@@ -234,6 +234,11 @@ impl Ledger {
         &self.log
     }
 
+    /// The attempts at lock codes, which are counted beside the log.
+    pub fn code_attempts(&self) -> CodeAttempts {
+        CodeAttempts::new(self.log.pool().clone())
+    }
+
     /// The newest position that this node knows of.
     pub fn position(&self) -> Position {
         *self.position.borrow()

@@ -9,6 +9,7 @@ pub mod answers;
 pub mod checkpoints;
 pub mod expiry;
 pub mod hours;
+pub mod media;
 pub mod push;
 pub mod removal;
 pub mod sweep;
@@ -44,6 +45,9 @@ pub enum ProcessError {
     /// A read model could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The store of images failed.
+    #[error(transparent)]
+    Media(#[from] crate::media::MediaError),
     /// A key could not be read.
     #[error(transparent)]
     Vault(#[from] VaultError),

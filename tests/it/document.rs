@@ -30,6 +30,8 @@ const STORY: &[(&str, bool)] = &[
     ("listThreads", false),
     ("writeMessage", false),
     ("listMessages", false),
+    ("uploadImage", false),
+    ("getImage", false),
     ("createGroup", false),
     ("joinGroup", false),
     ("addGroupMember", false),
@@ -314,10 +316,11 @@ fn check_operation(document: &Value, operation: &Value, place: &str, findings: &
         let schema = content.values().next().map(|media| &media["schema"]);
         findings.check(schema.is_some(), &place, "no schema");
         if !status.starts_with('2') {
-            let shared = schema.is_some_and(|schema| schema["$ref"] == "#/components/schemas/Error");
+            let name = if content.contains_key("application/problem+json") { "Problem" } else { "Error" };
+            let shared = schema.is_some_and(|schema| schema["$ref"] == format!("#/components/schemas/{name}"));
             findings.check(shared, &place, "an error with a schema of its own");
         }
-        if let Some(json) = content.get("application/json") {
+        if let Some(json) = content.get("application/json").or_else(|| content.get("application/problem+json")) {
             let examples = json["examples"].as_object().into_iter().flatten();
             let wrong = examples.clone().flat_map(|(name, example)| {
                 mismatch(document, &json["schema"], &example["value"], &format!("{place}: example {name}"))

@@ -6,12 +6,17 @@ use std::sync::Arc;
 use be8::clock::{Clock, SystemClock};
 use be8::ledger::{Ledger, LedgerSettings};
 use be8::vault::{MasterKey, Vault};
+use be8_events::account::LifetimeExtended;
 use be8_events::message::MessageSecret;
-use be8_events::{Event, Position, Sealed, SealedContext, SecretPayload};
-use sqlx::PgPool;
+use be8_events::{
+    AccId, Event, Hash32, NewEvent, Position, Sealed, SealedContext, SecretPayload, StreamName, Timestamp,
+};
+use chrono::{TimeDelta, Utc};
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
+use crate::client::Person;
 use crate::server::{Server, Setup};
 
 /// A ledger in this process. It stops with this value.
@@ -44,6 +49,17 @@ impl Library {
         Self { ledger, vault, pool, stop }
     }
 
+    /// Lets the time of an account be over.
+    pub async fn expires(&self, person: &Person) {
+        let account: AccId = person.id.parse().expect("an account");
+        let until = Timestamp::from(Utc::now() - TimeDelta::seconds(1));
+        let event: Event = LifetimeExtended { until, endless: false, token: Hash32([0; 32]) }.into();
+        let stream = StreamName::Account(account);
+        let new = NewEvent { stream, actor: None, event, secret: None };
+        let appended = self.ledger.append(stream, be8::ledger::ExpectedVersion::Any, vec![new]).await;
+        appended.expect("the event");
+    }
+
     /// The texts of a thread by number, unsealed from the log itself.
     pub async fn texts(&self, thread: &str) -> BTreeMap<u32, String> {
         let log = self.ledger.log().read_all(Position::START, u32::MAX).await.expect("the log");
@@ -70,6 +86,16 @@ impl Library {
         }
         texts
     }
+}
+
+/// Keeps a process from running on any node for as long as the connection lives, by taking its lead. The nodes must not be
+/// there yet.
+pub async fn hold_up(database_url: &str, process: &str) -> PgConnection {
+    let mut connection = PgConnection::connect(database_url).await.expect("a connection");
+    let lead = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('be8 process'), hashtext($1))").bind(process);
+    let taken: bool = lead.fetch_one(&mut connection).await.expect("an answer");
+    assert!(taken, "a node leads already");
+    connection
 }
 
 impl Drop for Library {

@@ -1,8 +1,10 @@
 //! Running a server: its state, its measurements, its log, its start and its end.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
 
 use reqwest::Method;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
@@ -162,6 +164,19 @@ async fn a_stopping_server_finishes_the_batch_in_flight() {
     let server = setup.start().await;
     let texts: Vec<_> = bob.at(&server).messages(&thread).await.iter().map(|m| m["text"].clone()).collect();
     assert_eq!(texts, ["STARTCONVERSATION", "in flight"]);
+}
+
+#[tokio::test]
+async fn a_server_whose_words_nobody_hears_serves_and_stops() {
+    let setup = Setup::on(&fresh_database().await).at_a_known_address();
+    let (mut process, printed) = setup.launch_logging(Stdio::piped());
+    // As when the journal ends, or a pipe's other side.
+    drop((process.stderr.take(), printed));
+    let ready = format!("{}/readyz", setup.url());
+    eventually("it is ready", async || reqwest::get(&ready).await.is_ok_and(|answer| answer.status() == 200)).await;
+    let pid = Pid::from_raw(process.id().expect("it runs").cast_signed()).expect("a process id");
+    kill_process(pid, Signal::TERM).expect("a signal");
+    assert!(within("its end", process.wait()).await.expect("its status").success());
 }
 
 #[tokio::test]

@@ -8,13 +8,14 @@ use be8::clock::{Clock, SystemClock};
 use be8::config::{self, Config};
 use be8::domain::account::CreateAccount;
 use be8::domain::dialog::StartConversation;
-use be8::domain::message::{NamedVersion, Receiver, WriteMessage};
+use be8::domain::image::{Fingerprints, PostImage, StoredBlob};
+use be8::domain::message::{Address, NamedVersion, Receiver, WriteMessage};
 use be8::domain::{Command, Decision, State, States, Stop, View};
-use be8::ledger::{Ledger, LedgerError, LedgerSettings, Log};
+use be8::ledger::{Broom, Ledger, LedgerError, LedgerSettings, Log};
 use be8::node::{self, Database};
 use be8::vault::{MasterKey, Vault};
 use be8_events::account::AccountSecret;
-use be8_events::message::MessageSecret;
+use be8_events::message::{ImageSecret, MessageSecret};
 use be8_events::{AccId, Hash32, MessageNo, Position, Recorded, Secret, StreamName, ThreadId, Timestamp};
 use chrono::TimeDelta;
 use sqlx::PgPool;
@@ -88,6 +89,11 @@ impl Rig {
 
     pub fn log(&self) -> Log {
         Log::new(self.pool.clone())
+    }
+
+    /// What sweeps in it.
+    pub fn broom(&self) -> Broom {
+        Broom::new(&self.database.connect)
     }
 
     /// A node with the clock of the machine.
@@ -196,6 +202,31 @@ pub fn write(session: u64, sender: AccId, thread: ThreadId) -> WriteMessage {
         thread: Some(thread),
         version: NamedVersion::Absent,
         content: Ok(Secret::new(MessageSecret { text, iv: None, kind: None, endless: None })),
+    }
+}
+
+/// An image of `sender` in the place of such a message, of a few names and contents.
+pub fn picture(session: u64, sender: AccId, thread: ThreadId, chance: u32) -> PostImage {
+    let WriteMessage { session, receiver, sender, thread, version, .. } = write(session, sender, thread);
+    let byte = chance as u8;
+    let secret = ImageSecret {
+        blob_key: "secret key".to_owned(),
+        content_id: "secret name".to_owned(),
+        content_type: None,
+        height: None,
+        width: None,
+        is_group: None,
+        iv: None,
+        kind: None,
+        endless: None,
+    };
+    let blob =
+        StoredBlob { blob: Hash32(rand::random()), size: 1, sha256: Hash32([byte; 32]), secret: Secret::new(secret) };
+    PostImage {
+        address: Address { session, receiver, sender, thread },
+        version,
+        image: Ok(Fingerprints { name: Hash32([byte % 32; 32]), content: Hash32([byte % 64; 32]) }),
+        blob: (!chance.is_multiple_of(5)).then_some(blob),
     }
 }
 

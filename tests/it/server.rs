@@ -132,6 +132,11 @@ impl Setup {
         self.files.path().join("master.key")
     }
 
+    /// Where it keeps its files.
+    pub fn data_dir(&self) -> PathBuf {
+        self.files.path().join(self.name)
+    }
+
     /// The file of the key that signs the transparency log.
     pub fn audit_key(&self) -> PathBuf {
         self.files.path().join("audit.key")
@@ -161,12 +166,17 @@ impl Setup {
     /// Starts the process without waiting until it serves.
     pub fn launch(&self) -> (Child, Lines<BufReader<ChildStdout>>) {
         let log = File::options().create(true).append(true).open(self.log_file()).expect("the server's log");
+        self.launch_logging(log.into())
+    }
+
+    /// Starts the process, with another place for its log.
+    pub fn launch_logging(&self, log: Stdio) -> (Child, Lines<BufReader<ChildStdout>>) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_be8"));
         // Nothing of the developer's environment has a say.
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.args(["serve", "--listen", &self.address.to_string()]);
         command.args(self.database_url.iter().flat_map(|url| ["--database-url", url]));
-        command.arg("--data-dir").arg(self.files.path().join(self.name));
+        command.arg("--data-dir").arg(self.data_dir());
         command.arg("--master-key-file").arg(self.master_key());
         // Password hashing is not what is tested: as cheap as it can be.
         command.args(["--test-mode", "true", "--hash-memory-kib", "64", "--hash-passes", "1"]);
@@ -178,13 +188,20 @@ impl Setup {
     }
 
     /// Starts a server and waits until it is ready.
-    pub async fn start(mut self) -> Server {
+    pub async fn start(self) -> Server {
+        let server = self.start_unready().await;
+        eventually("the server is ready", async || server.get("/readyz").await.status == 200).await;
+        server
+    }
+
+    /// Starts a server and waits until it serves; it may speak https.
+    pub async fn start_unready(mut self) -> Server {
         let (process, mut printed) = self.launch();
         let guard = guard(&process);
         let address = within("the start of the server", async {
             while let Some(line) = printed.next_line().await.expect("text of the server") {
-                if let Some((_, address)) = line.split_once("listening     http://") {
-                    return Some(address.to_owned());
+                if let Some((_, url)) = line.split_once("listening     ") {
+                    return url.split_once("://").map(|(_, address)| address.to_owned());
                 }
             }
             None
@@ -192,9 +209,7 @@ impl Setup {
         .await;
         let Some(address) = address else { panic!("the server did not start:\n{}", self.log()) };
         self.address = address.parse().expect("the address that it listens on");
-        let server = Server { setup: self, process, _printed: printed, guard };
-        eventually("the server is ready", async || server.get("/readyz").await.status == 200).await;
-        server
+        Server { setup: self, process, _printed: printed, guard }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Random commands: what several accounts do at once, over two nodes whose clocks disagree.
 
+mod ends;
 mod oneself;
 
 use std::sync::Arc;
@@ -31,8 +32,9 @@ use futures_util::future::join_all;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng};
 
+use self::ends::Ends;
 use self::oneself::of_oneself;
-use crate::rig::{Dial, Node, Rig, any_clock, create, token, write};
+use crate::rig::{Dial, Node, Rig, any_clock, create, picture, token, write};
 
 /// Random commands of several accounts, on two nodes with clocks of their own.
 pub struct Storm {
@@ -40,10 +42,11 @@ pub struct Storm {
     pub nodes: [Node; 2],
     dials: [Arc<Dial>; 2],
     accounts: Vec<AccId>,
-    threads: Vec<ThreadId>,
+    pub threads: Vec<ThreadId>,
     /// Each with the session that created it.
     groups: Vec<(GroupId, u64)>,
     removed: Vec<AccId>,
+    ends: Ends,
     sessions: u64,
     pub sent: u32,
     pub refused: u32,
@@ -68,6 +71,7 @@ impl Storm {
             threads,
             groups,
             removed,
+            ends: Ends::new(rig),
             sessions: 0,
             sent: 0,
             refused: 0,
@@ -128,13 +132,17 @@ impl Storm {
         let new = self.sessions;
         let gone = self.removed.get(self.random.random_range(0..self.removed.len().max(1))).copied();
         let everybody = self.accounts.clone();
+        let ends = self.ends.clone();
         let groups: Vec<GroupId> = self.groups.iter().map(|(group, _)| *group).collect();
         async move {
             Ok(match (kind, thread) {
                 (0..5, _) => {
                     let replaces = (kind < 2 && session > 0).then(|| token(session));
-                    let created =
-                        ledger.execute(be8::domain::account::CreateAccount { replaces, ..create(new) }).await?;
+                    let lasting = create(new);
+                    // Some live for a day only, unless a token helps them.
+                    let lifetime = if kind == 4 { TimeDelta::days(1) } else { lasting.lifetime };
+                    let command = be8::domain::account::CreateAccount { replaces, lifetime, ..lasting };
+                    let created = ledger.execute(command).await?;
                     Some(Got::Account(created))
                 }
                 (5..20, _) => {
@@ -175,10 +183,15 @@ impl Storm {
                     if kind.is_multiple_of(3) {
                         return send_once(&ledger, session, message, shown).await;
                     }
+                    if shown.is_multiple_of(3) {
+                        ledger.execute(picture(session, sender, thread, shown / 3)).await?;
+                        return Ok(None);
+                    }
                     ledger.execute(message).await?;
                     None
                 }
-                (75..98, Some(thread)) => {
+                (94..99, Some(_)) => return ends.end(&ledger, session, everybody, groups, shown).await,
+                (75..94, Some(thread)) => {
                     let ThreadId::Dialog { initiator, receiver } = thread else { return Ok(None) };
                     let reader = if kind.is_multiple_of(2) { initiator } else { receiver };
                     let numbers = (1..32).filter(|no: &MessageNo| shown >> no & 1 == 1);
@@ -332,7 +345,11 @@ async fn in_group(
         }
         43..53 => {
             let (Some(me), Some(group)) = (me, group) else { return Ok(None) };
-            ledger.execute(write(by, me, ThreadId::Group(group))).await?;
+            if random.is_multiple_of(3) {
+                ledger.execute(picture(by, me, ThreadId::Group(group), random / 3)).await?;
+            } else {
+                ledger.execute(write(by, me, ThreadId::Group(group))).await?;
+            }
         }
         53..57 => {
             let (Some(other), Some(group)) = (other, group) else { return Ok(None) };

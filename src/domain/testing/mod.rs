@@ -7,6 +7,7 @@ mod group_keys;
 mod group_messages;
 mod group_model;
 mod groups;
+mod images;
 mod life;
 mod model;
 mod reads;

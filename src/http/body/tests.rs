@@ -201,6 +201,7 @@ async fn a_client_that_sends_too_much_reads_why() {
                 true => reqwest::Body::from(vec![b' '; length]),
                 false => reqwest::Body::wrap_stream(futures_util::stream::iter(pieces)),
             };
+            let _ = rustls::crypto::ring::default_provider().install_default();
             let request = reqwest::Client::new().post(format!("http://{address}/")).body(body);
             let answer = request.header("content-type", JSON).send().await.unwrap();
             assert_eq!(answer.status(), 413, "{length} {declared}");
@@ -212,7 +213,7 @@ async fn a_client_that_sends_too_much_reads_why() {
 #[tokio::test]
 async fn lingering_has_its_bounds() {
     let endless = futures_util::stream::repeat_with(|| Ok::<_, ()>([0; 65_536]));
-    let read = super::read(&HeaderMap::new(), endless, BodyLimits::default()).await;
+    let read = super::read(&HeaderMap::new(), endless, BodyLimits::default(), None).await;
     assert_eq!(read, Err(Code::TooLarge.into()));
 
     let limits = BodyLimits { linger: Duration::from_millis(200), ..BodyLimits::default() };
@@ -224,7 +225,7 @@ async fn lingering_has_its_bounds() {
         }
         let begin = std::time::Instant::now();
         let silent = futures_util::stream::pending::<Result<Vec<u8>, ()>>();
-        assert_eq!(super::read(&headers, silent, limits).await, Err(Code::TooLarge.into()));
+        assert_eq!(super::read(&headers, silent, limits, None).await, Err(Code::TooLarge.into()));
         assert_eq!(begin.elapsed() >= limits.linger, lingers);
     }
 }

@@ -183,19 +183,6 @@ pub async fn is_nobody(client: &Client, sensible: &Value) {
 }
 
 #[tokio::test]
-async fn without_a_session_every_route_says_so_first() {
-    let server = Server::start().await;
-    let (alice, bob, thread) = two_people(&server).await;
-    let mut sensible = alice.letter(&thread, &bob.id, "hello");
-    let more = json!({ "receiverID": bob.id, "accID": bob.id, "accIDs": [bob.id], "publicKey": alice.own_jwk() });
-    sensible.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    for client in [server.client(), server.client().with_cookie("invalid"), server.client().with_cookie("be8=x")] {
-        is_nobody(&client, &sensible).await;
-    }
-    assert_eq!(alice.messages(&thread).await.len(), 1);
-}
-
-#[tokio::test]
 async fn a_new_account_on_a_live_session_ends_that_session_only() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;

@@ -10,7 +10,7 @@ mod rebuild;
 mod secrecy;
 mod stays;
 mod storm;
-mod web_client;
+pub mod web_client;
 
 use serde_json::{Value, json};
 

@@ -131,6 +131,9 @@ async fn a_rewritten_database_is_refused_at_start() {
     let said = refusal(&setup).await;
     assert!(said.contains("does not extend the log that was signed"), "{said}");
     assert!(said.contains(&format!("another event stands at position {position}")), "{said}");
+    // Nor does a command of the operator write to it.
+    let (done, _, complaint) = setup.command(&["token", "add", "promo", "--days", "90"], "").await;
+    assert!(!done && complaint.contains("does not extend the log that was signed"), "{complaint}");
 
     // The hashes are rewritten too: they are made anew from the events.
     run(&setup, "create table tiles as select * from audit_tiles; truncate audit_tiles").await;

@@ -4,7 +4,7 @@
 mod answers;
 mod faults;
 mod limits;
-mod peer;
+pub mod peer;
 mod sending;
 mod subscribing;
 
@@ -41,14 +41,14 @@ impl Pair {
 }
 
 /// A server that pushes to a push service of the test, with short times.
-struct Pushing {
-    server: Server,
-    peer: Peer,
+pub struct Pushing {
+    pub server: Server,
+    pub peer: Peer,
     _pair: Pair,
 }
 
 impl Pushing {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_with(|setup| setup.with("push-timeout-seconds", 2)).await
     }
 
@@ -73,7 +73,7 @@ fn pushes(setup: Setup, peer: &Peer, pair: &Pair) -> Setup {
 
 impl Person {
     /// Subscribes a device.
-    async fn subscribes(&self, device: &Device) {
+    pub async fn subscribes(&self, device: &Device) {
         let answer = self.client.post("/subscribe", &device.subscription()).await;
         assert_eq!((answer.status, answer.json()), (201, json!({ "valid": true, "subscribe": true })));
     }

@@ -2,6 +2,9 @@
 
 mod serving;
 
+use be8::domain::erasure::Erase;
+use be8_events::erasure::Cause;
+use be8_events::{Subject, ThreadId};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::process::Child;
 
@@ -29,6 +32,16 @@ impl Filled {
         }
         let program = Program::on(&database.url, &rig.master_key());
         Self { database, rig, storm, program }
+    }
+
+    /// Erases what some wrote in some conversations.
+    pub async fn erase_some(&self) {
+        for thread in self.storm.threads.iter().take(5) {
+            let ThreadId::Dialog { initiator, .. } = *thread else { continue };
+            let stay = Subject::Stay { thread: *thread, author: initiator, stay: 1 };
+            let erase = Erase { subjects: vec![stay], cause: Cause::Operator };
+            self.storm.nodes[0].ledger.execute(erase).await.unwrap();
+        }
     }
 
     /// Lets go of the database; answers the program on it, with the key.

@@ -1,11 +1,13 @@
 //! The end of accounts: removed by their owners, by the operator or at their time, with all that hangs on them.
 
+mod attempts;
 mod erased;
 mod expiry;
 mod guard;
+mod keyholders;
 mod load;
 mod operator;
-mod races;
+pub mod races;
 mod route;
 
 use std::fs;

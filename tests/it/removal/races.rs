@@ -31,7 +31,7 @@ fn removals(log: &[Recorded]) -> BTreeMap<AccId, i64> {
 }
 
 /// Nothing binds itself to an account that is gone, and nothing that hung on it is left over.
-fn nobody_comes_back(log: &[Recorded]) {
+pub fn nobody_comes_back(log: &[Recorded]) {
     let removed = removals(log);
     let gone = |account: AccId, at: &Recorded| removed.get(&account).is_some_and(|position| *position < at.position.0);
     let mut dialogs: BTreeSet<ThreadId> = BTreeSet::new();
@@ -66,6 +66,7 @@ fn nobody_comes_back(log: &[Recorded]) {
                 members.insert((e.group, e.account));
             }
             Event::MemberLeft(e) => assert!(members.remove(&(e.group, e.account))),
+            Event::MemberKicked(e) => assert!(members.remove(&(e.group, e.account))),
             Event::GroupDestroyed(e) => e.members.iter().for_each(|(member, _)| {
                 assert!(members.remove(&(e.group, *member)));
             }),
@@ -84,7 +85,7 @@ fn nobody_comes_back(log: &[Recorded]) {
 }
 
 /// How many conversations and memberships of removed accounts there are.
-async fn ties(pool: &PgPool) -> i64 {
+pub async fn ties(pool: &PgPool) -> i64 {
     sqlx::query_scalar(
         "select (select count(*) from read_1.thread_member t join read_1.removal r on r.account = t.account
                  where t.thread > 0)

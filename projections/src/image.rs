@@ -1,0 +1,256 @@
+//! The read model of images: which message a sender's own name for an image stands for, and which
+//! blobs are still of use.
+
+use be8_events::message::ImagePosted;
+use be8_events::{AccId, Day, Hash32, KeyId, MessageNo, StayNo, Subject, ThreadId, Timestamp};
+use chrono::NaiveDate;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Arguments, Row, error::BoxDynError};
+
+use crate::account::{ME, account_id, is_null, session_arguments};
+use crate::stored::{Stored, StoredSealed};
+use crate::{Generation, Parameters, ReadError, ReadModels};
+
+pub(crate) const TABLE: &str = "
+create table if not exists {schema}.media (
+    sender bigint not null,
+    name   bytea not null,    -- the sender's name for the image, as an HMAC
+    thread bigint not null,
+    id     integer not null,  -- of the message in the thread
+    stay   integer not null,  -- of the sender in the thread
+    day    date not null,     -- on which it was posted, in UTC
+    blob   bytea not null,    -- the name of its content
+    primary key (sender, name)
+);
+create unique index if not exists media_blob on {schema}.media (blob);
+create index if not exists media_day on {schema}.media (day);
+";
+
+/// What a batch adds.
+#[derive(Debug, Default)]
+pub(crate) struct Media(Vec<(AccId, Hash32, i64, MessageNo, StayNo, NaiveDate, Hash32)>);
+
+impl Media {
+    pub(crate) fn posted(&mut self, e: &ImagePosted, day: Day) {
+        self.0.push((e.sender, e.content, e.thread.key(), e.id, e.stay, day.0, e.blob));
+    }
+
+    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
+        if self.0.is_empty() {
+            return String::new();
+        }
+        format!(
+            "
+, media_posted as (
+    insert into {generation}.media (sender, name, thread, id, stay, day, blob)
+    select u.* from head, unnest({}) u)",
+            p.arrays(&["bigint", "bytea", "bigint", "integer", "integer", "date", "bytea"]),
+        )
+    }
+
+    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        to.add(self.0.iter().map(|row| row.0.number()).collect::<Vec<_>>())?;
+        to.add(self.0.iter().map(|row| &row.1.0[..]).collect::<Vec<_>>())?;
+        to.add(self.0.iter().map(|row| row.2).collect::<Vec<_>>())?;
+        to.add(self.0.iter().map(|row| row.3.cast_signed()).collect::<Vec<_>>())?;
+        to.add(self.0.iter().map(|row| row.4.cast_signed()).collect::<Vec<_>>())?;
+        to.add(self.0.iter().map(|row| row.5).collect::<Vec<_>>())?;
+        to.add(self.0.iter().map(|row| &row.6.0[..]).collect::<Vec<_>>())
+    }
+}
+
+/// The message of an image, as one of the thread's participants finds it.
+#[derive(Debug)]
+pub struct Image {
+    /// The thread, by its stored name.
+    pub thread: ThreadId,
+    /// The number of the message.
+    pub id: MessageNo,
+    /// The event, an [`ImagePosted`], with its sealed part (none once swept).
+    pub event: StoredSealed,
+    /// The event that set the nickname under which it was posted.
+    pub nickname: StoredSealed,
+    /// The data keys that were live when this was read.
+    pub live: Vec<KeyId>,
+}
+
+/// The answer to who asks for an image.
+#[derive(Debug)]
+pub enum ImageAnswer {
+    /// No session of a living account.
+    NoSession,
+    /// No such image where the account takes part, or not while it took part.
+    NoImage,
+    /// The image.
+    Image(Box<Image>),
+}
+
+impl ReadModels {
+    /// The image that `sender` gave the name with this HMAC, if the session's account may see its
+    /// message.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn image(
+        &self,
+        session: Hash32,
+        now: Timestamp,
+        image: Option<(AccId, Hash32)>,
+    ) -> Result<ImageAnswer, ReadError> {
+        let bind = |to: &mut PgArguments| {
+            session_arguments(to, session, now)?;
+            to.add(image.map(|(sender, _)| sender.number()))?;
+            to.add(image.as_ref().map(|(_, name)| &name.0[..]))
+        };
+        let rows = self.fetch(|sql| &sql.image, bind).await?;
+        let row = rows.first().ok_or(ReadError::Damaged("the head row"))?;
+        if is_null(row, "me") {
+            return Ok(ImageAnswer::NoSession);
+        }
+        account_id(row, "me")?;
+        if is_null(row, "thread") {
+            return Ok(ImageAnswer::NoImage);
+        }
+        let mut live = Vec::new();
+        Ok(ImageAnswer::Image(Box::new(Image {
+            thread: crate::thread::thread_id(row.try_get("thread")?, row.try_get("initiator")?)?,
+            id: row.try_get::<i32, _>("number")?.cast_unsigned(),
+            event: StoredSealed::read_message(row, &mut live)?,
+            nickname: StoredSealed::read(row, &mut live)?,
+            live,
+        })))
+    }
+
+    /// Which of these blobs are the content of an image that can still be opened.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn needed_blobs(&self, blobs: &[Hash32]) -> Result<Vec<Hash32>, ReadError> {
+        let names = || blobs.iter().map(|blob| &blob.0[..]).collect::<Vec<_>>();
+        read_blobs(&self.fetch(|sql| &sql.needed_blobs, |to| to.add(names())).await?)
+    }
+
+    /// Blobs of images that can never be opened again because the key of this subject is gone; at
+    /// most 500, in the order of their names, behind `after`.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn forgotten_blobs(&self, gone: Subject, after: Hash32) -> Result<Vec<Hash32>, ReadError> {
+        let (sender, thread, stay) = match gone {
+            Subject::Account(account) => (account, None, None),
+            Subject::Stay { thread, author, stay } => (author, Some(thread.key()), Some(stay.cast_signed())),
+            Subject::Day(day) => {
+                let bind = |to: &mut PgArguments| {
+                    to.add(day.0)?;
+                    to.add(&after.0[..])
+                };
+                return read_blobs(&self.fetch(|sql| &sql.forgotten_blobs_of_day, bind).await?);
+            }
+            // Under these no message is sealed.
+            Subject::Server | Subject::PublicKey(_) | Subject::GroupName(_) | Subject::GroupKeys(_) => {
+                return Ok(Vec::new());
+            }
+        };
+        let bind = |to: &mut PgArguments| {
+            to.add(sender.number())?;
+            to.add(thread)?;
+            to.add(stay)?;
+            to.add(&after.0[..])
+        };
+        read_blobs(&self.fetch(|sql| &sql.forgotten_blobs, bind).await?)
+    }
+}
+
+fn read_blobs(rows: &[PgRow]) -> Result<Vec<Hash32>, ReadError> {
+    let blobs = rows.iter().filter(|row| !is_null(row, "blob"));
+    blobs
+        .map(|row| {
+            let name: &[u8] = row.try_get("blob")?;
+            Ok(Hash32(name.try_into().map_err(|_| ReadError::Damaged("the name of a blob"))?))
+        })
+        .collect()
+}
+
+/// The statement of [`ReadModels::image`]; `$3` the sender, `$4` its name for the image.
+pub(crate) fn image_sql(generation: Generation) -> String {
+    format!(
+        "with me as ({me})
+, img as (
+    select m.thread, m.id, msg.position, msg.name as nickname, t.initiator
+    from me
+    join {generation}.media m on m.sender = $3 and m.name = $4
+    join {generation}.message msg on msg.thread = m.thread and msg.id = m.id
+    join {generation}.thread t on t.id = m.thread
+    left join {generation}.account p
+      on p.id = case when t.initiator = me.id then t.receiver else t.initiator end
+    where case when m.thread < 0
+        -- Who is a member, and was one when it was posted.
+        then exists (select from {generation}.group_stay s
+                     where s.group_id = -m.thread / 2 and s.account = me.id and s.closed is null)
+         and exists (select from {generation}.group_stay s
+                     where s.group_id = -m.thread / 2 and s.account = me.id
+                       and m.id >= s.from_id and (s.until_id is null or m.id < s.until_id))
+        else p.until > $2 and exists (select from {generation}.thread_member tm
+                                      where tm.account = me.id and tm.thread = m.thread) end)
+select h.generation, me.id as me, img.thread, img.initiator, img.id as number, {columns}, {message}
+from log_head h
+left join me on true
+left join img on true
+{messages}
+{sealed}",
+        me = ME.replace("{schema}", &generation.to_string()),
+        columns = Stored::COLUMNS,
+        message = Stored::MESSAGE_COLUMNS,
+        messages = Stored::join_message("img.position"),
+        sealed = Stored::join("img.nickname"),
+    )
+}
+
+/// Whether the message of the image `m` can be opened.
+fn readable(generation: Generation) -> String {
+    format!(
+        "exists (
+        select from {generation}.message msg
+        join sealed_message lm on lm.day = m.day and lm.position = msg.position
+        where msg.thread = m.thread and msg.id = m.id
+          and 3 = (select count(*) from vault.key lk
+                   where lk.id in (lm.account_key, lm.stay_key, lm.day_key) and lk.wrapped is not null))"
+    )
+}
+
+/// The statement of [`ReadModels::needed_blobs`]; `$1` the blobs.
+pub(crate) fn needed_sql(generation: Generation) -> String {
+    format!(
+        "select h.generation, m.blob from log_head h
+left join {generation}.media m on m.blob = any ($1) and {readable}",
+        readable = readable(generation),
+    )
+}
+
+/// The statement of [`ReadModels::forgotten_blobs`]; `$1` the sender, `$2` the thread and `$3` the
+/// stay unless all are meant, `$4` the last blob that was seen.
+pub(crate) fn forgotten_sql(generation: Generation) -> String {
+    format!(
+        "select h.generation, f.blob from log_head h left join (
+    select m.blob from {generation}.media m
+    where m.sender = $1 and ($2::bigint is null or m.thread = $2) and ($3::integer is null or m.stay = $3)
+      and m.blob > $4 and not {readable}
+    order by m.blob limit 500) f on true",
+        readable = readable(generation),
+    )
+}
+
+/// The statement of [`ReadModels::forgotten_blobs`] for a day, `$1`; `$2` the last blob that was
+/// seen.
+pub(crate) fn forgotten_of_day_sql(generation: Generation) -> String {
+    format!(
+        "select h.generation, f.blob from log_head h left join (
+    select m.blob from {generation}.media m
+    where m.day = $1 and m.blob > $2 and not {readable}
+    order by m.blob limit 500) f on true",
+        readable = readable(generation),
+    )
+}

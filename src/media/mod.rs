@@ -1,0 +1,188 @@
+//! The contents of images: blobs beside the log, in a folder or in a store that speaks S3.
+//!
+//! Each blob is encrypted under a random key of its own (AES-256-GCM; the associated data is its
+//! name) and has a random name, so that neither says anything of whose it is. The key is sealed
+//! with the event: what erases the message erases the blob, wherever copies of it lie. A blob is
+//! written before its event, and never changed.
+
+mod seal;
+mod settings;
+
+use std::sync::Arc;
+
+use be8_events::Hash32;
+use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+
+pub use seal::BlobKey;
+pub use settings::{MediaSettings, S3Settings};
+
+/// How many prefixes the names are spread over: the first byte of the name.
+pub const SHARDS: u16 = 256;
+
+/// Why a blob could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    /// The store cannot be used as it is set.
+    #[error("images cannot be kept in {place}: {cause}")]
+    Place {
+        /// Where.
+        place: String,
+        /// Why.
+        cause: String,
+    },
+    /// The store did not answer, or refused.
+    #[error("the store of images failed: {0}")]
+    Store(#[from] object_store::Error),
+    /// The store has other bytes than were written, or they do not open.
+    #[error("the content of image {0} is damaged")]
+    Damaged(Hash32),
+    /// Work on another thread did not end.
+    #[error("an image could not be encrypted or decrypted: {0}")]
+    Worker(#[from] tokio::task::JoinError),
+}
+
+/// What the log keeps of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobMark {
+    /// Its random name.
+    pub name: Hash32,
+    /// The bytes of it as it is stored.
+    pub size: u64,
+    /// SHA-256 of it as it is stored.
+    pub sha256: Hash32,
+}
+
+/// The store of blobs of one log.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    store: Arc<dyn ObjectStore>,
+    root: Path,
+}
+
+impl Blobs {
+    /// Opens the store. `log` names the log, so that two of them can share a place without taking
+    /// each other's blobs for orphans.
+    ///
+    /// # Errors
+    /// [`MediaError::Place`]
+    pub fn open(settings: &MediaSettings, log: &str) -> Result<Self, MediaError> {
+        let (store, prefix) = settings.open()?;
+        Ok(Self { store, root: prefix.join(log) })
+    }
+
+    fn path(&self, name: Hash32) -> Path {
+        let name = name.to_string();
+        self.root.clone().join(&name[..2]).join(name)
+    }
+
+    /// Encrypts and stores a content. When this returns, the blob is durable.
+    ///
+    /// # Errors
+    /// [`MediaError`]
+    pub async fn put(&self, content: String) -> Result<(BlobMark, BlobKey), MediaError> {
+        let name = Hash32(rand::random());
+        let key = BlobKey::random();
+        // Megabytes of cryptography would hold up the other requests of this thread.
+        let (sealed, key) =
+            tokio::task::spawn_blocking(move || (seal::seal(&key, name, content.into_bytes()), key)).await?;
+        let mark = BlobMark { name, size: sealed.bytes.len() as u64, sha256: sealed.sha256 };
+        // No name comes twice; were it so, the older blob would stay.
+        let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        self.store.put_opts(&self.path(name), sealed.bytes.into(), create).await?;
+        Ok((mark, key))
+    }
+
+    /// The content of a blob; none if the store has it no more.
+    ///
+    /// # Errors
+    /// [`MediaError::Damaged`] if it is not the one that was stored; [`MediaError::Store`].
+    pub async fn get(&self, mark: BlobMark, key: BlobKey) -> Result<Option<String>, MediaError> {
+        let found = match self.store.get(&self.path(mark.name)).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        // Before any of it is in memory: it may be anything by now.
+        if found.meta.size != mark.size {
+            return Err(MediaError::Damaged(mark.name));
+        }
+        let bytes = found.bytes().await?;
+        let open = move || seal::open(&key, mark.name, mark.sha256, bytes.into());
+        let plain = tokio::task::spawn_blocking(open).await?;
+        plain.and_then(|plain| String::from_utf8(plain).ok()).map(Some).ok_or(MediaError::Damaged(mark.name))
+    }
+
+    /// The blobs of one of the [`SHARDS`], each with the time at which it was stored.
+    ///
+    /// # Errors
+    /// [`MediaError::Store`]
+    pub async fn list(&self, shard: u16) -> Result<Vec<(Hash32, DateTime<Utc>)>, MediaError> {
+        let prefix = self.root.clone().join(format!("{:02x}", shard % SHARDS));
+        let all = self.store.list(Some(&prefix));
+        // What is named otherwise is not ours.
+        let ours = all.map_ok(|meta| Some((meta.location.filename()?.parse().ok()?, meta.last_modified)));
+        Ok(ours.try_filter_map(async |found| Ok(found)).try_collect().await?)
+    }
+
+    /// Removes a blob; one that is not there is removed already.
+    ///
+    /// # Errors
+    /// [`MediaError::Store`]
+    pub async fn remove(&self, name: Hash32) -> Result<(), MediaError> {
+        match self.store.delete(&self.path(name)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blobs(folder: &std::path::Path) -> Blobs {
+        let settings = MediaSettings { folder: folder.to_owned(), s3: None };
+        Blobs::open(&settings, "a-log").unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_stored_comes_back_and_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = blobs(folder.path());
+        let (mark, key) = blobs.put("ciphertext of a client".to_owned()).await.unwrap();
+        assert_eq!(blobs.get(mark, key.clone()).await.unwrap().as_deref(), Some("ciphertext of a client"));
+        let shard = u16::from(mark.name.0[0]);
+        assert_eq!(blobs.list(shard).await.unwrap().len(), 1);
+        assert!(blobs.list(shard + 1).await.unwrap().is_empty());
+        for _ in 0..2 {
+            blobs.remove(mark.name).await.unwrap();
+            assert_eq!(blobs.get(mark, key.clone()).await.unwrap(), None);
+        }
+        assert!(blobs.list(shard).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn another_key_name_or_byte_opens_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = blobs(folder.path());
+        let (mark, key) = blobs.put("one".to_owned()).await.unwrap();
+        let (other, other_key) = blobs.put("two".to_owned()).await.unwrap();
+        assert!(matches!(blobs.get(mark, other_key).await, Err(MediaError::Damaged(_))));
+        let file = |mark: BlobMark| folder.path().join(blobs.path(mark.name).to_string());
+        // The bytes of one under the name of the other, with the hash made to fit.
+        std::fs::copy(file(mark), file(other)).unwrap();
+        let moved = BlobMark { name: other.name, ..mark };
+        assert!(matches!(blobs.get(moved, key.clone()).await, Err(MediaError::Damaged(_))));
+        let mut bytes = std::fs::read(file(mark)).unwrap();
+        assert!(!bytes.windows(3).any(|window| window == b"one"));
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(file(mark), &bytes).unwrap();
+        assert!(matches!(blobs.get(mark, key.clone()).await, Err(MediaError::Damaged(_))));
+        bytes.push(0);
+        std::fs::write(file(mark), &bytes).unwrap();
+        assert!(matches!(blobs.get(mark, key).await, Err(MediaError::Damaged(_))));
+    }
+}

@@ -1,0 +1,77 @@
+//! The database with a ledger, for commands of the operator.
+
+use std::sync::Arc;
+
+use be8_projections::ReadModels;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Database, NodeError, reading_pool, test_clock, transparency};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::ledger::{Broom, Leads, Ledger, Log};
+use crate::process::expiry::Expiry;
+use crate::vault::{MasterKey, Vault};
+
+/// The database with a ledger of its own, beside servers that may run: for commands that write.
+#[derive(Debug)]
+pub struct Attached {
+    /// The way to write.
+    pub ledger: Ledger,
+    /// The way to read.
+    pub read: Arc<ReadModels>,
+    /// The keys.
+    pub vault: Arc<Vault>,
+    /// What sweeps.
+    pub broom: Broom,
+    /// Where leads are taken.
+    pub leads: Leads,
+    database: Database,
+    clock: Arc<dyn Clock>,
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Attached {
+    /// Attaches to the database, whose schema must be there.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn open(config: &Config) -> Result<Self, NodeError> {
+        let database = Database::open(config, true).await?;
+        let pool = reading_pool(&database.connect, config.database_connections.min(4));
+        let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
+        // As at the start of a server: nothing is written to a database that does not extend what was signed.
+        transparency(&Log::new(pool.clone()), &config.audit).await?;
+        let clock = test_clock(config).unwrap_or_else(|| Arc::new(SystemClock));
+        let stop = CancellationToken::new();
+        let connect = database.connect.clone();
+        let settings = config.ledger.clone();
+        let (ledger, task) =
+            Ledger::start(pool.clone(), connect, vault.clone(), clock.clone(), settings, stop.clone()).await?;
+        let read = Arc::new(ReadModels::new(pool));
+        let (broom, leads) = (Broom::new(&database.connect), Leads::new(&database.connect));
+        Ok(Self { ledger, read, vault, broom, leads, database, clock, task, stop })
+    }
+
+    /// What ends what is over.
+    pub fn expiry(&self, config: &Config) -> Expiry {
+        Expiry {
+            ledger: self.ledger.clone(),
+            read: self.read.clone(),
+            clock: self.clock.clone(),
+            broom: self.broom.clone(),
+            lifetime: config.app.message_lifetime,
+            cleared: Arc::default(),
+        }
+    }
+
+    /// Ends the ledger and lets the database go.
+    pub async fn close(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "the ledger did not end");
+        }
+        self.database.close().await;
+    }
+}

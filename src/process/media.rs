@@ -1,0 +1,146 @@
+//! Removes the contents of images that nobody can see any more: those whose message is erased, and
+//! those that never got a message.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use be8_events::{Event, Hash32, StreamName, Subject, Timestamp};
+use be8_projections::ReadModels;
+use chrono::TimeDelta;
+
+use super::{Process, ProcessError};
+use crate::clock::Clock;
+use crate::ledger::{Direction, Lead, Log};
+use crate::media::{Blobs, SHARDS};
+
+/// The pause between two looks at the log.
+const LOOK: Duration = Duration::from_secs(1);
+/// The pause between two parts of the store, while it is walked through.
+const STEP: Duration = Duration::from_millis(5);
+/// How many erasures are followed in one turn.
+const PAGE: u32 = 50;
+
+/// The process that sweeps.
+#[derive(Debug)]
+pub struct Sweeper {
+    /// What was erased.
+    pub log: Log,
+    /// Which blobs are of use.
+    pub read: ReadModels,
+    /// The store.
+    pub blobs: Blobs,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How old a blob without a message must be.
+    pub grace: TimeDelta,
+    /// Where the walk through the store is.
+    pub walk: Mutex<Walk>,
+}
+
+/// A walk through the store, part by part; it begins anew every hour.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// The part that comes next; none: the walk is over.
+    next: Option<u16>,
+    /// When it began.
+    begun: Option<Timestamp>,
+}
+
+impl Walk {
+    /// The part to look through now.
+    fn part(&mut self, now: Timestamp) -> Option<u16> {
+        if self.next.is_none() && self.begun.is_none_or(|begun| begun.plus(TimeDelta::hours(1)) <= now) {
+            (self.next, self.begun) = (Some(0), Some(now));
+        }
+        self.next
+    }
+
+    /// A part is looked through.
+    fn done(&mut self, part: u16) {
+        self.next = Some(part + 1).filter(|next| *next < SHARDS);
+        if self.next.is_none() {
+            metrics::counter!("be8_image_walks_total").increment(1);
+        }
+    }
+}
+
+#[async_trait]
+impl Process for Sweeper {
+    fn name(&self) -> &'static str {
+        "media"
+    }
+
+    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+        // The checkpoint is the version of the stream of erasures.
+        let seen = lead.checkpoint().await?;
+        let page = self.log.read_stream(StreamName::Erasure, seen + 1, Direction::Forwards, PAGE).await?;
+        for recorded in &page {
+            if let Event::KeysDeleted(deleted) = &recorded.event {
+                for key in &deleted.keys {
+                    self.forget(key.subject).await?;
+                }
+            }
+            lead.save(recorded.version).await?;
+        }
+        let part = self.walk.lock().unwrap_or_else(PoisonError::into_inner).part(self.clock.now());
+        if let Some(part) = part {
+            self.collect(part).await?;
+            self.walk.lock().unwrap_or_else(PoisonError::into_inner).done(part);
+        }
+        Ok(if page.is_empty() && part.is_none() { LOOK } else { STEP })
+    }
+}
+
+impl Sweeper {
+    /// Removes all that was sealed under a key that is gone.
+    async fn forget(&self, gone: Subject) -> Result<(), ProcessError> {
+        let mut after = Hash32([0; 32]);
+        loop {
+            let blobs = self.read.forgotten_blobs(gone, after).await?;
+            let Some(last) = blobs.last() else { return Ok(()) };
+            after = *last;
+            self.remove(&blobs, "its message is erased").await?;
+        }
+    }
+
+    /// Looks through one part of the store for what is of no use and older than the grace time.
+    async fn collect(&self, part: u16) -> Result<(), ProcessError> {
+        let before = self.clock.now().plus(-self.grace).to_utc();
+        let old = self.blobs.list(part).await?.into_iter().filter(|(_, stored)| *stored < before);
+        let old: Vec<Hash32> = old.map(|(name, _)| name).collect();
+        for some in old.chunks(500) {
+            let needed = self.read.needed_blobs(some).await?;
+            let orphans: Vec<Hash32> = some.iter().filter(|blob| !needed.contains(blob)).copied().collect();
+            self.remove(&orphans, "no message needs it").await?;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, blobs: &[Hash32], why: &'static str) -> Result<(), ProcessError> {
+        for blob in blobs {
+            self.blobs.remove(*blob).await?;
+            metrics::counter!("be8_images_swept_total").increment(1);
+            tracing::debug!(%blob, why, "the content of an image was removed");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_walked_through_once_an_hour() {
+        let mut walk = Walk::default();
+        let noon: Timestamp = "2026-11-24T12:00:00.000000Z".parse().unwrap();
+        for expected in 0..SHARDS {
+            let part = walk.part(noon.plus(TimeDelta::seconds(i64::from(expected)))).unwrap();
+            assert_eq!(part, expected);
+            walk.done(part);
+        }
+        assert_eq!(walk.part(noon.plus(TimeDelta::minutes(59))), None);
+        assert_eq!(walk.part(noon.plus(TimeDelta::minutes(60))), Some(0));
+    }
+}
