@@ -45,6 +45,8 @@ struct Plan {
     sizes: Vec<Size>,
     rounds: usize,
     window: Window,
+    /// For how many days back there are partitions of messages, empty ones.
+    days: u64,
     json: Option<PathBuf>,
 }
 
@@ -67,6 +69,7 @@ impl Plan {
                 warm_up: Duration::from_millis(if quick { 300 } else { 1000 }),
                 measured: Duration::from_secs(number("seconds").unwrap_or(if quick { 1 } else { 4 })),
             },
+            days: number("days").unwrap_or(0),
             json: matches.get_one::<PathBuf>("json").cloned(),
         }
     }
@@ -85,6 +88,7 @@ fn command() -> Command {
         .arg(Arg::new("once").long("once").action(ArgAction::SetTrue).help("Leave out the tenfold data"))
         .arg(number("rounds").help("How often every row is measured; figures are medians (default: 3)"))
         .arg(number("seconds").help("How long a row is measured each time (default: 4)"))
+        .arg(number("days").help("With the partitions of so many days before today (28: as after a month; default: 0)"))
         .arg(
             Arg::new("rows")
                 .long("rows")
@@ -159,7 +163,7 @@ async fn undisturbed(world: &World, row: Row, size: Size, window: Window) -> Sam
 async fn run(plan: &Plan) -> Report {
     let mut world = World::start().await;
     for &size in &plan.sizes {
-        world.settle(size).await;
+        world.settle(size, plan.days).await;
     }
     let mut report = Report::new(&plan.sizes);
     for round in 0..plan.rounds {

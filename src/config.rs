@@ -279,7 +279,7 @@ impl Config {
             limits: LimitSettings {
                 signups: values.limit("limit-signups")?,
                 address: values.limit("limit-address")?,
-                session: values.limit("limit-session")?,
+                account: values.limit("limit-account")?,
                 streams: values.limit("limit-streams")?,
                 proxies: Proxies { trusted, header: values.parse("forwarded-header")? },
             },

@@ -29,6 +29,15 @@ const CLIENTS: usize = 64;
 /// Commands in flight in the ledger.
 const COMMANDS: usize = 256;
 
+/// Makes the partitions of past days, as they are there while messages of those days are shown.
+const PAST_DAYS: &str = "do $$ declare past date; name text; begin
+    for back in 1..{days} loop
+        past := (now() at time zone 'UTC')::date - back;
+        name := 'sealed_message_' || to_char(past, 'YYYYMMDD');
+        execute format('create table %I (like sealed_message including all)', name);
+        execute format('alter table sealed_message attach partition %I for values in (%L)', name, past);
+    end loop; end $$";
+
 /// Everything that is measured.
 pub struct World {
     directory: TempDir,
@@ -77,8 +86,8 @@ impl World {
         Self { directory, cluster, floors, once: None, tenfold: None }
     }
 
-    /// Makes the data of one size, and all that serves it.
-    pub async fn settle(&mut self, size: Size) {
+    /// Makes the data of one size, and all that serves it, with partitions of messages for `days` days back.
+    pub async fn settle(&mut self, size: Size, days: u64) {
         let (main, copy) = (format!("be8_{}", size.name()), format!("ledger_{}", size.name()));
         eprintln!("filling {main}");
         self.cluster.create_database(&main).await.expect("a database");
@@ -86,6 +95,7 @@ impl World {
         let data = Arc::new(Data::fill(&node.app, size.accounts()).await);
         stop.cancel();
         node.stop().await;
+        self.execute(&main, &PAST_DAYS.replace("{days}", &days.to_string())).await;
         // Statistics now, not when autovacuum finds the time: in the middle of a measurement.
         self.execute(&main, "vacuum analyze").await;
         self.execute("postgres", &format!("create database {copy} template {main}")).await;
@@ -293,7 +303,7 @@ fn arguments(directory: &TempDir, cluster: &PrivateCluster, database: &str) -> V
         ("--audit-key-file", path(&format!("{database}.audit.key"))),
         ("--log", "warn".to_owned()),
         // Counted as for anybody, and never reached.
-        ("--limit-session", "1000000/1".to_owned()),
+        ("--limit-account", "1000000/1".to_owned()),
         ("--limit-address", "1000000/1".to_owned()),
         ("--limit-signups", "1000000/1".to_owned()),
     ]

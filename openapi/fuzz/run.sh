@@ -12,7 +12,7 @@ python_tools openapi/tools/requirements.txt
 # Password hashes are weak here: the server would do little else. Limits, the guard of a server that runs full, and the
 # number of sessions would end the run early.
 start_server --test-mode true --hash-memory-kib 8 --hash-passes 1 --checkpoint-interval 1 \
-  --limit-signups off --limit-address off --limit-session off --limit-streams off \
+  --limit-signups off --limit-address off --limit-account off --limit-streams off \
   --signup-free-disk-mib 0 --signup-free-memory-mib 0
 export BE8_OPERATOR_TOKEN=$operator_token SCHEMATHESIS_HOOKS=$PWD/openapi/fuzz/hooks.py
 here=$PWD

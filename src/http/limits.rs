@@ -1,5 +1,5 @@
 //! Limits on requests: named, each over a time, per address for whoever shows no session, per
-//! session for the others.
+//! account for the others, however many sessions it has.
 //!
 //! Each is a GCRA: a client may send all of its requests at once and gets them back evenly over
 //! the time. What is left is told on every answer (draft-ietf-httpapi-ratelimit-headers-10).
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use be8_events::Hash32;
+use be8_events::{AccId, Hash32};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
@@ -23,6 +23,7 @@ use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 
 use super::address::{ClientAddress, Proxies};
+use super::app::Handle;
 use super::cookie::SessionToken;
 use super::edge::{EdgeLayer, Manner};
 use super::error::{Code, WireError};
@@ -60,9 +61,9 @@ pub struct LimitSettings {
     pub signups: Option<Limit>,
     /// On requests without a session, per address.
     pub address: Option<Limit>,
-    /// On requests with a session, for each.
-    pub session: Option<Limit>,
-    /// On opening streams, per session.
+    /// On requests with a session, per account.
+    pub account: Option<Limit>,
+    /// On opening streams, per account.
     pub streams: Option<Limit>,
     /// Whom to believe where a request comes from.
     pub proxies: Proxies,
@@ -74,7 +75,7 @@ enum Key {
     V4([u8; 4]),
     /// The network: a customer gets a /64 and has all of its addresses.
     V6([u8; 8]),
-    Session(Hash32),
+    Account(AccId),
     /// While there are too many to tell them apart: those that share a number.
     Crowd(u16),
 }
@@ -222,11 +223,11 @@ const SESSION_IDLE: Duration = Duration::from_secs(3600);
 pub struct Limiter {
     signups: Option<Bucket>,
     address: Option<Bucket>,
-    session: Option<Bucket>,
+    account: Option<Bucket>,
     streams: Option<Bucket>,
     proxies: Proxies,
-    /// Sessions that exist, as far as an answer said so: a made-up one counts as none.
-    sessions: Cache<Hash32, ()>,
+    /// Whose sessions are, of those that were answered yes: a made-up one is nobody's.
+    sessions: Cache<Hash32, AccId>,
 }
 
 impl fmt::Debug for Limiter {
@@ -243,7 +244,7 @@ impl Limiter {
         Arc::new(Self {
             signups: bucket("signups", settings.signups),
             address: bucket("address", settings.address),
-            session: bucket("session", settings.session),
+            account: bucket("account", settings.account),
             streams: bucket("streams", settings.streams),
             proxies: settings.proxies,
             sessions: Cache::builder().max_capacity(SESSIONS).time_to_idle(SESSION_IDLE).build(),
@@ -252,7 +253,7 @@ impl Limiter {
 
     /// Forgets those who have all of their requests again. To be called now and then.
     pub fn tidy(&self) {
-        for bucket in [&self.signups, &self.address, &self.session, &self.streams].into_iter().flatten() {
+        for bucket in [&self.signups, &self.address, &self.account, &self.streams].into_iter().flatten() {
             bucket.tidy();
         }
     }
@@ -272,6 +273,19 @@ pub struct LimitLayer {
     pub edge: EdgeLayer,
     /// The paths that need a session.
     pub with_session: Arc<HashSet<&'static str>>,
+    /// Knows whose a session is.
+    pub app: Handle,
+}
+
+impl LimitLayer {
+    /// Remembers whose a session is that was answered yes.
+    async fn learn(&self, session: Hash32) {
+        let Ok(app) = self.app.get() else { return };
+        // Whoever cannot be looked up now is looked up with its next request.
+        if let Ok(Some(account)) = app.read.account(session, app.now()).await {
+            self.limiter.sessions.insert(session, account.id);
+        }
+    }
 }
 
 impl<E: Endpoint<Output = Response>> Middleware<E> for LimitLayer {
@@ -293,7 +307,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        let LimitLayer { limiter, edge, with_session } = &self.layer;
+        let LimitLayer { limiter, edge, with_session, .. } = &self.layer;
         let rule = edge.rule(request.uri().path());
         let path = rule.map(|rule| rule.path);
         let manner = rule.map_or(Manner::Contract, |rule| rule.manner);
@@ -306,10 +320,10 @@ impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
             .filter(|path| with_session.contains(path))
             .and_then(|_| SessionToken::of(request.headers()))
             .map(|token| token.hash());
-        let known = session.filter(|session| limiter.sessions.get(session).is_some());
+        let known = session.and_then(|session| limiter.sessions.get(&session));
         let (bucket, key) = match (path, known) {
-            (Some(STREAM), Some(session)) => (&limiter.streams, Key::Session(session)),
-            (_, Some(session)) => (&limiter.session, Key::Session(session)),
+            (Some(STREAM), Some(account)) => (&limiter.streams, Key::Account(account)),
+            (_, Some(account)) => (&limiter.account, Key::Account(account)),
             (Some(SIGN_UP), None) => (&limiter.signups, client.into()),
             (_, None) => (&limiter.address, client.into()),
         };
@@ -327,7 +341,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
                 let answer = self.inside.call(request).await?;
                 if let Some(session) = session {
                     match (known, answer.status()) {
-                        (None, StatusCode::OK) => limiter.sessions.insert(session, ()),
+                        (None, StatusCode::OK) => self.layer.learn(session).await,
                         (Some(_), StatusCode::UNAUTHORIZED) => limiter.sessions.invalidate(&session),
                         _ => {}
                     }

@@ -196,7 +196,8 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
     let text = serde_json::to_string(&document).unwrap_or_default();
     let Serving { bodies, turns, site, https, limiter } = serving;
     let edge = EdgeLayer::new(rules(&document)).https(https);
-    let limits = LimitLayer { limiter, edge: edge.clone(), with_session: Arc::new(with_session(&document)) };
+    let with_session = Arc::new(with_session(&document));
+    let limits = LimitLayer { limiter, edge: edge.clone(), with_session, app: app.clone() };
     let bundled = service.swagger_ui_html();
     let pages = home::pages(&bundled, Turnstile::new(service.into_endpoint(), app.clone(), turns));
     let pages = transparency::routes(&app, pages).at("/openapi.json", poem::get(Document(text.into())));

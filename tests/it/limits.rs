@@ -44,8 +44,8 @@ fn told(answer: &Answer) -> (&str, &str) {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_a_session_waits_and_is_served_again() {
-    let turned = Turned::start(&[("limit-session", "4/4000")]).await;
+async fn beyond_the_limit_an_account_waits_and_is_served_again() {
+    let turned = Turned::start(&[("limit-account", "4/4000")]).await;
     let server = &turned.server;
     // The first request of a session counts for its address: nobody knew yet that there is such a session.
     let alice = Person::sign_up(server, "Alice").await;
@@ -53,20 +53,25 @@ async fn beyond_the_limit_a_session_waits_and_is_served_again() {
     let me = async || alice.client.get("/me").await;
     // One was /setkey.
     let answer = me().await;
-    assert_eq!((answer.status, told(&answer)), (200, ("\"session\";q=4;w=4000", "\"session\";r=2;t=2000")));
+    assert_eq!((answer.status, told(&answer)), (200, ("\"account\";q=4;w=4000", "\"account\";r=2;t=2000")));
     // What is refused counts, too.
     let answer = alice.client.post("/writemessage", &json!({})).await;
-    assert_eq!((answer.verdict().as_str(), told(&answer).1), ("400 ACCNOTEXISTS", "\"session\";r=1;t=3000"));
-    assert_eq!(told(&me().await).1, "\"session\";r=0;t=4000");
+    assert_eq!((answer.verdict().as_str(), told(&answer).1), ("400 ACCNOTEXISTS", "\"account\";r=1;t=3000"));
+    assert_eq!(told(&me().await).1, "\"account\";r=0;t=4000");
     let refused = me().await;
     assert_eq!(refused.verdict(), "429 RATELIMITED");
     let wait: u32 = refused.header("retry-after").unwrap().parse().unwrap();
-    assert_eq!(told(&refused).1, format!("\"session\";r=0;t={wait}"));
+    assert_eq!(told(&refused).1, format!("\"account\";r=0;t={wait}"));
     // The clock of the machine went on a little.
     assert!((900..=1000).contains(&wait), "{wait}");
     // A body that nobody reads hurts nobody.
     let large = alice.client.post("/writemessage", &json!({ "text": "x".repeat(100_000) })).await;
     assert_eq!(large.verdict(), "429 RATELIMITED");
+    // Another device of hers waits as well, once it is known to be hers.
+    let login = server.post("/login", &json!({ "accID": alice.id, "password": alice.password })).await;
+    let device = server.client().with_cookie(login.header("set-cookie").unwrap());
+    assert_eq!(device.get("/me").await.status, 200);
+    assert_eq!(device.get("/me").await.verdict(), "429 RATELIMITED");
     // Others are not concerned, and neither is what needs no session.
     assert_eq!(bob.client.get("/me").await.status, 200);
     assert_eq!(server.get("/").await.status, 200);
@@ -155,7 +160,7 @@ async fn behind_a_trusted_proxy_its_clients_count() {
 
 #[tokio::test]
 async fn sessions_that_somebody_made_up_count_for_the_address() {
-    let limits = [("limit-address", "40/36000"), ("limit-session", "1000/60")];
+    let limits = [("limit-address", "40/36000"), ("limit-account", "1000/60")];
     let turned = Turned::start(&limits).await;
     let server = &turned.server;
     let (alice, bob, thread) = two_people(server).await;
@@ -191,9 +196,9 @@ async fn every_other_answer_tells_what_is_left() {
         (server.post("/healthz", &json!({})).await, 405, ""),
         (server.get("/me").await, 401, address),
         (server.post("/newacc", &json!({})).await, 400, "\"signups\";q=1000;w=60"),
-        (alice.client.get("/ME/").await, 200, "\"session\";q=12000;w=60"),
-        (alice.client.post_raw("/writemessage", Some("application/json"), "{").await, 400, "\"session\";q=12000;w=60"),
-        (alice.client.get("/writemessage").await, 404, "\"session\";q=12000;w=60"),
+        (alice.client.get("/ME/").await, 200, "\"account\";q=12000;w=60"),
+        (alice.client.post_raw("/writemessage", Some("application/json"), "{").await, 400, "\"account\";q=12000;w=60"),
+        (alice.client.get("/writemessage").await, 404, "\"account\";q=12000;w=60"),
     ] {
         assert_eq!(answer.status, status, "{}", answer.text);
         assert_eq!(answer.header("ratelimit-policy").unwrap_or_default(), policy, "{}", answer.text);
@@ -202,7 +207,7 @@ async fn every_other_answer_tells_what_is_left() {
 
 #[tokio::test]
 async fn limits_can_be_turned_off() {
-    let off = ["limit-signups", "limit-address", "limit-session", "limit-streams"].map(|name| (name, "off"));
+    let off = ["limit-signups", "limit-address", "limit-account", "limit-streams"].map(|name| (name, "off"));
     let server = Turned::start(&off).await.server;
     let alice = Person::sign_up(&server, "Alice").await;
     let answer = alice.client.get("/me").await;

@@ -61,8 +61,8 @@ fn others_are_counted_apart_and_a_network_of_ipv6_together() {
     ] {
         assert_eq!(bucket.ask(key(address)) == Verdict::Pass(0), passes, "{address}");
     }
-    assert_eq!(bucket.ask(Key::Session(Hash32([1; 32]))), Verdict::Pass(0));
-    assert!(matches!(bucket.ask(Key::Session(Hash32([1; 32]))), Verdict::Wait(_)));
+    assert_eq!(bucket.ask(Key::Account(AccId::new(10_001).unwrap())), Verdict::Pass(0));
+    assert!(matches!(bucket.ask(Key::Account(AccId::new(10_001).unwrap())), Verdict::Wait(_)));
 }
 
 #[test]
@@ -83,9 +83,9 @@ fn an_answer_tells_what_is_left() {
 #[test]
 fn memory_is_bounded_whoever_comes() {
     let (bucket, dial) = bucket("1/60", 2000);
-    let session = |n: u32| Key::Session(Hash32::sha256(&n.to_be_bytes()));
+    let account = |n: u32| Key::Account(AccId::new(10_001 + i64::from(n)).unwrap());
     for n in 0..200_000 {
-        bucket.ask(session(n));
+        bucket.ask(account(n));
     }
     // Those who came before it was too many, and then at most as many as a crowd has numbers.
     assert!(bucket.states.len() <= 2000 + COUNT_EVERY as usize + 65_536, "{}", bucket.states.len());
@@ -94,7 +94,7 @@ fn memory_is_bounded_whoever_comes() {
     dial.turn(180_000);
     bucket.tidy();
     assert_eq!(bucket.states.len(), 0);
-    assert_eq!([bucket.ask(session(1)), bucket.ask(session(2))], [Verdict::Pass(0); 2]);
+    assert_eq!([bucket.ask(account(1)), bucket.ask(account(2))], [Verdict::Pass(0); 2]);
 }
 
 #[test]

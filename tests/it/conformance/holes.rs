@@ -304,7 +304,7 @@ async fn h29_nothing_is_told_to_other_pages_or_to_the_log() {
 /// H31: ids can be guessed and anybody can be addressed, by design; only not as fast as a machine would like to.
 #[tokio::test]
 async fn h31_guessing_ids_is_slowed_down_for_the_guesser_alone() {
-    let server = Setup::on(&fresh_database().await).with("limit-session", "40/3600").start().await;
+    let server = Setup::on(&fresh_database().await).with("limit-account", "40/3600").start().await;
     let [alice, bob, eve] = people(&server, ["Alice", "Bob", "Eve"]).await;
     let group = eve.founds().await;
     eve.adds(&group, &alice).await;
