@@ -1,3 +1,7 @@
+// What the other operations of a tag need stands first, the rest in the order of paths.
+const FIRST = ['createAccount', 'startConversation', 'createGroup', 'increaseGroupVersion'];
+const rank = (operation) => FIRST.includes(operation.getIn(['operation', 'operationId'])) ? 0 : 1;
+
 // Starts Swagger UI on the document of the server that this page comes from.
 window.ui = SwaggerUIBundle({
   dom_id: '#ui',
@@ -8,4 +12,5 @@ window.ui = SwaggerUIBundle({
   tryItOutEnabled: true,
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
+  operationsSorter: (a, b) => rank(a) - rank(b) || a.get('path').localeCompare(b.get('path')),
 });

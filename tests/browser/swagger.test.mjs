@@ -53,6 +53,11 @@ test('somebody new makes an account, and the cookie works', async () => {
   if (PICTURES) {
     await first.page.screenshot({ path: join(PICTURES, 'swagger-ui.png') });
   }
+  // What everything else needs stands first.
+  const shown = await first.page.locator('.opblock').evaluateAll((blocks) => blocks.map((block) => block.id));
+  const firstOf = (tag) => shown.find((id) => id.startsWith(`operations-${tag}-`));
+  assert.equal(firstOf('Accounts'), 'operations-Accounts-createAccount');
+  assert.equal(firstOf('Groups'), 'operations-Groups-createGroup');
   await first.tidy();
   const refused = await first.send('getMe');
   assert.equal(refused.status(), 401);

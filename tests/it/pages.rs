@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use clap::error::ErrorKind;
 use tokio::process::Command;
 
 use crate::cluster::fresh_database;
@@ -111,6 +112,39 @@ fn the_pages_point_to_what_is_there() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// The commands of the program that a page shows, in blocks and in the middle of a text.
+fn own_commands(page: &str) -> BTreeSet<String> {
+    let inline = page.split('`').skip(1).step_by(2).filter(|code| !code.contains('\n'));
+    let lines = page.lines().map(str::trim);
+    let ends = [" | ", " > ", " && ", " #"];
+    let cut = |code: &str| ends.iter().filter_map(|end| code.find(end)).min().map_or(code.len(), |end| end);
+    inline.chain(lines).filter(|code| code.starts_with("be8 ")).map(|code| code[..cut(code)].to_owned()).collect()
+}
+
+#[test]
+fn every_command_on_the_pages_is_one_that_the_program_knows() {
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for page in pages() {
+        for code in own_commands(&read(&page)) {
+            // What may be left out or stands for many is no word to be understood.
+            let words: Vec<&str> = code.split_whitespace().filter(|word| !word.starts_with(['[', '…', '.'])).collect();
+            // `remove|sessions` is two commands.
+            let most = words.iter().map(|word| word.split('|').count()).max().unwrap_or(1);
+            for nth in 0..most {
+                let words = words.iter().map(|word| word.split('|').nth(nth).unwrap_or(word));
+                checked += 1;
+                if let Err(error) = be8::cli::command().try_get_matches_from(words)
+                    && matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand)
+                {
+                    wrong.push(format!("{page}: {code}: {error}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(checked > 40, "only {checked} found");
 }
 
 #[test]
