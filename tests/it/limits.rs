@@ -84,7 +84,7 @@ async fn beyond_the_limit_an_account_waits_and_is_served_again() {
         assert_eq!(me().await.status, 200);
     }
     assert_eq!(me().await.verdict(), "429 RATELIMITED");
-    assert!((server.metric("be8_limited_total").await - 4.0).abs() < f64::EPSILON);
+    assert!((server.metric("be8_limited_total").await - 5.0).abs() < f64::EPSILON);
 }
 
 #[tokio::test]
