@@ -129,7 +129,8 @@ fn every_command_on_the_pages_is_one_that_the_program_knows() {
     for page in pages() {
         for code in own_commands(&read(&page)) {
             // What may be left out or stands for many is no word to be understood.
-            let words: Vec<&str> = code.split_whitespace().filter(|word| !word.starts_with(['[', '…', '.', '\\'])).collect();
+            let words: Vec<&str> =
+                code.split_whitespace().filter(|word| !word.starts_with(['[', '…', '.', '\\'])).collect();
             // `remove|sessions` is two commands.
             let most = words.iter().map(|word| word.split('|').count()).max().unwrap_or(1);
             for nth in 0..most {
