@@ -69,7 +69,11 @@ def shorten(document):
 
 
 def allow_few_values(document):
-    schema(document, "GroupCreateInput")["properties"]["groupType"]["enum"] = ["public"]
+    schema(document, "GroupCreateInput")["properties"]["nickname"]["enum"] = ["public"]
+
+
+def take_a_value(document):
+    schema(document, "GroupUpdateType")["enum"].remove("leavegroup")
 
 
 def other_media_type(document):
@@ -119,7 +123,8 @@ BREAKS = [
     (require_member, "POST /writemessage body.iv", "required"),
     (remove_request_member, "POST /writemessage body.iv", "gone"),
     (shorten, "POST /newacc body.nickname", "maxLength"),
-    (allow_few_values, "POST /groupcreate body.groupType", "any value but public"),
+    (allow_few_values, "POST /groupcreate body.nickname", "any value but public"),
+    (take_a_value, "POST /grouptriggersseupdate body.update", "leavegroup is no longer allowed"),
     (other_media_type, "GET /me 401", "application/json"),
     (remove_answer_member, "POST /newacc 200.accID", "gone"),
     (new_member_in_closed_object, "POST /newacc 200.more", "new"),
