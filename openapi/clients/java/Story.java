@@ -164,7 +164,7 @@ public final class Story {
 
     /** Writes to a thread; a repetition under the same key would not be a second message. */
     void write(String thread, String receiver, Sealed sealed, String version) throws ApiException {
-      WriteMessage letter = new WriteMessage().threadID(thread).receiver(receiver).sender(id).messageType("text")
+      WriteMessage letter = new WriteMessage().threadID(thread).receiver(receiver).sender(id).messageType(SentType.TEXT)
           .text(sealed.text()).iv(sealed.iv()).groupVersionKey(version);
       new MessagesApi(client).writeMessage(letter, UUID.randomUUID().toString());
     }
@@ -305,7 +305,7 @@ public final class Story {
     Object refused = ben.groups.joinGroup(new GroupInput().groupID("g9"), null).getActualInstance();
     check(((Refused) refused).getReason() == Code.GROUPNOTEXISTING, "GROUPNOTEXISTING");
 
-    GroupCreateInput friends = new GroupCreateInput().nickname("Friends").groupType("private");
+    GroupCreateInput friends = new GroupCreateInput().nickname("Friends").groupType(GroupType.PRIVATE);
     String group = anna.groups.createGroup(friends, null).getGroupID();
     yes(anna.groups.joinGroup(new GroupInput().groupID(group), null), Accepted.class);
     GroupAddInput added = new GroupAddInput().groupID(group).memberID(ben.id);

@@ -32,7 +32,7 @@ class Refused(Exception):
 
 def yes(answer):
     """What was accepted."""
-    if isinstance(answer, models.Error):
+    if isinstance(answer, (models.Error, models.Problem)):
         raise Refused(answer.error.value)
     if isinstance(answer, models.Refused):
         raise Refused(answer.reason.value)
@@ -100,7 +100,7 @@ class Person:
     def write(self, thread, receiver, text, iv, **more):
         """Writes to a thread; a repetition under the same key would not be a second message."""
         letter = models.WriteMessage(
-            thread_id=thread, receiver=receiver, sender=self.id, message_type="text", text=text, iv=iv, **more
+            thread_id=thread, receiver=receiver, sender=self.id, message_type=models.SentType.TEXT, text=text, iv=iv, **more
         )
         return yes(write_message.sync(client=self.client, body=letter, idempotency_key=str(uuid.uuid4())))
 
@@ -211,7 +211,7 @@ def story():
     assert refusal(start_conversation.sync(client=anna.client, body=nobody)) == "ACCNOTEXISTS"
     assert refusal(join_group.sync(client=ben.client, body=nowhere)) == "GROUPNOTEXISTING"
 
-    friends = models.GroupCreateInput(nickname="Friends", group_type="private")
+    friends = models.GroupCreateInput(nickname="Friends", group_type=models.GroupType.PRIVATE)
     group = yes(create_group.sync(client=anna.client, body=friends)).group_id
     yes(join_group.sync(client=anna.client, body=models.GroupInput(group_id=group)))
     yes(add_group_member.sync(client=anna.client, body=models.GroupAddInput(group_id=group, member_id=ben.id)))
@@ -240,7 +240,7 @@ def story():
 
     while True:
         proof = get_group_proof.sync(group, client=ben.client, position=for_ben[-1].position)
-        if not isinstance(proof, models.Error) or proof.error.value != "NOTCOVEREDYET":
+        if not isinstance(proof, models.Problem) or proof.code.value != "NOTCOVEREDYET":
             break
         # The next checkpoint will cover it.
         time.sleep(0.5)

@@ -104,7 +104,7 @@ class Person {
 
   /** Writes to a thread; a repetition under the same key would not be a second message. */
   write(threadID: string, receiver: string, letter: { text: string; iv: string; groupVersionKey?: string }) {
-    const body = { ...letter, threadID, receiver, sender: this.id, messageType: 'text' };
+    const body = { ...letter, threadID, receiver, sender: this.id, messageType: 'text' as const };
     const headers = { 'Idempotency-Key': randomUUID() };
     return yes(be8.writeMessage({ client: this.client, body, headers }));
   }
@@ -151,7 +151,7 @@ class Person {
     const texts = (await this.read(groupID)).filter(({ messageType }) => messageType === 'text');
     return Promise.all(texts.map(async ({ groupVersionKey, text, iv }) => {
       const pair = this.groupKeys.get(groupVersionKey!)!;
-      return decrypt(pair, await publicJwk(pair), text, iv!);
+      return decrypt(pair, await publicJwk(pair), text!, iv!);
     }));
   }
 }
@@ -214,7 +214,7 @@ assert.deepEqual([heard.threadID, heard.sender, heard.nickname], [threadID, anna
 const letter = (await ben.read(threadID)).find(({ messageType }) => messageType === 'text')!;
 assert.notEqual(letter.text, 'Shall we found a group?');
 assert.equal(
-  await decrypt(ben.pair, await ben.publicKeyOf(letter.sender), letter.text, letter.iv!), 'Shall we found a group?',
+  await decrypt(ben.pair, await ben.publicKeyOf(letter.sender), letter.text!, letter.iv!), 'Shall we found a group?',
 );
 assert.deepEqual((await anna.read(threadID)).at(-1)!.status, [ben.id], 'Anna sees that Ben has read it');
 console.log('Ben heard of a message at once, and only he can read it.');
@@ -223,7 +223,7 @@ console.log('Ben heard of a message at once, and only he can read it.');
 await assert.rejects(yes(be8.startConversation({ client: anna.client, body: { receiverID: '9' } })), /ACCNOTEXISTS/);
 await assert.rejects(yes(be8.joinGroup({ client: ben.client, body: { groupID: 'g9' } })), /GROUPNOTEXISTING/);
 
-const group = { nickname: 'Friends', groupType: 'private' };
+const group = { nickname: 'Friends', groupType: 'private' as const };
 const { groupID } = await yes(be8.createGroup({ client: anna.client, body: group }));
 await yes(be8.joinGroup({ client: anna.client, body: { groupID } }));
 await yes(be8.addGroupMember({ client: anna.client, body: { groupID, memberID: ben.id } }));
