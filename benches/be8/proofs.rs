@@ -26,7 +26,7 @@ const WRITING: f64 = 0.9;
 pub async fn measure(events: usize, window: Window) -> String {
     let world = World::start().await;
     eprintln!("filling a log with about {events} events");
-    let [with, without] = world.twins(accounts_for(events), [("1", "with"), ("86400", "without")]).await;
+    let [with, without] = world.twins(accounts_for(events), [("1", "signing"), ("86400", "silent")]).await;
     let size = covered(&with).await;
     let (read, proved) = proofs(&with, size).await;
     let mut ratios = Vec::new();
