@@ -45,12 +45,17 @@ pub struct Connection<Io> {
 
 impl<Io: AsyncRead + Unpin> AsyncRead for Connection<Io> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let room = buffer.remaining().min(PIECE);
-        let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(room));
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
-        let count = piece.filled().len();
-        buffer.advance(count);
-        self.gone |= room > 0 && count == 0;
+        let (room, before) = (buffer.remaining(), buffer.filled().len());
+        if room <= PIECE {
+            ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        } else {
+            // Zeroed first, which the usual small buffer is spared.
+            let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(PIECE));
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
+            let count = piece.filled().len();
+            buffer.advance(count);
+        }
+        self.gone |= room > 0 && buffer.filled().len() == before;
         Poll::Ready(Ok(()))
     }
 }
