@@ -116,9 +116,10 @@ fn the_pages_point_to_what_is_there() {
 
 /// The commands of the program that a page shows, in blocks and in the middle of a text.
 fn own_commands(page: &str) -> BTreeSet<String> {
-    let inline = page.split('`').skip(1).step_by(2).filter(|code| !code.contains('\n'));
-    let lines = page.lines().map(str::trim);
-    let ends = [" | ", " > ", " && ", " #"];
+    let parts = || page.split("```").enumerate();
+    let inline = parts().filter(|(nth, _)| nth % 2 == 0).flat_map(|(_, text)| text.split('`').skip(1).step_by(2));
+    let lines = parts().filter(|(nth, _)| nth % 2 == 1).flat_map(|(_, block)| block.lines().map(str::trim));
+    let ends = [" | ", " || ", " > ", " && ", " #"];
     let cut = |code: &str| ends.iter().filter_map(|end| code.find(end)).min().map_or(code.len(), |end| end);
     inline.chain(lines).filter(|code| code.starts_with("be8 ")).map(|code| code[..cut(code)].to_owned()).collect()
 }
