@@ -16,9 +16,9 @@ use crate::domain::removal::{EndConversations, ErasePublicKey, LeaveGroups, Remo
 use crate::ledger::{Lead, Ledger, LedgerError};
 
 /// How many conversations, or members of groups, one step ends: few, so that others get their turn
-/// at the head in between. The append of a step of 40 took 4 ms in the median, beside other builds;
-/// one of 80 conversations nearly 6, and one of 10 no less (`docs/performance.md`).
-const STEP: i64 = 40;
+/// at the head in between. No append of such a step held the head for 5 ms, and some of twice as
+/// many did (`docs/performance.md`).
+const STEP: i64 = 20;
 /// How often the process looks for removals.
 const LOOK: Duration = Duration::from_millis(500);
 /// The pause between two steps, in which others write.
