@@ -107,7 +107,7 @@ fails decides.
 **Requests.** Paths match without regard to case. A body is JSON; an urlencoded form of at most five parameters is \
 understood too. Members that an operation does not know are ignored. A member of a wrong type is like a missing one.
 
-**Limits.** Requests are limited, generously: per address where no session is shown, per session elsewhere. Each answer \
+**Limits.** Requests are limited, generously: per address where no session is shown, per account elsewhere. Each answer \
 tells by `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) which limit it counted under and what \
 is left of it. Beyond it the answer is 429 `RATELIMITED` with `Retry-After`.
 
