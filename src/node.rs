@@ -154,6 +154,7 @@ impl Database {
             return Ok(Self { cluster: None, connect: tuned(connect), description });
         }
         let mut settings = ClusterSettings::new(config.data_dir.join("postgres"));
+        settings.buffers_mib = config.postgres_buffers_mib;
         settings.bin.clone_from(&config.pg_bin);
         let cluster =
             if attach { PrivateCluster::attach(&settings).await? } else { PrivateCluster::start(&settings).await? };
