@@ -39,7 +39,9 @@ impl Timestamp {
 
     /// This point moved by `delta`; stays put at the ends of the range.
     pub fn plus(self, delta: TimeDelta) -> Self {
-        Self(self.0.saturating_add(delta.num_microseconds().unwrap_or(i64::MAX)))
+        let end = if delta < TimeDelta::zero() { i64::MIN } else { i64::MAX };
+        let micros = delta.num_microseconds().unwrap_or(end);
+        Self(self.0.saturating_add(micros))
     }
 }
 
@@ -117,5 +119,18 @@ impl FromStr for Day {
             .ok()
             .filter(|day| day.to_string() == text)
             .ok_or_else(|| IdError::new("a day", text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moving_a_time_stops_at_the_ends() {
+        let time = Timestamp::from_micros(7);
+        assert_eq!(time.plus(TimeDelta::seconds(-1)).micros(), -999_993);
+        assert_eq!(time.plus(TimeDelta::MAX).micros(), i64::MAX);
+        assert_eq!(time.plus(TimeDelta::MIN).micros(), i64::MIN + 7);
     }
 }
