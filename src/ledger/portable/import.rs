@@ -2,7 +2,7 @@
 //! changed leaves nothing behind.
 
 use std::collections::{HashMap, HashSet};
-use std::io::BufRead;
+use std::io::{BufRead, Read as _};
 
 use be8_events::{AccId, Day, Event, Hash32, Position, Recorded, Sealed, StreamName, Timestamp};
 use be8_projections::{Changes, registry};
@@ -16,6 +16,10 @@ use super::{CheckpointLine, End, EventLine, FORMAT, Header, KeyLine, Line, Maste
 
 /// How many events are written at once.
 const BATCH: usize = 5000;
+/// How many bytes of lines are written at once, or some more: PostgreSQL takes no statement of 1 GiB.
+const BATCH_BYTES: usize = 32 << 20;
+/// The longest line. One holds one event, which came in one request.
+const LINE_BYTES: u64 = 256 << 20;
 
 /// Reads a file into the database, whose schema is there and whose log is empty. `told` hears the
 /// position that was reached, and the last one.
@@ -44,16 +48,19 @@ pub async fn import(
     }
     let mut into = Target::new(head);
     let mut batch = Vec::with_capacity(BATCH);
+    let mut batched = 0;
     told(Position::START, header.position);
     let end = loop {
-        let (line, before) = reader.next()?;
+        let (line, before, length) = reader.next()?;
         match line {
             Line::Log(_) => return Err(reader.wrong("is a second head")),
             Line::Event(line) => {
                 let checked = into.check(line).map_err(|what| reader.wrong(what))?;
                 batch.push(checked);
-                if batch.len() == BATCH {
+                batched += length;
+                if batch.len() >= BATCH || batched >= BATCH_BYTES {
                     into.write(&mut tx, std::mem::take(&mut batch)).await?;
+                    batched = 0;
                     told(into.position, header.position);
                 }
             }
@@ -95,12 +102,15 @@ impl Reader<'_> {
         PortableError::Line { line: self.line, what: what.into() }
     }
 
-    /// The next line, with the hash of all before it.
-    fn next(&mut self) -> Result<(Line, Hash32), PortableError> {
+    /// The next line, with the hash of all before it and its length.
+    fn next(&mut self) -> Result<(Line, Hash32, usize), PortableError> {
         let before = Hash32(self.hash.clone().finalize().into());
         let mut text = Vec::new();
-        self.from.read_until(b'\n', &mut text)?;
+        (&mut *self.from).take(LINE_BYTES).read_until(b'\n', &mut text)?;
         self.line += 1;
+        if text.len() as u64 == LINE_BYTES {
+            return Err(self.wrong("is longer than any line of an export"));
+        }
         if text.last() != Some(&b'\n') {
             return Err(self.wrong("the file is cut off here"));
         }
@@ -108,7 +118,7 @@ impl Reader<'_> {
         // The text of what is wrong may hold what is in the line: the place is enough.
         let line = serde_json::from_slice(&text)
             .map_err(|error| self.wrong(format!("is no line of an export (column {})", error.column())))?;
-        Ok((line, before))
+        Ok((line, before, text.len()))
     }
 }
 
