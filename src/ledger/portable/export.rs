@@ -61,12 +61,14 @@ pub async fn export(
         let found: Vec<(i64, String)> =
             sqlx::query_as("select id, name from streams where id = any ($1)").bind(new).fetch_all(&mut *tx).await?;
         names.extend(found.into_iter().map(|(id, name)| (id, name.parse().ok())));
-        let mut payloads = sealed::of_page(&mut tx, &page).await?;
-        for raw in page {
-            let payload = payloads.remove(&raw.position);
-            let (line, hash) = event_line(raw, &names, payload)?;
-            digest.update(hash.0);
-            out.line(&Line::Event(line))?;
+        for (after, until, slice) in sealed::slices(page, after, until) {
+            let mut payloads = sealed::of_slice(&mut tx, after, until, &slice).await?;
+            for raw in slice {
+                let payload = payloads.remove(&raw.position);
+                let (line, hash) = event_line(raw, &names, payload)?;
+                digest.update(hash.0);
+                out.line(&Line::Event(line))?;
+            }
         }
         after = until;
         told(Position(after), head.position);
