@@ -128,7 +128,7 @@ pub enum LogError {
         /// What is wrong.
         cause: be8_events::DecodeError,
     },
-    /// A stored value that cannot be what it should be.
+    /// A stored event that cannot be what it should be.
     #[error("position {position}: {what}")]
     Damaged {
         /// Where it stands.
@@ -136,12 +136,34 @@ pub enum LogError {
         /// What is wrong.
         what: &'static str,
     },
+    /// Something stored beside the events that cannot be what it should be.
+    #[error("{0}")]
+    Stored(&'static str),
     /// The keys of what is sealed.
     #[error(transparent)]
     Vault(#[from] VaultError),
     /// Another version of be8 has made its own read models live.
     #[error("the read models are those of another version of be8")]
     Foreign,
+    /// This machine's clock is ahead of PostgreSQL's.
+    #[error("this machine's clock is more than 5 s ahead of PostgreSQL's: not appending")]
+    Clock,
+}
+
+impl LogError {
+    /// Whether something stored is not as it must be: it will be so at the next attempt, too.
+    pub(crate) const fn is_damage(&self) -> bool {
+        match self {
+            Self::Undecodable { .. } | Self::Damaged { .. } | Self::Stored(_) => true,
+            Self::Vault(error) => error.is_damage(),
+            Self::Database(_) | Self::Foreign | Self::Clock => false,
+        }
+    }
+
+    /// Whether a newer version of be8 wrote what cannot be read.
+    pub(crate) const fn is_of_newer(&self) -> bool {
+        matches!(self, Self::Undecodable { cause: be8_events::DecodeError::Unknown { .. }, .. })
+    }
 }
 
 /// Events that were appended together, in order.
@@ -159,7 +181,8 @@ pub struct Ledger {
 
 impl Ledger {
     /// Starts the loop of this node. It runs until `stop` is cancelled, then finishes the batch in
-    /// flight and refuses what waits; the returned task ends with it.
+    /// flight and refuses what waits; the returned task ends with it. If the loop cannot go on, it
+    /// cancels `stop` itself.
     ///
     /// # Errors
     /// [`LogError`] when the head row cannot be read.
@@ -180,14 +203,20 @@ impl Ledger {
         // leave PostgreSQL idle, and no request waits while a batch is sealed.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(sqlx::Error::Io)?;
         let (done, ended) = oneshot::channel();
+        let stopped = stop.clone();
         let thread = std::thread::Builder::new().name("ledger".to_owned());
         let run = move || {
-            runtime.block_on(writer.run(commands, stop));
+            runtime.block_on(writer.run(commands, stopped));
             // Whoever waited may be gone.
             let _ = done.send(());
         };
         thread.spawn(run).map_err(sqlx::Error::Io)?;
-        let task = tokio::spawn(async { ended.await.expect("the loop ends by itself") });
+        let task = tokio::spawn(async move {
+            if ended.await.is_err() {
+                tracing::error!("the loop of the ledger died: this node stops");
+                stop.cancel();
+            }
+        });
         Ok((Self { queue, tail, position, log, running: once::Running::default() }, task))
     }
 

@@ -120,7 +120,7 @@ impl Lead {
             .bind(now.to_utc())
             .fetch_all(&mut self.connection)
             .await?;
-        let damaged = |what| LogError::Damaged { position: 0, what };
+        let damaged = LogError::Stored;
         rows.iter()
             .map(|row| {
                 let account = |column| AccId::new(row.try_get(column)?).ok_or(damaged("an account of a delivery"));

@@ -165,10 +165,8 @@ async fn load_from(
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(names).bind(position.0).bind(format).fetch_all(pool).await?;
     let mut loaded: HashMap<StreamName, Entry> = streams.iter().map(|stream| (*stream, Entry::new(stream))).collect();
     for row in &rows {
-        let name: StreamName = row
-            .try_get::<&str, _>("name")?
-            .parse()
-            .map_err(|_| LogError::Damaged { position: 0, what: "unknown stream name" })?;
+        let name: StreamName =
+            row.try_get::<&str, _>("name")?.parse().map_err(|_| LogError::Stored("unknown stream name"))?;
         let Some(entry) = loaded.get_mut(&name) else { continue };
         if unreadable.contains(&name) {
             continue;

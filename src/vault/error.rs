@@ -71,3 +71,23 @@ pub enum VaultError {
     #[error("the vault's database: {0}")]
     Database(#[from] sqlx::Error),
 }
+
+impl VaultError {
+    /// Whether a row of the vault, or a sealed payload, is not as it must be.
+    pub(crate) const fn is_damage(&self) -> bool {
+        match self {
+            Self::UnknownGeneration { .. }
+            | Self::Unwrap(_)
+            | Self::Missing(_)
+            | Self::Unseal(_)
+            | Self::KeyCount(_)
+            | Self::Subject(_) => true,
+            Self::MasterFile { .. }
+            | Self::MasterFileMode { .. }
+            | Self::MasterFileContent { .. }
+            | Self::WrongMaster { .. }
+            | Self::RotationUnderWay { .. }
+            | Self::Database(_) => false,
+        }
+    }
+}
