@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::IdError;
+use crate::ParseError;
 
 /// A point in time in whole microseconds since 1970-01-01T00:00:00Z, as PostgreSQL keeps it.
 /// Text form: RFC 3339 with six fractional digits and `Z`.
@@ -64,17 +64,17 @@ impl fmt::Debug for Timestamp {
 }
 
 impl FromStr for Timestamp {
-    type Err = IdError;
+    type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         DateTime::parse_from_rfc3339(text)
             .map(|time| Self(time.timestamp_micros()))
-            .map_err(|_| IdError::new("a time", text))
+            .map_err(|_| ParseError::new("a time", text))
     }
 }
 
 impl TryFrom<String> for Timestamp {
-    type Error = IdError;
+    type Error = ParseError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -111,14 +111,14 @@ impl fmt::Debug for Day {
 }
 
 impl FromStr for Day {
-    type Err = IdError;
+    type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         NaiveDate::parse_from_str(text, "%Y-%m-%d")
             .map(Self)
             .ok()
             .filter(|day| day.to_string() == text)
-            .ok_or_else(|| IdError::new("a day", text))
+            .ok_or_else(|| ParseError::new("a day", text))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use be8_events::{Event, Recorded, Sealed, Sealing, StreamName, Subject, Timestamp};
+use be8_events::{Recorded, Sealed, Subject, Timestamp};
 use chrono::NaiveDate;
 use sqlx::PgConnection;
 
@@ -61,56 +61,6 @@ pub(super) async fn of_slice(
 /// The subjects under whose keys the secret part of an event is sealed, in their order; none if
 /// events of its kind have no secret part.
 pub(super) fn subjects(recorded: &Recorded) -> Vec<Subject> {
-    let message = |author, thread, stay| Some(Sealing::Message { author, thread, stay });
-    let sealing = match (&recorded.event, recorded.stream) {
-        (Event::AccountCreated(e), _) => Some(Sealing::Lasting(Subject::Account(e.account))),
-        (
-            Event::NicknameChanged(_) | Event::StatusSet(_) | Event::CodesSet(_) | Event::CodeChanged(_),
-            StreamName::Account(account),
-        )
-        | (Event::DeviceSubscribed(_), StreamName::Devices(account)) => {
-            Some(Sealing::Lasting(Subject::Account(account)))
-        }
-        (Event::PublicKeySet(_), StreamName::Account(account)) => Some(Sealing::Lasting(Subject::PublicKey(account))),
-        (Event::GroupCreated(e), _) => Some(Sealing::Lasting(Subject::GroupName(e.group))),
-        (Event::GroupKeyStored(_), StreamName::Group(group)) => Some(Sealing::Lasting(Subject::GroupKeys(group))),
-        (Event::MessageWritten(e), _) => message(e.sender, e.thread, e.stay),
-        (Event::ImagePosted(e), _) => message(e.sender, e.thread, e.stay),
-        _ => None,
-    };
+    let sealing = recorded.event.sealing(recorded.stream);
     sealing.map_or_else(Vec::new, |sealing| sealing.subjects(recorded.time.day()))
-}
-
-/// The subjects that say whose sealed bytes lie in the partitions of messages.
-pub(super) const fn is_message(sealed: &Sealed) -> bool {
-    sealed.keys.len() == 3
-}
-
-#[cfg(test)]
-mod tests {
-    use be8_events::{AccId, Hash32, Position, ThreadId, message::MessageWritten};
-
-    use super::*;
-
-    #[test]
-    fn a_message_is_sealed_under_author_stay_and_day() {
-        let sender = AccId::new(10_001).unwrap();
-        let thread = ThreadId::Dialog { initiator: sender, receiver: AccId::new(10_002).unwrap() };
-        let event: Event =
-            MessageWritten { thread, id: 2, sender, nickname: Position(1), stay: 1, version: None }.into();
-        let recorded = Recorded {
-            position: Position(7),
-            stream: StreamName::dialog(sender, AccId::new(10_002).unwrap()),
-            version: 2,
-            time: "2026-11-23T10:00:00Z".parse().unwrap(),
-            actor: None,
-            salt: Hash32([0; 32]),
-            schema: 1,
-            payload: event.payload(),
-            sealed: None,
-            event,
-        };
-        let names: Vec<String> = subjects(&recorded).iter().map(Subject::to_string).collect();
-        assert_eq!(names, ["account/10001", "stay/10001:10002/10001/1", "day/2026-11-23"]);
-    }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use be8_events::{IdError, KeyId};
+use be8_events::{KeyId, ParseError};
 
 /// A failure of the vault.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ pub enum VaultError {
     KeyCount(usize),
     /// The vault holds a subject that this build cannot read.
     #[error(transparent)]
-    Subject(#[from] IdError),
+    Subject(#[from] ParseError),
     /// The database failed.
     #[error("the vault's database: {0}")]
     Database(#[from] sqlx::Error),
