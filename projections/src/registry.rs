@@ -123,7 +123,7 @@ pub async fn is_ours<'c>(generation: Generation, database: impl sqlx::PgExecutor
 ///
 /// # Errors
 /// What PostgreSQL answers.
-pub async fn found(connection: &mut PgConnection, live: Generation, build: &str) -> Result<(), sqlx::Error> {
+pub async fn create_first(connection: &mut PgConnection, live: Generation, build: &str) -> Result<(), sqlx::Error> {
     let mut tx = connection.begin().await?;
     drop_tables(&mut tx, live).await?;
     live.create(&mut tx).await?;
