@@ -23,7 +23,7 @@ use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
 use be8_events::{AccId, Event, Hash32, NewEvent, Position, StreamName, ThreadId, Timestamp};
 use chrono::TimeDelta;
 
-use super::{Command, Decision, Occurred, Rejection, State, States, Stop, View};
+use super::{Command, Decision, Occurred, Rejection, State, States, Stop, View, count_numbers};
 
 /// How long the accounts of the tests live.
 const LIFETIME: TimeDelta = TimeDelta::days(30);
@@ -58,14 +58,10 @@ impl World {
     /// Given: this happened.
     fn given(&mut self, stream: StreamName, event: impl Into<Event>) -> Position {
         let event = event.into();
-        match &event {
-            Event::AccountCreated(e) => self.accounts = e.account.number(),
-            Event::GroupCreated(e) => self.groups = e.group.number(),
-            _ => {}
-        }
+        count_numbers(&event, &mut self.accounts, &mut self.groups);
         self.position = self.position.next();
         let (state, version) = self.states.entry(stream).or_insert_with(|| (State::new(&stream), 0));
-        state.evolve(Occurred { position: self.position, time: self.now, event: &event });
+        state.evolve(Occurred { position: self.position, event: &event });
         *version += 1;
         self.position
     }
