@@ -7,14 +7,14 @@
 
 mod append;
 mod attempt;
-mod attempts;
 mod batch;
 pub mod check;
+mod code_attempts;
 mod head;
+mod idempotency;
 mod lead;
 mod listener;
 mod log;
-mod once;
 mod pages;
 mod partitions;
 pub mod portable;
@@ -23,10 +23,10 @@ pub mod rebuild;
 mod refusal;
 mod registration;
 mod sealed;
+pub mod state_at;
 mod states;
 mod subscription;
 mod sweep;
-pub mod then;
 mod traces;
 mod transparency;
 mod writer;
@@ -44,10 +44,10 @@ use crate::clock::Clock;
 use crate::domain::{Command, Decision, Rejection, Stop, View};
 use crate::vault::{Vault, VaultError};
 
-pub use attempts::CodeAttempts;
+pub use code_attempts::CodeAttempts;
+pub use idempotency::{Answered, Idempotency};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
-pub use once::{Answered, Idempotency};
 pub use push_attempts::{Again, Attempt, Delivery};
 pub use subscription::Subscription;
 pub use sweep::{Broom, Sweeper};
@@ -176,7 +176,7 @@ pub struct Ledger {
     tail: broadcast::Sender<Batch>,
     position: watch::Receiver<Position>,
     log: Log,
-    running: once::Running,
+    running: idempotency::Running,
 }
 
 impl Ledger {
@@ -217,7 +217,7 @@ impl Ledger {
                 stop.cancel();
             }
         });
-        Ok((Self { queue, tail, position, log, running: once::Running::default() }, task))
+        Ok((Self { queue, tail, position, log, running: idempotency::Running::default() }, task))
     }
 
     /// Has a command decided and its events appended; answers once they are durable.

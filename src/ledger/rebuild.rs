@@ -449,7 +449,7 @@ impl Workshop {
         match entries.iter().find(|entry| entry.generation == head.generation) {
             Some(live) if live.models == shapes() => Ok(()),
             None if head.position == Position::START => {
-                Ok(registry::found(self.hand()?, head.generation, build).await?)
+                Ok(registry::create_first(self.hand()?, head.generation, build).await?)
             }
             None => {
                 registry::adopt(self.hand()?, head.generation).await?;

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Failure, Outcome};
 use super::batch::{Draft, Missing, Pass};
 use super::head::Head;
+use super::idempotency::{self, Known};
 use super::log::Log;
-use super::once::{self, Known};
 use super::refusal::{ErrorKind, kind_of};
 use super::states::{self, Cache, KeyState, Snapshot, store_snapshots};
 use super::{Batch, Job, LedgerError, LedgerSettings, LogError, append, listener, partitions};
@@ -315,7 +315,7 @@ impl Writer {
             match self.cache.key(&Subject::Server) {
                 _ if claims.is_empty() => {}
                 Some(KeyState::Live(key)) => {
-                    let load = once::load(self.log.pool().clone(), key.clone(), claims, now);
+                    let load = idempotency::load(self.log.pool().clone(), key.clone(), claims, now);
                     known.extend(self.aside(load).await??);
                 }
                 // What no key was ever made for was never stored.

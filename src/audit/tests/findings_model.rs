@@ -112,7 +112,7 @@ impl Town {
     fn happens(&mut self, stream: StreamName, actor: Option<AccId>, event: Event) {
         self.position = self.position.next();
         let (state, version) = self.states.entry(stream).or_insert_with(|| (State::new(&stream), 0));
-        state.evolve(Occurred { position: self.position, time: self.now, event: &event });
+        state.evolve(Occurred { position: self.position, event: &event });
         *version += 1;
         let recorded = Recorded {
             position: self.position,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use be8_events::{Event, Hash32, KeyId, Position, Recorded, Sealed, SealedContext, Timestamp};
+use be8_events::{Hash32, KeyId, Position, Recorded, Sealed, SealedContext, Timestamp};
 use be8_projections::{Changes, Generation};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
@@ -13,6 +13,7 @@ use super::super::pages::{Names, Raw};
 use super::super::{LogError, sealed};
 use super::keys::Keys;
 use super::{Problems, SealedCount};
+use crate::domain::count_numbers;
 use crate::vault::{Opener, Vault};
 
 /// A walk, and what it has seen.
@@ -39,7 +40,7 @@ impl Walk {
             keys,
             vault,
             damaged_keys: HashSet::new(),
-            names: Names::new(),
+            names: Names::default(),
             versions: HashMap::new(),
             position: 0,
             time: i64::MIN,
@@ -68,7 +69,7 @@ impl Walk {
         after: i64,
         until: i64,
     ) -> Result<(), LogError> {
-        self.learn_names(tx, &page).await?;
+        self.names.learn(tx, &page).await?;
         let mut changes = Changes::default();
         for (after, until, slice) in sealed::slices(page, after, until) {
             let sealed = sealed::of_slice(tx, after, until, &slice).await?;
@@ -91,9 +92,9 @@ impl Walk {
         for raw in slice {
             let position = raw.position;
             self.look_at_place(&raw);
-            let name = self.names.get(&raw.stream).copied();
+            let name = self.names.get(raw.stream);
             let payload = sealed.remove(&position);
-            let recorded = match raw.decode(name.flatten()) {
+            let recorded = match raw.decode(name) {
                 Ok(recorded) => recorded,
                 Err(LogError::Undecodable { cause, .. }) => {
                     self.not_decoded(position, cause.to_string());
@@ -105,11 +106,7 @@ impl Walk {
                 }
                 Err(other) => return Err(other),
             };
-            match &recorded.event {
-                Event::AccountCreated(e) => self.accounts = self.accounts.max(e.account.number()),
-                Event::GroupCreated(e) => self.groups = self.groups.max(e.group.number()),
-                _ => {}
-            }
+            count_numbers(&recorded.event, &mut self.accounts, &mut self.groups);
             self.digest.update(recorded.hash().0);
             changes.apply(&recorded);
             if let Some(payload) = self.look_at_sealed(&recorded, payload) {
@@ -122,14 +119,6 @@ impl Walk {
             self.problems.add(position, "there is something sealed, but no event");
         }
         self.open(open).await
-    }
-
-    async fn learn_names(&mut self, tx: &mut PgConnection, page: &[Raw]) -> Result<(), LogError> {
-        let new: Vec<i64> = page.iter().map(|raw| raw.stream).filter(|id| !self.names.contains_key(id)).collect();
-        let found: Vec<(i64, String)> =
-            sqlx::query_as("select id, name from streams where id = any ($1)").bind(new).fetch_all(tx).await?;
-        self.names.extend(found.into_iter().map(|(id, name)| (id, name.parse().ok())));
-        Ok(())
     }
 
     fn not_decoded(&mut self, position: i64, what: String) {

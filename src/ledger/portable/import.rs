@@ -11,8 +11,9 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::super::head::Head;
-use super::super::{LogError, partitions, sealed};
+use super::super::{LogError, partitions};
 use super::{CheckpointLine, End, EventLine, FORMAT, Header, KeyLine, Line, MasterLine, PortableError, Summary};
+use crate::domain::count_numbers;
 
 /// How many events are written at once.
 const BATCH: usize = 5000;
@@ -206,11 +207,7 @@ impl Target {
             return Err("something is sealed under one key, or three".to_owned());
         }
         (self.position, self.time) = (line.position, line.time);
-        match &event {
-            Event::AccountCreated(e) => self.accounts = self.accounts.max(e.account.number()),
-            Event::GroupCreated(e) => self.groups = self.groups.max(e.group.number()),
-            _ => {}
-        }
+        count_numbers(&event, &mut self.accounts, &mut self.groups);
         self.keys = sealed.iter().flat_map(|sealed| &sealed.keys).copied().max().unwrap_or(0).max(self.keys);
         let recorded = Recorded {
             position: line.position,
@@ -265,7 +262,7 @@ impl Target {
 
     async fn write_sealed(&mut self, tx: &mut PgConnection, batch: &[Checked]) -> Result<(), sqlx::Error> {
         let all = || batch.iter().filter_map(|(event, _, sealed)| sealed.as_ref().map(|sealed| (event, sealed)));
-        let lasting: Vec<_> = all().filter(|(_, sealed)| !sealed::is_message(sealed)).collect();
+        let lasting: Vec<_> = all().filter(|(_, sealed)| !sealed.is_message()).collect();
         sqlx::query(
             "insert into sealed (position, key, nonce, bytes)
              select * from unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[])",
@@ -276,7 +273,7 @@ impl Target {
         .bind(lasting.iter().map(|(_, sealed)| &sealed.bytes[..]).collect::<Vec<_>>())
         .execute(&mut *tx)
         .await?;
-        let messages: Vec<_> = all().filter(|(_, sealed)| sealed::is_message(sealed)).collect();
+        let messages: Vec<_> = all().filter(|(_, sealed)| sealed.is_message()).collect();
         for (event, _) in &messages {
             if self.days.insert(event.time.day()) {
                 partitions::make(tx, event.time.day()).await?;
