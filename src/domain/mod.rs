@@ -21,7 +21,7 @@ pub mod reads;
 pub mod removal;
 pub mod session;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod throttle;
 pub mod token;
 
