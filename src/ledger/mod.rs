@@ -159,11 +159,6 @@ impl LogError {
             Self::Database(_) | Self::Foreign | Self::Clock => false,
         }
     }
-
-    /// Whether a newer version of be8 wrote what cannot be read.
-    pub(crate) const fn is_of_newer(&self) -> bool {
-        matches!(self, Self::Undecodable { cause: be8_events::DecodeError::Unknown { .. }, .. })
-    }
 }
 
 /// Events that were appended together, in order.

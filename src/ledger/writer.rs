@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use be8_events::{Day, Position, Subject};
+use be8_events::{Day, DecodeError, Position, Subject};
 use be8_projections::registry;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
@@ -20,7 +20,7 @@ use super::refusal::{ErrorKind, kind_of};
 use super::states::{self, Cache, KeyState, Snapshot, store_snapshots};
 use super::{Batch, Job, LedgerError, LedgerSettings, LogError, append, listener, partitions};
 use crate::clock::Clock;
-use crate::vault::{Found, Vault, VaultError};
+use crate::vault::{Found, Vault};
 
 /// How many events are read at once while catching up with other nodes.
 const PAGE: u32 = 2000;
@@ -51,8 +51,7 @@ pub(super) struct Writer {
     unsettled: bool,
     /// The day on which partitions were last made ahead.
     partitions_of: Day,
-    /// Another version of be8 has made its own read models live, or writes events that this one does
-    /// not know: this node must not go on.
+    /// Another version of be8 serves this log, in a way that this one cannot follow: it must not go on.
     superseded: bool,
 }
 
@@ -450,9 +449,7 @@ impl Writer {
         match followed.await {
             Ok(()) => {}
             // It is tried again soon, and whoever has a command hears it.
-            Err(error @ (LogError::Database(_) | LogError::Vault(VaultError::Database(_)))) => {
-                tracing::debug!(%error, "cannot follow the log");
-            }
+            Err(LogError::Database(error)) => tracing::debug!(%error, "cannot follow the log"),
             Err(error) => tracing::warn!(%error, "cannot follow the log"),
         }
     }
@@ -476,9 +473,7 @@ impl Writer {
                 let missing = u32::try_from(head.position.0 - self.head.position.0).unwrap_or(PAGE);
                 let (log, from) = (self.log.clone(), self.head.position);
                 let page = self.aside(async move { log.read_all(from, missing.min(PAGE)).await }).await?;
-                if let Err(error) = &page
-                    && error.is_of_newer()
-                {
+                if let Err(error @ LogError::Undecodable { cause: DecodeError::Unknown { .. }, .. }) = &page {
                     tracing::error!(%error, "a newer version of be8 writes to this log: this node stops");
                     self.superseded = true;
                 }

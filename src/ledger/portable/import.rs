@@ -42,7 +42,7 @@ pub async fn import(
     if !registry::is_ours(head.generation, &mut *tx).await? {
         return Err(LogError::Foreign.into());
     }
-    let mut reader = Reader { from, hash: Sha256::new(), line: 0 };
+    let mut reader = Reader::new(from, LINE_BYTES);
     let Line::Log(header) = reader.next()?.0 else { return Err(reader.wrong("is not the head of an export")) };
     if header.format != FORMAT {
         return Err(reader.wrong(format!("format {:?}; this version reads {FORMAT}", header.format)));
@@ -96,9 +96,15 @@ struct Reader<'a> {
     from: &'a mut (dyn BufRead + Send),
     hash: Sha256,
     line: u64,
+    /// Lines are shorter than so many bytes.
+    limit: u64,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(from: &'a mut (dyn BufRead + Send), limit: u64) -> Self {
+        Self { from, hash: Sha256::new(), line: 0, limit }
+    }
+
     fn wrong(&self, what: impl Into<String>) -> PortableError {
         PortableError::Line { line: self.line, what: what.into() }
     }
@@ -107,9 +113,9 @@ impl Reader<'_> {
     fn next(&mut self) -> Result<(Line, Hash32, usize), PortableError> {
         let before = Hash32(self.hash.clone().finalize().into());
         let mut text = Vec::new();
-        (&mut *self.from).take(LINE_BYTES).read_until(b'\n', &mut text)?;
+        (&mut *self.from).take(self.limit).read_until(b'\n', &mut text)?;
         self.line += 1;
-        if text.len() as u64 == LINE_BYTES {
+        if text.len() as u64 == self.limit {
             return Err(self.wrong("is longer than any line of an export"));
         }
         if text.last() != Some(&b'\n') {
@@ -355,4 +361,16 @@ async fn write_checkpoint(tx: &mut PgConnection, line: CheckpointLine) -> Result
         .execute(tx)
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_without_an_end_is_not_read_for_ever() {
+        let mut endless = std::io::BufReader::new(std::io::repeat(b'a'));
+        let error = Reader::new(&mut endless, 1000).next().unwrap_err();
+        assert_eq!(error.to_string(), "line 1: is longer than any line of an export");
+    }
 }
