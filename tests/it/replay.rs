@@ -22,7 +22,7 @@ async fn folded(rig: &Rig) -> HashMap<StreamName, (State, i64)> {
     let mut states = HashMap::new();
     for event in rig.events().await {
         let (state, version) = states.entry(event.stream).or_insert_with(|| (State::new(&event.stream), 0));
-        state.evolve(Occurred { position: event.position, time: event.time, event: &event.event });
+        state.evolve(Occurred { position: event.position, event: &event.event });
         *version += 1;
         assert_eq!(*version, event.version, "{}", event.stream);
     }
