@@ -30,9 +30,13 @@ python() {
   place python
   (
     cd "$place"
-    # The one operation that it leaves out is the stream of events, of which the story says how it is read.
+    # It leaves out the stream of events, of which the story says how it is read, and what has a body of text.
     openapi-python-client generate --path "$BE8_DOCUMENT" --meta none --output-path be8_client --config config.yml \
-      --fail-on-warning
+      > generated.log 2>&1 || { cat generated.log; exit 1; }
+    if [ "$(grep -o 'WARNING parsing [A-Z]* [^ ]*' generated.log)" != "WARNING parsing POST /audit/witness/add-checkpoint" ]; then
+      cat generated.log
+      exit 1
+    fi
     python3 story.py
   )
 }

@@ -13,7 +13,8 @@ python_tools openapi/tools/requirements.txt
 # number of sessions would end the run early.
 start_server --test-mode true --hash-memory-kib 8 --hash-passes 1 --checkpoint-interval 1 \
   --limit-signups off --limit-address off --limit-account off --limit-streams off \
-  --signup-free-disk-mib 0 --signup-free-memory-mib 0
+  --signup-free-disk-mib 0 --signup-free-memory-mib 0 \
+  --witness-logs "$(cat openapi/example-log/key.txt)" --witness-key "$work/witness.key"
 export BE8_OPERATOR_TOKEN=$operator_token SCHEMATHESIS_HOOKS=$PWD/openapi/fuzz/hooks.py
 here=$PWD
 # What it remembers from run to run is kept out of the repository.

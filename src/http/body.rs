@@ -155,7 +155,7 @@ fn essence(content_type: Option<&str>) -> &str {
 }
 
 /// Reads a body to its end, within the limits.
-async fn read<B: AsRef<[u8]>, E>(
+pub(super) async fn read<B: AsRef<[u8]>, E>(
     headers: &HeaderMap,
     pieces: impl Stream<Item = Result<B, E>>,
     limits: BodyLimits,

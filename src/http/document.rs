@@ -199,6 +199,8 @@ fn complete(operation: &mut Map<String, Value>, manner: Manner, answer: Option<&
     let session =
         operation.entry("security").or_insert_with(|| json!([])).as_array().is_some_and(|any| !any.is_empty());
     let body = operation.contains_key("requestBody");
+    let json_body =
+        operation.get("requestBody").is_some_and(|body| body.pointer("/content/application~1json").is_some());
     if let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
         // Of two names that many languages write alike, such as a header's and its stand-in in the
         // query, the first; the description tells of the other.
@@ -245,11 +247,14 @@ fn complete(operation: &mut Map<String, Value>, manner: Manner, answer: Option<&
     }
     for (status, response) in responses {
         let status: u16 = status.parse().unwrap_or_default();
+        let json = response.pointer("/content/application~1json").is_some();
         let codes: Vec<Code> = match status {
+            // A refusal in words of its own.
+            400.. if !json => Vec::new(),
             200 => with_shape(&named, |shape| !matches!(shape, Shape::Error(_))),
             400 => {
                 let mut codes = with_shape(&named, |shape| shape == Shape::Error(400));
-                codes.extend(body.then_some(Code::InvalidJson));
+                codes.extend(json_body.then_some(Code::InvalidJson));
                 codes
             }
             403 => with_shape(&named, |shape| shape == Shape::Error(403)),
@@ -257,8 +262,8 @@ fn complete(operation: &mut Map<String, Value>, manner: Manner, answer: Option<&
                 let mut codes = with_shape(Code::ALL, |shape| shape == Shape::Error(503));
                 codes.retain(|code| match code {
                     Code::Unavailable => true,
-                    // What changes nothing has no outcome.
-                    Code::OutcomeUnknown => body,
+                    // What changes nothing of the log has no outcome.
+                    Code::OutcomeUnknown => json_body,
                     other => named.contains(other),
                 });
                 codes
@@ -270,9 +275,15 @@ fn complete(operation: &mut Map<String, Value>, manner: Manner, answer: Option<&
             response["description"] = summary.clone();
         }
         let as_problem = manner == Manner::Own && status >= 400;
-        if as_problem && response.pointer("/content/application~1json").is_some() {
-            let schema = json!({ "$ref": format!("{SCHEMAS}Problem") });
-            response["content"] = json!({ PROBLEM: { "schema": schema } });
+        if as_problem
+            && json
+            && let Some(content) = response["content"].as_object_mut()
+        {
+            content.remove("application/json");
+            content.insert(PROBLEM.to_owned(), json!({ "schema": { "$ref": format!("{SCHEMAS}Problem") } }));
+        }
+        if let Some(text) = answer.filter(|answer| (200..300).contains(&status) && answer.is_string()) {
+            response["content"]["text/plain"]["example"] = text.clone();
         }
         let media = response.get_mut("content").and_then(Value::as_object_mut).and_then(|content| {
             let name = if as_problem { PROBLEM } else { "application/json" };

@@ -120,10 +120,21 @@ fn matches(template: &str, path: &str) -> bool {
     loop {
         match (wanted.next(), sent.next()) {
             (None, None) => return true,
-            (Some(name), Some(value)) if name.starts_with('{') && !value.is_empty() => {}
-            (Some(name), Some(value)) if name == value => {}
+            (Some(part), Some(value)) if fits(part, value) => {}
             _ => return false,
         }
+    }
+}
+
+/// Whether a part of a template, such as `{number}.p`, fits a part of a path.
+fn fits(part: &str, value: &str) -> bool {
+    let around = part.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?.1)));
+    match around {
+        None => part == value,
+        Some((before, after)) => value
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after))
+            .is_some_and(|inside| !inside.is_empty()),
     }
 }
 
@@ -293,6 +304,7 @@ mod tests {
             .at("/getMessages", post(make(echo)))
             .at("/login", post(make(echo)))
             .at("/threads/:id", post(make(echo)))
+            .at("/tile/*path", get(make(echo)))
             .at("/own", fails(|| WireError::from(Code::NotAdmin).into()))
             .at("/broken", fails(|| InternalServerError(std::io::Error::other("secret cause"))))
             .at("/refused", fails(|| Error::from_string("secret cause", StatusCode::UNSUPPORTED_MEDIA_TYPE)))
@@ -306,6 +318,8 @@ mod tests {
                 rule("/getMessages", Method::POST, false, Manner::Contract),
                 rule("/login", Method::POST, false, Manner::Added),
                 rule("/threads/{id}", Method::POST, true, Manner::Added),
+                rule("/tile/{number}.p/{width}", Method::GET, true, Manner::Added),
+                rule("/tile/x{thousands}/{number}", Method::GET, true, Manner::Added),
                 rule("/audit", Method::GET, true, Manner::Own),
             ]))
     }
@@ -345,6 +359,13 @@ mod tests {
             ("GET", "/threads/g1", not_allowed),
             ("GET", "/threads/", not_found),
             ("GET", "/threads/g1/x", not_found),
+            ("POST", "/tile/000.p/5", not_allowed),
+            ("POST", "/tile/x001/000", not_allowed),
+            ("POST", "/tile/.p/5", not_found),
+            ("POST", "/tile/000.px/5", not_found),
+            ("POST", "/tile/x/000", not_found),
+            ("POST", "/tile/y001/000", not_found),
+            ("GET", "/tile/y001/000", (200, "GET /tile/y001/000")),
             ("POST", "/file", not_found),
             ("GET", "/FILE", not_found),
             ("GET", "/file", (200, "text")),

@@ -43,26 +43,19 @@ use super::session::SCHEME;
 use super::site::Site;
 use super::tls::{Encrypted, Tls};
 use super::tokens::Tokens;
-use super::transparency;
+use super::transparency::{Public, Tiles};
 use super::turnstile::{TurnSettings, Turnstile};
 
 /// The paths that stand beside the contract's and speak as they do.
 const ADDED: [&str; 2] = ["/login", "/logout"];
-/// The paths that are ours and not of the contract.
-const OWN: [&str; 10] = [
-    "/healthz",
-    "/readyz",
-    "/metrics",
-    "/audit/groups/{groupID}/history",
-    "/audit/groups/{groupID}/findings",
-    "/audit/groups/{groupID}/proof",
-    "/audit/groups/{groupID}/bundle",
-    "/operator/accounts/{accID}",
-    "/operator/accounts/{accID}/sessions",
-    "/operator/registration",
-];
-/// The routes that read by GET and therefore answer HEAD too.
-const HEAD: [&str; 7] = ["/me", "/getthreads", "/codehas", "/insights", "/healthz", "/readyz", "/metrics"];
+/// The paths that are ours and not of the contract, besides all below [`OWN_TREES`].
+const OWN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+const OWN_TREES: [&str; 2] = ["/audit/", "/operator/"];
+/// The routes that read by GET and therefore answer HEAD too, besides all below [`PUBLIC_LOG`].
+const HEAD: [&str; 8] =
+    ["/me", "/getthreads", "/codehas", "/insights", "/healthz", "/readyz", "/metrics", "/audit/witness/key"];
+/// Where the transparency log is.
+const PUBLIC_LOG: &str = "/audit/log/";
 /// How long open requests may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 /// How often the limits forget who has not asked for long.
@@ -80,7 +73,7 @@ fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_
         Groups(app.clone()),
         GroupKeys(app.clone()),
         Events(app.clone()),
-        (Audit(app.clone()), Proofs(app.clone())),
+        (Audit(app.clone()), Proofs(app.clone()), Public(app.clone()), Tiles(app.clone())),
         Devices(app.clone()),
         (Tokens(app.clone()), Insights(app.clone())),
         (OperatorAccounts(app.clone()), Registration(app.clone())),
@@ -200,8 +193,7 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
     let measure = MeasureLayer(edge.clone());
     let bundled = service.swagger_ui_html();
     let pages = home::pages(&bundled, Turnstile::new(service.into_endpoint(), app.clone(), turns));
-    let pages = transparency::routes(&app, pages).at("/openapi.json", poem::get(Document(text.into())));
-    site.in_front_of(pages)
+    site.in_front_of(pages.at("/openapi.json", poem::get(Document(text.into()))))
         .with(edge)
         .with(limits)
         .around(compress)
@@ -222,14 +214,13 @@ pub(super) fn taken() -> &'static [String] {
 /// How a path of the document says no.
 fn manner(path: &str) -> Manner {
     match path {
-        _ if OWN.contains(&path) => Manner::Own,
+        _ if OWN.contains(&path) || OWN_TREES.iter().any(|tree| path.starts_with(tree)) => Manner::Own,
         _ if ADDED.contains(&path) => Manner::Added,
         _ => Manner::Contract,
     }
 }
 
-/// What the edge has to know: the paths and methods of the document, the pages and the files of
-/// the transparency log.
+/// What the edge has to know: the paths and methods of the document.
 fn rules(document: &Value) -> Vec<Rule> {
     let shows_session = |operation: &Value| {
         let any = operation["security"].as_array().into_iter().flatten();
@@ -243,7 +234,8 @@ fn rules(document: &Value) -> Vec<Rule> {
             let operations = || operations.as_object().into_iter().flatten();
             let methods = operations().filter_map(|(method, _)| method.to_ascii_uppercase().parse().ok()).collect();
             let session = operations().any(|(_, operation)| shows_session(operation));
-            Rule { path, methods, head: HEAD.contains(&path), session, manner: manner(path) }
+            let head = HEAD.contains(&path) || path.starts_with(PUBLIC_LOG);
+            Rule { path, methods, head, session, manner: manner(path) }
         })
         .collect();
     let pages = home::PATHS.into_iter().chain(["/openapi.json"]);
@@ -254,7 +246,6 @@ fn rules(document: &Value) -> Vec<Rule> {
         session: false,
         manner: Manner::Own,
     }));
-    rules.extend(transparency::rules());
     rules
 }
 

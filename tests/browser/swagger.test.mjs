@@ -1,10 +1,12 @@
 // Swagger UI as people use it. Every operation's example, executed as it stands, is answered as the document says.
 //
-// Which needs which first: everything but /newacc, /login, /insights, /healthz, /readyz and /metrics needs an account, and
-// the operator's operations need the token. The examples name the accounts 10001 and 10002 and the group g10001, so two
-// accounts come first, the second one acts, and both the conversation and the group are made before what names them. The
-// operator removes 10003.
+// Which needs which first: everything but /newacc, /login, /insights, the public log, the witness, /healthz, /readyz and
+// /metrics needs an account, and the operator's operations need the token. The examples name the accounts 10001 and 10002
+// and the group g10001, so two accounts come first, the second one acts, and both the conversation and the group are made
+// before what names them. The operator removes 10003.
 import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { launch } from './browser.mjs';
@@ -13,6 +15,8 @@ import { Reader, operations } from './swagger.mjs';
 
 const OPERATOR = 'an operator token of more than thirty-two bytes';
 const ENDLESS = "[[token]]\ntoken = '12345678901234567890123456789012'\ntype = 'endless'\n";
+// The log that is witnessed, and what it brings, which is the example.
+const LOG = readFileSync(new URL('../../openapi/example-log/key.txt', import.meta.url), 'utf8').trim();
 // Where pictures for the README go, if somebody asks for them.
 const PICTURES = process.env.BE8_PICTURES;
 
@@ -22,7 +26,8 @@ const WALK = [
   'startConversation', 'writeMessage', 'listThreads', 'listMessages', 'uploadImage', 'getImage',
   'createGroup', 'joinGroup', 'addGroupMember', 'listGroupMembers', 'increaseGroupVersion', 'getGroupVersion',
   'storeGroupKey', 'listGroupKeys', 'signalGroupUpdate', 'first:leaveGroup', 'addGroupMember', 'kickGroupMember',
-  'getGroupHistory', 'getGroupFindings', 'getGroupProof', 'getGroupBundle', 'destroyGroup',
+  'getGroupHistory', 'getGroupFindings', 'getGroupProof', 'getGroupBundle',
+  'getLogCheckpoint', 'getLogKey', 'getLogTilePart', 'getLogTile', 'getWitnessKey', 'addCheckpoint', 'destroyGroup',
   'useToken', 'countInviteLink', 'getInsights', 'getInsightsUntil', 'changeNickname', 'setStatus',
   'setCodes', 'hasCodes', 'enterCode', 'updateCode', 'first:openSession', 'getHealth', 'getReadiness', 'getMetrics',
 ];
@@ -30,6 +35,8 @@ const WALK = [
 const OPERATORS = [
   'getRegistration', 'setRegistration', 'listSessionsAsOperator', 'endSessionsAsOperator', 'removeAccountAsOperator',
 ];
+/** What there is in a log of more than 256,000 events. */
+const LATER = ['getLogTileFrom1000', 'getLogTilePartFrom1000'];
 /** What ends a session or an account, each with a fresh one. */
 const ENDS = ['endSession', 'removeAccountByGet', 'removeAccount'];
 
@@ -37,7 +44,11 @@ let server, browser, first, second, third, fourth;
 
 before(async () => {
   server = await Server.start(
-    { 'checkpoint-interval': '1' },
+    {
+      'checkpoint-interval': '1',
+      'witness-logs': LOG,
+      'witness-key': join(mkdtempSync(join(tmpdir(), 'be8-witness-')), 'key'),
+    },
     { 'operator-token-file': OPERATOR, 'tokens-file': ENDLESS },
   );
   browser = await launch();
@@ -73,7 +84,7 @@ test('somebody new makes an account, and the cookie works', async () => {
 });
 
 test('every example is accepted when what it names is there', async (t) => {
-  const walked = new Set(['createAccount', 'streamEvents', ...OPERATORS, ...ENDS]);
+  const walked = new Set(['createAccount', 'streamEvents', ...LATER, ...OPERATORS, ...ENDS]);
   for (const step of WALK) {
     const [id, reader] = step.startsWith('first:') ? [step.slice('first:'.length), first] : [step, second];
     walked.add(id);
@@ -87,11 +98,32 @@ test('every example is accepted when what it names is there', async (t) => {
           await reader.shows(id, answer);
         } while (!answer.ok());
       }
+      if (id === 'getLogTile') {
+        // A full one.
+        await second.page.evaluate(async () => {
+          for (let n = 0; n < 256; n++) {
+            const headers = { 'Content-Type': 'application/json' };
+            await fetch('/userstatusset', { method: 'POST', headers, body: JSON.stringify({ userStatus: `${n}` }) });
+          }
+          while (!(await fetch('/audit/log/tile/0/000')).ok) {
+            await new Promise((resolve) => setTimeout(resolve, 200));
+          }
+        });
+      }
       await reader.execute(id, PICTURES && id === 'getGroupHistory' && join(PICTURES, 'swagger-history.png'));
     });
   }
   const document = await (await fetch(`${server.address}/openapi.json`)).json();
   assert.deepEqual([...walked].sort(), [...operations(document).keys()].sort(), 'the walk leaves out no operation');
+});
+
+test('what is not there yet is refused, as the document says', async () => {
+  for (const id of LATER) {
+    const answer = await second.send(id);
+    assert.equal(answer.status(), 404);
+    await second.shows(id, answer);
+  }
+  await second.turn(LATER[0]);
 });
 
 test('what ends a session or an account is accepted, and ends it', async (t) => {

@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use be8::audit::key_file;
+use be8::audit::notes::{Checkpoint, PublicKey, Role, signatures, split};
+use be8::audit::witness::AddCheckpoint;
 use be8::http::error::{Code, Shape};
 use serde_json::{Map, Value, json};
 
@@ -48,6 +51,11 @@ const STORY: &[(&str, bool)] = &[
     ("getGroupFindings", false),
     ("getGroupProof", false),
     ("getGroupBundle", false),
+    ("getLogCheckpoint", false),
+    ("getLogKey", false),
+    ("getLogTilePart", false),
+    ("getWitnessKey", false),
+    ("addCheckpoint", false),
     ("destroyGroup", false),
     ("useToken", false),
     ("countInviteLink", false),
@@ -65,7 +73,11 @@ const STORY: &[(&str, bool)] = &[
     ("getHealth", false),
     ("getReadiness", false),
     ("getMetrics", false),
+    ("getLogTile", false),
 ];
+
+/// What there is in a log of more than 256,000 events.
+const LATER: [&str; 2] = ["getLogTileFrom1000", "getLogTilePartFrom1000"];
 
 /// What ends accounts and sessions, and so comes last; with the account that acts, counted from 0.
 const ENDS: &[(&str, usize)] = &[
@@ -93,10 +105,59 @@ fn the_committed_document_is_the_servers() {
     );
 }
 
-/// What a proof looks like.
-const PROOF: &str = "c2sp.org/tlog-proof@v1\nindex 21\ngSKyXoYZUgZ6jduWYrkDOARinOMGJveXjgMkBTcdPlQ=\n\n\
-    be8.example/audit/log\n30\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n\
-    — be8.example/audit/log Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n";
+/// The log that is witnessed: its key, and what it brings.
+const LOG: &str = include_str!("../../openapi/example-log/key.txt");
+const BROUGHT: &str = include_str!("../../openapi/example-log/add-checkpoint.txt");
+
+/// What cannot be the same twice, as a server said it once.
+const SAMPLES: [(&str, &str); 5] = [
+    ("getLogKey", "be8.example/audit/log+978b6c33+AYRu9RSZzQ2ticnqwhlAvPrgnKp77UyvKzmRxtMNcX2i\n"),
+    (
+        "getLogCheckpoint",
+        "be8.example/audit/log\n\
+         22\n\
+         XFm8LEn1Vio0pFYEqazbza/j2Q9bRNKUDWX74C5o/5Y=\n\n\
+         — be8.example/audit/log l4tsM0De+qPgZ2Wk56LDU4KXj+lK1UBV+khFG4Gtju44iPTHnq91ytLtlv+/ovoDAEF+FF8vQ7cblyXhosjRxRtD7gI=\n",
+    ),
+    (
+        "getGroupProof",
+        "c2sp.org/tlog-proof@v1\n\
+         index 13\n\
+         SRSWzIz4Nn46nh/3Tszl1m6BY7Hd1MDlKFqy4tnprk0=\n\
+         uYfe0oBpSIszThyE3h/GosSbm4pAizAcK2FZDp2zTno=\n\
+         Z5iRQWbaCyFU8NM+oLhL3YFzbSQVwYMeEA7h40fWIk0=\n\
+         WJqcR3noMbQwLlcU+0XbT1WCkA1UoxVo/dbqiJueYt0=\n\
+         OeQCTTwvpYpkDrBQz45m+hqwAbXTocZDxXM2SYadUWk=\n\n\
+         be8.example/audit/log\n\
+         22\n\
+         XFm8LEn1Vio0pFYEqazbza/j2Q9bRNKUDWX74C5o/5Y=\n\n\
+         — be8.example/audit/log l4tsM0De+qPgZ2Wk56LDU4KXj+lK1UBV+khFG4Gtju44iPTHnq91ytLtlv+/ovoDAEF+FF8vQ7cblyXhosjRxRtD7gI=\n",
+    ),
+    ("getWitnessKey", "be8.example/audit/witness+1daec73e+BFBauJJXNvqNHQnOARCLyBw15ZtEizde8KIahKUGISvv\n"),
+    (
+        "addCheckpoint",
+        "— be8.example/audit/witness Ha7HPgAAAABrBa+xu10lOYDwBl4FZChg+c1FTNw9h7byIuLJU0/FS01TQuXx61MvZXCpzOXr7qYhQ9Nnek6cht2FpOHFMXwEe64VCQ==\n",
+    ),
+];
+
+/// One of them.
+fn sample(id: &str) -> Option<&'static str> {
+    SAMPLES.iter().find(|(name, _)| *name == id).map(|(_, text)| *text)
+}
+
+#[test]
+fn the_samples_belong_together() {
+    let [log_key, checkpoint, proof, witness_key, cosignature] = SAMPLES.map(|(_, text)| text);
+    let key: PublicKey = log_key.trim_end().parse().expect("a key");
+    Checkpoint::open(checkpoint, &key).expect("a checkpoint by it");
+    assert!(proof.ends_with(&format!("\n\n{checkpoint}")), "{proof}");
+    let key: PublicKey = LOG.trim_end().parse().expect("a key");
+    let request = AddCheckpoint::parse(BROUGHT).expect("a request");
+    Checkpoint::open(request.note, &key).expect("a checkpoint by it");
+    let key: PublicKey = witness_key.trim_end().parse().expect("a key");
+    let (text, _) = split(request.note).expect("a note");
+    assert!(key.signed(text, &signatures(cosignature).expect("a signature")[0]));
+}
 
 /// Presses "Execute" on every operation, as Swagger UI would.
 #[tokio::test]
@@ -108,8 +169,16 @@ async fn every_example_works_and_is_answered_as_the_document_says() {
     let setup = Setup::on(&fresh_database().await)
         .with("operator-token-file", token.path().display())
         .with_file("tokens-file", tokens)
-        .with("checkpoint-interval", 1);
-    let server = setup.start().await;
+        .with("checkpoint-interval", 1)
+        .with("witness-logs", LOG.trim_end());
+    let witness = setup.file("witness-key");
+    for (path, role, name) in [
+        (&setup.audit_key(), Role::Log, "be8.example/audit/log"),
+        (&witness, Role::Witness, "be8.example/audit/witness"),
+    ] {
+        key_file::load_or_create(path, role, name).expect("a key");
+    }
+    let server = setup.with("witness-key", witness.display()).start().await;
     let mut answers = Map::new();
     let mut people = Vec::new();
     // The first account's answer is the example; the others' come too late for it.
@@ -126,16 +195,38 @@ async fn every_example_works_and_is_answered_as_the_document_says() {
             eventually("the group is covered", async || second.get("/audit/groups/g10001/proof").await.status == 200)
                 .await;
         }
-        let answer = execute(&document, if *as_first { first } else { second }, id).await;
-        if *id == "getMetrics" {
-            assert!(answer.text.contains("be8_http_requests_total"));
-        } else if *id == "getGroupBundle" {
-            assert!(answer.text.starts_with("be8.live/audit-bundle@v1\n"));
-        } else {
-            answers.insert((*id).to_owned(), timeless(answer.json()));
+        if *id == "getLogTile" {
+            for n in 0..256 {
+                second.post("/userstatusset", &json!({ "userStatus": n.to_string() })).await;
+            }
+            eventually("a tile is full", async || second.get("/audit/log/tile/0/000").await.status == 200).await;
         }
+        let answer = execute(&document, if *as_first { first } else { second }, id).await;
+        let told = match *id {
+            "getMetrics" => {
+                assert!(answer.text.contains("be8_http_requests_total"));
+                continue;
+            }
+            "getGroupBundle" => {
+                assert!(answer.text.starts_with("be8.live/audit-bundle@v1\n"));
+                continue;
+            }
+            "getLogTile" | "getLogTilePart" => continue,
+            "getGroupProof" => {
+                let mut told = timeless(answer.json());
+                told["proof"] = json!(sampled(id, text(&told["proof"])));
+                told
+            }
+            _ if sample(id).is_some() => json!(sampled(id, &answer.text)),
+            _ => timeless(answer.json()),
+        };
+        answers.insert((*id).to_owned(), told);
     }
-    let told = STORY.iter().map(|(id, _)| *id).chain(ENDS.iter().map(|(id, _)| *id));
+    for id in LATER {
+        let answer = ask(&document, second, id).await;
+        assert_eq!(answer.verdict(), "404 NOTFOUND", "{id}");
+    }
+    let told = STORY.iter().map(|(id, _)| *id).chain(ENDS.iter().map(|(id, _)| *id)).chain(LATER);
     let told: BTreeSet<&str> = told.chain(["createAccount", "streamEvents"]).collect();
     let all: BTreeSet<&str> = operations(&document).map(|(_, _, operation)| text(&operation["operationId"])).collect();
     assert_eq!(told, all, "the story tells of every operation");
@@ -178,26 +269,54 @@ async fn every_example_works_and_is_answered_as_the_document_says() {
     );
 }
 
-/// Sends the example of an operation, and checks the answer against the document: accepted, of a documented status and
-/// shape.
-async fn execute(document: &Value, client: &Client, id: &str) -> crate::client::Answer {
+/// The sample in the place of an answer, which is to look like it.
+fn sampled(id: &str, answer: &str) -> &'static str {
+    let sample = sample(id).expect("a sample");
+    let words = |line: &str| line.split(' ').map(str::len).collect::<Vec<_>>();
+    // Between them is what has many lengths: the number of events, a proof.
+    let shape = |text: &str| [text.lines().next(), text.lines().last()].map(|line| line.map(words));
+    assert_eq!(shape(answer), shape(sample), "{id}: {answer}");
+    sample
+}
+
+/// An operation of the document: its path, its method and the rest.
+fn operation<'a>(document: &'a Value, id: &str) -> (&'a str, &'a str, &'a Value) {
     let found = operations(document).find(|(_, _, operation)| operation["operationId"] == id);
-    let (path, method, operation) = found.unwrap_or_else(|| panic!("no operation {id}"));
-    let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+    found.unwrap_or_else(|| panic!("no operation {id}"))
+}
+
+/// Sends the example of an operation.
+async fn ask(document: &Value, client: &Client, id: &str) -> crate::client::Answer {
+    let (path, method, operation) = operation(document, id);
     let mut path = path.to_owned();
     for parameter in operation["parameters"].as_array().into_iter().flatten().filter(|one| one["in"] == "path") {
         let name = format!("{{{}}}", text(&parameter["name"]));
-        path = path.replace(&name, text(&parameter["schema"]["example"]));
+        path = path.replace(&name, &in_path(&parameter["schema"]["example"]));
     }
     let mut request = client.request(method.to_ascii_uppercase().parse().expect("a method"), &path);
-    if !operation["requestBody"].is_null() {
-        request = request.json(&resolve(document, body)["example"]);
+    if let Some((_, body)) = operation["requestBody"]["content"].as_object().and_then(|content| content.iter().next()) {
+        request = match &resolve(document, &body["schema"])["example"] {
+            Value::String(text) => request.header("content-type", "text/plain").body(text.clone()),
+            object => request.json(object),
+        };
     }
     let ways = operation["security"].as_array().cloned().unwrap_or_default();
     if !ways.is_empty() && ways.iter().all(|way| !way["operator"].is_null()) {
         request = request.header(reqwest::header::AUTHORIZATION, format!("Bearer {OPERATOR}"));
     }
-    let answer = client.send(request).await;
+    client.send(request).await
+}
+
+/// A value as it stands in a path.
+pub fn in_path(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Sends the example of an operation, and checks the answer against the document: accepted, of a documented status and
+/// shape.
+async fn execute(document: &Value, client: &Client, id: &str) -> crate::client::Answer {
+    let answer = ask(document, client, id).await;
+    let (_, _, operation) = operation(document, id);
     let accepted =
         object(&operation["responses"]).keys().find(|status| status.starts_with('2')).expect("an acceptance");
     assert_eq!(answer.status.to_string(), *accepted, "{id}: {}", answer.text);
@@ -208,15 +327,17 @@ async fn execute(document: &Value, client: &Client, id: &str) -> crate::client::
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         assert_ne!(body["valid"], json!(false), "{id}: {body}");
     }
+    let kind = answer.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
+    let content = object(&operation["responses"][accepted]["content"]);
+    assert!(content.contains_key(kind), "{id}: {kind} is not documented");
     answer
 }
 
-/// An answer with all its times replaced by one, and what is random in proofs by samples.
+/// An answer with all its times replaced by one, and what is random in events left out.
 fn timeless(mut value: Value) -> Value {
     match &mut value {
         // The canonical bytes of an event: the version, and the position with its length.
         Value::String(text) if text.starts_with("AQAAAAgA") => json!(format!("{}...", &text[..16])),
-        Value::String(text) if text.starts_with("c2sp.org/tlog-proof@v1\n") => json!(PROOF),
         Value::String(text) if text.ends_with("GMT+0000 (Coordinated Universal Time)") => {
             json!("Wed Jun 22 2022 11:08:35 GMT+0000 (Coordinated Universal Time)")
         }
@@ -294,8 +415,7 @@ fn check_operation(document: &Value, operation: &Value, place: &str, findings: &
         findings.check(example, place, "a parameter of the path has no example");
     }
 
-    let body = &operation["requestBody"]["content"]["application/json"];
-    if !operation["requestBody"].is_null() {
+    if let Some((_, body)) = operation["requestBody"]["content"].as_object().and_then(|content| content.iter().next()) {
         let schema = resolve(document, &body["schema"]);
         let example = body.get("example").or_else(|| schema.get("example"));
         match example {
@@ -313,9 +433,14 @@ fn check_operation(document: &Value, operation: &Value, place: &str, findings: &
         let place = format!("{place}: {status}");
         findings.check(!text(&response["description"]).is_empty(), &place, "no description");
         let content = object(&response["content"]);
-        let schema = content.values().next().map(|media| &media["schema"]);
-        findings.check(schema.is_some(), &place, "no schema");
-        if !status.starts_with('2') {
+        findings.check(content.values().next().is_some_and(|media| !media["schema"].is_null()), &place, "no schema");
+        let is_text = |kind: &str| !status.starts_with('2') && kind.starts_with("text/");
+        for (_, media) in content.iter().filter(|(kind, _)| is_text(kind)) {
+            let shown = media["schema"]["type"] == "string" && media["schema"]["example"].is_string();
+            findings.check(shown, &place, "a refusal in words of its own without an example");
+        }
+        let schema = content.iter().find(|(kind, _)| !is_text(kind)).map(|(_, media)| &media["schema"]);
+        if !status.starts_with('2') && schema.is_some() {
             let name = if content.contains_key("application/problem+json") { "Problem" } else { "Error" };
             let shared = schema.is_some_and(|schema| schema["$ref"] == format!("#/components/schemas/{name}"));
             findings.check(shared, &place, "an error with a schema of its own");

@@ -349,6 +349,10 @@ public final class Story {
         java.lang.Thread.sleep(500);
       }
     }
+    // What anybody may read: whose log it is, and the first of its hashes.
+    String origin = audit.getLogCheckpoint().split("\n")[0];
+    check(origin.equals(audit.getLogKey().split("\\+")[0]), "the name of the log");
+    check(audit.getLogTilePart(0, "000", 1).length() == 32, "a hash");
     System.out.println("The history says who had which key, and the event that gave Ben his is proved to be in the log.");
     // The stream is still open.
     System.exit(0);

@@ -11,7 +11,7 @@ import uuid
 
 from be8_client import Client, models
 from be8_client.api.accounts import create_account
-from be8_client.api.audit import get_group_history, get_group_proof
+from be8_client.api.audit import get_group_history, get_group_proof, get_log_checkpoint, get_log_key, get_log_tile_part
 from be8_client.api.conversations import start_conversation
 from be8_client.api.group_keys import get_group_version, increase_group_version, list_group_keys, store_group_key
 from be8_client.api.groups import add_group_member, create_group, join_group, list_group_members
@@ -245,6 +245,11 @@ def story():
         # The next checkpoint will cover it.
         time.sleep(0.5)
     check_proof(base64.b64decode(yes(proof).canonical), proof.proof)
+
+    # What anybody may read: whose log it is, and the first of its hashes.
+    origin = get_log_checkpoint.sync(client=ben.client).split("\n")[0]
+    assert origin == get_log_key.sync(client=ben.client).split("+")[0]
+    assert len(get_log_tile_part.sync(0, "000", 1, client=ben.client).payload.read()) == 32
     print("The history says who had which key, and the event that gave Ben his is proved to be in the log.")
 
 

@@ -264,4 +264,10 @@ while (true) {
   checkProof(Buffer.from(canonical, 'base64'), proof);
   break;
 }
+// What anybody may read: whose log it is, and the first of its hashes.
+const { data: logKey } = await be8.getLogKey({ client: ben.client });
+const { data: checkpoint } = await be8.getLogCheckpoint({ client: ben.client });
+assert.equal(checkpoint!.split('\n')[0], logKey!.split('+')[0]);
+const { data: hash } = await be8.getLogTilePart({ client: ben.client, path: { level: 0, number: '000', width: 1 } });
+assert.equal((hash as Blob).size, 32);
 console.log('The history says who had which key, and the event that gave Ben his is proved to be in the log.');

@@ -90,6 +90,7 @@ pub async fn body(row: &Row, scene: &Scene<'_>, actor: &Actor<'_>) -> Option<Val
         ) => of_group(),
         ("/invitelink", _) => json!({ "type": "user", "sentInviteLink": true }),
         ("/insightsuntil", _) => json!({ "start": "2026-07-01", "end": "2026-07-02" }),
+        ("/audit/witness/add-checkpoint", _) => json!(include_str!("../../../openapi/example-log/add-checkpoint.txt")),
         ("/operator/registration", _) if row.method == "POST" => json!({ "open": true }),
         (path, _) => {
             // What takes a body has one here, or a row could be about a request that is wrong in itself.

@@ -4,11 +4,15 @@ use be8_events::token::Grant;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::client::{Client, Person};
+use crate::client::{Client, Person, two_people};
 use crate::cluster::fresh_database;
 use crate::groups::people;
 use crate::library::{Library, hold_up};
+use crate::patience::eventually;
 use crate::server::{Server, Setup};
+
+/// The log that is witnessed.
+const LOG: &str = include_str!("../../../openapi/example-log/key.txt");
 
 /// The operator's token.
 const OPERATOR: &str = "an operator token of more than thirty-two bytes";
@@ -28,12 +32,19 @@ impl House {
             .with_file("operator-token-file", OPERATOR)
             .with("checkpoint-interval", 1)
             .with("limit-signups", "off")
-            .with("limit-address", "off");
+            .with("limit-address", "off")
+            .with("witness-logs", LOG.trim_end());
+        let witness_key = setup.file("witness.key");
+        let setup = setup.with("witness-key", witness_key.display());
         // Whose time is over is to be met as such, and not as one that was removed for it: that process is held up.
         let expiry = hold_up(&database.url, "expiry").await;
         let one = setup.start().await;
         let two = one.setup().second().start().await;
         let library = Library::open(&one).await;
+        // As many events as a tile has hashes.
+        let (alice, bob, thread) = two_people(&one).await;
+        alice.write_many(&thread, &bob, 256).await;
+        eventually("a tile is full", async || one.get("/audit/log/tile/0/000").await.status == 200).await;
         Self { one, two, library, _expiry: expiry }
     }
 

@@ -12,6 +12,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Client};
+use crate::document::in_path;
 
 /// An operation of the OpenAPI document.
 pub struct Operation {
@@ -84,7 +85,7 @@ pub fn operations() -> Vec<Operation> {
             for parameter in operation["parameters"].as_array().into_iter().flatten().filter(|one| one["in"] == "path")
             {
                 let name = format!("{{{}}}", parameter["name"].as_str().expect("a name"));
-                path = path.replace(&name, parameter["schema"]["example"].as_str().expect("an example"));
+                path = path.replace(&name, &in_path(&parameter["schema"]["example"]));
             }
             let mut body = operation["requestBody"]["content"]["application/json"]["schema"].clone();
             if let Some(reference) = body["$ref"].as_str() {

@@ -5,6 +5,7 @@ use signed_note::{Note, StandardVerifier, VerifierList};
 
 use super::{as_operator, covering_checkpoint, entries, eventful, log_key, root, signing, signing_every};
 use crate::client::two_people;
+use crate::library::Library;
 use crate::patience::eventually;
 use crate::server::Server;
 
@@ -17,6 +18,11 @@ async fn tile(server: &Server, path: &str) -> Vec<Hash32> {
     assert_eq!(answer.headers()["cache-control"], "public, max-age=31536000, immutable");
     let bytes = answer.bytes().await.expect("bytes");
     bytes.chunks(32).map(|hash| Hash32(hash.try_into().expect("32 bytes"))).collect()
+}
+
+/// Hashes, one after the other.
+fn bytes(hashes: &[Hash32]) -> Vec<u8> {
+    hashes.iter().flat_map(|hash| hash.0).collect()
 }
 
 /// The root of hashes that are leaves already.
@@ -86,6 +92,27 @@ async fn tiles_and_checkpoint_are_those_of_the_log() {
 }
 
 #[tokio::test]
+async fn tiles_of_a_large_log_have_longer_paths() {
+    let (setup, _token) = signing().await;
+    let server = setup.start().await;
+    // As they would be after hundreds of millions of events; above level 0 they are in nobody's way.
+    let hashes: Vec<u8> = (0..8192u32).map(|n| (n / 32) as u8).collect();
+    let pool = Library::open(&server).await.pool.clone();
+    for number in [1067i64, 1_234_067] {
+        let insert = sqlx::query("insert into audit_tiles (level, number, hashes) values (1, $1, $2)");
+        insert.bind(number).bind(&hashes).execute(&pool).await.unwrap();
+    }
+    for path in ["1/x001/067", "1/x001/x234/067"] {
+        assert_eq!(bytes(&tile(&server, path).await), hashes, "{path}");
+        assert_eq!(bytes(&tile(&server, &format!("{path}.p/5")).await), hashes[..160], "{path}");
+    }
+    for path in ["1/1067", "1/001/067", "1/x01/067", "1/x001/67", "1/x000/067", "1/x001/068", "1/x001/067.p/256"] {
+        let answer = server.get(&format!("/audit/log/tile/{path}")).await;
+        assert_eq!(answer.verdict(), "404 NOTFOUND", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn headers_and_methods_of_the_public_log() {
     let (setup, _token) = signing().await;
     let server = setup.start().await;
@@ -97,8 +124,21 @@ async fn headers_and_methods_of_the_public_log() {
         let client = server.client();
         let head = client.send(client.request(reqwest::Method::HEAD, path)).await;
         assert_eq!((head.status, head.text.as_str()), (200, ""));
-        assert_eq!(server.client().post_raw(path, None, "").await.verdict(), "405 METHODNOTALLOWED");
     }
+    let tile = "/audit/log/tile/0/000.p/1";
+    let client = server.client();
+    let head = client.send(client.request(reqwest::Method::HEAD, tile)).await;
+    assert_eq!((head.status, head.header("content-length"), head.text.as_str()), (200, Some("32"), ""));
+    let paths = ["checkpoint", "key", "tile/0/000", "tile/0/000.p/1", "tile/0/x001/000", "tile/0/x001/000.p/1"];
+    for path in paths.map(|path| format!("/audit/log/{path}")).iter().chain([&"/audit/witness/key".to_owned()]) {
+        let answer = client.post_raw(path, None, "").await;
+        assert_eq!(answer.verdict(), "405 METHODNOTALLOWED", "{path}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
+        assert_eq!(answer.header("allow"), Some("GET, HEAD"), "{path}");
+    }
+    let missing = client.get("/audit/log/tile/0/999").await;
+    assert_eq!(missing.header("content-type"), Some("application/problem+json"));
+    assert_eq!((missing.verdict(), missing.header("cache-control")), ("404 NOTFOUND".to_owned(), Some("no-store")));
     // This server is no witness.
     assert_eq!(server.get("/audit/witness/key").await.verdict(), "404 NOTFOUND");
     assert_eq!(

@@ -218,6 +218,16 @@ fn new_message(change: Change) -> Option<types::NewMessage> {
     if let Change::NewMessage(message) = change { Some(message) } else { None }
 }
 
+/// What comes as bytes, read to its end.
+async fn bytes(stream: ByteStream) -> Result<Vec<u8>> {
+    let mut parts = stream.into_inner();
+    let mut all = Vec::new();
+    while let Some(part) = parts.next().await {
+        all.extend(part?);
+    }
+    Ok(all)
+}
+
 /// Follows a proof from an event's bytes to the root that the checkpoint signs (C2SP tlog-proof, RFC 6962).
 fn check_proof(canonical: &[u8], proof: &str) -> Result<()> {
     let (head, checkpoint) = proof.split_once("\n\n").ok_or("no checkpoint")?;
@@ -331,6 +341,13 @@ async fn main() -> Result<()> {
         }
     };
     check_proof(&STANDARD.decode(&proved.canonical)?, &proved.proof)?;
+
+    // What anybody may read: whose log it is, and the first of its hashes.
+    let checkpoint = bytes(ben.client.get_log_checkpoint().send().await?.into_inner()).await?;
+    let key = bytes(ben.client.get_log_key().send().await?.into_inner()).await?;
+    assert_eq!(checkpoint.split(|byte| *byte == b'\n').next(), key.split(|byte| *byte == b'+').next());
+    let hash = ben.client.get_log_tile_part().level(0u8).number("000").width(1u8).send().await?.into_inner();
+    assert_eq!(bytes(hash).await?.len(), 32);
     println!("The history says who had which key, and the event that gave Ben his is proved to be in the log.");
     Ok(())
 }
