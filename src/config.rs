@@ -23,6 +23,7 @@ use crate::http::tls::TlsFiles;
 use crate::http::turnstile::TurnSettings;
 use crate::ledger::LedgerSettings;
 use crate::media::{MediaSettings, S3Settings};
+use crate::memory;
 use crate::password::HashSettings;
 use crate::push::PushSettings;
 use crate::settings::SETTINGS;
@@ -74,6 +75,8 @@ pub struct Config {
     pub database_connections: u32,
     /// Where the programs of PostgreSQL are.
     pub pg_bin: Option<PathBuf>,
+    /// `shared_buffers` of the private PostgreSQL, in MiB.
+    pub postgres_buffers_mib: u32,
     /// The key that opens the vault.
     pub master_key_file: PathBuf,
     /// A file with the operator's token.
@@ -285,6 +288,10 @@ impl Config {
             },
             database_url: values.text("database-url").map(str::to_owned).or_else(|| environment("DATABASE_URL")),
             database_connections: values.count("database-connections")?,
+            postgres_buffers_mib: match values.text("postgres-buffers-mib") {
+                None => default_buffers_mib(memory::total()),
+                Some(_) => values.count("postgres-buffers-mib")?,
+            },
             pg_bin: values.text("pg-bin").map(str::to_owned).or_else(|| environment("PG_BIN")).map(PathBuf::from),
             master_key_file,
             tls,
@@ -382,4 +389,22 @@ fn test_peer(text: &str, test_mode: bool) -> Result<SocketAddr, ConfigError> {
 /// Root's directory must be one that PostgreSQL's own user can enter.
 fn default_data_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() { "/var/lib/be8".into() } else { ".be8".into() }
+}
+
+/// A quarter of the memory, as PostgreSQL's manual advises for a machine of its own (section 20.4.1),
+/// within bounds: a small machine needs the rest, and beyond the upper one nothing is gained.
+fn default_buffers_mib(memory: Option<u64>) -> u32 {
+    let quarter = memory.map_or(0, |bytes| bytes / 4 / (1 << 20));
+    u32::try_from(quarter).unwrap_or(u32::MAX).clamp(128, 8192)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn postgresql_takes_a_quarter_of_the_memory_within_bounds() {
+        let gib = |n: u64| Some(n << 30);
+        assert_eq!([None, gib(0), gib(1), gib(16), gib(1024)].map(default_buffers_mib), [128, 128, 256, 4096, 8192]);
+    }
 }

@@ -13,6 +13,7 @@ pub mod feed;
 pub mod http;
 pub mod ledger;
 pub mod media;
+pub mod memory;
 pub mod node;
 pub mod password;
 pub mod postgres;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use be8_events::{Event, Recorded, StreamName};
 use be8_projections::ReadModels;
 use be8_projections::generation::shapes;
+use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::Semaphore;
@@ -29,7 +30,7 @@ use crate::http::operator::{BadOperatorToken, OperatorToken};
 use crate::http::site::SiteError;
 use crate::http::tls::TlsError;
 use crate::ledger::rebuild::{RebuildError, Step, Workshop};
-use crate::ledger::{Broom, CodeAttempts, Direction, Leads, Ledger, Log, LogError, TransparencyTables};
+use crate::ledger::{Broom, Leads, Ledger, Log, LogError, TransparencyTables};
 use crate::media::{Blobs, MediaError};
 use crate::password::{BadHashSettings, HashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
@@ -154,6 +155,7 @@ impl Database {
             return Ok(Self { cluster: None, connect: tuned(connect), description });
         }
         let mut settings = ClusterSettings::new(config.data_dir.join("postgres"));
+        settings.buffers_mib = config.postgres_buffers_mib;
         settings.bin.clone_from(&config.pg_bin);
         let cluster =
             if attach { PrivateCluster::attach(&settings).await? } else { PrivateCluster::start(&settings).await? };
@@ -392,8 +394,8 @@ impl Node {
             processes.push(office.appoint(Pusher::new(ledger, read, vault, clock.clone(), sender, &config.push)));
         }
         let app = Arc::new(App {
+            code_attempts: ledger.code_attempts(),
             ledger,
-            code_attempts: CodeAttempts::new(pool.clone()),
             read: ReadModels::new(pool),
             vault,
             hub,
@@ -443,9 +445,8 @@ fn witness(log: &Log, settings: &AuditSettings) -> Result<Option<Witness>, KeyFi
 /// Applies every erasure of the log to the vault: one that was restored from an older copy must
 /// not serve a key that is deleted.
 async fn apply_erasures(log: &Log, vault: &Vault) -> Result<(), NodeError> {
-    let mut from = 1;
-    loop {
-        let page = log.read_stream(StreamName::Erasure, from, Direction::Forwards, 1000).await?;
+    let mut pages = std::pin::pin!(log.whole_stream(StreamName::Erasure));
+    while let Some(page) = pages.try_next().await? {
         let keys = |recorded: &Recorded| match &recorded.event {
             Event::KeysDeleted(deleted) => deleted.keys.clone(),
             _ => Vec::new(),
@@ -457,9 +458,6 @@ async fn apply_erasures(log: &Log, vault: &Vault) -> Result<(), NodeError> {
                 tracing::warn!(keys = applied, "the vault held keys that the log says are deleted: deleted now");
             }
         }
-        match page.last() {
-            Some(last) => from = last.version + 1,
-            None => return Ok(()),
-        }
     }
+    Ok(())
 }

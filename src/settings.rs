@@ -57,6 +57,12 @@ pub const SETTINGS: &[Setting] = &[
         "Where the programs of PostgreSQL are, for the private one (also PG_BIN); found by itself if possible",
     ),
     setting(
+        "postgres-buffers-mib",
+        "MIB",
+        "",
+        "Memory in which the private PostgreSQL keeps its tables (shared_buffers); a quarter of the machine's, from 128 to 8192",
+    ),
+    setting(
         "master-key-file",
         "FILE",
         "",

@@ -29,6 +29,9 @@ const CLIENTS: usize = 64;
 /// Commands in flight in the ledger.
 const COMMANDS: usize = 256;
 
+/// `shared_buffers` of PostgreSQL: what a server takes by itself on a machine of 16 GiB.
+const BUFFERS_MIB: u32 = 4096;
+
 /// Makes the partitions of past days, as they are there while messages of those days are shown.
 const PAST_DAYS: &str = "do $$ declare past date; name text; begin
     for back in 1..{days} loop
@@ -76,7 +79,7 @@ impl World {
         // PostgreSQL's own user must be able to pass through.
         std::fs::set_permissions(directory.path(), Permissions::from_mode(0o711)).expect("rights of the directory");
         let dir = directory.path().join("postgres");
-        let settings = ClusterSettings { max_connections: 200, ..ClusterSettings::new(dir) };
+        let settings = ClusterSettings { max_connections: 200, buffers_mib: BUFFERS_MIB, ..ClusterSettings::new(dir) };
         let cluster = PrivateCluster::start(&settings).await.expect("a PostgreSQL");
         let config = config(&arguments(&directory, &cluster, "floors"));
         cluster.create_database("floors").await.expect("a database");

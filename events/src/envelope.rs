@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hash::{put_field, take_field};
-use crate::{AccId, DecodeError, Event, GroupId, Hash32, IdError, SecretPayload, ThreadId, Timestamp};
+use crate::field::{put_field, take_field};
+use crate::{AccId, DecodeError, Event, GroupId, Hash32, ParseError, SecretPayload, ThreadId, Timestamp};
 
 /// The version of the canonical bytes and of the associated data of sealed payloads.
 pub const CANONICAL_VERSION: u8 = 1;
@@ -92,10 +92,10 @@ impl fmt::Display for StreamName {
 }
 
 impl FromStr for StreamName {
-    type Err = IdError;
+    type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || IdError::new("a stream name", text);
+        let bad = || ParseError::new("a stream name", text);
         let (family, rest) = text.split_once('-').unwrap_or((text, ""));
         Ok(match family {
             "account" => Self::Account(rest.parse()?),
@@ -150,6 +150,29 @@ pub enum CanonicalError {
 }
 
 /// An event of the log.
+///
+/// ```
+/// use be8_events::session::{Opening, SessionOpened};
+/// use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName};
+///
+/// let account = AccId::new(10_001).unwrap();
+/// let event = Event::from(SessionOpened { account, how: Opening::Login });
+/// let recorded = Recorded {
+///     position: Position(7),
+///     stream: StreamName::Session(Hash32::sha256(b"a token")),
+///     version: 1,
+///     time: "2026-11-23T12:00:00.000000Z".parse().unwrap(),
+///     actor: Some(account),
+///     salt: Hash32([7; 32]),
+///     schema: event.schema(),
+///     payload: event.payload(),
+///     sealed: None,
+///     event,
+/// };
+/// let bytes = recorded.canonical();
+/// assert_eq!(Recorded::from_canonical(&bytes).unwrap(), recorded);
+/// assert_eq!(recorded.hash(), Hash32::sha256(&bytes));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
     /// The global number, gapless from 1.

@@ -1,4 +1,4 @@
-//! Fixed-size byte values that are written as lower-case hexadecimal, and length-prefixed fields.
+//! Fixed-size byte values that are written as lower-case hexadecimal.
 
 use std::fmt;
 use std::str::FromStr;
@@ -38,10 +38,10 @@ impl From<Hash32> for String {
 }
 
 impl FromStr for Hash32 {
-    type Err = crate::IdError;
+    type Err = crate::ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || crate::IdError::new("a hash", text);
+        let bad = || crate::ParseError::new("a hash", text);
         let digits = text.as_bytes();
         if digits.len() != 64 {
             return Err(bad());
@@ -60,25 +60,9 @@ impl FromStr for Hash32 {
 }
 
 impl TryFrom<String> for Hash32 {
-    type Error = crate::IdError;
+    type Error = crate::ParseError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
     }
-}
-
-/// Appends one field: its length as 4 bytes, big-endian, then its bytes.
-pub(crate) fn put_field(out: &mut Vec<u8>, field: &[u8]) {
-    // A field is a name, a number or one bounded payload; 4 GiB cannot be reached.
-    let length = u32::try_from(field.len()).unwrap_or(u32::MAX);
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(field);
-}
-
-/// Takes what [`put_field`] appended from the front; none if it is cut off.
-pub(crate) fn take_field<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, rest) = from.split_first_chunk()?;
-    let (field, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-    *from = rest;
-    Some(field)
 }

@@ -5,15 +5,15 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A text that is not the identifier it should be.
+/// A text that is not what it should be: an id, a time, a day, a hash, the name of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not {what}: {text:?}")]
-pub struct IdError {
+pub struct ParseError {
     what: &'static str,
     text: String,
 }
 
-impl IdError {
+impl ParseError {
     pub(crate) fn new(what: &'static str, text: &str) -> Self {
         // Foreign text ends up in this message: keep it short.
         let text = text.chars().take(64).collect();
@@ -65,13 +65,13 @@ macro_rules! numbered_id {
         }
 
         impl FromStr for $name {
-            type Err = IdError;
+            type Err = ParseError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 text.strip_prefix($prefix)
                     .and_then(parse_number)
                     .map(Self)
-                    .ok_or_else(|| IdError::new($what, text))
+                    .ok_or_else(|| ParseError::new($what, text))
             }
         }
     };
@@ -87,10 +87,10 @@ numbered_id!(
 );
 
 impl TryFrom<i64> for AccId {
-    type Error = IdError;
+    type Error = ParseError;
 
     fn try_from(number: i64) -> Result<Self, Self::Error> {
-        Self::new(number).ok_or_else(|| IdError::new("an account id", &number.to_string()))
+        Self::new(number).ok_or_else(|| ParseError::new("an account id", &number.to_string()))
     }
 }
 
@@ -101,7 +101,7 @@ impl From<AccId> for i64 {
 }
 
 impl TryFrom<String> for GroupId {
-    type Error = IdError;
+    type Error = ParseError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -125,6 +125,19 @@ pub type StayNo = u32;
 pub type GroupVersion = u32;
 
 /// A thread of messages, by its name on the wire.
+///
+/// ```
+/// use be8_events::{AccId, ThreadId};
+///
+/// let dialog: ThreadId = "10001:10002".parse().unwrap();
+/// let (zoe, yan) = (AccId::new(10_001).unwrap(), AccId::new(10_002).unwrap());
+/// assert_eq!(dialog, ThreadId::Dialog { initiator: zoe, receiver: yan });
+/// assert_eq!(dialog.partner_of(zoe), Some(yan));
+/// assert_eq!("g10001".parse::<ThreadId>().unwrap().partner_of(zoe), None);
+/// // The two names of a dialog are of one thread; nobody talks to itself.
+/// assert_eq!("10002:10001".parse::<ThreadId>().unwrap().key(), dialog.key());
+/// assert!("10001:10001".parse::<ThreadId>().is_err());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "String"))]
@@ -184,10 +197,10 @@ impl fmt::Debug for ThreadId {
 }
 
 impl FromStr for ThreadId {
-    type Err = IdError;
+    type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || IdError::new("a thread id", text);
+        let bad = || ParseError::new("a thread id", text);
         match text.split_once(':') {
             None => text.parse().map(Self::Group).map_err(|_| bad()),
             Some((account, "s1")) => account.parse().map(Self::System).map_err(|_| bad()),
@@ -204,7 +217,7 @@ impl FromStr for ThreadId {
 }
 
 impl TryFrom<String> for ThreadId {
-    type Error = IdError;
+    type Error = ParseError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()

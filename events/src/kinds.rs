@@ -1,6 +1,6 @@
 //! Every kind of event, its newest schema version, and how older versions are brought up to it.
 
-use crate::{account, device, dialog, erasure, group, message, reads, server, session, token};
+use crate::{account, device, dialog, erasure, group, image, message, reads, server, session, token};
 
 /// A stored payload that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +143,7 @@ kinds! {
     /// Somebody posted an image.
     message::ImagePosted = 1,
     /// A sender's name for an image is known from here on.
-    message::MediaStored = 1,
+    image::MediaStored = 1,
     /// Somebody read messages of others.
     reads::MessagesRead = 1,
     /// A token was issued.

@@ -1,15 +1,13 @@
-//! Values that must not be seen: `Secret<T>` in memory, `Sealed` in the log, and the subjects
-//! whose data keys seal them.
+//! Values that must not be seen: `Secret<T>` in memory, `Sealed` in the log.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::hash::put_field;
-use crate::{AccId, Day, GroupId, Hash32, IdError, StayNo, ThreadId};
+use crate::field::{field_length, put_field};
+use crate::{Hash32, KeyId, Sealing};
 
 /// A value that never reaches a log line, an error text or an event in the clear: `Debug` prints
 /// `***`, and there is no `Serialize`.
@@ -50,114 +48,19 @@ impl<T> fmt::Debug for Secret<T> {
     }
 }
 
-/// Whose data key seals something. A subject has one key in its life; deleting the key erases
-/// all that was sealed under it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Subject {
-    /// The server itself: HMACs of tokens and idempotency bodies. Never erased.
-    Server,
-    /// An account's nickname, status, password hash, lock codes and devices.
-    Account(AccId),
-    /// An account's public key, which may outlive the account.
-    PublicKey(AccId),
-    /// A group's name.
-    GroupName(GroupId),
-    /// The wrapped keys of a group.
-    GroupKeys(GroupId),
-    /// What `author` wrote during its n-th stay in a thread.
-    Stay {
-        /// The thread; a dialog by the direction in which it was started.
-        thread: ThreadId,
-        /// Who wrote.
-        author: AccId,
-        /// Which of the author's stays.
-        stay: StayNo,
-    },
-    /// All messages of a UTC day.
-    Day(Day),
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Server => f.write_str("server"),
-            Self::Account(account) => write!(f, "account/{account}"),
-            Self::PublicKey(account) => write!(f, "public-key/{account}"),
-            Self::GroupName(group) => write!(f, "group-name/{group}"),
-            Self::GroupKeys(group) => write!(f, "group-keys/{group}"),
-            Self::Stay { thread, author, stay } => write!(f, "stay/{thread}/{author}/{stay}"),
-            Self::Day(day) => write!(f, "day/{day}"),
-        }
-    }
-}
-
-impl FromStr for Subject {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || IdError::new("a subject of a data key", text);
-        let parts: Vec<&str> = text.split('/').collect();
-        Ok(match parts[..] {
-            ["server"] => Self::Server,
-            ["account", account] => Self::Account(account.parse()?),
-            ["public-key", account] => Self::PublicKey(account.parse()?),
-            ["group-name", group] => Self::GroupName(group.parse()?),
-            ["group-keys", group] => Self::GroupKeys(group.parse()?),
-            ["stay", thread, author, stay] => {
-                Self::Stay { thread: thread.parse()?, author: author.parse()?, stay: stay.parse().map_err(|_| bad())? }
-            }
-            ["day", day] => Self::Day(day.parse()?),
-            _ => return Err(bad()),
-        })
-    }
-}
-
-impl TryFrom<String> for Subject {
-    type Error = IdError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Subject> for String {
-    fn from(subject: Subject) -> Self {
-        subject.to_string()
-    }
-}
-
-/// The number of a data key, given once in the life of a log.
-pub type KeyId = i64;
-
-/// Under which key or keys a secret payload is sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sealing {
-    /// Under the key of one subject; kept until that is erased.
-    Lasting(Subject),
-    /// Under a key derived from three: the author's account, the stay, and the day of the event.
-    Message {
-        /// Who wrote.
-        author: AccId,
-        /// The thread.
-        thread: ThreadId,
-        /// Which of the author's stays in it.
-        stay: StayNo,
-    },
-}
-
-impl Sealing {
-    /// The subjects whose keys are needed, in the order in which [`Sealed::keys`] names them.
-    pub fn subjects(self, day: Day) -> Vec<Subject> {
-        match self {
-            Self::Lasting(subject) => vec![subject],
-            Self::Message { author, thread, stay } => {
-                vec![Subject::Account(author), Subject::Stay { thread, author, stay }, Subject::Day(day)]
-            }
-        }
-    }
-}
-
 /// The one secret part of an event before the ledger seals it.
+///
+/// ```
+/// use be8_events::{AccId, Sealing, Secret, SecretPayload, Subject, account::NicknameSecret};
+///
+/// let sealing = Sealing::Lasting(Subject::Account(AccId::new(10_001).unwrap()));
+/// let secret = Secret::new(NicknameSecret { nickname: "Zoe".to_owned() });
+/// let payload = SecretPayload::new(sealing, &secret);
+/// assert_eq!(payload.plain.expose(), br#"{"nickname":"Zoe"}"#);
+/// let read: Secret<NicknameSecret> = SecretPayload::read(payload.plain.expose()).unwrap();
+/// assert_eq!(read.expose().nickname, "Zoe");
+/// assert_eq!(format!("{payload:?}").matches("Zoe").count(), 0);
+/// ```
 #[derive(Clone, Debug)]
 pub struct SecretPayload {
     /// Under which keys.
@@ -203,6 +106,11 @@ pub struct Sealed {
 }
 
 impl Sealed {
+    /// Whether it is what somebody wrote in a thread, sealed under three keys.
+    pub const fn is_message(&self) -> bool {
+        self.keys.len() == 3
+    }
+
     /// The associated data that binds a sealed payload to its event: format version, kind, schema
     /// version, key ids and salt, each field length-prefixed (`docs/log-format.md`).
     pub fn associated_data(keys: &[KeyId], context: SealedContext<'_>) -> Vec<u8> {
@@ -221,7 +129,7 @@ impl Sealed {
         let mut head = Vec::with_capacity(64);
         put_field(&mut head, &key_id_bytes(&self.keys));
         put_field(&mut head, &self.nonce);
-        head.extend_from_slice(&u32::try_from(self.bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+        head.extend_from_slice(&field_length(&self.bytes));
         let mut hash = Sha256::new();
         hash.update(&head);
         hash.update(&self.bytes);
@@ -238,28 +146,4 @@ impl fmt::Debug for Sealed {
 /// Key ids as they are hashed and authenticated: 8 bytes each, big-endian.
 fn key_id_bytes(keys: &[KeyId]) -> Vec<u8> {
     keys.iter().flat_map(|id| id.to_be_bytes()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn subjects_are_read_as_written() {
-        let acc = |n| AccId::new(n).unwrap();
-        let thread = ThreadId::Dialog { initiator: acc(10002), receiver: acc(10001) };
-        for subject in [
-            Subject::Server,
-            Subject::Account(acc(10001)),
-            Subject::PublicKey(acc(10001)),
-            Subject::GroupName(GroupId::new(10001).unwrap()),
-            Subject::GroupKeys(GroupId::new(10001).unwrap()),
-            Subject::Stay { thread, author: acc(10001), stay: 1 },
-            Subject::Day("2026-11-23".parse().unwrap()),
-        ] {
-            assert_eq!(subject.to_string().parse::<Subject>().unwrap(), subject);
-        }
-        assert!("stay/10001/1".parse::<Subject>().is_err());
-        assert!("day/2026-1-2".parse::<Subject>().is_err());
-    }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::IdError;
+use crate::ParseError;
 
 /// A point in time in whole microseconds since 1970-01-01T00:00:00Z, as PostgreSQL keeps it.
 /// Text form: RFC 3339 with six fractional digits and `Z`.
@@ -39,7 +39,9 @@ impl Timestamp {
 
     /// This point moved by `delta`; stays put at the ends of the range.
     pub fn plus(self, delta: TimeDelta) -> Self {
-        Self(self.0.saturating_add(delta.num_microseconds().unwrap_or(i64::MAX)))
+        let end = if delta < TimeDelta::zero() { i64::MIN } else { i64::MAX };
+        let micros = delta.num_microseconds().unwrap_or(end);
+        Self(self.0.saturating_add(micros))
     }
 }
 
@@ -62,17 +64,17 @@ impl fmt::Debug for Timestamp {
 }
 
 impl FromStr for Timestamp {
-    type Err = IdError;
+    type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         DateTime::parse_from_rfc3339(text)
             .map(|time| Self(time.timestamp_micros()))
-            .map_err(|_| IdError::new("a time", text))
+            .map_err(|_| ParseError::new("a time", text))
     }
 }
 
 impl TryFrom<String> for Timestamp {
-    type Error = IdError;
+    type Error = ParseError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -109,13 +111,26 @@ impl fmt::Debug for Day {
 }
 
 impl FromStr for Day {
-    type Err = IdError;
+    type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         NaiveDate::parse_from_str(text, "%Y-%m-%d")
             .map(Self)
             .ok()
             .filter(|day| day.to_string() == text)
-            .ok_or_else(|| IdError::new("a day", text))
+            .ok_or_else(|| ParseError::new("a day", text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moving_a_time_stops_at_the_ends() {
+        let time = Timestamp::from_micros(7);
+        assert_eq!(time.plus(TimeDelta::seconds(-1)).micros(), -999_993);
+        assert_eq!(time.plus(TimeDelta::MAX).micros(), i64::MAX);
+        assert_eq!(time.plus(TimeDelta::MIN).micros(), i64::MIN + 7);
     }
 }

@@ -14,7 +14,7 @@ pub(crate) const TABLE: &str = "
 create table if not exists {schema}.account (
     id         bigint primary key,
     nickname   bigint not null,      -- position of the event that set it
-    status     bigint,               -- likewise; none while it is empty
+    status     bigint,               -- likewise, to an empty one too; none until one was first set
     public_key bigint,               -- likewise
     unlock     bigint,               -- position of the event that holds the hash of this lock code
     destroy    bigint,               -- likewise

@@ -16,7 +16,7 @@ use crate::keyholder::Keyholders;
 use crate::message::Messages;
 use crate::read_mark::ReadMarks;
 use crate::session::Sessions;
-use crate::thread::Summaries;
+use crate::thread::Threads;
 use crate::token::Tokens;
 use crate::{Generation, Parameters};
 
@@ -26,7 +26,7 @@ pub struct Changes {
     accounts: Accounts,
     sessions: Sessions,
     groups: Groups,
-    threads: Summaries,
+    threads: Threads,
     messages: Messages,
     media: Media,
     read_marks: ReadMarks,
@@ -200,7 +200,7 @@ impl Changes {
     /// A message of the system to one account: only the projection numbers these, in log order.
     fn system_message(&mut self, account: AccId, position: Position, names: [Option<Position>; 2]) {
         let thread = ThreadId::System(account);
-        let nth = self.threads.counted(thread, position);
+        let nth = self.threads.counted(thread);
         self.messages.counted(thread, nth, position, names);
         self.insights.message();
     }
@@ -243,7 +243,7 @@ impl Changes {
     /// A message of a thread, numbered by its event.
     fn message(&mut self, thread: ThreadId, id: MessageNo, position: Position, name: Option<Position>) {
         self.messages.numbered(thread, id, position, name);
-        self.threads.numbered(thread, id, position);
+        self.threads.numbered(thread, id);
         self.insights.message();
     }
 
@@ -260,7 +260,7 @@ impl Changes {
             self.groups = Groups::default();
         }
         if drop("threads") {
-            self.threads = Summaries::default();
+            self.threads = Threads::default();
         }
         if drop("messages") {
             self.messages = Messages::default();

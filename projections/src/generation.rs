@@ -73,6 +73,14 @@ pub fn shapes() -> Vec<String> {
 
 /// These read models and those that they need, in the order of [`MODELS`].
 ///
+/// ```
+/// use be8_projections::generation::with_needed;
+///
+/// let models = with_needed(&["messages".to_owned()]).unwrap();
+/// assert_eq!(models.iter().map(|model| model.name).collect::<Vec<_>>(), ["threads", "messages"]);
+/// assert_eq!(with_needed(&["thread".to_owned()]).unwrap_err(), "thread");
+/// ```
+///
 /// # Errors
 /// The first name that is none.
 pub fn with_needed(names: &[String]) -> Result<Vec<&'static Model>, String> {

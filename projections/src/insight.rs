@@ -37,13 +37,13 @@ create table if not exists {schema}.insight_hour (
 );
 ";
 
-/// Defines the counters: field, column, name on the wire, in the order of the wire.
+/// Defines the counters: what each counts, field, column, name on the wire, in the order of the wire.
 macro_rules! counters {
-    ($($field:ident $name:literal,)*) => {
+    ($($(#[$doc:meta])+ $field:ident $name:literal,)*) => {
         /// The counters of the server.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub struct Counters {
-            $(#[doc = concat!("`", $name, "`.")] pub $field: i64,)*
+            $($(#[$doc])+ pub $field: i64,)*
         }
 
         /// The columns of a row of counters.
@@ -66,16 +66,25 @@ macro_rules! counters {
 }
 
 counters! {
+    /// Accounts that were created.
     accs "accs",
+    /// Groups that were created.
     groups "groups",
+    /// Conversations that were started, and arrivals in groups.
     threads "threads",
+    /// Messages, those of the system included.
     messages "messages",
+    /// Images that were posted.
     images "images",
+    /// Accounts that removed themselves at once.
     panic "panic",
+    /// Invite links to a conversation that were sent.
     sent_user "sentInviteLinks",
+    /// Those that were used.
     used_user "usedInviteLinks",
-    // As the clients of old know it.
+    /// Invite links to a group that were sent, as the clients of old know it.
     sent_group "sentGrouInviteLinks",
+    /// Those that were used.
     used_group "usedGroupInviteLinks",
 }
 

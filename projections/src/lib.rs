@@ -57,5 +57,5 @@ pub use queries::{ReadError, ReadModels};
 pub use read_mark::Ranges;
 pub use sql::Parameters;
 pub use stored::{Stored, StoredSealed};
-pub use thread::{Counterpart, Partner, ThreadGroup, ThreadSummary, Threads};
+pub use thread::{Counterpart, Partner, ThreadGroup, ThreadList, ThreadSummary};
 pub use token::TokenView;

@@ -80,7 +80,7 @@ impl Messages {
                 "
 , message_counted as (
     insert into {generation}.message (thread, id, position, name, other_name)
-    select u.thread, coalesce(t.last_id, 0) + u.nth, u.position, u.name, u.other_name
+    select u.thread, coalesce(t.counted, 0) + u.nth, u.position, u.name, u.other_name
     from head cross join unnest({}) u(thread, nth, position, name, other_name)
     left join {generation}.thread t on t.id = u.thread)",
                 p.arrays(&["bigint", "integer", "bigint", "bigint", "bigint"]),

@@ -123,7 +123,7 @@ pub async fn is_ours<'c>(generation: Generation, database: impl sqlx::PgExecutor
 ///
 /// # Errors
 /// What PostgreSQL answers.
-pub async fn found(connection: &mut PgConnection, live: Generation, build: &str) -> Result<(), sqlx::Error> {
+pub async fn create_first(connection: &mut PgConnection, live: Generation, build: &str) -> Result<(), sqlx::Error> {
     let mut tx = connection.begin().await?;
     drop_tables(&mut tx, live).await?;
     live.create(&mut tx).await?;
@@ -341,11 +341,11 @@ pub async fn abort(connection: &mut PgConnection) -> Result<Option<Generation>, 
     Ok(aborted.map(Generation))
 }
 
-/// Removes a generation that is not live.
+/// Removes a generation. `false`: it is the live one, and stays.
 ///
 /// # Errors
 /// What PostgreSQL answers.
-pub async fn remove(connection: &mut PgConnection, generation: Generation) -> Result<(), sqlx::Error> {
+pub async fn remove(connection: &mut PgConnection, generation: Generation) -> Result<bool, sqlx::Error> {
     let mut tx = connection.begin().await?;
     // A reader that still looks into it is waited for, but nobody waits behind us for long.
     sqlx::query("set local lock_timeout = '5s'").execute(&mut *tx).await?;
@@ -353,8 +353,14 @@ pub async fn remove(connection: &mut PgConnection, generation: Generation) -> Re
         .bind(generation.0)
         .execute(&mut *tx)
         .await?;
+    // A switch to it that was under way has been waited for by now, and one to come finds no row.
+    let live = "select exists (select from log_head where generation = $1)";
+    if sqlx::query_scalar(live).bind(generation.0).fetch_one(&mut *tx).await? {
+        return Ok(false);
+    }
     drop_tables(&mut tx, generation).await?;
-    tx.commit().await
+    tx.commit().await?;
+    Ok(true)
 }
 
 async fn drop_tables(connection: &mut PgConnection, generation: Generation) -> Result<(), sqlx::Error> {

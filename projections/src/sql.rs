@@ -1,7 +1,7 @@
 //! Numbering the parameters of a statement that several parts are put together into.
 
 /// The parameters of a statement under construction.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Parameters(usize);
 
 impl Parameters {
@@ -12,6 +12,12 @@ impl Parameters {
 
     /// The next `types.len()` parameters, joined by commas and cast to arrays of these types:
     /// what stands between the parentheses of an `unnest`.
+    ///
+    /// ```
+    /// let mut parameters = be8_projections::Parameters::after(2);
+    /// assert_eq!(parameters.arrays(&["bigint", "text"]), "$3::bigint[], $4::text[]");
+    /// assert_eq!(parameters.arrays(&["bytea"]), "$5::bytea[]");
+    /// ```
     pub fn arrays(&mut self, types: &[&str]) -> String {
         let mut out = String::new();
         for (i, kind) in types.iter().enumerate() {

@@ -1,4 +1,5 @@
-//! The read model of threads: who takes part, and one summary row each with the newest message.
+//! The read model of threads: who takes part, and of whom a dialog is. Which message is the newest
+//! is what the read model of messages says: a write changes no row of its thread.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +14,11 @@ use crate::{Generation, Parameters, ReadError, ReadModels};
 
 pub(crate) const TABLE: &str = "
 create table if not exists {schema}.thread (
-    id            bigint primary key,  -- ThreadId::key
-    initiator     bigint,              -- of a dialog
-    receiver      bigint,              -- of a dialog
-    last_id       integer not null,
-    last_position bigint not null      -- of the newest message
-) with (fillfactor = 70);              -- every message updates it: room for HOT updates in the page
+    id        bigint primary key,  -- ThreadId::key
+    initiator bigint,              -- of a dialog
+    receiver  bigint,              -- of a dialog
+    counted   integer              -- of a thread of the system: how many messages it has
+);
 create table if not exists {schema}.thread_member (
     account bigint not null,
     thread  bigint not null,
@@ -26,23 +26,18 @@ create table if not exists {schema}.thread_member (
 );
 ";
 
-#[derive(Debug, Clone, Copy)]
-struct Summary {
-    thread: ThreadId,
-    /// The number of the newest message; of a system thread, how many the batch adds.
-    last_id: MessageNo,
-    last_position: Position,
-}
-
 /// What a batch changes, folded into at most one row a thread.
 #[derive(Debug, Default)]
-pub(crate) struct Summaries {
-    summaries: BTreeMap<i64, Summary>,
+pub(crate) struct Threads {
+    /// Those that begin in the batch; of a dialog, who began it and with whom.
+    begun: BTreeMap<i64, Option<(AccId, AccId)>>,
+    /// How many messages it adds to threads of the system.
+    counted: BTreeMap<i64, MessageNo>,
     /// Whether a thread is in an account's list after the batch.
     listed: BTreeMap<(AccId, i64), bool>,
 }
 
-impl Summaries {
+impl Threads {
     pub(crate) fn joined(&mut self, account: AccId, thread: ThreadId) {
         self.listed.insert((account, thread.key()), true);
     }
@@ -51,34 +46,41 @@ impl Summaries {
         self.listed.insert((account, thread.key()), false);
     }
 
-    /// A message whose number is in its event.
-    pub(crate) fn numbered(&mut self, thread: ThreadId, id: MessageNo, position: Position) {
-        self.summaries.insert(thread.key(), Summary { thread, last_id: id, last_position: position });
+    /// A message whose number is in its event: with the first one the thread is there.
+    pub(crate) fn numbered(&mut self, thread: ThreadId, id: MessageNo) {
+        if id == 1 {
+            let dialog = match thread {
+                ThreadId::Dialog { initiator, receiver } => Some((initiator, receiver)),
+                ThreadId::Group(_) | ThreadId::System(_) => None,
+            };
+            self.begun.insert(thread.key(), dialog);
+        }
     }
 
     /// One more message in a thread of the system; answers which of this batch it is, from 1.
-    pub(crate) fn counted(&mut self, thread: ThreadId, position: Position) -> MessageNo {
-        let new = Summary { thread, last_id: 0, last_position: position };
-        let summary = self.summaries.entry(thread.key()).or_insert(new);
-        summary.last_id += 1;
-        summary.last_position = position;
-        summary.last_id
+    pub(crate) fn counted(&mut self, thread: ThreadId) -> MessageNo {
+        let counted = self.counted.entry(thread.key()).or_default();
+        *counted += 1;
+        *counted
     }
 
     pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
         let mut sql = String::new();
-        // The keys of system threads are odd and negative (ThreadId::key): there, the batch
-        // brings how many messages it adds instead of the number of the last.
-        if !self.summaries.is_empty() {
+        if !self.begun.is_empty() {
             sql += &format!(
                 "
-, thread_summary as (
-    insert into {generation}.thread as t (id, initiator, receiver, last_id, last_position)
-    select u.* from head, unnest({}) u
-    on conflict (id) do update set
-        last_id = case when t.id % 2 = -1 then t.last_id + excluded.last_id else excluded.last_id end,
-        last_position = excluded.last_position)",
-                p.arrays(&["bigint", "bigint", "bigint", "integer", "bigint"]),
+, thread_begun as (
+    insert into {generation}.thread (id, initiator, receiver) select u.* from head, unnest({}) u)",
+                p.arrays(&["bigint", "bigint", "bigint"]),
+            );
+        }
+        if !self.counted.is_empty() {
+            sql += &format!(
+                "
+, thread_counted as (
+    insert into {generation}.thread as t (id, counted) select u.* from head, unnest({}) u
+    on conflict (id) do update set counted = t.counted + excluded.counted)",
+                p.arrays(&["bigint", "integer"]),
             );
         }
         if self.listed.values().any(|there| *there) {
@@ -105,17 +107,15 @@ impl Summaries {
     }
 
     pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        let dialog = |summary: &Summary| match summary.thread {
-            ThreadId::Dialog { initiator, receiver } => Some((initiator.number(), receiver.number())),
-            ThreadId::Group(_) | ThreadId::System(_) => None,
-        };
-        if !self.summaries.is_empty() {
-            let rows = || self.summaries.values();
-            to.add(self.summaries.keys().copied().collect::<Vec<_>>())?;
-            to.add(rows().map(|row| dialog(row).map(|pair| pair.0)).collect::<Vec<_>>())?;
-            to.add(rows().map(|row| dialog(row).map(|pair| pair.1)).collect::<Vec<_>>())?;
-            to.add(rows().map(|row| row.last_id.cast_signed()).collect::<Vec<_>>())?;
-            to.add(rows().map(|row| row.last_position.0).collect::<Vec<_>>())?;
+        if !self.begun.is_empty() {
+            let dialogs = || self.begun.values();
+            to.add(self.begun.keys().copied().collect::<Vec<_>>())?;
+            to.add(dialogs().map(|pair| pair.map(|(initiator, _)| initiator.number())).collect::<Vec<_>>())?;
+            to.add(dialogs().map(|pair| pair.map(|(_, receiver)| receiver.number())).collect::<Vec<_>>())?;
+        }
+        if !self.counted.is_empty() {
+            to.add(self.counted.keys().copied().collect::<Vec<_>>())?;
+            to.add(self.counted.values().map(|counted| counted.cast_signed()).collect::<Vec<_>>())?;
         }
         for there in [true, false] {
             let listed = || self.listed.iter().filter(move |(_, listed)| **listed == there);
@@ -201,7 +201,7 @@ pub struct ThreadSummary {
 
 /// The threads of an account.
 #[derive(Debug)]
-pub struct Threads {
+pub struct ThreadList {
     /// Whose list it is.
     pub reader: AccId,
     /// The threads, in no particular order; those whose partner lives no more are left out.
@@ -215,20 +215,18 @@ impl ReadModels {
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn threads(&self, session: Hash32, now: Timestamp) -> Result<Option<Threads>, ReadError> {
+    pub async fn threads(&self, session: Hash32, now: Timestamp) -> Result<Option<ThreadList>, ReadError> {
         let rows = self.fetch(|sql| &sql.threads, |to| session_arguments(to, session, now)).await?;
         let Some(first) = rows.first().filter(|row| !is_null(row, "me")) else { return Ok(None) };
         let mut list =
-            Threads { reader: account_id(first, "me")?, threads: Vec::with_capacity(rows.len()), live: Vec::new() };
+            ThreadList { reader: account_id(first, "me")?, threads: Vec::with_capacity(rows.len()), live: Vec::new() };
         for row in rows.iter().filter(|row| !is_null(row, "thread")) {
             let thread = read_summary(row, &mut list.live)?;
             list.threads.push(thread);
         }
         Ok(Some(list))
     }
-}
 
-impl ReadModels {
     /// The session's account and the threads that it takes part in, or took part in behind the
     /// position `since`; none when there is no session of a living account.
     ///
@@ -304,12 +302,14 @@ pub(crate) fn threads_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 , th as (
-    select t.*, me.id as reader, p.id as partner, p.until as partner_until, p.status as partner_status,
+    select t.id, t.initiator, newest.id as last_id, newest.position as last_position, me.id as reader, p.id as partner, p.until as partner_until, p.status as partner_status,
         p.endless as partner_endless, coalesce(p.nickname, g.name) as name,
         g.admin as group_admin, g.private as group_private, g.capacity as group_capacity
     from me
     join {generation}.thread_member tm on tm.account = me.id
     join {generation}.thread t on t.id = tm.thread
+    join lateral (
+        select m.id, m.position from {generation}.message m where m.thread = t.id order by m.id desc limit 1) newest on true
     left join {generation}.account p
       on p.id = case when t.initiator = me.id then t.receiver else t.initiator end
     left join {generation}.groups g on t.id < 0 and t.id % 2 = 0 and g.id = -t.id / 2

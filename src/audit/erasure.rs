@@ -7,10 +7,11 @@ use be8_events::account::Removal;
 use be8_events::erasure::Cause;
 use be8_events::{AccId, Day, Event, GroupId, KeyId, Position, Recorded, StreamName, Subject, ThreadId, Timestamp};
 use be8_projections::ReadModels;
+use futures_util::TryStreamExt;
 use serde::Serialize;
 
 use super::AuditError;
-use crate::ledger::{Direction, Log};
+use crate::ledger::Log;
 
 /// How many events are read at once.
 const PAGE: u32 = 1000;
@@ -135,14 +136,9 @@ pub async fn erasure_report(log: &Log, read: &ReadModels, account: AccId) -> Res
         streams.extend([StreamName::Group(group), StreamName::Chat(group)]);
     }
     for stream in streams {
-        let mut from = 1;
-        loop {
-            let page = log.read_stream(stream, from, Direction::Forwards, PAGE).await?;
+        let mut pages = std::pin::pin!(log.whole_stream(stream));
+        while let Some(page) = pages.try_next().await? {
             page.iter().for_each(|event| survey.look_at(event, account));
-            match page.last() {
-                Some(last) if page.len() == PAGE as usize => from = last.version + 1,
-                _ => break,
-            }
         }
     }
     let Some(created) = survey.created else { return Ok(None) };

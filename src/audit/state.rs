@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use be8_events::group::Access;
 use be8_events::{AccId, GroupId, GroupVersion, Hash32, Position, StayNo, StreamName, Timestamp};
+use futures_util::TryStreamExt;
 
 use super::history::{Act, Entry};
 use super::{AuditError, Point};
-use crate::ledger::{Direction, Log, LogError};
-
-/// How many events are read at once.
-const PAGE: u32 = 2000;
+use crate::ledger::{Log, LogError};
 
 /// A member at that point.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,13 +112,9 @@ pub async fn state_at(log: &Log, group: GroupId, point: Point) -> Result<Option<
 /// All entries of a group but its messages.
 pub(super) async fn membership(log: &Log, group: GroupId) -> Result<Vec<Entry>, LogError> {
     let mut entries = Vec::new();
-    let mut from = 1;
-    loop {
-        let page = log.read_stream(StreamName::Group(group), from, Direction::Forwards, PAGE).await?;
+    let mut pages = std::pin::pin!(log.whole_stream(StreamName::Group(group)));
+    while let Some(page) = pages.try_next().await? {
         entries.extend(page.iter().filter_map(Entry::of));
-        match page.last() {
-            Some(last) if page.len() == PAGE as usize => from = last.version + 1,
-            _ => return Ok(entries),
-        }
     }
+    Ok(entries)
 }

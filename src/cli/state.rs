@@ -7,7 +7,7 @@ use super::print;
 use crate::audit::Point;
 use crate::config::Config;
 use crate::ledger::Log;
-use crate::ledger::then::{Then, state_then};
+use crate::ledger::state_at::{StateAt, state_at};
 use crate::node::{Database, reading_pool};
 
 /// Prints the state as JSON.
@@ -31,11 +31,11 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     Ok(())
 }
 
-async fn look(log: &Log, stream: StreamName, at: Option<Point>) -> Result<Option<Then>, String> {
+async fn look(log: &Log, stream: StreamName, at: Option<Point>) -> Result<Option<StateAt>, String> {
     let at = match at {
         None => Ok(Position(i64::MAX)),
         Some(point) => point.position(log).await,
     };
     let at = at.map_err(|error| error.to_string())?;
-    state_then(log, stream, at).await.map_err(|error| error.to_string())
+    state_at(log, stream, at).await.map_err(|error| error.to_string())
 }

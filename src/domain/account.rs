@@ -1,13 +1,14 @@
 //! Accounts: coming into being, and setting a public key.
 
 use be8_events::account::{AccountCreated, AccountSecret, CodeKind, Curve, PublicKeySecret, PublicKeySet};
-use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
+use be8_events::session::{Ending, Opening};
 use be8_events::{
     AccId, Event, Hash32, NewEvent, Position, Sealing, Secret, SecretPayload, StreamName, Subject, Timestamp,
 };
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use super::session::{ended, opened};
 use super::{Command, Decision, Occurred, Rejection, Stop, View};
 
 /// The state of an `account-N` stream.
@@ -61,7 +62,7 @@ impl Account {
         self.nickname
     }
 
-    /// The position of the event that set the status; none while it is empty.
+    /// The position of the event that set the status, which may be empty; none until one was first set.
     pub const fn status(&self) -> Option<Position> {
         self.status
     }
@@ -103,6 +104,12 @@ impl Account {
     }
 }
 
+/// An event of an account that the account itself brings about.
+pub(super) fn own(account: AccId, event: impl Into<Event>, secret: SecretPayload) -> NewEvent {
+    let stream = StreamName::Account(account);
+    NewEvent { stream, actor: Some(account), event: event.into(), secret: Some(secret) }
+}
+
 /// Makes an account with its first session. Nickname and password were checked before, and the
 /// password is hashed.
 #[derive(Debug, Clone)]
@@ -130,29 +137,15 @@ impl Command for CreateAccount {
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<AccId>, Stop> {
         let account = AccId::new(view.next_account).ok_or(Rejection::NumbersExhausted)?;
-        let actor = Some(account);
-        let mut events = vec![NewEvent {
-            stream: StreamName::Account(account),
-            actor,
-            event: AccountCreated { account, until: view.now.plus(self.lifetime) }.into(),
-            secret: Some(SecretPayload::new(Sealing::Lasting(Subject::Account(account)), &self.secret)),
-        }];
+        let secret = SecretPayload::new(Sealing::Lasting(Subject::Account(account)), &self.secret);
+        let created = AccountCreated { account, until: view.now.plus(self.lifetime) };
+        let mut events = vec![own(account, created, secret)];
         if let Some(old) = self.replaces
             && let Some(owner) = view.session(old)?.account()
         {
-            events.push(NewEvent {
-                stream: StreamName::Session(old),
-                actor: Some(owner),
-                event: SessionEnded { account: owner, why: Ending::Replaced }.into(),
-                secret: None,
-            });
+            events.push(ended(old, owner, Ending::Replaced));
         }
-        events.push(NewEvent {
-            stream: StreamName::Session(self.session),
-            actor,
-            event: SessionOpened { account, how: Opening::Created }.into(),
-            secret: None,
-        });
+        events.push(opened(self.session, account, Opening::Created));
         Ok(Decision::events(events, account))
     }
 }
@@ -182,12 +175,8 @@ impl Command for SetPublicKey {
         if view.account(account)?.public_key == Some(self.sha256) {
             return Ok(Decision::nothing(())); // D17
         }
-        let event = NewEvent {
-            stream: StreamName::Account(account),
-            actor: Some(account),
-            event: PublicKeySet { curve: self.curve, sha256: self.sha256 }.into(),
-            secret: Some(SecretPayload::new(Sealing::Lasting(Subject::PublicKey(account)), &self.secret)),
-        };
-        Ok(Decision::events(vec![event], ()))
+        let secret = SecretPayload::new(Sealing::Lasting(Subject::PublicKey(account)), &self.secret);
+        let event = PublicKeySet { curve: self.curve, sha256: self.sha256 };
+        Ok(Decision::events(vec![own(account, event, secret)], ()))
     }
 }

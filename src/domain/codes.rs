@@ -3,7 +3,7 @@
 use be8_events::account::{CodeChanged, CodeKind, CodeSecret, CodesSecret, CodesSet};
 use be8_events::{Hash32, Position, Sealing, Secret, SecretPayload, StreamName, Subject};
 
-use super::profile::own;
+use super::account::own;
 use super::{Command, Decision, Rejection, Stop, View};
 
 /// Sets both codes of the session's account, for the first time.

@@ -134,7 +134,7 @@ impl Group {
 }
 
 /// The living group that a command names: the check `group`.
-fn living<'a>(view: &View<'a>, group: Option<GroupId>) -> Result<(GroupId, &'a Group), Stop> {
+pub(super) fn living<'a>(view: &View<'a>, group: Option<GroupId>) -> Result<(GroupId, &'a Group), Stop> {
     let id = group.ok_or(Rejection::GroupNotExisting)?;
     let state = view.group(id)?;
     if state.lives() { Ok((id, state)) } else { Err(Rejection::GroupNotExisting.into()) }
@@ -375,9 +375,11 @@ impl Command for KickMember {
     }
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
-        view.authenticate(self.session)?;
-        living(view, self.group)?;
-        let (me, id, group) = as_admin(view, self.session, self.group)?;
+        let me = view.authenticate(self.session)?;
+        let (id, group) = living(view, self.group)?;
+        if group.admin != Some(me) {
+            return Err(Rejection::NotAdmin.into());
+        }
         let member = self.member.ok_or(Rejection::NoGroupMember)?;
         let stay = group.stay_of(member).ok_or(Rejection::NoGroupMember)?;
         if member == me {

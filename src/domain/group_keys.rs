@@ -8,7 +8,7 @@ use be8_events::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::group::{as_member, existing, group_streams};
+use super::group::{as_member, existing, group_streams, living};
 use super::{Command, Decision, Rejection, Stop, View};
 
 /// A version that a key may still be stored under.
@@ -126,11 +126,7 @@ impl Command for StoreKey {
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<GroupVersion>, Stop> {
         let me = view.authenticate(self.session)?;
-        let id = self.group.ok_or(Rejection::GroupNotExisting)?;
-        let group = view.group(id)?;
-        if !group.lives() {
-            return Err(Rejection::GroupNotExisting.into());
-        }
+        let (id, group) = living(view, self.group)?;
         let account = existing(view, self.account, Rejection::MemberNotExisting)?;
         if !group.is_member(me) || !group.is_member(account) {
             return Err(Rejection::NoGroupMember.into());

@@ -1,6 +1,7 @@
 //! Media: posting an image, and what an account's own name for one stands for.
 
-use be8_events::message::{ImagePosted, ImageSecret, MediaStored};
+use be8_events::image::MediaStored;
+use be8_events::message::{ImagePosted, ImageSecret};
 use be8_events::{Event, Hash32, MessageNo, NewEvent, Sealing, Secret, SecretPayload, StreamName, ThreadId};
 use serde::{Deserialize, Serialize};
 

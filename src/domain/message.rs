@@ -7,6 +7,7 @@ use be8_events::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::group::next_message;
 use super::{Command, Decision, Occurred, Rejection, Stop, View};
 
 /// The state of a `chat-gN` stream.
@@ -143,12 +144,12 @@ impl Address {
                 let state = view.group(group)?;
                 let stay = state.stay_of(me).filter(|_| named == ThreadId::Group(group));
                 let stay = stay.ok_or(Rejection::InvalidThread)?;
-                let last = state.last_message().max(view.chat(group)?.last());
-                if last == 0 {
+                let id = next_message(view, group, state)?;
+                if id == 1 {
                     return Err(Rejection::InvalidThread.into());
                 }
                 let newest = state.version().map(|version| (group, version));
-                Ok(Place { me, stream: StreamName::Chat(group), thread: named, id: last + 1, stay, newest })
+                Ok(Place { me, stream: StreamName::Chat(group), thread: named, id, stay, newest })
             }
         }
     }

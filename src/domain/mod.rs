@@ -9,7 +9,6 @@ pub mod codes;
 pub mod device;
 pub mod dialog;
 pub mod erasure;
-pub mod expiry;
 pub mod group;
 pub mod group_keys;
 pub mod hours;
@@ -22,7 +21,7 @@ pub mod reads;
 pub mod removal;
 pub mod session;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod throttle;
 pub mod token;
 
@@ -113,8 +112,8 @@ pub enum Rejection {
     /// The stream is not at the version that was expected.
     #[error("the stream is not at the expected version")]
     WrongExpectedVersion,
-    /// The numbers for new ids are used up.
-    #[error("no number is left for a new account")]
+    /// The numbers for new accounts, or those for new groups, are used up.
+    #[error("no number is left for a new account or group")]
     NumbersExhausted,
     /// What was checked before the command is not what holds any more: check again.
     #[error("what was checked has changed since")]
@@ -188,7 +187,8 @@ pub trait Command: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// How many bytes the command holds, for the bound of a batch.
+    /// How many bytes of content the command holds, for the bound of a batch. What is always small, as
+    /// ids, does not count.
     fn size(&self) -> usize {
         0
     }
@@ -288,13 +288,20 @@ impl View<'_> {
     }
 }
 
+/// Raises the counters of accounts and groups to the number that an event gave out.
+pub(crate) fn count_numbers(event: &Event, accounts: &mut i64, groups: &mut i64) {
+    match event {
+        Event::AccountCreated(e) => *accounts = e.account.number().max(*accounts),
+        Event::GroupCreated(e) => *groups = e.group.number().max(*groups),
+        _ => {} // no other kind gives out such a number
+    }
+}
+
 /// An event together with what of its envelope a fold may look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Occurred<'a> {
     /// Where it stands in the log.
     pub position: Position,
-    /// When it happened.
-    pub time: Timestamp,
     /// What happened.
     pub event: &'a Event,
 }

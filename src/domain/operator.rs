@@ -1,8 +1,9 @@
 //! What the operator does to the sessions of an account.
 
-use be8_events::session::{Ending, SessionEnded};
-use be8_events::{AccId, Hash32, NewEvent, StreamName};
+use be8_events::session::Ending;
+use be8_events::{AccId, Hash32, StreamName};
 
+use super::session::ends;
 use super::{Command, Decision, Stop, View};
 
 /// Ends sessions of an account.
@@ -23,17 +24,7 @@ impl Command for EndSessions {
     }
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<usize>, Stop> {
-        let mut events = Vec::new();
-        for &session in &self.sessions {
-            if view.session(session)?.account() == Some(self.account) {
-                events.push(NewEvent {
-                    stream: StreamName::Session(session),
-                    actor: None,
-                    event: SessionEnded { account: self.account, why: Ending::Operator }.into(),
-                    secret: None,
-                });
-            }
-        }
+        let events = ends(view, self.account, &self.sessions, Ending::Operator)?;
         let count = events.len();
         Ok(Decision::events(events, count))
     }

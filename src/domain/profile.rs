@@ -1,8 +1,9 @@
 //! What an account says of itself: its nickname and its status.
 
 use be8_events::account::{NicknameChanged, NicknameSecret, StatusSecret, StatusSet};
-use be8_events::{AccId, Event, Hash32, NewEvent, Position, Sealing, Secret, SecretPayload, StreamName, Subject};
+use be8_events::{Hash32, Position, Sealing, Secret, SecretPayload, StreamName, Subject};
 
+use super::account::own;
 use super::{Command, Decision, Rejection, Stop, View};
 
 /// Gives the session's account another nickname. It was checked before, and compared with the one
@@ -61,10 +62,4 @@ impl Command for SetStatus {
         let secret = SecretPayload::new(Sealing::Lasting(Subject::Account(account)), &self.status);
         Ok(Decision::events(vec![own(account, StatusSet {}, secret)], ()))
     }
-}
-
-/// An event of an account that the account itself brings about.
-pub(super) fn own(account: AccId, event: impl Into<Event>, secret: SecretPayload) -> NewEvent {
-    let stream = StreamName::Account(account);
-    NewEvent { stream, actor: Some(account), event: event.into(), secret: Some(secret) }
 }

@@ -52,13 +52,8 @@ impl Command for OpenSession {
         if !view.lives(account)? {
             return Err(Rejection::NotAuthenticated.into());
         }
-        let mut events = displaced(view, account, &self.displaces)?;
-        events.push(NewEvent {
-            stream: StreamName::Session(self.session),
-            actor: Some(account),
-            event: SessionOpened { account, how: Opening::Login }.into(),
-            secret: None,
-        });
+        let mut events = ends(view, account, &self.displaces, Ending::Displaced)?;
+        events.push(opened(self.session, account, Opening::Login));
         Ok(Decision::events(events, ()))
     }
 }
@@ -80,16 +75,16 @@ impl Command for DisplaceSessions {
     }
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
-        Ok(Decision::events(displaced(view, self.account, &self.sessions)?, ()))
+        Ok(Decision::events(ends(view, self.account, &self.sessions, Ending::Displaced)?, ()))
     }
 }
 
 /// The ends of those of these sessions that are open and the account's.
-fn displaced(view: &View<'_>, account: AccId, sessions: &[Hash32]) -> Result<Vec<NewEvent>, Stop> {
+pub(super) fn ends(view: &View<'_>, account: AccId, sessions: &[Hash32], why: Ending) -> Result<Vec<NewEvent>, Stop> {
     let mut events = Vec::new();
     for &session in sessions {
         if view.session(session)?.account() == Some(account) {
-            events.push(ended(session, account, Ending::Displaced));
+            events.push(ended(session, account, why));
         }
     }
     Ok(events)
@@ -116,7 +111,15 @@ impl Command for EndSession {
     }
 }
 
-fn ended(session: Hash32, account: AccId, why: Ending) -> NewEvent {
-    let event = SessionEnded { account, why }.into();
+/// A session of an account begins.
+pub(super) fn opened(session: Hash32, account: AccId, how: Opening) -> NewEvent {
+    let event = SessionOpened { account, how }.into();
     NewEvent { stream: StreamName::Session(session), actor: Some(account), event, secret: None }
+}
+
+/// A session of an account ends.
+pub(super) fn ended(session: Hash32, account: AccId, why: Ending) -> NewEvent {
+    // The operator is no account.
+    let actor = (why != Ending::Operator).then_some(account);
+    NewEvent { stream: StreamName::Session(session), actor, event: SessionEnded { account, why }.into(), secret: None }
 }

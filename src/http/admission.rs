@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::app::App;
 use super::error::{Code, WireError};
+use crate::memory;
 
 /// When new accounts are refused.
 #[derive(Debug, Clone)]
@@ -53,7 +54,7 @@ impl App {
         if settings.free_disk > 0 && free_disk(&settings.data_dir).is_some_and(|free| free < settings.free_disk) {
             return refused("disk", WireError::retry(Code::Unavailable, LACK));
         }
-        if settings.free_memory > 0 && free_memory().is_some_and(|free| free < settings.free_memory) {
+        if settings.free_memory > 0 && memory::available().is_some_and(|free| free < settings.free_memory) {
             return refused("memory", WireError::retry(Code::Unavailable, LACK));
         }
         Ok(())
@@ -72,49 +73,13 @@ fn free_disk(directory: &Path) -> Option<u64> {
     disk.f_bavail.checked_mul(disk.f_frsize)
 }
 
-/// The memory that can be had without hurting anybody: of the machine, or of the group that the
-/// process is confined to, whichever is less.
-fn free_memory() -> Option<u64> {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let machine =
-        read("/proc/meminfo").and_then(|text| field(&text, "MemAvailable:")).and_then(|kib| kib.checked_mul(1024));
-    let group = |name: &str| read(&format!("/sys/fs/cgroup/memory.{name}"));
-    let confined = || group_room(&group("max")?, &group("current")?, &group("stat")?);
-    [machine, confined()].into_iter().flatten().min()
-}
-
-/// What a control group (version 2) may still take. What it keeps of files goes when it is needed.
-fn group_room(max: &str, current: &str, stat: &str) -> Option<u64> {
-    let (max, current): (u64, u64) = (max.trim().parse().ok()?, current.trim().parse().ok()?);
-    let files = field(stat, "inactive_file").unwrap_or(0) + field(stat, "active_file").unwrap_or(0);
-    Some(max.saturating_sub(current.saturating_sub(files)))
-}
-
-/// The number behind a name that begins a line.
-fn field(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(char::is_whitespace))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_what_can_be_had() {
-        let text = "MemTotal:       24682548 kB\nMemFree:         1000 kB\nMemAvailable:   23173000 kB\n";
-        assert_eq!(field(text, "MemAvailable:"), Some(23_173_000));
-        assert_eq!(field(text, "MemAvail"), None);
-        let stat = "anon 700\nfile 300\ninactive_file 100\nactive_file 150\n";
-        assert_eq!(group_room("2000\n", "1000\n", stat), Some(1250));
-        assert_eq!(group_room("500\n", "1000\n", stat), Some(0));
-        assert_eq!(group_room("max\n", "1000\n", stat), None);
-    }
-
-    #[test]
-    fn this_machine_has_a_disk_and_memory() {
+    fn this_machine_has_a_disk() {
         assert!(free_disk(Path::new(env!("CARGO_MANIFEST_DIR"))).is_some_and(|bytes| bytes > 0));
-        assert!(free_memory().is_some_and(|bytes| bytes > 0));
         assert_eq!(free_disk(Path::new("/nowhere/at/all")), None);
     }
 }

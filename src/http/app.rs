@@ -203,9 +203,9 @@ impl From<LogError> for WireError {
     fn from(error: LogError) -> Self {
         tracing::error!(%error, "the log could not be read");
         match error {
-            LogError::Database(_) | LogError::Foreign => Code::Unavailable.into(),
+            LogError::Database(_) | LogError::Foreign | LogError::Clock => Code::Unavailable.into(),
             LogError::Vault(error) => error.into(),
-            LogError::Undecodable { .. } | LogError::Damaged { .. } => Code::Internal.into(),
+            LogError::Undecodable { .. } | LogError::Damaged { .. } | LogError::Stored(_) => Code::Internal.into(),
         }
     }
 }

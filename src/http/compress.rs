@@ -84,17 +84,15 @@ pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let mut codings = lines.flat_map(|line| line.split(',')).map(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
         let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse::<f32>().ok());
-        (name.trim().to_ascii_lowercase(), weight.unwrap_or(0.0) > 0.0)
+        (name.trim(), weight.unwrap_or(0.0) > 0.0)
     });
     let mut any = false;
     codings
-        .find_map(|(name, wanted)| match name.as_str() {
-            "gzip" | "x-gzip" => Some(wanted),
-            "*" => {
+        .find_map(|(name, wanted)| {
+            if name == "*" {
                 any = wanted;
-                None
             }
-            _ => None,
+            ["gzip", "x-gzip"].iter().any(|gzip| name.eq_ignore_ascii_case(gzip)).then_some(wanted)
         })
         .unwrap_or(any)
 }

@@ -1,9 +1,10 @@
-//! The outermost layer of the HTTP service: how paths match, which methods a route answers, and
+//! The layer around all routes: how paths match, which methods a route answers, and
 //! that whatever goes wrong inside leaves as a JSON answer of the wire contract.
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use poem::error::ResponseError as _;
@@ -23,6 +24,8 @@ pub struct Rule {
     pub methods: Vec<Method>,
     /// HEAD is answered like GET, without a body. Only for routes that read.
     pub head: bool,
+    /// An operation there is for who shows a session.
+    pub session: bool,
     /// How it says no.
     pub manner: Manner,
 }
@@ -70,12 +73,17 @@ impl Rule {
 ///   inside has set them; over https also `Strict-Transport-Security`.
 #[derive(Clone, Debug, Default)]
 pub struct EdgeLayer {
+    rules: Arc<Rules>,
+    /// Clients come over https.
+    https: bool,
+}
+
+#[derive(Debug, Default)]
+struct Rules {
     /// By path in lower case.
     exact: HashMap<String, Rule>,
     /// Those with parameters.
     templates: Vec<Rule>,
-    /// Clients come over https.
-    https: bool,
 }
 
 impl EdgeLayer {
@@ -83,7 +91,7 @@ impl EdgeLayer {
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         let (templates, exact): (Vec<Rule>, Vec<Rule>) = rules.into_iter().partition(|rule| rule.path.contains('{'));
         let exact = exact.into_iter().map(|rule| (rule.path.to_ascii_lowercase(), rule)).collect();
-        Self { exact, templates, https: false }
+        Self { rules: Arc::new(Rules { exact, templates }), https: false }
     }
 
     /// Whether clients come over https: every answer then tells browsers to stay with it.
@@ -98,10 +106,11 @@ impl EdgeLayer {
             None | Some("") => path,
             Some(rest) => rest,
         };
-        self.exact
+        let Rules { exact, templates } = &*self.rules;
+        exact
             .get(bare)
-            .or_else(|| self.exact.get(&bare.to_ascii_lowercase()))
-            .or_else(|| self.templates.iter().find(|rule| matches(rule.path, path)))
+            .or_else(|| exact.get(&bare.to_ascii_lowercase()))
+            .or_else(|| templates.iter().find(|rule| matches(rule.path, path)))
     }
 }
 
@@ -273,7 +282,7 @@ mod tests {
     }
 
     fn rule(path: &'static str, method: Method, head: bool, manner: Manner) -> Rule {
-        Rule { path, methods: vec![method], head, manner }
+        Rule { path, methods: vec![method], head, session: false, manner }
     }
 
     fn service() -> impl Endpoint<Output = Response> {

@@ -4,7 +4,6 @@
 //! Each is a GCRA: a client may send all of its requests at once and gets them back evenly over
 //! the time. What is left is told on every answer (draft-ietf-httpapi-ratelimit-headers-10).
 
-use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
@@ -271,8 +270,6 @@ pub struct LimitLayer {
     pub limiter: Arc<Limiter>,
     /// How paths match.
     pub edge: EdgeLayer,
-    /// The paths that need a session.
-    pub with_session: Arc<HashSet<&'static str>>,
     /// Knows whose a session is.
     pub app: Handle,
 }
@@ -307,7 +304,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        let LimitLayer { limiter, edge, with_session, .. } = &self.layer;
+        let LimitLayer { limiter, edge, .. } = &self.layer;
         let rule = edge.rule(request.uri().path());
         let path = rule.map(|rule| rule.path);
         let manner = rule.map_or(Manner::Contract, |rule| rule.manner);
@@ -316,8 +313,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
         }
         let client = limiter.proxies.client(&request);
         request.set_data(ClientAddress(client));
-        let session = path
-            .filter(|path| with_session.contains(path))
+        let session = rule
+            .filter(|rule| rule.session)
             .and_then(|_| SessionToken::of(request.headers()))
             .map(|token| token.hash());
         let known = session.and_then(|session| limiter.sessions.get(&session));

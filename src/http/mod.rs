@@ -32,6 +32,7 @@ pub mod keys;
 pub mod lenient;
 pub mod limits;
 pub mod logins;
+mod measure;
 pub mod messages;
 pub mod names;
 pub mod once;

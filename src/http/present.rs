@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use be8_events::message::{ImageSecret, MessageSecret};
 use be8_events::{AccId, Event, GroupVersion, MessageNo, Position, ThreadId, Timestamp};
-use be8_projections::{Counterpart, Image, StoredSealed, ThreadMessages, ThreadSummary, Threads};
+use be8_projections::{Counterpart, Image, StoredSealed, ThreadList, ThreadMessages, ThreadSummary};
 use chrono::TimeDelta;
 
 use super::error::WireError;
@@ -315,12 +315,12 @@ pub(super) fn image(
 
 /// The threads of an account, the newest first; of one second, conversations before the system.
 pub(super) fn threads(
-    list: Threads,
+    list: ThreadList,
     opener: &Opener,
     now: Timestamp,
     lifetime: TimeDelta,
 ) -> Result<Vec<Thread>, WireError> {
-    let Threads { reader, mut threads, .. } = list;
+    let ThreadList { reader, mut threads, .. } = list;
     threads.sort_by_cached_key(|thread| {
         let at = thread.last.stored.time;
         let second = at.micros().div_euclid(1_000_000);

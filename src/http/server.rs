@@ -1,13 +1,12 @@
 //! Putting the routes together and serving them.
 
-use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use poem::http::Method;
 use poem::listener::{Acceptor, AcceptorExt as _, BoxAcceptor, Listener, TcpListener};
-use poem::{Endpoint, EndpointExt, IntoEndpoint as _, IntoResponse, Request, Response};
+use poem::{Endpoint, EndpointExt, IntoEndpoint as _, Request, Response};
 use poem_openapi::{ContactObject, LicenseObject, OpenApiService, ServerObject};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +31,7 @@ use super::insights::Insights;
 use super::keys::Keys;
 use super::limits::{LimitLayer, Limiter};
 use super::logins::Logins;
+use super::measure::MeasureLayer;
 use super::messages::Messages;
 use super::operations::Operations;
 use super::operator_accounts::OperatorAccounts;
@@ -196,8 +196,8 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
     let text = serde_json::to_string(&document).unwrap_or_default();
     let Serving { bodies, turns, site, https, limiter } = serving;
     let edge = EdgeLayer::new(rules(&document)).https(https);
-    let with_session = Arc::new(with_session(&document));
-    let limits = LimitLayer { limiter, edge: edge.clone(), with_session, app: app.clone() };
+    let limits = LimitLayer { limiter, edge: edge.clone(), app: app.clone() };
+    let measure = MeasureLayer(edge.clone());
     let bundled = service.swagger_ui_html();
     let pages = home::pages(&bundled, Turnstile::new(service.into_endpoint(), app.clone(), turns));
     let pages = transparency::routes(&app, pages).at("/openapi.json", poem::get(Document(text.into())));
@@ -207,7 +207,7 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
         .around(compress)
         .data(Room::new(bodies.memory))
         .data(bodies)
-        .around(measure)
+        .with(measure)
 }
 
 /// The paths of all routes and pages but the home page, in lower case: no file stands there.
@@ -219,7 +219,6 @@ pub(super) fn taken() -> &'static [String] {
     })
 }
 
-/// What the edge has to know: the paths and methods of the document.
 /// How a path of the document says no.
 fn manner(path: &str) -> Manner {
     match path {
@@ -229,34 +228,34 @@ fn manner(path: &str) -> Manner {
     }
 }
 
+/// What the edge has to know: the paths and methods of the document, the pages and the files of
+/// the transparency log.
 fn rules(document: &Value) -> Vec<Rule> {
+    let shows_session = |operation: &Value| {
+        let any = operation["security"].as_array().into_iter().flatten();
+        any.filter_map(Value::as_object).any(|scheme| scheme.contains_key(SCHEME))
+    };
     let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
     let mut rules: Vec<Rule> = paths
         .map(|(path, operations)| {
             // The set of paths is fixed when the server starts.
             let path: &'static str = Box::leak(path.clone().into_boxed_str());
-            let methods = operations.as_object().into_iter().flatten();
-            let methods = methods.filter_map(|(method, _)| method.to_ascii_uppercase().parse().ok()).collect();
-            Rule { path, methods, head: HEAD.contains(&path), manner: manner(path) }
+            let operations = || operations.as_object().into_iter().flatten();
+            let methods = operations().filter_map(|(method, _)| method.to_ascii_uppercase().parse().ok()).collect();
+            let session = operations().any(|(_, operation)| shows_session(operation));
+            Rule { path, methods, head: HEAD.contains(&path), session, manner: manner(path) }
         })
         .collect();
     let pages = home::PATHS.into_iter().chain(["/openapi.json"]);
-    rules.extend(pages.map(|path| Rule { path, methods: vec![Method::GET], head: true, manner: Manner::Own }));
+    rules.extend(pages.map(|path| Rule {
+        path,
+        methods: vec![Method::GET],
+        head: true,
+        session: false,
+        manner: Manner::Own,
+    }));
     rules.extend(transparency::rules());
     rules
-}
-
-/// The paths of operations that need a session.
-fn with_session(document: &Value) -> HashSet<&'static str> {
-    let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
-    let session = |operation: &Value| {
-        let any = operation["security"].as_array().into_iter().flatten();
-        any.filter_map(Value::as_object).any(|scheme| scheme.contains_key(SCHEME))
-    };
-    paths
-        .filter(|(_, operations)| operations.as_object().into_iter().flatten().any(|(_, one)| session(one)))
-        .map(|(path, _)| &*Box::leak(path.clone().into_boxed_str()))
-        .collect()
 }
 
 /// Serves the document.
@@ -268,20 +267,4 @@ impl Endpoint for Document {
     async fn call(&self, _: Request) -> poem::Result<Response> {
         Ok(Response::builder().content_type("application/json; charset=utf-8").body(self.0.to_string()))
     }
-}
-
-/// Counts and times requests by route, never by what they name.
-async fn measure<E: Endpoint>(next: Arc<E>, request: Request) -> poem::Result<Response> {
-    let begun = Instant::now();
-    let method = request.method().clone();
-    let answer = next.call(request).await.map(IntoResponse::into_response);
-    if let Ok(answer) = &answer {
-        let route = answer.data::<poem::PathPattern>().map_or_else(|| "other".to_owned(), |p| p.0.to_string());
-        let status = answer.status().as_u16().to_string();
-        let labels = [("method", method.to_string()), ("route", route), ("status", status)];
-        metrics::counter!("be8_http_requests_total", &labels).increment(1);
-        metrics::histogram!("be8_http_request_seconds", &labels[..2]).record(begun.elapsed().as_secs_f64());
-        tracing::debug!(%method, route = labels[1].1, status = labels[2].1, "request");
-    }
-    answer
 }

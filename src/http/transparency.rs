@@ -50,7 +50,9 @@ pub(super) fn routes(app: &Handle, routes: Route) -> Route {
 pub(super) fn rules() -> Vec<Rule> {
     let read = [CHECKPOINT, KEY, WITNESS_KEY].map(|path| (path, Method::GET, true));
     let rules = read.into_iter().chain([(ADD_CHECKPOINT, Method::POST, false)]);
-    rules.map(|(path, method, head)| Rule { path, methods: vec![method], head, manner: Manner::Own }).collect()
+    rules
+        .map(|(path, method, head)| Rule { path, methods: vec![method], head, session: false, manner: Manner::Own })
+        .collect()
 }
 
 /// What is read.

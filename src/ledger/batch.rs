@@ -5,16 +5,16 @@ use std::collections::{HashMap, HashSet};
 
 use be8_events::erasure::{Cause, DeletedKey, KeysDeleted};
 use be8_events::{
-    AccId, Event, Hash32, KeyId, NewEvent, Recorded, Sealed, SealedContext, Sealing, SecretPayload, StreamName,
-    Subject, Timestamp,
+    AccId, Hash32, KeyId, NewEvent, Recorded, Sealed, SealedContext, Sealing, SecretPayload, StreamName, Subject,
+    Timestamp,
 };
 use be8_projections::Changes;
 
 use super::head::Head;
-use super::once::{self, Claim, Idempotency, Known};
+use super::idempotency::{Answered, Claim, Idempotency, Known, Row};
 use super::states::{Cache, Entry, KeyState, SNAPSHOT_EVERY, Snapshot};
 use super::{Job, LedgerError};
-use crate::domain::{Rejection, State, States, Stop, View};
+use crate::domain::{Rejection, State, States, Stop, View, count_numbers};
 use crate::vault::{DataKey, FreshKey, KeySet, Vault};
 
 /// What a pass lacked. It is loaded, and the pass begins anew.
@@ -47,7 +47,7 @@ pub(super) struct Draft {
     pub(super) deleted_keys: Vec<KeyId>,
     pub(super) changes: Changes,
     /// Answers to store under idempotency keys.
-    pub(super) answers: Vec<once::Row>,
+    pub(super) answers: Vec<Row>,
     /// The states after the batch.
     streams: HashMap<StreamName, Entry>,
     keys: HashMap<Subject, KeyState>,
@@ -58,12 +58,12 @@ pub(super) struct Draft {
 impl Draft {
     /// What is sealed under one key, each with the index of its event.
     pub(super) fn lasting(&self) -> impl Iterator<Item = &(usize, Sealed)> {
-        self.sealed.iter().filter(|(_, sealed)| sealed.keys.len() == 1)
+        self.sealed.iter().filter(|(_, sealed)| !sealed.is_message())
     }
 
     /// What is sealed under the three keys of a message, each with the index of its event.
     pub(super) fn messages(&self) -> impl Iterator<Item = &(usize, Sealed)> {
-        self.sealed.iter().filter(|(_, sealed)| sealed.keys.len() == 3)
+        self.sealed.iter().filter(|(_, sealed)| sealed.is_message())
     }
 
     /// Takes the states and keys over, once the batch is durable.
@@ -108,7 +108,7 @@ pub(super) struct Pass<'a> {
     known: &'a Known,
     /// The idempotency keys of earlier commands of the batch.
     claimed: HashSet<Claim>,
-    answers: Vec<once::Row>,
+    answers: Vec<Row>,
     missing: Missing,
 }
 
@@ -123,7 +123,7 @@ enum Standing {
     /// An earlier command of the batch has the key.
     InFlight,
     /// It came before, and this was the answer; none: it was another request.
-    Again(Option<once::Answered>),
+    Again(Option<Answered>),
 }
 
 impl States for Pass<'_> {
@@ -259,7 +259,7 @@ impl<'a> Pass<'a> {
             && let (Some(once), Some(answered)) = (job.once(), job.answered())
         {
             self.claimed.insert((account, once.key));
-            self.answers.push(once::Row::new(&key, account, once, answered));
+            self.answers.push(Row::new(&key, account, once, answered));
         }
         let mut prepared = Vec::with_capacity(decision.events.len());
         for event in decision.events {
@@ -335,11 +335,7 @@ impl<'a> Pass<'a> {
         });
         self.head.position = self.head.position.next();
         self.head.time = self.now;
-        match &event {
-            Event::AccountCreated(e) => self.head.accounts = self.head.accounts.max(e.account.number()),
-            Event::GroupCreated(e) => self.head.groups = self.head.groups.max(e.group.number()),
-            _ => {}
-        }
+        count_numbers(&event, &mut self.head.accounts, &mut self.head.groups);
         let recorded = Recorded {
             position: self.head.position,
             stream,

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The lead of one process: nobody else has it while this value lives and its connection does.
 #[derive(Debug)]
 pub struct Lead {
-    pub(super) connection: PgConnection,
+    connection: PgConnection,
     pub(super) name: &'static str,
     pub(super) checkpoint: Option<i64>,
 }

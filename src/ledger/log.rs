@@ -1,16 +1,29 @@
 //! Reading the log: one stream both ways, or everything from a position.
 
-use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName, Timestamp};
+use be8_events::{Position, Recorded, StreamName, Timestamp};
 use chrono::{DateTime, Utc};
-use futures_util::{Stream, StreamExt, TryStreamExt};
-use sqlx::postgres::PgRow;
+use futures_util::Stream;
+use sqlx::postgres::{PgArguments, PgRow, Postgres};
+use sqlx::query::Query;
 use sqlx::{PgPool, Row};
 
 use super::LogError;
+use super::pages::Raw;
 
-/// The columns of an event with the name of its stream, from `events e join streams s`.
-pub(super) const COLUMNS: &str =
-    "e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed";
+/// How many events of a stream are read at once by whoever reads all of it.
+const PAGE: u32 = 2000;
+
+/// A statement that selects events with the names of their streams, from `events e` and `streams s`.
+macro_rules! select {
+    ($(with $columns:literal,)? $from:literal) => {
+        concat!(
+            "select e.position, e.stream, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed",
+            $(", ", $columns,)?
+            " ", $from
+        )
+    };
+}
+pub(super) use select;
 
 /// Which way a stream is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,20 +62,25 @@ impl Log {
         count: u32,
     ) -> Result<Vec<Recorded>, LogError> {
         let sql = match direction {
-            Direction::Forwards => {
-                "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
-                 from streams s join events e on e.stream = s.id
-                 where s.name = $1 and e.version >= $2 order by e.version limit $3"
-            }
-            Direction::Backwards => {
-                "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
-                 from streams s join events e on e.stream = s.id
-                 where s.name = $1 and e.version <= $2 order by e.version desc limit $3"
-            }
+            Direction::Forwards => READ_STREAM,
+            Direction::Backwards => READ_STREAM_BACKWARDS,
         };
-        let rows =
-            sqlx::query(sql).bind(stream.to_string()).bind(from).bind(i64::from(count)).fetch_all(&self.pool).await?;
-        rows.iter().map(recorded).collect()
+        self.events(sqlx::query(sql).bind(stream.to_string()).bind(from).bind(i64::from(count))).await
+    }
+
+    /// All events of a stream, page by page.
+    pub fn whole_stream(&self, stream: StreamName) -> impl Stream<Item = Result<Vec<Recorded>, LogError>> + Send + '_ {
+        futures_util::stream::try_unfold(Some(1), move |from| async move {
+            let Some(from) = from else { return Ok(None) };
+            let page = self.read_stream(stream, from, Direction::Forwards, PAGE).await?;
+            let next = page.last().filter(|_| page.len() == PAGE as usize).map(|last| last.version + 1);
+            Ok((!page.is_empty()).then_some((page, next)))
+        })
+    }
+
+    /// The events that a statement selects, in its order.
+    async fn events(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<Recorded>, LogError> {
+        query.fetch_all(&self.pool).await?.iter().map(recorded).collect()
     }
 
     /// At most `count` events of the whole log behind the position `after`. Positions are gapless
@@ -71,18 +89,7 @@ impl Log {
     /// # Errors
     /// [`LogError`]
     pub async fn read_all(&self, after: Position, count: u32) -> Result<Vec<Recorded>, LogError> {
-        let rows = sqlx::query(READ_ALL).bind(after.0).bind(i64::from(count)).fetch_all(&self.pool).await?;
-        rows.iter().map(recorded).collect()
-    }
-
-    /// All events behind `after` up to the newest at the time of the call, as one stream.
-    pub fn stream_all(&self, after: Position) -> impl Stream<Item = Result<Recorded, LogError>> + '_ {
-        sqlx::query(READ_ALL)
-            .bind(after.0)
-            .bind(i64::MAX)
-            .fetch(&self.pool)
-            .map_err(LogError::from)
-            .map(|row| row.and_then(|row| recorded(&row)))
+        self.events(sqlx::query(READ_ALL).bind(after.0).bind(i64::from(count))).await
     }
 
     /// The first `count` events of some streams behind the position `after` and not behind
@@ -97,14 +104,7 @@ impl Log {
         until: Position,
         count: u32,
     ) -> Result<Vec<Recorded>, LogError> {
-        let rows = sqlx::query(READ_STREAMS)
-            .bind(names(streams))
-            .bind(after.0)
-            .bind(until.0)
-            .bind(i64::from(count))
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter().map(recorded).collect()
+        self.of_streams(READ_STREAMS, streams, after, until, count).await
     }
 
     /// The last `count` events of some streams behind the position `after` and not behind `until`,
@@ -119,14 +119,21 @@ impl Log {
         until: Position,
         count: u32,
     ) -> Result<Vec<Recorded>, LogError> {
-        let rows = sqlx::query(READ_STREAMS_BACKWARDS)
-            .bind(names(streams))
-            .bind(after.0)
-            .bind(until.0)
-            .bind(i64::from(count))
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter().rev().map(recorded).collect()
+        let mut events = self.of_streams(READ_STREAMS_BACKWARDS, streams, after, until, count).await?;
+        events.reverse();
+        Ok(events)
+    }
+
+    async fn of_streams(
+        &self,
+        sql: &'static str,
+        streams: &[StreamName],
+        after: Position,
+        until: Position,
+        count: u32,
+    ) -> Result<Vec<Recorded>, LogError> {
+        let query = sqlx::query(sql).bind(names(streams)).bind(after.0).bind(until.0).bind(i64::from(count));
+        self.events(query).await
     }
 
     /// How many events a stream has behind the position `after` and not behind `until`.
@@ -163,9 +170,7 @@ impl Log {
         kinds: &[&str],
         before: Position,
     ) -> Result<Vec<Recorded>, LogError> {
-        let rows =
-            sqlx::query(READ_KINDS).bind(stream.to_string()).bind(kinds).bind(before.0).fetch_all(&self.pool).await?;
-        rows.iter().map(recorded).collect()
+        self.events(sqlx::query(READ_KINDS).bind(stream.to_string()).bind(kinds).bind(before.0)).await
     }
 
     /// The newest event of each of some streams, if it stands behind `after` and not behind
@@ -179,13 +184,7 @@ impl Log {
         after: Position,
         until: Position,
     ) -> Result<Vec<Recorded>, LogError> {
-        let rows = sqlx::query(NEWEST_OF_STREAMS)
-            .bind(names(streams))
-            .bind(after.0)
-            .bind(until.0)
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter().map(recorded).collect()
+        self.events(sqlx::query(NEWEST_OF_STREAMS).bind(names(streams)).bind(after.0).bind(until.0)).await
     }
 
     /// The first `count` events behind `after` and not behind `until`, of one kind if it is named.
@@ -199,14 +198,7 @@ impl Log {
         kind: Option<&str>,
         count: u32,
     ) -> Result<Vec<Recorded>, LogError> {
-        let rows = sqlx::query(READ_RANGE)
-            .bind(after.0)
-            .bind(until.0)
-            .bind(kind)
-            .bind(i64::from(count))
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter().map(recorded).collect()
+        self.events(sqlx::query(READ_RANGE).bind(after.0).bind(until.0).bind(kind).bind(i64::from(count))).await
     }
 
     /// The position of the newest event.
@@ -218,73 +210,73 @@ impl Log {
     }
 }
 
-const READ_STREAMS: &str =
-    "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
-    from unnest($1::text[]) u(name) join streams s on s.name = u.name
+const READ_STREAM: &str = select!(
+    "from streams s join events e on e.stream = s.id
+    where s.name = $1 and e.version >= $2 order by e.version limit $3"
+);
+
+const READ_STREAM_BACKWARDS: &str = select!(
+    "from streams s join events e on e.stream = s.id
+    where s.name = $1 and e.version <= $2 order by e.version desc limit $3"
+);
+
+const READ_STREAMS: &str = select!(
+    "from unnest($1::text[]) u(name) join streams s on s.name = u.name
     join lateral (
         select * from events e where e.stream = s.id and e.version >= stream_version_after(s.id, $2)
             and e.position <= $3
         order by e.version limit $4) e on true
-    order by e.position limit $4";
+    order by e.position limit $4"
+);
 
-const READ_STREAMS_BACKWARDS: &str =
-    "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
-    from unnest($1::text[]) u(name) join streams s on s.name = u.name
+const READ_STREAMS_BACKWARDS: &str = select!(
+    "from unnest($1::text[]) u(name) join streams s on s.name = u.name
     join lateral (
         select * from events e where e.stream = s.id and e.version < stream_version_after(s.id, $3)
             and e.position > $2
         order by e.version desc limit $4) e on true
-    order by e.position desc limit $4";
+    order by e.position desc limit $4"
+);
 
-const READ_KINDS: &str =
-    "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
-    from streams s join events e on e.stream = s.id
-    where s.name = $1 and e.kind = any ($2) and e.position < $3 order by e.version";
+const READ_KINDS: &str = select!(
+    "from streams s join events e on e.stream = s.id
+    where s.name = $1 and e.kind = any ($2) and e.position < $3 order by e.version"
+);
 
-const NEWEST_OF_STREAMS: &str =
-    "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
-    from unnest($1::text[]) u(name) join streams s on s.name = u.name
+const NEWEST_OF_STREAMS: &str = select!(
+    "from unnest($1::text[]) u(name) join streams s on s.name = u.name
     join lateral (select * from events e where e.stream = s.id order by e.version desc limit 1) e on true
     where e.position > $2 and e.position <= $3
-    order by e.position";
+    order by e.position"
+);
+
+const READ_ALL: &str = select!(
+    "from events e join streams s on s.id = e.stream
+    where e.position > $1 order by e.position limit $2"
+);
+
+const READ_RANGE: &str = select!(
+    "from events e join streams s on s.id = e.stream
+    where e.position > $1 and e.position <= $2 and ($3::text is null or e.kind = $3) order by e.position limit $4"
+);
 
 fn names(streams: &[StreamName]) -> Vec<String> {
     streams.iter().map(StreamName::to_string).collect()
 }
 
-const READ_ALL: &str =
-    "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
-    from events e join streams s on s.id = e.stream
-    where e.position > $1 order by e.position limit $2";
-
-const READ_RANGE: &str =
-    "select e.position, s.name, e.version, e.kind, e.schema, e.time, e.actor, e.salt, e.payload, e.sealed
-    from events e join streams s on s.id = e.stream
-    where e.position > $1 and e.position <= $2 and ($3::text is null or e.kind = $3) order by e.position limit $4";
-
-/// An event from its row.
+/// An event from its row, of a statement that [`select`] begins.
 pub(super) fn recorded(row: &PgRow) -> Result<Recorded, LogError> {
-    let position: i64 = row.try_get("position")?;
-    let damaged = |what| LogError::Damaged { position, what };
-    let hash = |bytes: &[u8]| bytes.try_into().map(Hash32).map_err(|_| damaged("a hash is not 32 bytes long"));
-    let schema = u16::try_from(row.try_get::<i16, _>("schema")?).map_err(|_| damaged("negative schema version"))?;
-    let payload: Vec<u8> = row.try_get("payload")?;
-    let event = Event::decode(row.try_get("kind")?, schema, &payload)
-        .map_err(|cause| LogError::Undecodable { position, cause })?;
-    let actor = match row.try_get::<Option<i64>, _>("actor")? {
-        None => None,
-        Some(number) => Some(AccId::new(number).ok_or(damaged("the actor is no account"))?),
-    };
-    Ok(Recorded {
-        position: Position(position),
-        stream: row.try_get::<&str, _>("name")?.parse().map_err(|_| damaged("unknown stream name"))?,
+    let raw = Raw {
+        position: row.try_get("position")?,
+        stream: row.try_get("stream")?,
         version: row.try_get("version")?,
-        time: row.try_get::<DateTime<Utc>, _>("time")?.into(),
-        actor,
-        salt: hash(row.try_get("salt")?)?,
-        schema,
-        payload,
-        sealed: row.try_get::<Option<&[u8]>, _>("sealed")?.map(hash).transpose()?,
-        event,
-    })
+        kind: row.try_get("kind")?,
+        schema: row.try_get("schema")?,
+        time: row.try_get::<DateTime<Utc>, _>("time")?.timestamp_micros(),
+        actor: row.try_get("actor")?,
+        salt: row.try_get("salt")?,
+        payload: row.try_get("payload")?,
+        sealed: row.try_get("sealed")?,
+    };
+    raw.decode(row.try_get::<&str, _>("name")?.parse().ok())
 }

@@ -7,14 +7,14 @@
 
 mod append;
 mod attempt;
-mod attempts;
 mod batch;
 pub mod check;
+mod code_attempts;
 mod head;
+mod idempotency;
 mod lead;
 mod listener;
 mod log;
-mod once;
 mod pages;
 mod partitions;
 pub mod portable;
@@ -23,10 +23,10 @@ pub mod rebuild;
 mod refusal;
 mod registration;
 mod sealed;
+pub mod state_at;
 mod states;
 mod subscription;
 mod sweep;
-pub mod then;
 mod traces;
 mod transparency;
 mod writer;
@@ -44,10 +44,10 @@ use crate::clock::Clock;
 use crate::domain::{Command, Decision, Rejection, Stop, View};
 use crate::vault::{Vault, VaultError};
 
-pub use attempts::CodeAttempts;
+pub use code_attempts::CodeAttempts;
+pub use idempotency::{Answered, Idempotency};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
-pub use once::{Answered, Idempotency};
 pub use push_attempts::{Again, Attempt, Delivery};
 pub use subscription::Subscription;
 pub use sweep::{Broom, Sweeper};
@@ -128,7 +128,7 @@ pub enum LogError {
         /// What is wrong.
         cause: be8_events::DecodeError,
     },
-    /// A stored value that cannot be what it should be.
+    /// A stored event that cannot be what it should be.
     #[error("position {position}: {what}")]
     Damaged {
         /// Where it stands.
@@ -136,12 +136,29 @@ pub enum LogError {
         /// What is wrong.
         what: &'static str,
     },
+    /// Something stored beside the events that cannot be what it should be.
+    #[error("{0}")]
+    Stored(&'static str),
     /// The keys of what is sealed.
     #[error(transparent)]
     Vault(#[from] VaultError),
     /// Another version of be8 has made its own read models live.
     #[error("the read models are those of another version of be8")]
     Foreign,
+    /// This machine's clock is ahead of PostgreSQL's.
+    #[error("this machine's clock is more than 5 s ahead of PostgreSQL's: not appending")]
+    Clock,
+}
+
+impl LogError {
+    /// Whether something stored is not as it must be: it will be so at the next attempt, too.
+    pub(crate) const fn is_damage(&self) -> bool {
+        match self {
+            Self::Undecodable { .. } | Self::Damaged { .. } | Self::Stored(_) => true,
+            Self::Vault(error) => error.is_damage(),
+            Self::Database(_) | Self::Foreign | Self::Clock => false,
+        }
+    }
 }
 
 /// Events that were appended together, in order.
@@ -154,12 +171,13 @@ pub struct Ledger {
     tail: broadcast::Sender<Batch>,
     position: watch::Receiver<Position>,
     log: Log,
-    running: once::Running,
+    running: idempotency::Running,
 }
 
 impl Ledger {
     /// Starts the loop of this node. It runs until `stop` is cancelled, then finishes the batch in
-    /// flight and refuses what waits; the returned task ends with it.
+    /// flight and refuses what waits; the returned task ends with it. If the loop cannot go on, it
+    /// cancels `stop` itself.
     ///
     /// # Errors
     /// [`LogError`] when the head row cannot be read.
@@ -180,15 +198,21 @@ impl Ledger {
         // leave PostgreSQL idle, and no request waits while a batch is sealed.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(sqlx::Error::Io)?;
         let (done, ended) = oneshot::channel();
+        let stopped = stop.clone();
         let thread = std::thread::Builder::new().name("ledger".to_owned());
         let run = move || {
-            runtime.block_on(writer.run(commands, stop));
+            runtime.block_on(writer.run(commands, stopped));
             // Whoever waited may be gone.
             let _ = done.send(());
         };
         thread.spawn(run).map_err(sqlx::Error::Io)?;
-        let task = tokio::spawn(async { ended.await.expect("the loop ends by itself") });
-        Ok((Self { queue, tail, position, log, running: once::Running::default() }, task))
+        let task = tokio::spawn(async move {
+            if ended.await.is_err() {
+                tracing::error!("the loop of the ledger died: this node stops");
+                stop.cancel();
+            }
+        });
+        Ok((Self { queue, tail, position, log, running: idempotency::Running::default() }, task))
     }
 
     /// Has a command decided and its events appended; answers once they are durable.

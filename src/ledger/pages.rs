@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName, Timestamp};
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::LogError;
 
@@ -14,7 +14,7 @@ use super::LogError;
 pub(super) const PAGE: i64 = 20_000;
 /// How many pages are read at a time.
 const AT_A_TIME: usize = 2;
-/// How many names of streams are remembered.
+/// How many names of streams are remembered, and some more.
 const REMEMBERED: usize = 500_000;
 /// What is before the first row: signature, flags and the length of the extension.
 const HEADER: usize = 19;
@@ -65,8 +65,41 @@ impl Raw {
     }
 }
 
-/// The names of streams by their numbers, as far as they were met. A name that cannot be read is none.
-pub(super) type Names = HashMap<i64, Option<StreamName>>;
+/// The names of streams by their numbers, as far as they were met of late. A name that cannot be read
+/// is none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names(HashMap<i64, Option<StreamName>>);
+
+impl Names {
+    /// The stream with this number, if its name was met and can be read.
+    pub(super) fn get(&self, id: i64) -> Option<StreamName> {
+        self.0.get(&id).copied().flatten()
+    }
+
+    /// Learns the names of the streams of these rows, as this connection sees them.
+    pub(super) async fn learn(&mut self, connection: &mut PgConnection, rows: &[Raw]) -> Result<(), LogError> {
+        let found = found(connection, self.missing(rows)).await?;
+        self.take_in(found, rows);
+        Ok(())
+    }
+
+    fn missing(&self, rows: &[Raw]) -> Vec<i64> {
+        let missing: HashSet<i64> = rows.iter().map(|row| row.stream).filter(|id| !self.0.contains_key(id)).collect();
+        missing.into_iter().collect()
+    }
+
+    fn take_in(&mut self, found: Vec<(i64, String)>, rows: &[Raw]) {
+        if self.0.len() > REMEMBERED {
+            let wanted: HashSet<i64> = rows.iter().map(|row| row.stream).collect();
+            self.0.retain(|id, _| wanted.contains(id));
+        }
+        self.0.extend(found.into_iter().map(|(id, name)| (id, name.parse().ok())));
+    }
+}
+
+async fn found(from: impl PgExecutor<'_>, ids: Vec<i64>) -> Result<Vec<(i64, String)>, sqlx::Error> {
+    sqlx::query_as("select id, name from streams where id = any ($1)").bind(ids).fetch_all(from).await
+}
 
 /// A reader of pages.
 #[derive(Debug, Clone)]
@@ -95,7 +128,7 @@ impl Pages {
                     let names = this.names_of(&rows).await?;
                     let decode = move || {
                         let row = |raw: Raw| {
-                            let stream = names.get(&raw.stream).copied().flatten();
+                            let stream = names.get(raw.stream);
                             raw.decode(stream)
                         };
                         rows.into_iter().map(row).collect::<Result<Vec<_>, _>>()
@@ -118,23 +151,15 @@ impl Pages {
     /// The names of the streams of these rows.
     pub(super) async fn names_of(&self, rows: &[Raw]) -> Result<Arc<Names>, LogError> {
         let known = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let missing: HashSet<i64> = rows.iter().map(|row| row.stream).filter(|id| !known.contains_key(id)).collect();
+        let missing = known.missing(rows);
         if missing.is_empty() {
             return Ok(known);
         }
-        let found: Vec<(i64, String)> = sqlx::query_as("select id, name from streams where id = any ($1)")
-            .bind(missing.into_iter().collect::<Vec<_>>())
-            .fetch_all(&self.pool)
-            .await?;
+        let found = found(&self.pool, missing).await?;
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         // Copied only if another page is just using it.
         drop(known);
-        let all = Arc::make_mut(&mut names);
-        if all.len() > REMEMBERED {
-            let wanted: HashSet<i64> = rows.iter().map(|row| row.stream).collect();
-            all.retain(|id, _| wanted.contains(id));
-        }
-        all.extend(found.into_iter().map(|(id, name)| (id, name.parse().ok())));
+        Arc::make_mut(&mut names).take_in(found, rows);
         Ok(names.clone())
     }
 }

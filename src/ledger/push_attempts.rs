@@ -59,7 +59,7 @@ impl Lead {
     pub async fn forget_sent(&mut self, known: &[i64]) -> Result<u64, LogError> {
         let forgotten = sqlx::query("delete from push_attempts where sent and not id = any ($1)")
             .bind(known)
-            .execute(&mut self.connection)
+            .execute(self.connection())
             .await?;
         Ok(forgotten.rows_affected())
     }
@@ -70,7 +70,7 @@ impl Lead {
     /// [`LogError::Database`]
     pub async fn backlog(&mut self) -> Result<HashMap<String, i64>, LogError> {
         let rows: Vec<(String, i64)> = sqlx::query_as("select service, count(*) from push_attempts group by service")
-            .fetch_all(&mut self.connection)
+            .fetch_all(self.connection())
             .await?;
         Ok(rows.into_iter().collect())
     }
@@ -102,7 +102,7 @@ impl Lead {
             .bind(due.to_utc())
             .bind(self.name)
             .bind(reached.0)
-            .fetch_all(&mut self.connection)
+            .fetch_all(self.connection())
             .await?;
         self.checkpoint = Some(reached.0);
         Ok(grown)
@@ -118,9 +118,9 @@ impl Lead {
             .bind(free.iter().map(|(service, _)| &**service).collect::<Vec<_>>())
             .bind(free.iter().map(|(_, free)| *free).collect::<Vec<_>>())
             .bind(now.to_utc())
-            .fetch_all(&mut self.connection)
+            .fetch_all(self.connection())
             .await?;
-        let damaged = |what| LogError::Damaged { position: 0, what };
+        let damaged = LogError::Stored;
         rows.iter()
             .map(|row| {
                 let account = |column| AccId::new(row.try_get(column)?).ok_or(damaged("an account of a delivery"));
@@ -154,7 +154,7 @@ impl Lead {
             .bind(over)
             .bind(again.iter().map(|again| again.id).collect::<Vec<_>>())
             .bind(again.iter().map(|again| again.due.to_utc()).collect::<Vec<_>>())
-            .fetch_all(&mut self.connection)
+            .fetch_all(self.connection())
             .await?;
         Ok(gave_way)
     }

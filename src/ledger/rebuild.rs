@@ -30,6 +30,8 @@ const APPROACHES: u32 = 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the lock is tried.
 const RETRY: Duration = Duration::from_millis(100);
+/// Takes the lock of whoever works on generations, if it is free.
+const TRY_LOCK: &str = "select pg_try_advisory_lock(hashtext('be8 rebuild'))";
 
 /// What a rebuild is to do.
 #[derive(Debug, Clone)]
@@ -166,7 +168,7 @@ impl Workshop {
         ]);
         let mut hand = PgConnection::connect_with(&connect).await?;
         let begun = tokio::time::Instant::now();
-        while !sqlx::query_scalar("select pg_try_advisory_lock(hashtext('be8 rebuild'))").fetch_one(&mut hand).await? {
+        while !sqlx::query_scalar(TRY_LOCK).fetch_one(&mut hand).await? {
             if !wait && begun.elapsed() > PATIENCE {
                 return Err(RebuildError::Running);
             }
@@ -429,8 +431,9 @@ impl Workshop {
     pub async fn drop_old(&mut self) -> Result<Vec<Generation>, RebuildError> {
         let mut dropped = Vec::new();
         for old in self.generations().await?.iter().filter(|entry| entry.phase == Phase::Old) {
-            registry::remove(self.hand()?, old.generation).await?;
-            dropped.push(old.generation);
+            if registry::remove(self.hand()?, old.generation).await? {
+                dropped.push(old.generation);
+            }
         }
         Ok(dropped)
     }
@@ -446,7 +449,7 @@ impl Workshop {
         match entries.iter().find(|entry| entry.generation == head.generation) {
             Some(live) if live.models == shapes() => Ok(()),
             None if head.position == Position::START => {
-                Ok(registry::found(self.hand()?, head.generation, build).await?)
+                Ok(registry::create_first(self.hand()?, head.generation, build).await?)
             }
             None => {
                 registry::adopt(self.hand()?, head.generation).await?;
@@ -485,8 +488,7 @@ pub async fn status(connect: &PgConnectOptions) -> Result<(Vec<Entry>, Position,
     let mut connection = PgConnection::connect_with(connect).await?;
     let entries = Entry::all(&mut connection).await?;
     let head = Head::read(&mut connection).await?;
-    let free: bool =
-        sqlx::query_scalar("select pg_try_advisory_lock(hashtext('be8 rebuild'))").fetch_one(&mut connection).await?;
+    let free: bool = sqlx::query_scalar(TRY_LOCK).fetch_one(&mut connection).await?;
     // The lock goes with the connection.
     connection.close().await?;
     Ok((entries, head.position, !free))

@@ -8,7 +8,7 @@ use lru::LruCache;
 use sqlx::{PgPool, Row};
 
 use super::LogError;
-use super::log::{COLUMNS, recorded};
+use super::log::{recorded, select};
 use crate::domain::{Occurred, State};
 use crate::vault::{DataKey, Vault};
 
@@ -30,7 +30,7 @@ impl Entry {
     /// Folds the next event of the stream in.
     pub(super) fn evolve(&mut self, recorded: &Recorded) {
         self.version = recorded.version;
-        self.state.evolve(Occurred { position: recorded.position, time: recorded.time, event: &recorded.event });
+        self.state.evolve(Occurred { position: recorded.position, event: &recorded.event });
     }
 }
 
@@ -64,7 +64,8 @@ impl Cache {
         Self { size, streams: LruCache::unbounded(), keys: LruCache::unbounded() }
     }
 
-    /// Drops what was not used for the longest time, until the cache has its size.
+    /// Drops what was not used for the longest time, until the cache has its size. Of keys what was
+    /// loaded first: to mark each use of one would cost more than to load it again.
     pub(super) fn trim(&mut self) {
         while self.streams.len() > self.size {
             self.streams.pop_lru();
@@ -142,6 +143,14 @@ pub(super) async fn load(
     Ok(loaded)
 }
 
+const LOAD: &str = select!(
+    with "s.id, n.state, n.version as snapshot",
+    "from unnest($1::text[]) u(name) join streams s on s.name = u.name
+    left join snapshots n on n.stream = s.id and n.format = $3 and n.position <= $2
+    left join events e on e.stream = s.id and e.position <= $2 and e.version > coalesce(n.version, 0)
+    order by s.id, e.version"
+);
+
 /// Loads from snapshots of this format and the rest of the streams; answers also which of the
 /// snapshots cannot be read.
 async fn load_from(
@@ -154,21 +163,12 @@ async fn load_from(
     if streams.is_empty() {
         return Ok((HashMap::new(), unreadable));
     }
-    let sql = format!(
-        "select s.id, n.state, n.version as snapshot, {COLUMNS}
-             from unnest($1::text[]) u(name) join streams s on s.name = u.name
-             left join snapshots n on n.stream = s.id and n.format = $3 and n.position <= $2
-             left join events e on e.stream = s.id and e.position <= $2 and e.version > coalesce(n.version, 0)
-             order by s.id, e.version"
-    );
     let names: Vec<String> = streams.iter().map(StreamName::to_string).collect();
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(names).bind(position.0).bind(format).fetch_all(pool).await?;
+    let rows = sqlx::query(LOAD).bind(names).bind(position.0).bind(format).fetch_all(pool).await?;
     let mut loaded: HashMap<StreamName, Entry> = streams.iter().map(|stream| (*stream, Entry::new(stream))).collect();
     for row in &rows {
-        let name: StreamName = row
-            .try_get::<&str, _>("name")?
-            .parse()
-            .map_err(|_| LogError::Damaged { position: 0, what: "unknown stream name" })?;
+        let name: StreamName =
+            row.try_get::<&str, _>("name")?.parse().map_err(|_| LogError::Stored("unknown stream name"))?;
         let Some(entry) = loaded.get_mut(&name) else { continue };
         if unreadable.contains(&name) {
             continue;

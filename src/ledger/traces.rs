@@ -32,7 +32,7 @@ impl Log {
         .fetch_all(self.pool())
         .await?;
         let parse = |name: &String| {
-            let damaged = LogError::Damaged { position: 0, what: "unknown stream name" };
+            let damaged = LogError::Stored("unknown stream name");
             name.parse().map_err(|_| damaged)
         };
         names.iter().map(parse).collect()
@@ -77,7 +77,7 @@ impl Log {
         .fetch_all(self.pool())
         .await?;
         let parse = |(subject, id, lives): (String, KeyId, bool)| {
-            let damaged = LogError::Damaged { position: 0, what: "the subject of a data key" };
+            let damaged = LogError::Stored("the subject of a data key");
             Ok((subject.parse().map_err(|_| damaged)?, id, lives))
         };
         rows.into_iter().map(parse).collect()

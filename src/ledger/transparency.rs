@@ -223,7 +223,7 @@ impl Lead {
         .await?
         .rows_affected();
         if written != wanted {
-            return Err(LogError::Damaged { position: 0, what: REWRITTEN });
+            return Err(LogError::Stored(REWRITTEN));
         }
         transaction.commit().await?;
         Ok(())
@@ -260,9 +260,8 @@ impl Lead {
         .bind(&head.cosignatures)
         .execute(self.connection())
         .await?;
-        let position = signed(head.size);
         let what = "a head of the transparency log that is no newer than the last one";
-        if done.rows_affected() == 1 { Ok(()) } else { Err(LogError::Damaged { position, what }) }
+        if done.rows_affected() == 1 { Ok(()) } else { Err(LogError::Stored(what)) }
     }
 
     /// Adds what witnesses said of a head.
@@ -296,5 +295,5 @@ fn head(row: &PgRow) -> Result<SignedHead, LogError> {
 fn root(row: &PgRow) -> Result<Hash32, LogError> {
     let bytes: &[u8] = row.try_get("root")?;
     let what = "the root of a checkpoint is not 32 bytes long";
-    bytes.try_into().map(Hash32).map_err(|_| LogError::Damaged { position: 0, what })
+    bytes.try_into().map(Hash32).map_err(|_| LogError::Stored(what))
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use be8_events::{Day, Position, Subject};
+use be8_events::{Day, DecodeError, Position, Subject};
 use be8_projections::registry;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Failure, Outcome};
 use super::batch::{Draft, Missing, Pass};
 use super::head::Head;
+use super::idempotency::{self, Known};
 use super::log::Log;
-use super::once::{self, Known};
 use super::refusal::{ErrorKind, kind_of};
 use super::states::{self, Cache, KeyState, Snapshot, store_snapshots};
 use super::{Batch, Job, LedgerError, LedgerSettings, LogError, append, listener, partitions};
@@ -51,7 +51,7 @@ pub(super) struct Writer {
     unsettled: bool,
     /// The day on which partitions were last made ahead.
     partitions_of: Day,
-    /// Another version of be8 has made its own read models live: this node must not go on.
+    /// Another version of be8 serves this log, in a way that this one cannot follow: it must not go on.
     superseded: bool,
 }
 
@@ -130,7 +130,6 @@ impl Writer {
                 _ = poll.tick() => self.follow().await,
             }
             if self.superseded {
-                tracing::error!("another version of be8 has made its own read models live: this node stops");
                 stop.cancel();
             }
         }
@@ -175,9 +174,13 @@ impl Writer {
                     lost += 1;
                     metrics::counter!("be8_ledger_lost_rounds_total").increment(1);
                 }
+                Err(Failure::Refused(error) | Failure::NotWritten(error)) if self.superseded => {
+                    tracing::error!(%error, "this node writes no more");
+                    return finish_all(jobs, || LedgerError::Unavailable);
+                }
                 Err(Failure::Refused(error)) if jobs.len() > 1 => {
                     // One command must not take the others down: each goes alone.
-                    tracing::error!(%error, commands = jobs.len(), "append refused, trying one by one");
+                    tracing::error!(%error, commands = jobs.len(), "batch refused, trying one by one");
                     for job in std::mem::take(jobs) {
                         let mut alone = vec![job];
                         Box::pin(self.process(&mut alone)).await;
@@ -185,7 +188,7 @@ impl Writer {
                     return;
                 }
                 Err(Failure::Refused(error)) => {
-                    tracing::error!(%error, "append refused");
+                    tracing::error!(%error, "command refused");
                     return finish_all(jobs, || LedgerError::Internal);
                 }
                 Err(Failure::Unknown(error, draft)) => {
@@ -201,7 +204,7 @@ impl Writer {
                 }
                 Err(Failure::NotWritten(error)) => {
                     self.connection = None;
-                    if self.superseded || begun.elapsed() > self.settings.patience {
+                    if begun.elapsed() > self.settings.patience {
                         tracing::error!(%error, "the log cannot be written");
                         return finish_all(jobs, || LedgerError::Unavailable);
                     }
@@ -220,7 +223,14 @@ impl Writer {
             let head = Head::lock(&mut connection).await?;
             self.catch_up(head).await?;
         }
-        let draft = self.decide(jobs).await?;
+        let draft = match self.decide(jobs).await {
+            Ok(draft) => draft,
+            Err(error) => {
+                // Nothing was asked on it. With the lock it is dropped, which rolls back.
+                self.connection = (!lock_first).then_some(connection);
+                return Err(error.into());
+            }
+        };
         if draft.events.is_empty() {
             // A verdict without events is only as good as the states that it was found on.
             let head = Head::read(&mut connection).await?;
@@ -253,8 +263,7 @@ impl Writer {
                 self.connection = Some(connection);
                 if head == self.head {
                     // Nobody was faster, so it is the clock.
-                    let what = "this machine's clock is more than 5 s ahead of PostgreSQL's: not appending";
-                    return Err(LogError::Damaged { position: head.position.0, what }.into());
+                    return Err(LogError::Clock.into());
                 }
                 self.catch_up(head).await?;
                 Ok(Outcome::Lost)
@@ -268,7 +277,7 @@ impl Writer {
                     self.aside(async move { vault.refresh().await }).await??;
                     Ok(Outcome::Lost)
                 }
-                ErrorKind::Refused => Err(Failure::Refused(error)),
+                ErrorKind::Refused => Err(Failure::Refused(error.into())),
                 ErrorKind::Unknown => Err(Failure::Unknown(error, Box::new(draft))),
                 ErrorKind::NoTable => {
                     // A generation that is dropped since: this node slept through a switch.
@@ -276,7 +285,7 @@ impl Writer {
                     let head = Head::read(&mut connection).await?;
                     self.connection = Some(connection);
                     if head.generation == before {
-                        return Err(Failure::Refused(error));
+                        return Err(Failure::Refused(error.into()));
                     }
                     self.catch_up(head).await?;
                     Ok(Outcome::Lost)
@@ -305,7 +314,7 @@ impl Writer {
             match self.cache.key(&Subject::Server) {
                 _ if claims.is_empty() => {}
                 Some(KeyState::Live(key)) => {
-                    let load = once::load(self.log.pool().clone(), key.clone(), claims, now);
+                    let load = idempotency::load(self.log.pool().clone(), key.clone(), claims, now);
                     known.extend(self.aside(load).await??);
                 }
                 // What no key was ever made for was never stored.
@@ -374,21 +383,16 @@ impl Writer {
 
     async fn look_for(&mut self, draft: &Draft) -> Result<bool, LogError> {
         let mut connection = PgConnection::connect_with(&self.connect).await?;
-        let head = Head::move_fence(&mut connection).await?;
+        Head::move_fence(&mut connection).await?;
         let salt: Option<Vec<u8>> = sqlx::query_scalar("select salt from events where position = $1")
             .bind(self.head.position.next().0)
             .fetch_optional(&mut connection)
             .await?;
         let ours = draft.events.first().map(|event| &event.salt.0[..]);
-        let found = salt.as_deref().is_some_and(|salt| Some(salt) == ours);
-        if !found {
-            self.catch_up(head).await?;
-            self.unsettled = false;
-        }
-        // If it was written, the head is taken over with the draft; what came behind it, and the
-        // fence, when the next connection is made.
-        self.connection = if found { None } else { Some(connection) };
-        Ok(found)
+        // What came behind it, and the fence, are taken over when the next connection is made.
+        self.connection = None;
+        self.unsettled = false;
+        Ok(salt.as_deref().is_some_and(|salt| Some(salt) == ours))
     }
 
     /// A batch is durable: takes its states over, tells the feed, answers the callers.
@@ -442,8 +446,11 @@ impl Writer {
             self.connection = Some(connection);
             self.catch_up(head).await
         };
-        if let Err(error) = followed.await {
-            tracing::debug!(%error, "cannot follow the log");
+        match followed.await {
+            Ok(()) => {}
+            // It is tried again soon, and whoever has a command hears it.
+            Err(LogError::Database(error)) => tracing::debug!(%error, "cannot follow the log"),
+            Err(error) => tracing::warn!(%error, "cannot follow the log"),
         }
     }
 
@@ -453,6 +460,7 @@ impl Writer {
             let (pool, live) = (self.log.pool().clone(), head.generation);
             let ours = self.aside(async move { registry::is_ours(live, &pool).await }).await??;
             if !ours {
+                tracing::error!("another version of be8 has made its own read models live: this node stops");
                 self.superseded = true;
                 return Err(LogError::Foreign);
             }
@@ -464,7 +472,12 @@ impl Writer {
             while self.head.position < head.position {
                 let missing = u32::try_from(head.position.0 - self.head.position.0).unwrap_or(PAGE);
                 let (log, from) = (self.log.clone(), self.head.position);
-                let page = self.aside(async move { log.read_all(from, missing.min(PAGE)).await }).await??;
+                let page = self.aside(async move { log.read_all(from, missing.min(PAGE)).await }).await?;
+                if let Err(error @ LogError::Undecodable { cause: DecodeError::Unknown { .. }, .. }) = &page {
+                    tracing::error!(%error, "a newer version of be8 writes to this log: this node stops");
+                    self.superseded = true;
+                }
+                let page = page?;
                 let Some(last) = page.last() else {
                     let what = "the head row names an event that is not there";
                     return Err(LogError::Damaged { position: head.position.0, what });

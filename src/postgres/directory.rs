@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use super::error::PostgresError;
 use super::identity::{self, Identity};
 use super::install::Installation;
-use super::{PORT, SUPERUSER};
+use super::{ClusterSettings, PORT, SUPERUSER};
 
 /// How a socket directory outside our directory begins, so that one left behind is known.
 const SHORT_PREFIX: &str = "be8-pg-";
@@ -143,12 +143,13 @@ impl Layout {
     }
 
     /// Writes the files that PostgreSQL is configured by.
-    pub fn write_config(&self, identity: &Identity, max_connections: u16) -> Result<(), PostgresError> {
+    pub fn write_config(&self, identity: &Identity, settings: &ClusterSettings) -> Result<(), PostgresError> {
+        let ClusterSettings { max_connections, buffers_mib, .. } = settings;
         let settings = format!(
             "# Written by be8 at every start. To tune a setting, use ALTER SYSTEM, which wins over this file.\n\
              include 'cluster/postgresql.conf'\n\
              max_connections = {max_connections}\n\
-             shared_buffers = '256MB'\n\
+             shared_buffers = '{buffers_mib}MB'\n\
              max_wal_size = '4GB'\n\
              jit = off\n\
              timezone = 'UTC'\n\

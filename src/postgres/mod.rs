@@ -51,12 +51,14 @@ pub struct ClusterSettings {
     pub bin: Option<PathBuf>,
     /// How many connections it takes.
     pub max_connections: u16,
+    /// How much it keeps of its tables in memory of its own (`shared_buffers`), in MiB.
+    pub buffers_mib: u32,
 }
 
 impl ClusterSettings {
     /// The usual settings for a cluster in this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), bin: None, max_connections: 100 }
+        Self { dir: dir.into(), bin: None, max_connections: 100, buffers_mib: 128 }
     }
 }
 

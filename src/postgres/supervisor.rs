@@ -114,7 +114,7 @@ fn prepare(
     let server_lock = outlive_predecessor(layout, stop)?;
     lock.sweep_predecessor();
     layout.ensure_cluster(&identity, &installation, server_lock)?;
-    layout.write_config(&identity, settings.max_connections)?;
+    layout.write_config(&identity, settings)?;
     let socket = layout.socket(&identity)?;
     lock.declare(used_for, socket.path())?;
     Ok((identity, installation, socket))

@@ -17,7 +17,7 @@ use futures_util::future::try_join_all;
 use super::removal::note;
 use super::{Process, ProcessError};
 use crate::clock::Clock;
-use crate::domain::expiry::{ExpireDays, ExpireGroupNames};
+use crate::domain::erasure::{ExpireDays, ExpireGroupNames};
 use crate::domain::removal::RemoveAccount;
 use crate::ledger::{Broom, Lead, Ledger};
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use be8_events::{IdError, KeyId};
+use be8_events::{KeyId, ParseError};
 
 /// A failure of the vault.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +66,28 @@ pub enum VaultError {
     KeyCount(usize),
     /// The vault holds a subject that this build cannot read.
     #[error(transparent)]
-    Subject(#[from] IdError),
+    Subject(#[from] ParseError),
     /// The database failed.
     #[error("the vault's database: {0}")]
     Database(#[from] sqlx::Error),
+}
+
+impl VaultError {
+    /// Whether a row of the vault, or a sealed payload, is not as it must be.
+    pub(crate) const fn is_damage(&self) -> bool {
+        match self {
+            Self::UnknownGeneration { .. }
+            | Self::Unwrap(_)
+            | Self::Missing(_)
+            | Self::Unseal(_)
+            | Self::KeyCount(_)
+            | Self::Subject(_) => true,
+            Self::MasterFile { .. }
+            | Self::MasterFileMode { .. }
+            | Self::MasterFileContent { .. }
+            | Self::WrongMaster { .. }
+            | Self::RotationUnderWay { .. }
+            | Self::Database(_) => false,
+        }
+    }
 }

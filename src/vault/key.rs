@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use be8_events::{Hash32, KeyId};
+use be8_events::{Hash32, KeyId, field_length};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use rand::Rng;
@@ -83,18 +83,6 @@ pub(super) fn derive(secret: &[u8], label: &[u8], ids: &[KeyId]) -> KeyBytes {
     let mut key = KeyBytes::default();
     Hkdf::<Sha256>::new(None, secret).expand(&info, key.as_mut_slice()).expect("HKDF-SHA-256 gives up to 8,160 bytes");
     key
-}
-
-/// Appends one field: its length as 4 bytes, big-endian, then its bytes.
-pub(super) fn put_field(out: &mut Vec<u8>, field: &[u8]) {
-    out.extend_from_slice(&field_length(field));
-    out.extend_from_slice(field);
-}
-
-/// The length of a field as it stands before it. Fields are names, numbers and single bounded
-/// payloads; 4 GiB cannot be reached.
-fn field_length(field: &[u8]) -> [u8; 4] {
-    u32::try_from(field.len()).unwrap_or(u32::MAX).to_be_bytes()
 }
 
 #[cfg(test)]

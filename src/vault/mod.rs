@@ -30,7 +30,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use be8_events::erasure::DeletedKey;
 use be8_events::{KeyId, Sealed, SealedContext, Subject};
-use rand::Rng;
 use sqlx::PgPool;
 
 pub use error::VaultError;
@@ -58,7 +57,7 @@ pub struct FreshKey {
     pub row: KeyRow,
 }
 
-/// A row of `vault.key`.
+/// A row of `vault.key` whose key lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRow {
     /// The number of the key.
@@ -84,14 +83,6 @@ pub enum Found {
 struct MasterRow {
     generation: i32,
     check_value: Vec<u8>,
-}
-
-/// A live row of `vault.key`.
-struct LiveRow {
-    id: KeyId,
-    subject: String,
-    wrapped: Vec<u8>,
-    master: i32,
 }
 
 impl Vault {
@@ -165,7 +156,7 @@ impl Vault {
         for row in rows {
             match row {
                 (_, Some(id), Some(subject), Some(wrapped), Some(master)) => {
-                    live.push(LiveRow { id, subject, wrapped, master });
+                    live.push(KeyRow { id, subject, wrapped, master });
                 }
                 (_, Some(id), Some(subject), ..) => {
                     found.insert(subject.parse()?, Found::Erased(id));
@@ -212,11 +203,7 @@ impl Vault {
 
     /// Seals the secret part of an event.
     pub fn seal(&self, keys: &KeySet, context: SealedContext<'_>, plain: &[u8]) -> Sealed {
-        // 96 random bits under one key are safe for 2^32 payloads (NIST SP 800-38D, section 8.3),
-        // far more than one subject, or one stay on one day, can have.
-        let mut nonce = [0; 12];
-        rand::rng().fill_bytes(&mut nonce);
-        seal::seal(&self.cache.cipher(keys), keys.ids(), nonce, context, plain)
+        seal::seal(&self.cache.cipher(keys), keys.ids(), seal::random_nonce(), context, plain)
     }
 
     /// Makes sure, before a node serves from a vault that may be an older copy, that these keys
@@ -242,7 +229,7 @@ impl Vault {
     }
 
     /// The data keys of live rows, in their order, from the cache as far as they are there.
-    async fn unwrap_keys(&self, moment: Moment, rows: &[LiveRow]) -> Result<Vec<DataKey>, VaultError> {
+    async fn unwrap_keys(&self, moment: Moment, rows: &[KeyRow]) -> Result<Vec<DataKey>, VaultError> {
         let mut ring = self.ring();
         if rows.iter().any(|row| ring.generation(row.master).is_err()) {
             ring = self.renew_ring().await?;

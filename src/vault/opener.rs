@@ -8,7 +8,7 @@ use be8_events::{KeyId, Sealed, SealedContext, Secret};
 
 use super::key::DataKey;
 use super::seal::{KeyIds, KeySet, unseal};
-use super::{LiveRow, Vault, VaultError};
+use super::{KeyRow, Vault, VaultError};
 
 /// Opens the sealed payloads of one answer of the database, and only under the keys that this
 /// answer named live.
@@ -52,8 +52,8 @@ impl Vault {
                 return Err(VaultError::Missing(missing));
             }
             let live =
-                |(id, subject, wrapped, master)| Some(LiveRow { id, subject, wrapped: wrapped?, master: master? });
-            let rows: Vec<LiveRow> = rows.into_iter().filter_map(live).collect();
+                |(id, subject, wrapped, master)| Some(KeyRow { id, subject, wrapped: wrapped?, master: master? });
+            let rows: Vec<KeyRow> = rows.into_iter().filter_map(live).collect();
             let found = self.unwrap_keys(moment, &rows).await?;
             keys.extend(found.into_iter().map(|key| (key.id(), key)));
         }

@@ -11,6 +11,16 @@ use super::key::{DataKey, derive};
 /// The length of the tag behind a ciphertext, in bytes.
 pub(super) const TAG: usize = 16;
 
+/// The length of a nonce, in bytes.
+pub(super) const NONCE: usize = 12;
+
+/// 96 random bits, which are safe for 2^32 uses of one key (NIST SP 800-38D, section 8.3). That is far
+/// more than there are payloads of one subject, or of one stay on one day, and than keys that one
+/// master key wraps.
+pub(super) fn random_nonce() -> [u8; NONCE] {
+    rand::random()
+}
+
 /// The data keys under which one payload is sealed.
 #[derive(Clone, Debug)]
 pub enum KeySet {
@@ -112,7 +122,7 @@ impl KeyIds {
 pub(super) fn seal(
     cipher: &Aes256Gcm,
     ids: KeyIds,
-    nonce: [u8; 12],
+    nonce: [u8; NONCE],
     context: SealedContext<'_>,
     plain: &[u8],
 ) -> Sealed {

@@ -4,16 +4,12 @@ use std::sync::Arc;
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit};
-use be8_events::KeyId;
-use rand::Rng;
+use be8_events::{KeyId, put_field};
 
-use super::key::{DataKey, derive, put_field};
+use super::key::{DataKey, derive};
 use super::master::MasterKey;
-use super::seal::TAG;
+use super::seal::{NONCE, TAG, random_nonce};
 use super::{MasterRow, VaultError};
-
-/// The length of a nonce, in bytes.
-const NONCE: usize = 12;
 
 /// The length of a data key, in bytes.
 const KEY: usize = 32;
@@ -75,14 +71,6 @@ impl WrappingKey {
         *plain = *sealed;
         self.0.decrypt_inout_detached(&(*nonce).into(), data, plain.as_mut_slice().into(), &tag.into()).is_ok()
     }
-}
-
-/// 96 random bits. A wrapping key wraps far fewer than the 2^32 keys up to which these are safe
-/// (NIST SP 800-38D, section 8.3).
-fn random_nonce() -> [u8; NONCE] {
-    let mut nonce = [0; NONCE];
-    rand::rng().fill_bytes(&mut nonce);
-    nonce
 }
 
 /// The associated data of a wrapped key: id (8 bytes, big-endian) and subject, length-prefixed.

@@ -18,6 +18,7 @@ async fn damage(database: &Database, sql: &str) {
 /// What was done to the log, and what the check must say.
 const DAMAGES: &[(&str, &str)] = &[
     ("delete from events where position = 5", "position 5: there is no event\n"),
+    ("delete from events where position = 1", "position 1: there is something sealed, but no event\n"),
     ("delete from events where position between 5 and 7", "position 5: there is no event, and none up to 7\n"),
     ("update log_head set position = position + 1", ": there is no event\n"),
     ("update log_head set position = position - 1", "there is an event behind the head"),
@@ -63,6 +64,10 @@ const DAMAGES: &[(&str, &str)] = &[
     (
         "update vault.key set wrapped = null, master = null where subject = 'account/10001'",
         "of account/10001 is erased, but no KeysDeleted of the log says so\n",
+    ),
+    (
+        "update vault.key set wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1) where subject = 'account/10001'",
+        "position 1: its sealed payload does not open: data key ",
     ),
     ("delete from vault.key where subject = 'account/10001'", "of account/10001 is missing in the vault\n"),
     (

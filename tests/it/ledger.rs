@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use be8::clock::{Clock, SystemClock};
-use be8::domain::Rejection;
 use be8::domain::erasure::Erase;
+use be8::domain::{Command, Decision, Rejection, Stop, View};
 use be8::ledger::{Direction, ExpectedVersion, LedgerError, LedgerSettings};
 use be8_events::erasure::Cause;
 use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
@@ -301,6 +301,85 @@ async fn a_node_whose_clock_is_ahead_appends_nothing() {
     assert_eq!(rig.node().await.account(2).await.number(), 10_001);
     dial.turn(TimeDelta::seconds(-18));
     assert_eq!(node.account(1).await.number(), 10_002);
+}
+
+/// What is stored of one account cannot be read: it hears so, and everybody else can write, in the
+/// same batch and in later ones.
+#[tokio::test]
+async fn a_damaged_row_is_trouble_for_its_own_commands_only() {
+    let rig = Rig::new().await;
+    let node = rig.node().await;
+    let (zoe, yan, thread) = node.talk().await;
+    let (xue, wim) = (node.account(3).await, node.account(4).await);
+    let other = node.ledger.execute(start(3, wim)).await.unwrap();
+    node.write(1, zoe, thread).await.unwrap();
+    node.write(3, xue, other).await.unwrap();
+    node.stop().await;
+    let mut session = 4;
+    for damage in [
+        "update vault.key set wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1)
+         where subject = 'account/10001'",
+        "update events set payload = '{' where kind = 'AccountCreated' and position in
+             (select e.position from events e join streams s on s.id = e.stream where s.name = 'account-10002')",
+    ] {
+        rig.damage(damage).await;
+        // One that remembers nothing of before.
+        let node = rig.node().await;
+        for _ in 0..2 {
+            session += 1;
+            let (broken, whole, new) = tokio::join!(
+                node.write(1, zoe, thread),
+                node.write(3, xue, other),
+                node.ledger.execute(create(session))
+            );
+            assert!(matches!(broken, Err(LedgerError::Internal)), "{damage}: {broken:?}");
+            whole.unwrap();
+            new.unwrap();
+        }
+        node.stop().await;
+    }
+    let node = rig.node().await;
+    assert!(matches!(node.write(2, yan, thread).await, Err(LedgerError::Internal)));
+}
+
+/// A node that meets an event of a newer version cannot follow the log: it must not go on.
+#[tokio::test]
+async fn a_node_stops_at_an_event_that_it_does_not_know() {
+    let rig = Rig::new().await;
+    let node = rig.node().await;
+    let account = node.account(1).await;
+    let mut tx = rig.pool.begin().await.unwrap();
+    sqlx::raw_sql(
+        "insert into events select position + 1, stream, version + 1, 'AccountDreamt', 1, time, actor, salt, payload,
+             sealed from events order by position desc limit 1;
+         update log_head set position = position + 1",
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    let refused = node.ledger.execute(start(1, account)).await;
+    assert!(matches!(refused, Err(LedgerError::Unavailable)), "{refused:?}");
+    node.ended().await;
+}
+
+/// A decision that panics: no way to write is left, so the node must not look well.
+#[tokio::test]
+async fn a_node_whose_loop_died_stops() {
+    struct Broken;
+    impl Command for Broken {
+        type Reply = ();
+        fn streams(&self) -> Vec<StreamName> {
+            vec![]
+        }
+        fn decide(&self, _: &View<'_>) -> Result<Decision<()>, Stop> {
+            panic!("as a test wants it")
+        }
+    }
+    let rig = Rig::new().await;
+    let node = rig.node().await;
+    assert!(matches!(node.ledger.execute(Broken).await, Err(LedgerError::Unavailable)));
+    node.ended().await;
 }
 
 /// Partitions of messages are made a week ahead; a day beyond them makes its own.

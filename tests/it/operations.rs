@@ -39,11 +39,21 @@ async fn a_server_says_how_it_is() {
         let value = server.metric(name).await;
         assert!(value >= at_least, "{name} is {value}");
     }
-    // By route, never by what a request names.
+    // By route, also where the answer is no; never by what a request names, its method included.
     server.get("/some/secret/path?x=10001").await;
+    let stranger = Client::new(&server.url());
+    stranger.get("/me").await;
+    stranger.try_send(stranger.request(Method::from_bytes(b"SECRETLY").unwrap(), "/me")).await.unwrap();
     let text = server.get("/metrics").await.text;
-    assert!(text.contains(r#"route="/writemessage""#));
-    assert!(!text.contains("secret") && !text.contains("10001"));
+    for counted in [
+        r#"method="POST",route="/writemessage",status="200""#,
+        r#"method="GET",route="/me",status="401""#,
+        r#"method="other",route="/me",status="404""#,
+        r#"method="GET",route="other",status="404""#,
+    ] {
+        assert!(text.contains(&format!("be8_http_requests_total{{{counted}}}")), "{counted} in {text}");
+    }
+    assert!(!text.to_ascii_lowercase().contains("secret") && !text.contains("10001"));
 }
 
 #[tokio::test]

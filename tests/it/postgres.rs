@@ -131,7 +131,7 @@ async fn a_cluster_is_durable_closed_and_the_same_everywhere() {
         ("data_checksums", "on"),
         ("listen_addresses", ""),
         ("max_connections", "100"),
-        ("shared_buffers", "256MB"),
+        ("shared_buffers", "128MB"),
         ("max_wal_size", "4GB"),
         ("jit", "off"),
         ("TimeZone", "UTC"),

@@ -18,7 +18,7 @@ use be8_events::account::AccountSecret;
 use be8_events::message::{ImageSecret, MessageSecret};
 use be8_events::{AccId, Hash32, MessageNo, Position, Recorded, Secret, StreamName, ThreadId, Timestamp};
 use chrono::TimeDelta;
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -111,6 +111,14 @@ impl Rig {
         Node { ledger, vault, stop, task }
     }
 
+    /// Does what the database refuses, as a superuser can.
+    pub async fn damage(&self, sql: &str) {
+        let mut connection = PgConnection::connect_with(&self.database.connect).await.unwrap();
+        sqlx::raw_sql("set session_replication_role = replica").execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
     /// The whole log.
     pub async fn events(&self) -> Vec<Recorded> {
         self.log().read_all(Position::START, u32::MAX >> 1).await.unwrap()
@@ -132,6 +140,12 @@ impl Node {
     pub async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();
+    }
+
+    /// Waits until the loop has ended by itself, and demands that it stopped the node, too.
+    pub async fn ended(self) {
+        self.task.await.unwrap();
+        assert!(self.stop.is_cancelled());
     }
 
     /// A new account; its session is [`token`] of the same number.

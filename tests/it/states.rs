@@ -26,7 +26,7 @@ async fn folded(rig: &Rig, stream: StreamName) -> (State, i64) {
     let events = rig.log().read_stream(stream, 1, Direction::Forwards, 100_000).await.unwrap();
     let mut state = State::new(&stream);
     for event in &events {
-        state.evolve(Occurred { position: event.position, time: event.time, event: &event.event });
+        state.evolve(Occurred { position: event.position, event: &event.event });
     }
     (state, events.len() as i64)
 }

@@ -116,7 +116,10 @@ pub const ROOMS: &[Room] = &[
     room(
         "src/http/",
         Crates::AllBut(&["sqlx"]),
-        &["domain", "ledger", "vault", "feed", "process", "audit", "push", "media", "password", "clock", "tokens"],
+        &[
+            "domain", "ledger", "vault", "feed", "process", "audit", "push", "media", "password", "clock", "memory",
+            "tokens",
+        ],
     ),
     room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &[]),
     room("src/media/", Crates::AllBut(&["poem", "sqlx"]), &[]),
@@ -143,6 +146,7 @@ pub const FILES: &[Room] = &[
         pure: false,
         clock: true,
     },
+    room("src/memory.rs", Crates::Only(&[]), &[]),
     room("src/password.rs", Crates::AllBut(&["poem", "sqlx"]), &[]),
     // Issuing tokens takes a command and a key.
     room("src/tokens.rs", Crates::AllBut(&["poem", "sqlx"]), &["domain", "ledger", "vault"]),
@@ -151,7 +155,7 @@ pub const FILES: &[Room] = &[
     room(
         "src/config.rs",
         Crates::AllBut(&["poem", "sqlx"]),
-        &["audit", "feed", "http", "ledger", "password", "process", "push", "media", "settings"],
+        &["audit", "feed", "http", "ledger", "memory", "password", "process", "push", "media", "settings"],
     ),
     // Wiring: all rooms, and the migrations.
     Room { path: "src/node.rs", crates: Crates::AllBut(&["poem"]), rooms: None, pure: false, clock: false },

@@ -1,7 +1,7 @@
 //! Random lives of a group, decided by the rules of groups, judged twice: by the code, and by the
 //! words of `docs/audit.md` over the whole history at once, with no state and no shortcuts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use be8_events::account::AccountCreated;
 use be8_events::group::{GroupKeySecret, GroupKeyStored, GroupSecret};
@@ -15,7 +15,8 @@ use super::*;
 use crate::domain::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickMember, LeaveGroup};
 use crate::domain::group_keys::{AllocateVersion, StoreKey};
 use crate::domain::message::{NamedVersion, Receiver, WriteMessage};
-use crate::domain::{Command, Occurred, State, States, Stop, View};
+use crate::domain::testing::World;
+use crate::domain::{Command, States};
 
 /// Those who live in the group, by small numbers; the first creates it.
 const PEOPLE: std::ops::Range<i64> = 1..5;
@@ -79,26 +80,17 @@ fn steps() -> impl Strategy<Value = Vec<(i64, Step, i64)>> {
 
 /// The log of one group, written by the rules.
 struct Town {
-    states: HashMap<StreamName, (State, i64)>,
-    now: Timestamp,
-    position: Position,
+    world: World,
     /// What an auditor reads.
     entries: Vec<Entry>,
 }
 
-impl States for Town {
-    fn get(&self, stream: &StreamName) -> Option<(&State, i64)> {
-        self.states.get(stream).map(|(state, version)| (state, *version))
-    }
-}
-
 impl Town {
     fn new() -> Self {
-        let now = "2026-11-23T12:00:00Z".parse().unwrap();
-        let mut town = Self { states: HashMap::new(), now, position: Position::START, entries: Vec::new() };
+        let mut town = Self { world: World::new(), entries: Vec::new() };
         for who in PEOPLE {
             let account = id(who);
-            let until = now.plus(TimeDelta::days(3000));
+            let until = town.world.now.plus(TimeDelta::days(3000));
             town.happens(StreamName::Account(account), None, AccountCreated { account, until }.into());
             let opened = SessionOpened { account, how: Opening::Created };
             town.happens(StreamName::Session(session(who)), None, opened.into());
@@ -110,15 +102,13 @@ impl Town {
     }
 
     fn happens(&mut self, stream: StreamName, actor: Option<AccId>, event: Event) {
-        self.position = self.position.next();
-        let (state, version) = self.states.entry(stream).or_insert_with(|| (State::new(&stream), 0));
-        state.evolve(Occurred { position: self.position, time: self.now, event: &event });
-        *version += 1;
+        let position = self.world.given(stream, event.clone());
+        let version = self.world.get(&stream).map_or(0, |(_, version)| version);
         let recorded = Recorded {
-            position: self.position,
+            position,
             stream,
-            version: *version,
-            time: self.now,
+            version,
+            time: self.world.now,
             actor,
             salt: Hash32([0; 32]),
             schema: event.schema(),
@@ -131,17 +121,8 @@ impl Town {
 
     /// Lets it happen, if the rules do.
     fn execute<C: Command>(&mut self, command: &C) {
-        let decided = loop {
-            let view = View { now: self.now, next_account: 1, next_group: group().number(), states: &*self };
-            match command.decide(&view) {
-                Ok(decision) => break decision.events,
-                Err(Stop::Rejected(_)) => break Vec::new(),
-                Err(Stop::Need(stream)) => {
-                    self.states.insert(stream, (State::new(&stream), 0));
-                }
-            }
-        };
-        for NewEvent { stream, actor, event, .. } in decided {
+        let Ok(decision) = self.world.when(command) else { return };
+        for NewEvent { stream, actor, event, .. } in decision.events {
             self.happens(stream, actor, event);
         }
     }
@@ -411,10 +392,10 @@ proptest! {
     fn a_random_life_is_judged_as_the_rules_are_written(steps in steps(), later in 0..100i64) {
         let mut town = Town::new();
         for (who, step, pause) in steps {
-            town.now = town.now.plus(TimeDelta::seconds(pause));
+            town.world.now = town.world.now.plus(TimeDelta::seconds(pause));
             town.step(who, step);
         }
-        let now = town.now.plus(TimeDelta::seconds(later));
+        let now = town.world.now.plus(TimeDelta::seconds(later));
         let history: Vec<Entry> =
             town.entries.iter().filter(|entry| !matches!(entry.act, Act::Message { .. })).cloned().collect();
         let expected = by_the_book(&history, now);
@@ -435,12 +416,12 @@ fn random_lives_break_every_rule() {
         let steps = steps().new_tree(&mut runner).unwrap().current();
         let mut town = Town::new();
         for (who, step, pause) in steps {
-            town.now = town.now.plus(TimeDelta::seconds(pause));
+            town.world.now = town.world.now.plus(TimeDelta::seconds(pause));
             town.step(who, step);
         }
         let history: Vec<Entry> =
             town.entries.iter().filter(|entry| !matches!(entry.act, Act::Message { .. })).cloned().collect();
-        for finding in by_the_book(&history, town.now) {
+        for finding in by_the_book(&history, town.world.now) {
             let knowledge = finding.knowledge.map_or("", Knowledge::name);
             broken.insert((finding.rule.name(), knowledge, finding.rule.lasts() && finding.until.is_some()));
         }

@@ -1,6 +1,7 @@
 //! The rules of images: the checks of a message, then the name, and one content for a name.
 
-use be8_events::message::{ImagePosted, ImageSecret, MediaStored};
+use be8_events::image::MediaStored;
+use be8_events::message::{ImagePosted, ImageSecret};
 use be8_events::{Sealing, Secret};
 
 use super::super::image::{Fingerprints, PostImage, Posted, StoredBlob};

@@ -23,17 +23,17 @@ use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
 use be8_events::{AccId, Event, Hash32, NewEvent, Position, StreamName, ThreadId, Timestamp};
 use chrono::TimeDelta;
 
-use super::{Command, Decision, Occurred, Rejection, State, States, Stop, View};
+use super::{Command, Decision, Occurred, Rejection, State, States, Stop, View, count_numbers};
 
 /// How long the accounts of the tests live.
 const LIFETIME: TimeDelta = TimeDelta::days(30);
 
 /// What happened so far, as the states that follow from it.
 #[derive(Debug)]
-struct World {
+pub(crate) struct World {
     states: HashMap<StreamName, (State, i64)>,
     position: Position,
-    now: Timestamp,
+    pub(crate) now: Timestamp,
     accounts: i64,
     groups: i64,
 }
@@ -45,7 +45,7 @@ impl States for World {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now = "2026-11-23T12:00:00.000000Z".parse().unwrap();
         Self { states: HashMap::new(), position: Position::START, now, accounts: 10_000, groups: 10_000 }
     }
@@ -56,22 +56,18 @@ impl World {
     }
 
     /// Given: this happened.
-    fn given(&mut self, stream: StreamName, event: impl Into<Event>) -> Position {
+    pub(crate) fn given(&mut self, stream: StreamName, event: impl Into<Event>) -> Position {
         let event = event.into();
-        match &event {
-            Event::AccountCreated(e) => self.accounts = e.account.number(),
-            Event::GroupCreated(e) => self.groups = e.group.number(),
-            _ => {}
-        }
+        count_numbers(&event, &mut self.accounts, &mut self.groups);
         self.position = self.position.next();
         let (state, version) = self.states.entry(stream).or_insert_with(|| (State::new(&stream), 0));
-        state.evolve(Occurred { position: self.position, time: self.now, event: &event });
+        state.evolve(Occurred { position: self.position, event: &event });
         *version += 1;
         self.position
     }
 
     /// When: somebody commands. Loads what the decider asks for; changes nothing.
-    fn when<C: Command>(&mut self, command: &C) -> Result<Decision<C::Reply>, Rejection> {
+    pub(crate) fn when<C: Command>(&mut self, command: &C) -> Result<Decision<C::Reply>, Rejection> {
         loop {
             match command.decide(&self.view()) {
                 Ok(decision) => return Ok(decision),

@@ -7,7 +7,7 @@ use be8_events::group::{Access, GroupCreated, GroupDestroyed, MemberJoined, Memb
 use be8_events::token::{Grant, TokenFreed, TokenIssued, TokenTaken};
 use be8_events::{Day, GroupId, Subject};
 
-use super::super::expiry::{ExpireDays, ExpireGroupNames};
+use super::super::erasure::{ExpireDays, ExpireGroupNames};
 use super::super::operator::EndSessions;
 use super::super::removal::{EndConversations, ErasePublicKey, LeaveGroups, RemoveAccount};
 use super::*;

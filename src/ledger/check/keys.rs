@@ -60,6 +60,9 @@ impl Keys {
 
     /// Whether what was sealed under these keys can be opened; what is wrong with them.
     pub(super) fn judge(&self, ids: &[KeyId], subjects: &[Subject]) -> Result<bool, String> {
+        if ids.len() != subjects.len() {
+            return Err(format!("sealed under {} keys, not {}", ids.len(), subjects.len()));
+        }
         let erased = ids.iter().any(|id| self.deleted.contains_key(id));
         let Some(vault) = &self.vault else { return Ok(!erased) };
         for (id, subject) in ids.iter().zip(subjects) {
@@ -92,5 +95,21 @@ impl Keys {
     /// The largest number of a key.
     pub(super) fn largest(&self) -> KeyId {
         self.vault.iter().flatten().map(|(id, _)| *id).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_has_as_many_keys_as_its_event_has_subjects() {
+        let vault = HashMap::from([(7, ("server".to_owned(), true))]);
+        for vault in [None, Some(vault)] {
+            let keys = Keys { vault, deleted: HashMap::new(), deleted_subjects: HashSet::new() };
+            assert_eq!(keys.judge(&[7], &[Subject::Server]), Ok(true));
+            assert_eq!(keys.judge(&[7, 8, 9], &[Subject::Server]).unwrap_err(), "sealed under 3 keys, not 1");
+            assert_eq!(keys.judge(&[7], &[]).unwrap_err(), "sealed under 1 keys, not 0");
+        }
     }
 }

@@ -127,7 +127,7 @@ async fn in_snapshot(
     while after < head.position.0 {
         let until = head.position.0.min(after + PAGE);
         let page = pages::rows(&mut tx, after, until).await?;
-        walk.page(&mut tx, page, until).await?;
+        walk.page(&mut tx, page, after, until).await?;
         after = until;
         told(Position(after), head.position);
     }

@@ -1,9 +1,9 @@
 //! Walking through the log: what every event must be, one after the other, and what is sealed of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use be8_events::{Event, Hash32, KeyId, Position, Recorded, Sealed, SealedContext, Timestamp};
+use be8_events::{Hash32, KeyId, Position, Recorded, Sealed, SealedContext, Timestamp};
 use be8_projections::{Changes, Generation};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
@@ -13,12 +13,15 @@ use super::super::pages::{Names, Raw};
 use super::super::{LogError, sealed};
 use super::keys::Keys;
 use super::{Problems, SealedCount};
-use crate::vault::Vault;
+use crate::domain::count_numbers;
+use crate::vault::{Opener, Vault};
 
 /// A walk, and what it has seen.
 pub(super) struct Walk {
     keys: Keys,
     vault: Option<Arc<Vault>>,
+    /// Keys whose rows are not as they must be.
+    damaged_keys: HashSet<KeyId>,
     names: Names,
     versions: HashMap<i64, i64>,
     position: i64,
@@ -36,7 +39,8 @@ impl Walk {
         Self {
             keys,
             vault,
-            names: Names::new(),
+            damaged_keys: HashSet::new(),
+            names: Names::default(),
             versions: HashMap::new(),
             position: 0,
             time: i64::MIN,
@@ -57,18 +61,40 @@ impl Walk {
         Hash32(self.digest.clone().finalize().into())
     }
 
-    /// Looks at the events up to `until`, and replays them.
-    pub(super) async fn page(&mut self, tx: &mut PgConnection, page: Vec<Raw>, until: i64) -> Result<(), LogError> {
-        self.learn_names(tx, &page).await?;
-        let mut sealed = sealed::of_page(tx, &page).await?;
+    /// Looks at the events behind `after` up to `until`, and replays them.
+    pub(super) async fn page(
+        &mut self,
+        tx: &mut PgConnection,
+        page: Vec<Raw>,
+        after: i64,
+        until: i64,
+    ) -> Result<(), LogError> {
+        self.names.learn(tx, &page).await?;
         let mut changes = Changes::default();
+        for (after, until, slice) in sealed::slices(page, after, until) {
+            let sealed = sealed::of_slice(tx, after, until, &slice).await?;
+            self.slice(slice, sealed, &mut changes).await?;
+        }
+        self.miss(until + 1);
+        if self.all_decoded {
+            changes.write(tx, Generation::SCRATCH).await?;
+        }
+        Ok(())
+    }
+
+    async fn slice(
+        &mut self,
+        slice: Vec<Raw>,
+        mut sealed: HashMap<i64, Sealed>,
+        changes: &mut Changes,
+    ) -> Result<(), LogError> {
         let mut open = Vec::new();
-        for raw in page {
+        for raw in slice {
             let position = raw.position;
             self.look_at_place(&raw);
-            let name = self.names.get(&raw.stream).copied();
+            let name = self.names.get(raw.stream);
             let payload = sealed.remove(&position);
-            let recorded = match raw.decode(name.flatten()) {
+            let recorded = match raw.decode(name) {
                 Ok(recorded) => recorded,
                 Err(LogError::Undecodable { cause, .. }) => {
                     self.not_decoded(position, cause.to_string());
@@ -80,36 +106,19 @@ impl Walk {
                 }
                 Err(other) => return Err(other),
             };
-            match &recorded.event {
-                Event::AccountCreated(e) => self.accounts = self.accounts.max(e.account.number()),
-                Event::GroupCreated(e) => self.groups = self.groups.max(e.group.number()),
-                _ => {}
-            }
+            count_numbers(&recorded.event, &mut self.accounts, &mut self.groups);
             self.digest.update(recorded.hash().0);
             changes.apply(&recorded);
             if let Some(payload) = self.look_at_sealed(&recorded, payload) {
                 open.push((recorded, payload));
             }
         }
-        self.miss(until + 1);
         let mut orphans: Vec<_> = sealed.into_keys().collect();
         orphans.sort_unstable();
         for position in orphans {
             self.problems.add(position, "there is something sealed, but no event");
         }
-        self.open(open).await?;
-        if self.all_decoded {
-            changes.write(tx, Generation::SCRATCH).await?;
-        }
-        Ok(())
-    }
-
-    async fn learn_names(&mut self, tx: &mut PgConnection, page: &[Raw]) -> Result<(), LogError> {
-        let new: Vec<i64> = page.iter().map(|raw| raw.stream).filter(|id| !self.names.contains_key(id)).collect();
-        let found: Vec<(i64, String)> =
-            sqlx::query_as("select id, name from streams where id = any ($1)").bind(new).fetch_all(tx).await?;
-        self.names.extend(found.into_iter().map(|(id, name)| (id, name.parse().ok())));
-        Ok(())
+        self.open(open).await
     }
 
     fn not_decoded(&mut self, position: i64, what: String) {
@@ -189,10 +198,7 @@ impl Walk {
     /// Opens what can be opened.
     async fn open(&mut self, payloads: Vec<(Recorded, Sealed)>) -> Result<(), LogError> {
         let Some(vault) = self.vault.clone().filter(|_| self.keys.is_known()) else { return Ok(()) };
-        let mut ids: Vec<KeyId> = payloads.iter().flat_map(|(_, sealed)| sealed.keys.iter().copied()).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let opener = vault.opener(&ids).await?;
+        let opener = self.opener(&vault, &payloads).await?;
         for (recorded, payload) in payloads {
             let context = SealedContext { kind: recorded.event.kind(), schema: recorded.schema, salt: &recorded.salt };
             // One whose key was erased since the snapshot is no problem.
@@ -201,6 +207,35 @@ impl Walk {
             }
         }
         Ok(())
+    }
+
+    /// Opens with all keys of these payloads that are whole. Those that are not are told once, each.
+    async fn opener(&mut self, vault: &Arc<Vault>, payloads: &[(Recorded, Sealed)]) -> Result<Opener, LogError> {
+        let keys = |(recorded, sealed): &(Recorded, Sealed)| {
+            let position = recorded.position.0;
+            sealed.keys.iter().map(move |id| (*id, position)).collect::<Vec<_>>()
+        };
+        let mut ids: Vec<(KeyId, i64)> = payloads.iter().flat_map(keys).collect();
+        ids.sort_unstable();
+        ids.dedup_by_key(|(id, _)| *id);
+        ids.retain(|(id, _)| !self.damaged_keys.contains(id));
+        let all: Vec<KeyId> = ids.iter().map(|(id, _)| *id).collect();
+        match vault.opener(&all).await {
+            Err(error) if error.is_damage() => {}
+            answer => return Ok(answer?),
+        }
+        let mut whole = Vec::new();
+        for (id, position) in ids {
+            match vault.opener(&[id]).await {
+                Ok(_) => whole.push(id),
+                Err(error) if error.is_damage() => {
+                    self.damaged_keys.insert(id);
+                    self.problems.add(position, format!("its sealed payload does not open: {error}"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(vault.opener(&whole).await?)
     }
 
     /// What the head row says, and what lies behind the log.

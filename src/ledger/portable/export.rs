@@ -48,7 +48,7 @@ pub async fn export(
         out.line(&Line::Checkpoint(CheckpointLine { process, reached }))?;
     }
     let mut digest = Sha256::new();
-    let mut names = Names::new();
+    let mut names = Names::default();
     let mut after = 0;
     told(Position(after), head.position);
     while after < head.position.0 {
@@ -57,16 +57,15 @@ pub async fn export(
         if page.len() as i64 != until - after {
             return Err(LogError::Damaged { position: until, what: "a position before it is missing" }.into());
         }
-        let new: Vec<i64> = page.iter().map(|raw| raw.stream).filter(|id| !names.contains_key(id)).collect();
-        let found: Vec<(i64, String)> =
-            sqlx::query_as("select id, name from streams where id = any ($1)").bind(new).fetch_all(&mut *tx).await?;
-        names.extend(found.into_iter().map(|(id, name)| (id, name.parse().ok())));
-        let mut payloads = sealed::of_page(&mut tx, &page).await?;
-        for raw in page {
-            let payload = payloads.remove(&raw.position);
-            let (line, hash) = event_line(raw, &names, payload)?;
-            digest.update(hash.0);
-            out.line(&Line::Event(line))?;
+        names.learn(&mut tx, &page).await?;
+        for (after, until, slice) in sealed::slices(page, after, until) {
+            let mut payloads = sealed::of_slice(&mut tx, after, until, &slice).await?;
+            for raw in slice {
+                let payload = payloads.remove(&raw.position);
+                let (line, hash) = event_line(raw, &names, payload)?;
+                digest.update(hash.0);
+                out.line(&Line::Event(line))?;
+            }
         }
         after = until;
         told(Position(after), head.position);
@@ -108,7 +107,7 @@ async fn export_vault(tx: &mut PgConnection, out: &mut Lines<'_>) -> Result<(), 
 /// An event as a line, with its hash.
 fn event_line(raw: Raw, names: &Names, payload: Option<Sealed>) -> Result<(EventLine, Hash32), LogError> {
     let position = raw.position;
-    let stream = names.get(&raw.stream).copied().flatten();
+    let stream = names.get(raw.stream);
     let event = raw.decode(stream)?;
     let line = EventLine {
         position: event.position,

@@ -2,7 +2,7 @@
 //! changed leaves nothing behind.
 
 use std::collections::{HashMap, HashSet};
-use std::io::BufRead;
+use std::io::{BufRead, Read as _};
 
 use be8_events::{AccId, Day, Event, Hash32, Position, Recorded, Sealed, StreamName, Timestamp};
 use be8_projections::{Changes, registry};
@@ -11,11 +11,16 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::super::head::Head;
-use super::super::{LogError, partitions, sealed};
+use super::super::{LogError, partitions};
 use super::{CheckpointLine, End, EventLine, FORMAT, Header, KeyLine, Line, MasterLine, PortableError, Summary};
+use crate::domain::count_numbers;
 
 /// How many events are written at once.
 const BATCH: usize = 5000;
+/// How many bytes of lines are written at once, or some more: PostgreSQL takes no statement of 1 GiB.
+const BATCH_BYTES: usize = 32 << 20;
+/// The longest line. One holds one event, which came in one request.
+const LINE_BYTES: u64 = 256 << 20;
 
 /// Reads a file into the database, whose schema is there and whose log is empty. `told` hears the
 /// position that was reached, and the last one.
@@ -37,23 +42,26 @@ pub async fn import(
     if !registry::is_ours(head.generation, &mut *tx).await? {
         return Err(LogError::Foreign.into());
     }
-    let mut reader = Reader { from, hash: Sha256::new(), line: 0 };
+    let mut reader = Reader::new(from, LINE_BYTES);
     let Line::Log(header) = reader.next()?.0 else { return Err(reader.wrong("is not the head of an export")) };
     if header.format != FORMAT {
         return Err(reader.wrong(format!("format {:?}; this version reads {FORMAT}", header.format)));
     }
     let mut into = Target::new(head);
     let mut batch = Vec::with_capacity(BATCH);
+    let mut batched = 0;
     told(Position::START, header.position);
     let end = loop {
-        let (line, before) = reader.next()?;
+        let (line, before, length) = reader.next()?;
         match line {
             Line::Log(_) => return Err(reader.wrong("is a second head")),
             Line::Event(line) => {
                 let checked = into.check(line).map_err(|what| reader.wrong(what))?;
                 batch.push(checked);
-                if batch.len() == BATCH {
+                batched += length;
+                if batch.len() >= BATCH || batched >= BATCH_BYTES {
                     into.write(&mut tx, std::mem::take(&mut batch)).await?;
+                    batched = 0;
                     told(into.position, header.position);
                 }
             }
@@ -88,19 +96,28 @@ struct Reader<'a> {
     from: &'a mut (dyn BufRead + Send),
     hash: Sha256,
     line: u64,
+    /// Lines are shorter than so many bytes.
+    limit: u64,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(from: &'a mut (dyn BufRead + Send), limit: u64) -> Self {
+        Self { from, hash: Sha256::new(), line: 0, limit }
+    }
+
     fn wrong(&self, what: impl Into<String>) -> PortableError {
         PortableError::Line { line: self.line, what: what.into() }
     }
 
-    /// The next line, with the hash of all before it.
-    fn next(&mut self) -> Result<(Line, Hash32), PortableError> {
+    /// The next line, with the hash of all before it and its length.
+    fn next(&mut self) -> Result<(Line, Hash32, usize), PortableError> {
         let before = Hash32(self.hash.clone().finalize().into());
         let mut text = Vec::new();
-        self.from.read_until(b'\n', &mut text)?;
+        (&mut *self.from).take(self.limit).read_until(b'\n', &mut text)?;
         self.line += 1;
+        if text.len() as u64 == self.limit {
+            return Err(self.wrong("is longer than any line of an export"));
+        }
         if text.last() != Some(&b'\n') {
             return Err(self.wrong("the file is cut off here"));
         }
@@ -108,7 +125,7 @@ impl Reader<'_> {
         // The text of what is wrong may hold what is in the line: the place is enough.
         let line = serde_json::from_slice(&text)
             .map_err(|error| self.wrong(format!("is no line of an export (column {})", error.column())))?;
-        Ok((line, before))
+        Ok((line, before, text.len()))
     }
 }
 
@@ -196,11 +213,7 @@ impl Target {
             return Err("something is sealed under one key, or three".to_owned());
         }
         (self.position, self.time) = (line.position, line.time);
-        match &event {
-            Event::AccountCreated(e) => self.accounts = self.accounts.max(e.account.number()),
-            Event::GroupCreated(e) => self.groups = self.groups.max(e.group.number()),
-            _ => {}
-        }
+        count_numbers(&event, &mut self.accounts, &mut self.groups);
         self.keys = sealed.iter().flat_map(|sealed| &sealed.keys).copied().max().unwrap_or(0).max(self.keys);
         let recorded = Recorded {
             position: line.position,
@@ -255,7 +268,7 @@ impl Target {
 
     async fn write_sealed(&mut self, tx: &mut PgConnection, batch: &[Checked]) -> Result<(), sqlx::Error> {
         let all = || batch.iter().filter_map(|(event, _, sealed)| sealed.as_ref().map(|sealed| (event, sealed)));
-        let lasting: Vec<_> = all().filter(|(_, sealed)| !sealed::is_message(sealed)).collect();
+        let lasting: Vec<_> = all().filter(|(_, sealed)| !sealed.is_message()).collect();
         sqlx::query(
             "insert into sealed (position, key, nonce, bytes)
              select * from unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[])",
@@ -266,7 +279,7 @@ impl Target {
         .bind(lasting.iter().map(|(_, sealed)| &sealed.bytes[..]).collect::<Vec<_>>())
         .execute(&mut *tx)
         .await?;
-        let messages: Vec<_> = all().filter(|(_, sealed)| sealed::is_message(sealed)).collect();
+        let messages: Vec<_> = all().filter(|(_, sealed)| sealed.is_message()).collect();
         for (event, _) in &messages {
             if self.days.insert(event.time.day()) {
                 partitions::make(tx, event.time.day()).await?;
@@ -348,4 +361,16 @@ async fn write_checkpoint(tx: &mut PgConnection, line: CheckpointLine) -> Result
         .execute(tx)
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_without_an_end_is_not_read_for_ever() {
+        let mut endless = std::io::BufReader::new(std::io::repeat(b'a'));
+        let error = Reader::new(&mut endless, 1000).next().unwrap_err();
+        assert_eq!(error.to_string(), "line 1: is longer than any line of an export");
+    }
 }

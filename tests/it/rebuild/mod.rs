@@ -259,3 +259,13 @@ async fn what_differs_is_not_switched_to_unless_told() {
     // Now it is what follows from the log.
     assert!(filled.program.run(&["check"]).await.fine().ends_with("sound\n"));
 }
+
+#[tokio::test]
+async fn the_live_generation_is_not_removed() {
+    let rig = Rig::new().await;
+    rig.node().await.account(1).await;
+    let mut connection = rig.pool.acquire().await.unwrap();
+    assert!(!be8_projections::registry::remove(&mut connection, be8_projections::Generation::FIRST).await.unwrap());
+    let left = "select (select count(*) from read_1.account) + (select count(*) from read_generations)";
+    assert_eq!(value::<i64>(&rig.pool, left).await, 2);
+}

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use be8::domain::expiry::{ExpireDays, ExpireGroupNames};
+use be8::domain::erasure::{ExpireDays, ExpireGroupNames};
 use be8::domain::removal::RemoveAccount;
 use be8::domain::token::{IssueToken, UseToken};
 use be8::ledger::{Broom, Ledger, LedgerError};

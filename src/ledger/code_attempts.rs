@@ -13,7 +13,7 @@ pub struct CodeAttempts(PgPool);
 
 impl CodeAttempts {
     /// Counts through this pool.
-    pub const fn new(pool: PgPool) -> Self {
+    pub(super) const fn new(pool: PgPool) -> Self {
         Self(pool)
     }
 

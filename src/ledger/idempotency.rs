@@ -108,7 +108,7 @@ pub(super) async fn load(
     .bind(now.plus(-LIFE).to_utc())
     .fetch_all(&pool)
     .await?;
-    let damaged = || LogError::Damaged { position: 0, what: "a stored answer is none" };
+    let damaged = || LogError::Stored("a stored answer is none");
     let mut known: Known = claims.iter().map(|claim| (*claim, None)).collect();
     for row in rows {
         let nth = usize::try_from(row.try_get::<i64, _>("nth")? - 1).map_err(|_| damaged())?;

@@ -1,17 +1,15 @@
 //! The state of any stream as it was at any position.
 
 use be8_events::{Position, StreamName, Timestamp};
+use futures_util::TryStreamExt;
 use serde::Serialize;
 
-use super::{Direction, Log, LogError};
+use super::{Log, LogError};
 use crate::domain::{Occurred, State};
-
-/// How many events are read at once.
-const PAGE: u32 = 2000;
 
 /// A stream as it was.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Then {
+pub struct StateAt {
     /// Its name.
     pub stream: String,
     /// How many events it had.
@@ -28,23 +26,21 @@ pub struct Then {
 ///
 /// # Errors
 /// [`LogError`]
-pub async fn state_then(log: &Log, stream: StreamName, at: Position) -> Result<Option<Then>, LogError> {
+pub async fn state_at(log: &Log, stream: StreamName, at: Position) -> Result<Option<StateAt>, LogError> {
     let mut state = State::new(&stream);
     let mut newest: Option<(i64, Position, Timestamp)> = None;
-    'pages: loop {
-        let from = newest.map_or(1, |(version, ..)| version + 1);
-        let page = log.read_stream(stream, from, Direction::Forwards, PAGE).await?;
-        if page.is_empty() {
-            break;
-        }
-        for event in &page {
-            if event.position > at {
-                break 'pages;
-            }
-            state.evolve(Occurred { position: event.position, time: event.time, event: &event.event });
+    let mut pages = std::pin::pin!(log.whole_stream(stream));
+    while let Some(page) = pages.try_next().await? {
+        let len = page.len();
+        let then: Vec<_> = page.into_iter().take_while(|event| event.position <= at).collect();
+        for event in &then {
+            state.evolve(Occurred { position: event.position, event: &event.event });
             newest = Some((event.version, event.position, event.time));
         }
+        if then.len() < len {
+            break;
+        }
     }
-    let told = |(version, position, time)| Then { stream: stream.to_string(), version, position, time, state };
+    let told = |(version, position, time)| StateAt { stream: stream.to_string(), version, position, time, state };
     Ok(newest.map(told))
 }
