@@ -13,6 +13,7 @@ const NOT_GIVEN: &[(&str, &str)] = &[
     ("forwarded-header", "the headers are read in the tests of src/http/address.rs"),
     ("database-connections", "how many are enough is a matter of the machine"),
     ("pg-bin", "there is one PostgreSQL; which of several is found is tested in src/postgres/install.rs"),
+    ("postgres-buffers-mib", "the cluster is given it, in tests/it/postgres.rs"),
     ("media-s3-bucket", "there is no such store here"),
     ("media-s3-prefix", "there is no such store here"),
     ("media-s3-endpoint", "there is no such store here"),
