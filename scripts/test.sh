@@ -21,6 +21,20 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 section "Tests"
 cargo test --workspace --locked "$@"
 
+section "Serving"
+serving=$(mktemp -d)
+# The private PostgreSQL runs as another user when this one is root.
+chmod 711 "$serving"
+env -u DATABASE_URL -u BE8_DATABASE_URL BE8_PROFILE=dev scripts/serve.sh --listen 127.0.0.1:0 --data-dir "$serving/data" > "$serving/out" &
+server=$!
+until curl -fsS "$(sed -n 's/^ *listening *//p' "$serving/out")/readyz" 2> "$serving/waiting"; do
+  kill -0 "$server" || { cat "$serving/out"; fail "the server did not start"; }
+  sleep 1
+done
+kill -TERM "$server"
+wait "$server"
+rm -rf "$serving"
+
 section "The document and its clients"
 openapi/check.sh
 # The same seed each time: a change is judged by what it changed. Longer runs, with seeds of their own, are for who looks for more.

@@ -388,7 +388,6 @@ impl Node {
             let asking = Witnesses::new(transparency.clone(), config.audit.witnesses.clone());
             processes.push(office.appoint(asking.map_err(|error| NodeError::Client(error.to_string()))?));
         }
-        let vapid_public = vapid.as_ref().map(|vapid| vapid.public().to_owned());
         if let Some(vapid) = vapid {
             let (read, sender) = (ReadModels::new(pool.clone()), Sender::new(&config.push, vapid));
             let (ledger, vault) = (ledger.clone(), vault.clone());
@@ -412,7 +411,6 @@ impl Node {
             witness: witness(&log, &config.audit)?,
             clock,
             operator: config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?,
-            vapid_public,
             settings: config.app.clone(),
             stop,
         });

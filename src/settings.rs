@@ -267,8 +267,10 @@ pub fn flags(command: Command) -> Command {
 pub fn markdown() -> String {
     let mut out = String::from(
         "# Settings\n\nEach setting is a flag (`--listen`), a variable (`BE8_LISTEN`) or a key of the TOML file that \
-         `--config` or\n`BE8_CONFIG` names (`listen = \"...\"`). A flag beats the variable, that beats the file. They \
-         are checked at start.\n\nThis page is made from the table in `src/settings.rs`; a test compares them.\n\n\
+         `--config` or\n`BE8_CONFIG` names (`listen = \"...\"`). A flag beats the variable, that beats the file, and \
+         that beats `DATABASE_URL` and\n`PG_BIN`. A list is one text with commas, in the file, too: \
+         `trusted-proxy = \"10.0.0.1,10.0.0.2\"`. They are checked at start,\nand all commands take the same, so that \
+         one file serves the server and the commands beside it (`be8 openapi` and\n`be8 verify-bundle` need none).\n\nThis page is made from the table in `src/settings.rs`; a test compares them.\n\n\
          | setting | value | default | what it does |\n|---|---|---|---|\n",
     );
     for setting in SETTINGS {

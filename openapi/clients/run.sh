@@ -18,6 +18,8 @@ place() {
 typescript() {
   node_tools
   place typescript
+  # What the page for those who write clients shows is TypeScript that fits the client, too.
+  sed -n '/^```ts/,/^```$/p' docs/clients.md | grep -v '^```' > "$place/page.ts"
   (
     cd "$place"
     openapi-ts --no-log-file --silent

@@ -102,8 +102,6 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// The operator's token; none: operator access does not exist.
     pub operator: Option<OperatorToken>,
-    /// The public key that browsers subscribe with, in base64url; none: nothing is pushed.
-    pub vapid_public: Option<String>,
     /// The settings.
     pub settings: AppSettings,
     /// Cancelled when the server stops.

@@ -284,7 +284,7 @@ async fn a_server_that_dies_right_after_the_append_has_its_answer_kept() {
 #[tokio::test]
 async fn after_a_day_a_key_is_new() {
     let clock = tempfile::NamedTempFile::new().unwrap();
-    let turn = |seconds: i64| std::fs::write(clock.path(), seconds.to_string()).unwrap();
+    let turn = |seconds: i64| crate::clock::turn(clock.path(), seconds);
     let database = fresh_database().await;
     let server = Setup::on(&database).with("test-clock-file", clock.path().display()).start().await;
     let (alice, bob, thread) = two_people(&server).await;

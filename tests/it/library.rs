@@ -91,11 +91,15 @@ impl Library {
 /// Keeps a process from running on any node for as long as the connection lives, by taking its lead. The nodes must not be
 /// there yet.
 pub async fn hold_up(database_url: &str, process: &str) -> PgConnection {
-    let mut connection = PgConnection::connect(database_url).await.expect("a connection");
+    take_lead(database_url, process).await.expect("a lead that no node has")
+}
+
+/// The lead of a process; none if somebody has it already, or the database does not answer.
+pub async fn take_lead(database_url: &str, process: &str) -> Option<PgConnection> {
+    let mut connection = PgConnection::connect(database_url).await.ok()?;
     let lead = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('be8 process'), hashtext($1))").bind(process);
-    let taken: bool = lead.fetch_one(&mut connection).await.expect("an answer");
-    assert!(taken, "a node leads already");
-    connection
+    let taken: bool = lead.fetch_one(&mut connection).await.ok()?;
+    taken.then_some(connection)
 }
 
 impl Drop for Library {

@@ -3,8 +3,10 @@
 mod answers;
 mod audit;
 mod authorisation;
+mod blocks;
 mod check;
 mod client;
+mod clock;
 mod cluster;
 mod conformance;
 mod contract;
@@ -32,6 +34,7 @@ mod removal;
 mod replay;
 mod rig;
 mod server;
+mod settings;
 mod signups;
 mod site;
 mod sse;

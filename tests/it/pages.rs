@@ -1,72 +1,19 @@
-//! What the pages of the project promise: the commands of the README, the table of settings.
+//! What the pages of the project promise: that they point to what is there, name all there is, and know the program.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
-use tokio::process::Command;
-
-use crate::cluster::fresh_database;
-use crate::patience::within;
-use crate::server::Setup;
 
 /// The variable that has the page of settings written anew.
 const RENEW: &str = "BE8_RENEW_SETTINGS";
 
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
-fn read(path: &str) -> String {
+pub fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// The blocks of shell commands on a page.
-fn commands(page: &str) -> Vec<String> {
-    let blocks = page.split("```bash\n").skip(1);
-    blocks.map(|rest| rest.split("```").next().unwrap_or_default().to_owned()).collect()
-}
-
-#[tokio::test]
-async fn the_first_conversation_of_the_readme_works_as_it_stands() {
-    let page = commands(&read("README.md"));
-    let block = page.iter().find(|block| block.contains("/startconversation")).expect("the conversation in the README");
-    let server = Setup::on(&fresh_database().await).start().await;
-    let mut shell = Command::new("bash");
-    shell.args(["-e", "-u", "-c", block]).env("BE8", server.url()).kill_on_drop(true);
-    let output = within("the end of the conversation", shell.output()).await.expect("bash");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let told = format!("{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{told}");
-    for expected in [
-        "Anna is 10001, Ben is 10002",
-        r#"{"valid":true,"threadID":"10001:10002"}"#,
-        r#"{"valid":true,"messageID":"message:10001:10002:2"}"#,
-        r#""text":"8t1Bq0cZ3mJrXw==","messageType":"text""#,
-        r#""action":"newMessage""#,
-    ] {
-        assert!(said.contains(expected), "no {expected} in:\n{told}");
-    }
-}
-
-#[tokio::test]
-async fn the_walk_through_of_the_audit_works_as_it_stands() {
-    let page = commands(&read("docs/audit.md"));
-    let block = page.iter().find(|block| block.contains("verify-bundle")).expect("the walk-through");
-    let server = Setup::on(&fresh_database().await).with("checkpoint-interval", 1).start().await;
-    let be8 = Path::new(env!("CARGO_BIN_EXE_be8")).parent().expect("a directory");
-    let path = format!("{}:{}", be8.display(), std::env::var("PATH").unwrap_or_default());
-    let mut shell = Command::new("bash");
-    shell.args(["-e", "-u", "-c", block]).env("BE8", server.url()).env("PATH", path);
-    shell.current_dir(root()).kill_on_drop(true);
-    let output = within("the end of the walk-through", shell.output()).await.expect("bash");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let told = format!("{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{told}");
-    assert_eq!(said.matches("The bundle of g10001 for 10001 is whole and in the log.").count(), 2, "{told}");
-    for expected in ["the key that you named", "No findings.", "MemberJoined", "refused, as it should be"] {
-        assert!(said.contains(expected), "no {expected} in:\n{told}");
-    }
 }
 
 #[test]
@@ -84,7 +31,7 @@ fn the_page_of_settings_is_the_table_of_settings() {
 }
 
 /// The pages of the project.
-fn pages() -> Vec<String> {
+pub fn pages() -> Vec<String> {
     let docs = std::fs::read_dir(root().join("docs")).expect("docs").flatten();
     let docs = docs.map(|entry| format!("docs/{}", entry.file_name().to_string_lossy()));
     docs.filter(|path| path.ends_with(".md")).chain(["README.md", "CHANGELOG.md"].map(str::to_owned)).collect()

@@ -18,6 +18,17 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
+/// The result of something that starts many programs, one after the other, on a machine that may be busy with others.
+///
+/// # Panics
+/// When it does not come to an end.
+pub async fn in_the_end<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(LONG * 20, future).await {
+        Ok(result) => result,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
+}
+
 /// Waits until something holds that no event tells.
 ///
 /// # Panics

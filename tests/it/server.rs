@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use sqlx::PgConnection;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::client::{Answer, Client};
 use crate::cluster::{Database, fresh_database, passable_directory};
+use crate::library::take_lead;
 use crate::patience::{eventually, within};
 
 /// How a server is started.
@@ -24,6 +26,8 @@ pub struct Setup {
     address: SocketAddr,
     flags: Vec<String>,
     name: &'static str,
+    /// Whether hours strike while it runs, and not only at its start.
+    hours: bool,
 }
 
 /// A running server. It ends with this value, and with this process however that ends.
@@ -34,6 +38,8 @@ pub struct Server {
     // Whoever closes the pipe makes the server's next print fail.
     _printed: Lines<BufReader<ChildStdout>>,
     guard: Child,
+    /// The lead of the hours, which its node would have.
+    _hours: Option<PgConnection>,
 }
 
 impl Setup {
@@ -50,7 +56,16 @@ impl Setup {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             flags: Vec::new(),
             name: "a",
+            hours: false,
         }
+    }
+
+    /// With hours that strike while it runs. Otherwise one strikes at its start alone, so that what a test counts does not
+    /// hang on what time it is.
+    #[must_use]
+    pub const fn with_hours(mut self) -> Self {
+        self.hours = true;
+        self
     }
 
     /// With a flag more.
@@ -93,6 +108,8 @@ impl Setup {
     #[must_use]
     pub fn through(mut self, database_url: String) -> Self {
         self.database_url = Some(database_url);
+        // What goes through there is that of the server.
+        self.hours = true;
         self
     }
 
@@ -196,6 +213,10 @@ impl Setup {
 
     /// Starts a server and waits until it serves; it may speak https.
     pub async fn start_unready(mut self) -> Server {
+        let hours = match &self.database_url {
+            Some(url) if !self.hours => take_lead(url, "hours").await,
+            _ => None,
+        };
         let (process, mut printed) = self.launch();
         let guard = guard(&process);
         let address = within("the start of the server", async {
@@ -209,7 +230,7 @@ impl Setup {
         .await;
         let Some(address) = address else { panic!("the server did not start:\n{}", self.log()) };
         self.address = address.parse().expect("the address that it listens on");
-        Server { setup: self, process, _printed: printed, guard }
+        Server { setup: self, process, _printed: printed, guard, _hours: hours }
     }
 }
 

@@ -61,11 +61,8 @@ fn files() -> Vec<String> {
         }
     }
     let mut out = Vec::new();
-    for part in ["events", "projections", "src", "tests", "benches", "examples"] {
-        let directory = root().join(part);
-        if directory.is_dir() {
-            walk(&directory, &mut out);
-        }
+    for part in ["events", "projections", "src", "tests", "benches"] {
+        walk(&root().join(part), &mut out);
     }
     out.sort();
     out
@@ -144,6 +141,17 @@ fn every_room_of_the_table_has_something_to_say() {
             .chain(FILES)
             .any(|room| room.path == format!("src/{name}") || room.path == format!("src/{name}/"));
         assert!(known, "src/{name} is in no room of tests/rooms/table.rs");
+    }
+}
+
+#[test]
+fn the_page_of_the_house_names_every_room_and_each_is_there() {
+    let page = read("docs/architecture.md");
+    let table: Vec<&str> = page.lines().filter(|line| line.starts_with('|')).collect();
+    for room in ROOMS.iter().chain(FILES) {
+        assert!(root().join(room.path).exists(), "there is no {}", room.path);
+        let named = format!("`{}`", room.path);
+        assert!(table.iter().any(|row| row.contains(&named)), "docs/architecture.md does not name {}", room.path);
     }
 }
 

@@ -135,7 +135,6 @@ pub const ROOMS: &[Room] = &[
     // Tests look at the whole house, and know what time it is.
     Room { path: "tests/", crates: Crates::AllBut(&[]), rooms: None, pure: false, clock: true },
     Room { path: "benches/", crates: Crates::AllBut(&[]), rooms: None, pure: false, clock: true },
-    Room { path: "examples/", crates: Crates::AllBut(&[]), rooms: None, pure: false, clock: true },
 ];
 
 /// The files of `src` that are a room of their own.

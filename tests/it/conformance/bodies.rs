@@ -70,6 +70,7 @@ async fn what_is_no_json_is_told_so_on_every_route() {
             operation.refuses(&answer, (400, "INVALIDJSON"), &shown);
         }
     }
+    assert_eq!(server.metric("be8_ledger_events_total").await, events, "broken bodies became events");
     // Those that take none do not look at it.
     for operation in operations().into_iter().filter(|operation| !operation.takes_body()) {
         if ["/events", "/metrics"].contains(&operation.path.as_str()) {
@@ -82,8 +83,6 @@ async fn what_is_no_json_is_told_so_on_every_route() {
         assert!(answer.status < 500 && !answer.text.contains("INVALIDJSON"), "{operation}: {}", answer.text);
     }
     assert_eq!(alice.client.get("/me").await.verdict(), "200 ok");
-    let signups = server.metric("be8_ledger_events_total").await - events;
-    assert!(signups < 200.0, "broken bodies became events");
     is_well(&server).await;
 }
 

@@ -28,7 +28,7 @@ async fn setup() -> Setup {
 
 /// Turns the clock of a server this far ahead of the time.
 fn turn(server: &Server, days: i64) {
-    fs::write(server.setup().file("test-clock-file"), (days * DAY).to_string()).unwrap();
+    crate::clock::turn(&server.setup().file("test-clock-file"), days * DAY);
 }
 
 async fn makes_endless(person: &Person, token: &str) {

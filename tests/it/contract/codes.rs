@@ -150,7 +150,7 @@ async fn guessing_is_slowed_down_on_all_nodes_and_after_a_restart() {
     assert!(join_all(guesses).await.iter().all(|answer| *answer == wrong()));
     // Wait as long as it may, it is too early: more wrong ones raise the delay to minutes.
     for turn in 1..=9 {
-        std::fs::write(clock.path(), (turn * 1000).to_string()).unwrap();
+        crate::clock::turn(clock.path(), turn * 1000);
         assert_eq!(enter(&alice, "0000").await, wrong());
     }
     for person in [&alice, &elsewhere] {
@@ -162,7 +162,7 @@ async fn guessing_is_slowed_down_on_all_nodes_and_after_a_restart() {
     let alice = alice.at(&server);
     assert_eq!(enter(&alice, "1234").await, wrong());
     // When the time has come, it is right again, and all is forgotten.
-    std::fs::write(clock.path(), "20000").unwrap();
+    crate::clock::turn(clock.path(), 20_000);
     assert_eq!(enter(&alice, "1234").await, unlocked());
     for _ in 0..4 {
         assert_eq!(enter(&alice, "0000").await, wrong());
@@ -170,7 +170,7 @@ async fn guessing_is_slowed_down_on_all_nodes_and_after_a_restart() {
     assert_eq!(enter(&alice, "1234").await, unlocked());
     // The destroy code is never slowed down.
     for turn in 21..=35 {
-        std::fs::write(clock.path(), (turn * 1000).to_string()).unwrap();
+        crate::clock::turn(clock.path(), turn * 1000);
         assert_eq!(enter(&alice, "0000").await, wrong());
     }
     assert_eq!(enter(&alice, "1234").await, wrong());

@@ -163,7 +163,7 @@ async fn ranges_are_checked() {
 /// The value of a day is that of its first hour that struck; a day without one has none.
 #[tokio::test]
 async fn days_have_the_counters_of_their_first_hour() {
-    let setup = Setup::on(&fresh_database().await).with_file("test-clock-file", "0");
+    let setup = Setup::on(&fresh_database().await).with_hours().with_file("test-clock-file", "0");
     let clock = setup.file("test-clock-file");
     let server = setup.start().await;
     // Noon of tomorrow: no midnight comes by itself.
@@ -173,7 +173,7 @@ async fn days_have_the_counters_of_their_first_hour() {
     let turn = async |server: &Server, hours: i64| {
         let before = hours_struck(server).await;
         let seconds = (noon - now).num_seconds() + hours * 3600;
-        std::fs::write(&clock, seconds.to_string()).unwrap();
+        crate::clock::turn(&clock, seconds);
         eventually("the hour strikes", async || hours_struck(server).await > before).await;
     };
     turn(&server, 0).await;
@@ -185,7 +185,7 @@ async fn days_have_the_counters_of_their_first_hour() {
     let people = (Person::sign_up(&server, "Carol").await, Person::sign_up(&server, "Dave").await);
     people.0.start_conversation(&people.1).await;
     let setup = server.kill().await;
-    std::fs::write(&clock, ((noon - now).num_seconds() + 4 * 24 * 3600).to_string()).unwrap();
+    crate::clock::turn(&clock, (noon - now).num_seconds() + 4 * 24 * 3600);
     let server = setup.start().await;
     eventually("the hour of the start strikes", async || hours_struck(&server).await == 5).await;
 

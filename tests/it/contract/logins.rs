@@ -97,7 +97,7 @@ async fn guessing_is_slowed_down_and_live_sessions_are_not() {
     }
     // Whoever goes on waits for minutes.
     for turn in 1..=12 {
-        std::fs::write(clock.path(), (turn * 1000).to_string()).unwrap();
+        crate::clock::turn(clock.path(), turn * 1000);
         assert_eq!(login(&server, alice.id.as_str(), "a guess").await.verdict(), "401 NOTAUTH");
     }
     // The right password is not told from a wrong one, until its time has come.
@@ -105,7 +105,7 @@ async fn guessing_is_slowed_down_and_live_sessions_are_not() {
     assert_eq!(early.verdict(), "429 RATELIMITED");
     let seconds: u32 = early.header("retry-after").unwrap().parse().unwrap();
     assert!((600..=900).contains(&seconds), "{seconds}");
-    std::fs::write(clock.path(), "13000").unwrap();
+    crate::clock::turn(clock.path(), 13_000);
     device(&server, &login(&server, alice.id.as_str(), alice.password.as_str()).await);
     assert_eq!(alice.client.get("/me").await.verdict(), "200 ok");
     assert_eq!(login(&server, bob.id.as_str(), bob.password.as_str()).await.verdict(), "200 ok");

@@ -83,7 +83,7 @@ async fn beside_an_open_stream_another_one_begins_now() {
 #[tokio::test]
 async fn after_a_restart_and_on_another_node_the_last_two_minutes_are_told() {
     let clock = tempfile::NamedTempFile::new().unwrap();
-    let turn = |seconds: i64| std::fs::write(clock.path(), seconds.to_string()).unwrap();
+    let turn = |seconds: i64| crate::clock::turn(clock.path(), seconds);
     let setup = Setup::on(&fresh_database().await).with("test-clock-file", clock.path().display());
     let server = setup.start().await;
     let (alice, bob, thread) = two_people(&server).await;

@@ -4,6 +4,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::blobs;
 use crate::client::two_people;
+use crate::clock::turn;
 use crate::cluster::{fresh_database, passable_directory};
 use crate::groups::people;
 use crate::hold::Hold;
@@ -60,7 +61,7 @@ async fn what_was_erased_while_nobody_swept_is_swept_later() {
     // Whether or not it was swept before the end: as if it had not been.
     std::fs::copy(&kept, &file).unwrap();
     let clock = copy.path().join("clock");
-    std::fs::write(&clock, (25 * 3600).to_string()).unwrap();
+    turn(&clock, 25 * 3600);
     let server = setup.with("test-clock-file", clock.display()).start().await;
     eventually("it is swept", async || blobs(server.setup()).is_empty()).await;
 }
@@ -69,7 +70,7 @@ async fn what_was_erased_while_nobody_swept_is_swept_later() {
 async fn a_blob_without_its_message_is_collected_after_a_while() {
     let folder = passable_directory();
     let clock = folder.path().join("clock");
-    std::fs::write(&clock, "0").unwrap();
+    turn(&clock, 0);
     let setup = Setup::on(&fresh_database().await).with("test-clock-file", clock.display());
     let server = setup.start().await;
     let (alice, bob, thread) = two_people(&server).await;
@@ -95,7 +96,7 @@ async fn a_blob_without_its_message_is_collected_after_a_while() {
     assert_eq!(bob.looks_at(&alice, "lost").await, None);
     eventually("the store was walked through", async || server.metric("be8_image_walks_total").await >= 1.0).await;
     assert_eq!(blobs(server.setup()).len(), 2, "an upload under way must not be taken for an orphan");
-    std::fs::write(&clock, (25 * 3600).to_string()).unwrap();
+    turn(&clock, 25 * 3600);
     eventually("the orphan is collected", async || blobs(server.setup()).len() == 1).await;
     assert_eq!(bob.looks_at(&alice, "kept").await.as_deref(), Some("kept"));
     assert_eq!(server.metric("be8_images_swept_total").await, 1.0);

@@ -1,13 +1,11 @@
 //! What is bounded: how many are under way, how many wait, for how long a message is pushed, and to whom at all.
 
-use std::fs;
-use std::path::Path;
-
 use serde_json::json;
 
 use super::peer::{Device, Manner, Peer};
 use super::{Pair, Pushing, pushes, setup, told, unfinished, waiting};
 use crate::client::{Person, two_people};
+use crate::clock::turn;
 use crate::cluster::fresh_database;
 use crate::groups::people;
 use crate::patience::eventually;
@@ -17,13 +15,6 @@ const DAY: i64 = 24 * 60 * 60;
 
 async fn all_is_over(server: &Server) {
     eventually("all is over", async || unfinished(server.setup()).await == 0).await;
-}
-
-/// Turns the clock of a server: so many days from now.
-fn turn(clock: &Path, seconds: i64) {
-    let new = clock.with_extension("new");
-    fs::write(&new, seconds.to_string()).unwrap();
-    fs::rename(new, clock).unwrap();
 }
 
 #[tokio::test]
