@@ -95,7 +95,8 @@ never sees what is said.
 **Answers.** What is accepted is answered with status 200 and `valid: true`. What is refused is answered with a stable \
 code: as `{\"error\": code}` with a status from 400, or, where an operation says so, as \
 `{\"valid\": false, \"reason\": code}` with status 200. Each operation lists its checks in their order; the first that \
-fails decides.
+fails decides. The operations under `/audit` and `/operator`, and `/healthz`, `/readyz` and `/metrics`, refuse by problem \
+details (RFC 9457), with the code in the same member `error`; only a witness answers in plain text, as C2SP has it.
 
 **Requests.** Paths match without regard to case. A body is JSON; an urlencoded form of at most five parameters is \
 understood too. Members that an operation does not know are ignored. A member of a wrong type is like a missing one.
