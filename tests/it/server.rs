@@ -25,6 +25,7 @@ pub struct Setup {
     files: Arc<TempDir>,
     address: SocketAddr,
     flags: Vec<String>,
+    variables: Vec<(&'static str, String)>,
     name: &'static str,
     /// Whether hours strike while it runs, and not only at its start.
     hours: bool,
@@ -55,6 +56,7 @@ impl Setup {
             files: Arc::new(passable_directory()),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             flags: Vec::new(),
+            variables: Vec::new(),
             name: "a",
             hours: false,
         }
@@ -72,6 +74,13 @@ impl Setup {
     #[must_use]
     pub fn with(mut self, flag: &str, value: impl ToString) -> Self {
         self.flags.extend([format!("--{flag}"), value.to_string()]);
+        self
+    }
+
+    /// With a variable in its environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
         self
     }
 
@@ -191,6 +200,7 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_be8"));
         // Nothing of the developer's environment has a say.
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        command.envs(self.variables.iter().cloned());
         command.args(["serve", "--listen", &self.address.to_string()]);
         command.args(self.database_url.iter().flat_map(|url| ["--database-url", url]));
         command.arg("--data-dir").arg(self.data_dir());

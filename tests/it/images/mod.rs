@@ -1,6 +1,7 @@
 //! Images: posted, listed, fetched, attacked, removed.
 
 mod access;
+mod bucket;
 mod sweeping;
 mod upload;
 

@@ -1,0 +1,223 @@
+//! Images in a bucket: the same as in a folder, in a store that speaks S3 and believes only what is signed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpListener;
+
+use crate::client::two_people;
+use crate::cluster::fresh_database;
+use crate::patience::eventually;
+use crate::server::Setup;
+
+const ID: &str = "AKIATEST";
+const SECRET: &str = "not/a/secret";
+const BUCKET: &str = "pictures";
+const REGION: &str = "eu-test-1";
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<String, (Bytes, DateTime<Utc>)>,
+    /// What a request was that the store did not believe.
+    faults: Vec<String>,
+    /// Whether it is broken.
+    broken: bool,
+}
+
+/// A store as small as it can be.
+struct Store {
+    url: String,
+    state: Arc<Mutex<State>>,
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (url, state) = (format!("http://{}", listener.local_addr().unwrap()), Arc::<Mutex<State>>::default());
+        let shared = state.clone();
+        tokio::spawn(async move {
+            loop {
+                let Ok((tcp, _)) = listener.accept().await else { return };
+                let state = shared.clone();
+                let service = service_fn(move |request| answer(state.clone(), request));
+                let builder = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(builder.serve_connection(TokioIo::new(tcp), service));
+            }
+        });
+        Self { url, state }
+    }
+
+    fn names(&self) -> Vec<String> {
+        lock(&self.state).objects.keys().cloned().collect()
+    }
+
+    fn setup(&self, setup: Setup) -> Setup {
+        setup
+            .with_variable("AWS_ACCESS_KEY_ID", ID)
+            .with_variable("AWS_SECRET_ACCESS_KEY", SECRET)
+            .with("media-s3-bucket", BUCKET)
+            .with("media-s3-prefix", "of/be8")
+            .with("media-s3-endpoint", &self.url)
+            .with("media-s3-region", REGION)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn hmac(key: &[u8], text: &str) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    mac.update(text.as_bytes());
+    mac.finalize().into_bytes().to_vec()
+}
+
+/// Whether a request is signed as it should be (AWS Signature Version 4), and its body the one that was signed.
+fn is_signed(request: &Request<Incoming>, body: &[u8]) -> Option<bool> {
+    let header = |name: &str| request.headers().get(name)?.to_str().ok();
+    let (authorization, date) = (header("authorization")?, header("x-amz-date")?);
+    let mut parts = authorization.strip_prefix("AWS4-HMAC-SHA256 ")?.split(", ");
+    let scope = parts.next()?.strip_prefix("Credential=")?.strip_prefix(ID)?.strip_prefix('/')?;
+    let signed = parts.next()?.strip_prefix("SignedHeaders=")?;
+    let signature = parts.next()?.strip_prefix("Signature=")?;
+    if scope != format!("{}/{REGION}/s3/aws4_request", &date[..8]) {
+        return Some(false);
+    }
+    let query = request.uri().query().unwrap_or_default().split('&').filter(|part| !part.is_empty());
+    let mut query: Vec<String> =
+        query.map(|part| if part.contains('=') { part.to_owned() } else { format!("{part}=") }).collect();
+    query.sort_unstable();
+    let headers: Option<String> =
+        signed.split(';').map(|name| Some(format!("{name}:{}\n", header(name)?.trim()))).collect();
+    let content = header("x-amz-content-sha256")?;
+    let asked = [request.method().as_str(), request.uri().path(), &query.join("&"), &headers?, signed, content];
+    let text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&Sha256::digest(asked.join("\n").as_bytes())));
+    let mut key = format!("AWS4{SECRET}").into_bytes();
+    for part in scope.split('/') {
+        key = hmac(&key, part);
+    }
+    Some(hex(&hmac(&key, &text)) == signature && (content == hex(&Sha256::digest(body))))
+}
+
+type Answer = Result<Response<Full<Bytes>>, std::convert::Infallible>;
+
+async fn answer(state: Arc<Mutex<State>>, mut request: Request<Incoming>) -> Answer {
+    let body = request.body_mut().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let say = |status: StatusCode, text: String| {
+        let answer = Response::builder().status(status).header("etag", "\"1\"");
+        Ok(answer.body(Full::from(text)).unwrap())
+    };
+    let mut state = lock(&state);
+    if state.broken {
+        return say(StatusCode::FORBIDDEN, "<Error><Code>AccessDenied</Code></Error>".to_owned());
+    }
+    let line = format!("{} {}", request.method(), request.uri());
+    let path = request.uri().path().strip_prefix(&format!("/{BUCKET}")).map(|rest| rest.trim_start_matches('/'));
+    let (Some(true), Some(key)) = (is_signed(&request, &body), path.map(str::to_owned)) else {
+        state.faults.push(line);
+        return say(StatusCode::FORBIDDEN, "<Error><Code>SignatureDoesNotMatch</Code></Error>".to_owned());
+    };
+    let query = request.uri().query().unwrap_or_default();
+    match *request.method() {
+        Method::PUT if request.headers().get("if-none-match").is_none_or(|tag| tag != "*") => {
+            state.faults.push(format!("{line} might overwrite"));
+            say(StatusCode::BAD_REQUEST, String::new())
+        }
+        Method::PUT if state.objects.contains_key(&key) => say(StatusCode::PRECONDITION_FAILED, String::new()),
+        Method::PUT => {
+            state.objects.insert(key, (body, Utc::now()));
+            say(StatusCode::OK, String::new())
+        }
+        Method::GET if key.is_empty() => {
+            let prefix = query.split('&').find_map(|part| part.strip_prefix("prefix=")).unwrap_or_default();
+            let prefix = prefix.replace("%2F", "/");
+            let found =
+                state.objects.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(name, (body, time))| {
+                    let time = time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+                    format!(
+                        "<Contents><Key>{name}</Key><LastModified>{time}</LastModified><ETag>\"1\"</ETag>\
+                     <Size>{}</Size></Contents>",
+                        body.len()
+                    )
+                });
+            let found: String = found.collect();
+            say(StatusCode::OK, format!("<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>"))
+        }
+        Method::GET => match state.objects.get(&key) {
+            None => say(StatusCode::NOT_FOUND, "<Error><Code>NoSuchKey</Code></Error>".to_owned()),
+            Some((body, time)) => Ok(Response::builder()
+                .header("etag", "\"1\"")
+                .header("last-modified", time.format("%a, %d %b %Y %H:%M:%S GMT").to_string())
+                .body(Full::from(body.clone()))
+                .unwrap()),
+        },
+        Method::DELETE => {
+            state.objects.remove(&key);
+            say(StatusCode::NO_CONTENT, String::new())
+        }
+        // Several at once.
+        Method::POST if query.starts_with("delete") => {
+            let text = String::from_utf8_lossy(&body).into_owned();
+            let keys = text.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
+            let gone = keys.map(|key| {
+                state.objects.remove(key);
+                format!("<Deleted><Key>{key}</Key></Deleted>")
+            });
+            let gone: String = gone.collect();
+            say(StatusCode::OK, format!("<DeleteResult>{gone}</DeleteResult>"))
+        }
+        _ => {
+            state.faults.push(line);
+            say(StatusCode::METHOD_NOT_ALLOWED, String::new())
+        }
+    }
+}
+
+#[tokio::test]
+async fn images_live_and_end_in_a_bucket() {
+    let store = Store::start().await;
+    let server = store.setup(Setup::on(&fresh_database().await)).start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let content = "a ciphertext ".repeat(1000);
+    alice.posts(&thread, &bob.id, "holiday", &content).await;
+    let names = store.names();
+    assert!(matches!(&*names, [name] if name.starts_with("of/be8/")), "{names:?}");
+    {
+        let state = lock(&store.state);
+        assert!(state.objects.values().all(|(body, _)| !body.windows(12).any(|part| part == b"a ciphertext")));
+    }
+    assert_eq!(bob.looks_at(&alice, "holiday").await.as_deref(), Some(&*content));
+    // Nothing of it is in the data directory.
+    assert!(super::blobs(server.setup()).is_empty());
+    // Another server of the same log finds it there.
+    let second = server.setup().second().start().await;
+    let there = bob.client.at(&second);
+    let answer = there.post("/imageget", &serde_json::json!({ "sender": alice.id, "contentID": "holiday" })).await;
+    assert_eq!(answer.json()["content"], content);
+
+    // A store that is broken is told as such, and loses nothing.
+    lock(&store.state).broken = true;
+    let picture = alice.picture(&thread, &bob.id, "lost", "lost");
+    assert_eq!(alice.client.post("/imageupload", &picture).await.verdict(), "503 UNAVAILABLE");
+    assert_eq!(bob.asks_for_image(&alice, "holiday").await.verdict(), "503 UNAVAILABLE");
+    assert!(!server.setup().log().contains(SECRET));
+    lock(&store.state).broken = false;
+    assert_eq!(bob.looks_at(&alice, "holiday").await.as_deref(), Some(&*content));
+
+    // Alice goes, and so does what she posted.
+    assert_eq!(alice.client.get("/destroyacc").await.status, 200);
+    eventually("it is swept", async || store.names().is_empty()).await;
+    assert_eq!(lock(&store.state).faults, Vec::<String>::new());
+}
