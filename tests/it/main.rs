@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod cluster;
 mod conformance;
+mod connections;
 mod contract;
 mod crypto;
 mod document;
