@@ -20,6 +20,7 @@ mod ledger;
 mod library;
 mod life;
 mod limits;
+mod office;
 mod operations;
 mod pages;
 mod patience;
