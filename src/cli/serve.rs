@@ -47,7 +47,7 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     let renewing = renew_on_signal(tls, site);
 
     let node = tokio::select! {
-        node = Node::start(&config, stop.clone()) => node?,
+        node = Node::start(&config, vapid, stop.clone()) => node?,
         () = stop.cancelled() => return Ok(()),
     };
     handle.set(node.app.clone());
