@@ -357,6 +357,7 @@ impl Config {
                 sessions_per_account: values.count("sessions-per-account")?,
                 group_members: values.count("group-max-members")?,
                 message_bytes: values.count("message-max-bytes")?,
+                group_key_bytes: values.count("group-key-max-bytes")?,
                 devices: values.count("devices-per-account")?,
                 heartbeat: values.seconds("events-heartbeat-seconds")?,
                 admission: AdmissionSettings {

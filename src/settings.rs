@@ -97,8 +97,18 @@ pub const SETTINGS: &[Setting] = &[
     setting("media-s3-prefix", "PATH", "", "What stands in front of all names in the bucket"),
     setting("media-s3-endpoint", "URL", "", "A store that speaks S3; without it Amazon's"),
     setting("media-s3-region", "NAME", "us-east-1", "The region of the bucket"),
-    setting("media-bodies", "N", "16", "Images that are taken in, or handed out, at once; others wait"),
-    setting("media-waiting", "N", "64", "Images that may wait to be taken in; one more is refused as UNAVAILABLE"),
+    setting(
+        "media-bodies",
+        "N",
+        "16",
+        "Images that are taken in, or handed out, at once; others wait; one account takes a quarter of the turns",
+    ),
+    setting(
+        "media-waiting",
+        "N",
+        "64",
+        "Images that may wait to be taken in, of one account a quarter of them; one more is refused as UNAVAILABLE",
+    ),
     setting("media-orphan-hours", "HOURS", "24", "How long the content of an image may lie there without a message"),
     setting(
         "tokens-file",
@@ -174,6 +184,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("account-lifetime-days", "DAYS", "30", "How long an account lives unless its life is extended"),
     setting("message-lifetime-days", "DAYS", "30", "How long a message is shown"),
     setting("message-max-bytes", "BYTES", "262144", "The longest text of a message"),
+    setting(
+        "group-key-max-bytes",
+        "BYTES",
+        "8192",
+        "The longest wrapped key of a group; those of the web client have some 400 bytes",
+    ),
     setting("group-max-members", "N", "1000", "The most members that a group may be created for"),
     setting("body-max-bytes", "BYTES", "5242880", "The largest body of a request"),
     setting("body-stall-seconds", "SECONDS", "30", "The longest silence in the middle of a body"),

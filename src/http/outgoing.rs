@@ -41,7 +41,13 @@ pub(super) struct Way {
 
 /// The answer to one request, with its place once it has one. Without it as the data of a request there is no bound.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Outgoing(Option<Arc<(Arc<Way>, Mutex<Option<Place>>)>>);
+pub(super) struct Outgoing(Option<Arc<Answering>>);
+
+#[derive(Debug)]
+struct Answering {
+    way: Arc<Way>,
+    place: Mutex<Option<Place>>,
+}
 
 /// The place of an answer.
 #[derive(Debug)]
@@ -101,11 +107,11 @@ impl<'a> poem::FromRequest<'a> for Outgoing {
 impl Outgoing {
     /// The answer to a request that came over this connection.
     pub(super) fn over(way: &Arc<Way>) -> Self {
-        Self(Some(Arc::new((way.clone(), Mutex::default()))))
+        Self(Some(Arc::new(Answering { way: way.clone(), place: Mutex::default() })))
     }
 
     fn place(&self) -> Option<(&Arc<Way>, MutexGuard<'_, Option<Place>>)> {
-        let (way, place) = &**self.0.as_ref()?;
+        let Answering { way, place } = &**self.0.as_ref()?;
         Some((way, place.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
@@ -134,7 +140,7 @@ impl Outgoing {
     /// # Errors
     /// [`Code::Unavailable`] when the patience is over.
     pub(super) async fn wait(&self, bytes: usize, patience: Duration) -> Result<(), WireError> {
-        let Some((way, _)) = self.0.as_deref().filter(|_| bytes > FREE) else { return self.claim(bytes) };
+        let Some(Answering { way, .. }) = self.0.as_deref().filter(|_| bytes > FREE) else { return self.claim(bytes) };
         let permit = way.room.places.clone().acquire_many_owned(way.room.count(bytes));
         let Ok(Ok(permit)) = timeout(patience, permit).await else { return Err(Code::Unavailable.into()) };
         if let Some((_, mut place)) = self.place() {
