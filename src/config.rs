@@ -16,6 +16,7 @@ use crate::http::AppSettings;
 use crate::http::address::Proxies;
 use crate::http::admission::AdmissionSettings;
 use crate::http::body::BodyLimits;
+use crate::http::connections::ConnectionSettings;
 use crate::http::limits::{Limit, LimitSettings};
 use crate::http::removal::origin_of;
 use crate::http::site::SiteSettings;
@@ -111,6 +112,8 @@ pub struct Config {
     pub hub: HubSettings,
     /// Request bodies.
     pub body: BodyLimits,
+    /// Connections of clients.
+    pub connections: ConnectionSettings,
     /// Web Push.
     pub push: PushSettings,
     /// The routes.
@@ -224,6 +227,7 @@ impl Config {
                 address.trim().parse().map_err(|error| ConfigError::Value { name: "trusted-proxy", what: what(error) })
             })
             .collect::<Result<_, _>>()?;
+        let proxies = Proxies { trusted, header: values.parse("forwarded-header")? };
         let data_dir = values.text("data-dir").map_or_else(default_data_dir, PathBuf::from);
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
         let environment = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
@@ -279,12 +283,20 @@ impl Config {
             )
             .map_err(|(name, what)| ConfigError::Value { name, what })?,
             listen,
+            connections: ConnectionSettings {
+                most: values.text("connections").map(|_| values.count("connections")).transpose()?,
+                per_address: values.count("connections-per-address")?,
+                proxies: proxies.clone(),
+                head: values.seconds("request-head-seconds")?,
+                stall: values.seconds("answer-stall-seconds")?,
+                answers: values.count::<usize>("answer-memory-mib")?.saturating_mul(1024 * 1024),
+            },
             limits: LimitSettings {
                 signups: values.limit("limit-signups")?,
                 address: values.limit("limit-address")?,
                 account: values.limit("limit-account")?,
                 streams: values.limit("limit-streams")?,
-                proxies: Proxies { trusted, header: values.parse("forwarded-header")? },
+                proxies,
             },
             database_url: values.text("database-url").map(str::to_owned).or_else(|| environment("DATABASE_URL")),
             database_connections: values.count("database-connections")?,
@@ -352,6 +364,7 @@ impl Config {
                 sessions_per_account: values.count("sessions-per-account")?,
                 group_members: values.count("group-max-members")?,
                 message_bytes: values.count("message-max-bytes")?,
+                group_key_bytes: values.count("group-key-max-bytes")?,
                 devices: values.count("devices-per-account")?,
                 heartbeat: values.seconds("events-heartbeat-seconds")?,
                 admission: AdmissionSettings {

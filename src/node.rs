@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::key_file::{self, KeyFileError};
-use crate::audit::notes::Role;
+use crate::audit::notes::{NoteKey, Role};
 use crate::audit::{AuditSettings, Transparency, TransparencyError, Witness};
 use crate::clock::{Clock, FileClock, SystemClock};
 use crate::config::Config;
@@ -32,7 +32,7 @@ use crate::http::tls::TlsError;
 use crate::ledger::rebuild::{RebuildError, Step, Workshop};
 use crate::ledger::{Broom, Leads, Ledger, Log, LogError, TransparencyTables};
 use crate::media::{Blobs, MediaError};
-use crate::password::{BadHashSettings, HashSettings, PasswordHasher};
+use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
 use crate::process::answers::AnswerSweeper;
 use crate::process::{
@@ -157,6 +157,9 @@ impl Database {
         let mut settings = ClusterSettings::new(config.data_dir.join("postgres"));
         settings.buffers_mib = config.postgres_buffers_mib;
         settings.bin.clone_from(&config.pg_bin);
+        // Beside the readers: the ledger, the leads, commands of the operator, and room for a person who looks.
+        let wanted = config.database_connections.saturating_add(40);
+        settings.max_connections = settings.max_connections.max(u16::try_from(wanted).unwrap_or(u16::MAX));
         let cluster =
             if attach { PrivateCluster::attach(&settings).await? } else { PrivateCluster::start(&settings).await? };
         cluster.create_database(DATABASE).await?;
@@ -317,14 +320,16 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node: opens the database and the vault, brings the schema up to date, applies
+    /// Starts a node, which pushes if there is a key pair for it: opens the database and the vault, brings the schema up to date, applies
     /// the erasures of the log to the vault, and starts the loops.
     ///
     /// # Errors
     /// [`NodeError`]
-    pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, NodeError> {
-        // Before anything is started: a key pair without a contact is a mistake of the settings.
-        let vapid = Vapid::load(&config.push)?;
+    pub async fn start(config: &Config, vapid: Option<Vapid>, stop: CancellationToken) -> Result<Self, NodeError> {
+        // Before anything is started: mistakes of the settings leave no trace.
+        let operator = config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?;
+        let passwords = PasswordHasher::new(config.hash)?;
+        let witness_key = witness_key(&config.audit)?;
         let database = Database::open(config, false).await?;
         database.migrate().await?;
         if database.lacks_vault().await? {
@@ -401,16 +406,17 @@ impl Node {
             hub,
             media,
             image_reads: Semaphore::new(config.turns.bodies),
-            passwords: PasswordHasher::new(config.hash)?,
-            logins: PasswordHasher::new(HashSettings { queue: config.login_queue, ..config.hash })?,
-            codes: PasswordHasher::new(config.hash)?,
+            logins: passwords.with_queue(config.login_queue),
+            codes: passwords.with_queue(config.hash.queue),
+            passwords,
             login_attempts: LoginAttempts::default(),
             names: Names::default(),
             transparency,
             public_log: config.audit.public,
-            witness: witness(&log, &config.audit)?,
+            witness: witness_key
+                .map(|key| Witness::new(key, config.audit.witness_logs.clone(), TransparencyTables::of(&log))),
             clock,
-            operator: config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?,
+            operator,
             settings: config.app.clone(),
             stop,
         });
@@ -435,11 +441,10 @@ async fn transparency(log: &Log, settings: &AuditSettings) -> Result<Transparenc
     Transparency::open(log, &settings.key_file, &settings.name, witnesses).await
 }
 
-/// What cosigns foreign logs, if this server does.
-fn witness(log: &Log, settings: &AuditSettings) -> Result<Option<Witness>, KeyFileError> {
-    let Some(path) = &settings.witness_key else { return Ok(None) };
-    let key = key_file::load_or_create(path, Role::Witness, &settings.witness_name)?;
-    Ok(Some(Witness::new(key, settings.witness_logs.clone(), TransparencyTables::of(log))))
+/// The key that cosigns foreign logs, if this server does.
+fn witness_key(settings: &AuditSettings) -> Result<Option<NoteKey>, KeyFileError> {
+    let path = settings.witness_key.as_deref();
+    path.map(|path| key_file::load_or_create(path, Role::Witness, &settings.witness_name)).transpose()
 }
 
 /// Applies every erasure of the log to the vault: one that was restored from an older copy must

@@ -72,6 +72,8 @@ pub struct PasswordHasher {
     capacity: usize,
     /// One permit for each hash that is computed.
     workers: Arc<Semaphore>,
+    /// How many of those there are.
+    at_once: usize,
     /// A hash that no password has, for comparing when there is none to compare with.
     nobody: Arc<str>,
 }
@@ -84,7 +86,7 @@ impl PasswordHasher {
     pub fn new(settings: HashSettings) -> Result<Self, BadHashSettings> {
         let HashSettings { memory_kib, passes, lanes, workers, queue } = settings;
         let params = Params::new(memory_kib, passes, lanes, Some(Params::DEFAULT_OUTPUT_LEN))?;
-        let capacity = workers.max(1).saturating_add(queue).clamp(1, Semaphore::MAX_PERMITS);
+        let capacity = capacity(workers, queue);
         let permits = |count: usize| Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)));
         // Random bytes in the place of a hash: nothing hashes to them, and to find that out
         // takes a whole computation.
@@ -99,8 +101,15 @@ impl PasswordHasher {
             places: permits(capacity),
             capacity,
             workers: permits(workers),
+            at_once: workers,
             nobody: format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}").into(),
         })
+    }
+
+    /// A hasher with the same workers and a queue of its own.
+    pub fn with_queue(&self, queue: usize) -> Self {
+        let capacity = capacity(self.at_once, queue);
+        Self { places: Arc::new(Semaphore::new(capacity)), capacity, ..self.clone() }
     }
 
     /// How many of the places of hashes are taken, from 0 to 1.
@@ -161,6 +170,11 @@ impl PasswordHasher {
         });
         computed.await.map_err(broken)
     }
+}
+
+/// How many hashes are computed or wait.
+fn capacity(workers: usize, queue: usize) -> usize {
+    workers.max(1).saturating_add(queue).clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// Keeps the text of an error; none of these holds a password.

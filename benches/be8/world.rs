@@ -181,7 +181,7 @@ impl World {
         let mut arguments = arguments(&self.directory, &self.cluster, database);
         arguments.extend(more.iter().map(|more| (*more).to_owned()));
         let config = config(&arguments);
-        (Node::start(&config, stop.clone()).await.expect("a node"), stop)
+        (Node::start(&config, None, stop.clone()).await.expect("a node"), stop)
     }
 
     async fn execute(&self, database: &str, sql: &str) {

@@ -14,6 +14,7 @@ import hashlib
 import json
 import struct
 import sys
+import unicodedata
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -56,7 +57,9 @@ class Key:
         self.text, self.name, data = text, parts[0], unbase64(parts[2])
         need(len(data) == 33 and data[0] == kind, "not a key of this kind")
         self.kind, self.id = kind, sha256(self.name.encode() + b"\n" + data)[:4]
-        need(self.name and not any(c.isspace() for c in self.name) and parts[1] == self.id.hex(), "malformed key")
+        # Control characters would change what a terminal shows.
+        bad = any(c.isspace() or unicodedata.category(c) == "Cc" for c in self.name)
+        need(self.name and not bad and parts[1] == self.id.hex(), "malformed key")
         self.key = Ed25519PublicKey.from_public_bytes(data[1:])
 
     def check(self, text, line):
@@ -137,6 +140,8 @@ def verify(data, expected):
     names = ["group", "reader", "tree", "stream", "stream", "events", "body"]
     need([name for name, _ in rest] == names, "the head has other lines than it should")
     group, reader, tree, life, chat, events, digest = (value for _, value in rest)
+    need(group[:1] == "g" and number(group[1:]) > 0, "names no group")
+    need(reader == "operator" or number(reader) > 0, "names no reader")
     need(digest == base64.b64encode(sha256(body.encode())).decode(), "changed: the body has another hash")
     need(life.startswith(f"group-{group} ") and chat.startswith(f"chat-{group} "), "the streams of another group")
     life, chat = number(life.split(" ")[1]), number(chat.split(" ")[1])

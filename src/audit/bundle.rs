@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use be8_events::{AccId, GroupId, Hash32, Position, Recorded, StreamName};
 
+use super::findings::JUDGING;
 use super::notes::{self, PublicKey};
 use super::transparency::{Transparency, TransparencyError};
 use super::tree::Question;
@@ -93,6 +94,7 @@ pub async fn bundle(
     reader: Option<AccId>,
     sight: &Sight,
 ) -> Result<String, ProofError> {
+    let _turn = JUDGING.acquire().await;
     let (life, chat) = (StreamName::Group(group), StreamName::Chat(group));
     let head = head_for(log, transparency, &[life, chat]).await?;
     let until = Position(i64::try_from(head.size).unwrap_or(i64::MAX));

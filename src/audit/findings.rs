@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use be8_events::{AccId, GroupId, GroupVersion, Position, StreamName, Timestamp};
 use chrono::TimeDelta;
+use tokio::sync::Semaphore;
 
 use super::history::{Act, Entry};
 use super::state::{StateThen, membership};
@@ -13,6 +14,9 @@ use crate::ledger::Log;
 
 /// How long a key may take to arrive.
 const GRACE: TimeDelta = TimeDelta::minutes(1);
+
+/// Turns of those who want a whole history read.
+pub(super) static JUDGING: Semaphore = Semaphore::const_new(2);
 
 /// Which rule a finding breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,8 +101,15 @@ pub struct Finding {
 /// [`AuditError`]
 pub async fn findings(log: &Log, group: GroupId, sight: &Sight, now: Timestamp) -> Result<Vec<Finding>, AuditError> {
     let newest = log.newest().await?;
-    let entries = membership(log, group).await?;
-    let mut found = judge(&entries, now);
+    let mut found = {
+        // A long history takes memory and time: few at once, and not on the threads that answer.
+        let _turn = JUDGING.acquire().await;
+        let entries = membership(log, group).await?;
+        match tokio::task::spawn_blocking(move || judge(&entries, now)).await {
+            Ok(found) => found,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    };
     for finding in found.iter_mut().filter(|finding| finding.rule == Rule::ExposureWindow) {
         let mut messages = 0;
         for (after, until) in sight.stretches(finding.from, finding.until.unwrap_or(newest)) {
@@ -165,8 +176,29 @@ impl Judge {
             Act::Created { .. } | Act::Message { .. } => {}
         }
         self.state.apply(entry);
-        self.waiting(entry);
-        self.close_by_version(entry.position);
+        match &entry.act {
+            Act::Message { .. } => {}
+            Act::KeyStored { version, account, .. } => {
+                self.waiting(entry, Some(*account));
+                self.close_by_version(entry.position, *version, *version);
+            }
+            Act::Joined { account, .. } | Act::Added { account, .. } => {
+                self.waiting(entry, Some(*account));
+                // One more member holds no version more; but where there was none, nothing was held by all.
+                if self.state.members.len() == 1 {
+                    self.close_by_any(entry.position);
+                }
+            }
+            Act::Left { account, .. } | Act::Kicked { account, .. } => {
+                self.waiting(entry, Some(*account));
+                self.close_by_any(entry.position);
+            }
+            Act::VersionAllocated { version } => {
+                self.waiting(entry, None);
+                self.close_by_version(entry.position, *version, *version);
+            }
+            Act::Created { .. } | Act::Destroyed { .. } => self.waiting(entry, None),
+        }
     }
 
     /// Whoever leaves may have the key of the newest version.
@@ -229,28 +261,39 @@ impl Judge {
         }
     }
 
-    /// Brings the waits of members for their keys up to the state behind an entry.
-    fn waiting(&mut self, entry: &Entry) {
+    /// Brings the waits of members for their keys up to the state behind an entry: of the one that it is about, or of
+    /// all.
+    fn waiting(&mut self, entry: &Entry, about: Option<AccId>) {
         let Some((newest, _, allocated)) = self.state.version else { return };
-        let has =
-            |state: &StateThen, account: &AccId| state.keys.get(&newest).is_some_and(|keys| keys.contains_key(account));
-        let waits = std::mem::take(&mut self.waits);
-        for (account, wait) in waits {
-            let lasts =
-                wait.version == newest && self.state.members.contains_key(&account) && !has(&self.state, &account);
-            if lasts {
-                self.waits.insert(account, wait);
-            } else {
+        let accounts: Vec<AccId> = match about {
+            Some(account) => vec![account],
+            None => self
+                .waits
+                .keys()
+                .chain(self.state.members.keys())
+                .copied()
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+        };
+        for account in accounts {
+            let member = self.state.members.get(&account).map(|member| member.since);
+            let has = self.state.keys.get(&newest).is_some_and(|keys| keys.contains_key(&account));
+            let since = member.filter(|_| !has);
+            let lasts = |wait: &Wait| wait.version == newest && since.is_some();
+            if self.waits.get(&account).is_some_and(|wait| !lasts(wait))
+                && let Some(wait) = self.waits.remove(&account)
+            {
                 self.waited(account, wait, entry.time, Some(entry.position));
             }
-        }
-        for (account, member) in self.state.members.iter().filter(|(account, _)| !has(&self.state, account)) {
-            self.waits.entry(*account).or_insert(Wait {
-                version: newest,
-                since: entry.time,
-                from: entry.position,
-                proof: vec![allocated, member.since],
-            });
+            if let Some(since) = since {
+                self.waits.entry(account).or_insert(Wait {
+                    version: newest,
+                    since: entry.time,
+                    from: entry.position,
+                    proof: vec![allocated, since],
+                });
+            }
         }
     }
 
@@ -273,8 +316,15 @@ impl Judge {
         }
     }
 
-    /// Closes the windows that a version ends which everybody holds now.
-    fn close_by_version(&mut self, position: Position) {
+    /// The same for all versions that can end a window: those above it.
+    fn close_by_any(&mut self, position: Position) {
+        if let Some(least) = self.windows.iter().map(|window| window.version).min() {
+            self.close_by_version(position, least, GroupVersion::MAX);
+        }
+    }
+
+    /// Closes the windows that one of these versions ends, if everybody holds it now.
+    fn close_by_version(&mut self, position: Position, first: GroupVersion, last: GroupVersion) {
         if self.windows.is_empty() || self.state.members.is_empty() {
             return;
         }
@@ -285,10 +335,13 @@ impl Judge {
         // Who took each such version, and who can have it.
         let safe: Vec<(GroupVersion, AccId, BTreeSet<AccId>)> = self
             .taken
-            .iter()
+            .range(first..=last)
             .filter(|(version, _)| everybody(version))
             .map(|(version, (by, ..))| (*version, *by, self.state.keys[version].keys().copied().collect()))
             .collect();
+        if safe.is_empty() {
+            return;
+        }
         self.close(position, |window| {
             let departed = window.finding.account;
             safe.iter()

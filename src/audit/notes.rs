@@ -124,8 +124,13 @@ impl FromStr for PublicKey {
         let key = VerifyingKey::from_bytes(&key).map_err(|_| BadNote::Key)?;
         let own = Self::new(name, role, key);
         // The id too has to be the right one, and each part be written in the one way that it has.
-        if is_key_name_valid(name) && !key.is_weak() && own.to_string() == text { Ok(own) } else { Err(BadNote::Key) }
+        if is_name(name) && !key.is_weak() && own.to_string() == text { Ok(own) } else { Err(BadNote::Key) }
     }
+}
+
+/// Whether a key can have this name. One with control characters would change what a terminal shows.
+fn is_name(name: &str) -> bool {
+    is_key_name_valid(name) && !name.chars().any(char::is_control)
 }
 
 /// What a cosignature signs.
@@ -151,8 +156,7 @@ impl NoteKey {
     /// # Errors
     /// [`BadNote::Key`] for a name that a note cannot have.
     pub fn new(name: &str, role: Role, seed: &[u8; 32]) -> Result<Self, BadNote> {
-        let control = name.chars().any(char::is_control);
-        if control || !is_key_name_valid(name) {
+        if !is_name(name) {
             return Err(BadNote::Key);
         }
         let secret = SigningKey::from_bytes(seed);
@@ -300,6 +304,16 @@ mod tests {
         let (text, signatures) = split(NOTE).unwrap();
         assert!(key.signed(text, &signatures[0]));
         assert!(!key.signed(&text.replace("your", "my"), &signatures[0]));
+    }
+
+    #[test]
+    fn a_name_with_control_characters_is_none() {
+        let key = sample(Role::Log).secret.verifying_key();
+        for name in ["a\u{1b}[2J", "a\u{7f}", "a\u{9b}2J"] {
+            let text = PublicKey::new(name, Role::Log, key).to_string();
+            assert!(text.parse::<PublicKey>().is_err(), "{name:?}");
+        }
+        assert!(PublicKey::new("a", Role::Log, key).to_string().parse::<PublicKey>().is_ok());
     }
 
     #[test]

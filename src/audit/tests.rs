@@ -240,3 +240,24 @@ fn strays_replacements_and_versions_for_nobody_are_found() {
     let nobody = story.judged().into_iter().find(|f| f.rule == Rule::UndistributedVersion).unwrap();
     assert_eq!((nobody.version, nobody.proof), (2, vec![taken]));
 }
+
+#[test]
+fn a_window_stays_open_over_many_versions_that_nobody_has() {
+    let mut story = Story::new();
+    story.joins(2);
+    story.joins(3);
+    story.rekeys(1, 1, &[1, 2, 3]);
+    story.kicks(3);
+    for version in 2..50_000 {
+        story.rekeys(1, version, &[]);
+    }
+    let open = |found: &[Finding]| found.iter().filter(|f| f.rule == Rule::ExposureWindow && f.until.is_none()).count();
+    assert_eq!(open(&story.judged()), 1);
+    // A departure makes one of them complete.
+    story.stores(1, 40_000, 1, None);
+    assert_eq!(open(&story.judged()), 1);
+    let left = story.leaves(2);
+    let found = story.judged();
+    assert_eq!(open(&found), 0, "{:?}", found.last());
+    assert!(found.iter().any(|f| f.account == id(3) && f.until == Some(left)));
+}

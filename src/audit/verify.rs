@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use be8_events::{GroupId, Hash32, Recorded, StreamName, Timestamp};
+use be8_events::{AccId, GroupId, Hash32, Recorded, StreamName, Timestamp};
 
 use super::bundle::FORM;
 use super::findings::{Finding, Rule, judge};
@@ -89,7 +89,11 @@ pub fn verify_bundle(text: &str, expected: Option<&PublicKey>) -> Result<Verifie
     lines.0 = before;
     let group = lines.value("group")?.parse().map_err(|_| BadBundle("it names no group".to_owned()))?;
     let (life, chat) = (StreamName::Group(group), StreamName::Chat(group));
-    let reader = lines.value("reader")?.to_owned();
+    // What is printed was read: a bundle may be signed by anybody, and a terminal obeys what it is shown.
+    let reader = match lines.value("reader")? {
+        "operator" => "operator".to_owned(),
+        reader => reader.parse::<AccId>().map_err(|_| BadBundle("it names no reader".to_owned()))?.to_string(),
+    };
     let tree = lines.number("tree")?;
     let total = lines.number(&format!("stream {life}"))?;
     let messages = lines.number(&format!("stream {chat}"))?;

@@ -10,7 +10,7 @@ use crate::node::{Database, NodeError};
 pub async fn run(config: Config) -> Result<(), NodeError> {
     let database = Database::open(&config, true).await?;
     database.migrate().await?;
-    println!("The schema of {} is current.", database.describe());
+    super::print(&format!("The schema of {} is current.\n", database.describe()));
     database.close().await;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 /// Prints the OpenAPI document, as `openapi/be8.openapi.json` holds it.
 pub fn run() {
-    println!("{}", text());
+    super::print(&format!("{}\n", text()));
 }
 
 /// The document as text, without the newline at its end.

@@ -30,7 +30,7 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     // Clients subscribe with the key pair that signs; without one, with the key that is built into them.
     let vapid = Vapid::load(&config.push)?;
     let site = Site::load(config.site.clone(), vapid.as_ref().map(|vapid| vapid.public().to_owned()))?;
-    let server = http::listen(&config.listen.to_string(), tls.clone())
+    let server = http::listen(config.listen, tls.clone())
         .await
         .map_err(|cause| NodeError::Listen { address: config.listen.to_string(), cause })?;
     let address = server.address().to_owned();
@@ -40,13 +40,14 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
         site: site.clone(),
         https: config.app.https,
         limiter: Limiter::new(config.limits.clone(), test_clock(&config)),
+        connections: config.connections.clone(),
     };
     let serving = tokio::spawn(server.run(handle.clone(), metrics, serving, stop.clone()));
     let stopping = stop_on_signal(stop.clone());
     let renewing = renew_on_signal(tls, site);
 
     let node = tokio::select! {
-        node = Node::start(&config, stop.clone()) => node?,
+        node = Node::start(&config, vapid, stop.clone()) => node?,
         () = stop.cancelled() => return Ok(()),
     };
     handle.set(node.app.clone());

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use be8_events::{AccId, Position, Recorded, StreamName, ThreadId};
+use futures_util::future::try_join_all;
 
 use super::change::{Change, changes_for};
 use super::hub::{Delivery, Shared};
@@ -102,14 +103,13 @@ pub async fn missed(
             _ => break,
         }
     }
-    // One message a thread: the newest of each.
-    let chats: Vec<StreamName> = streams.into_iter().filter(|s| !matches!(s, StreamName::Reads(_))).collect();
+    // One message a thread: the newest of each. No event of a group's life is one.
+    let chats =
+        streams.into_iter().filter(|s| !matches!(s, StreamName::Reads(_) | StreamName::Group(_))).collect::<Vec<_>>();
     let newest = log.newest_of_streams(&chats, seen.position, until).await?;
     let mut told = BTreeSet::new();
     let mut messages = Vec::new();
-    for event in newest.iter().rev() {
-        let mut rosters = Rosters::default();
-        rosters.load(log, std::slice::from_ref(event)).await?;
+    for (event, rosters) in newest.iter().zip(rosters_at(log, &newest).await?).rev() {
         for delivery in deliveries(event, account, &rosters) {
             if let Change::NewMessage { thread, .. } = delivery.shared.change
                 && told.insert(thread)
@@ -120,6 +120,18 @@ pub async fn missed(
     }
     messages.reverse();
     Ok(messages)
+}
+
+/// How many groups' members are read at once.
+const AT_ONCE: usize = 4;
+
+/// Who is told of each of these events.
+async fn rosters_at(log: &Log, events: &[Recorded]) -> Result<Vec<Rosters>, LogError> {
+    let mut all = Vec::with_capacity(events.len());
+    for some in events.chunks(AT_ONCE) {
+        all.extend(try_join_all(some.iter().map(|event| Rosters::in_front_of(log, event))).await?);
+    }
+    Ok(all)
 }
 
 fn deliveries(event: &Recorded, account: AccId, rosters: &Rosters) -> impl Iterator<Item = Delivery> {

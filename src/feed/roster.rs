@@ -23,6 +23,16 @@ impl Rosters {
         self.0.get(&group).into_iter().flatten().copied()
     }
 
+    /// The groups of one event as they were in front of it.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn in_front_of(log: &Log, event: &Recorded) -> Result<Self, LogError> {
+        let mut rosters = Self::default();
+        rosters.load(log, std::slice::from_ref(event)).await?;
+        Ok(rosters)
+    }
+
     /// Loads the groups of these events as they were in front of the first of them.
     ///
     /// # Errors

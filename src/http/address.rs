@@ -72,7 +72,8 @@ impl Proxies {
         self.behind(peer, request.headers())
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether a (canonical) address is that of a trusted proxy.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|trusted| trusted.to_canonical() == address)
     }
 

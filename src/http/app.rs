@@ -40,6 +40,8 @@ pub struct AppSettings {
     pub sessions_per_account: usize,
     /// The most UTF-8 bytes of a message text.
     pub message_bytes: usize,
+    /// The most UTF-8 bytes of a wrapped key.
+    pub group_key_bytes: usize,
     /// The most devices of an account that are told of messages.
     pub devices: usize,
     /// The pause between comment lines on a silent event stream.
@@ -58,6 +60,7 @@ impl Default for AppSettings {
             group_members: 1000,
             sessions_per_account: 32,
             message_bytes: 262_144,
+            group_key_bytes: 8192,
             devices: 20,
             heartbeat: Duration::from_secs(15),
             admission: AdmissionSettings::default(),

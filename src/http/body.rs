@@ -20,6 +20,7 @@ use room::Held;
 
 mod room;
 
+pub(super) use room::Place;
 pub use room::Room;
 
 /// What a request body may cost. Set it as request data to change it for a route; without it
@@ -82,6 +83,8 @@ pub struct Body<T> {
     fields: T,
     /// SHA-256 of the bytes as sent, if the request carries an `Idempotency-Key`.
     digest: Option<Hash32>,
+    /// In the memory for bodies, until it is dropped. Whoever waits for long takes what it needs, and drops the rest.
+    _place: Place,
 }
 
 impl<T> Body<T> {
@@ -128,7 +131,7 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let limits = request.data::<BodyLimits>().copied().unwrap_or_default();
-        let bytes =
+        let (bytes, place) =
             read(request.headers(), body.take()?.into_bytes_stream(), limits, request.data::<Room>().cloned()).await?;
         let digest = request.headers().contains_key("idempotency-key").then(|| Hash32::sha256(&bytes));
         let fields = match essence(request.content_type()) {
@@ -140,7 +143,7 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
         };
         let fields =
             T::parse_from_json(Some(Value::Object(fields))).map_err(|_| WireError::from(Code::InvalidInput))?;
-        Ok(Self { fields, digest })
+        Ok(Self { fields, digest, _place: place })
     }
 }
 
@@ -160,7 +163,7 @@ pub(super) async fn read<B: AsRef<[u8]>, E>(
     pieces: impl Stream<Item = Result<B, E>>,
     limits: BodyLimits,
     room: Option<Room>,
-) -> Result<Vec<u8>, WireError> {
+) -> Result<(Vec<u8>, Place), WireError> {
     // What is declared may be a lie: believed only when it says "too large".
     let declared: Option<usize> =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -181,7 +184,7 @@ pub(super) async fn read<B: AsRef<[u8]>, E>(
         let left = limits.total.saturating_sub(begin.elapsed());
         match timeout(limits.stall.min(left), pieces.next()).await {
             Err(_) => return Err(Code::Timeout.into()),
-            Ok(None) => return Ok(held.into_bytes()),
+            Ok(None) => return Ok(held.into_parts()),
             // The client went away or broke the framing: what came is not the JSON it meant.
             Ok(Some(Err(_))) => return Err(Code::InvalidJson.into()),
             Ok(Some(Ok(piece))) => {

@@ -170,9 +170,10 @@ fn settable<T>(field: &Lenient<T>) -> Option<&str> {
     field.str().filter(|code| (1..=MAX_UNITS).contains(&utf16_len(code)))
 }
 
-/// A code as it was sent, to be compared.
-fn sent<T>(field: &Lenient<T>) -> Option<&str> {
-    field.str().filter(|code| !code.is_empty())
+/// A code as it was sent, to be compared. No code is longer than one that is kept here, cut off: it may have to wait.
+fn sent<T>(field: &Lenient<T>) -> Option<Secret<String>> {
+    let code = field.str().filter(|code| !code.is_empty())?;
+    Some(Secret::new(code.chars().take(MAX_UNITS + 1).collect()))
 }
 
 /// The hash that an event set for one of the codes; none once its key is gone.
@@ -213,7 +214,7 @@ impl Compared {
 
 /// Compares a code with both of the account's, whether they are set or not, and whichever it is:
 /// that takes the same time. The attempt counts if `counts`, beforehand.
-async fn compare(app: &App, session: Hash32, code: &str, counts: bool) -> Result<Compared, WireError> {
+async fn compare(app: &App, session: Hash32, code: &Secret<String>, counts: bool) -> Result<Compared, WireError> {
     let found = app.read.codes(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
     let throttled = counts && !app.code_attempts.admit(found.account, app.now()).await?;
     let opener = app.vault.opener(&found.live).await?;
@@ -222,15 +223,18 @@ async fn compare(app: &App, session: Hash32, code: &str, counts: bool) -> Result
         unlock = hash_of(&opener, first, CodeKind::Unlock)?;
         destroy = hash_of(&opener, second, CodeKind::Destroy)?;
     }
-    let copy = || Secret::new(code.to_owned());
-    let unlocks = app.codes.verify(copy(), unlock.as_ref()).await?;
-    let destroys = app.codes.verify(copy(), destroy.as_ref()).await?;
+    let unlocks = app.codes.verify(code.clone(), unlock.as_ref()).await?;
+    let destroys = app.codes.verify(code.clone(), destroy.as_ref()).await?;
     let events = found.events.map(|(first, second)| (first.stored.position, second.stored.position));
     Ok(Compared { account: found.account, throttled, unlocks, destroys, events })
 }
 
 /// What an entered code does.
-async fn entered(app: &App, session: Hash32, code: &str) -> Result<Answer<CodeFound, NotUnlocked>, WireError> {
+async fn entered(
+    app: &App,
+    session: Hash32,
+    code: &Secret<String>,
+) -> Result<Answer<CodeFound, NotUnlocked>, WireError> {
     // A second look at codes that changed meanwhile is no second attempt.
     let mut throttled = false;
     for round in 0..ROUNDS {
@@ -285,8 +289,10 @@ impl Codes {
         if me.codes {
             return Err(Code::CodesAlreadySet.into());
         }
-        let hash = |code: &str| app.codes.hash(Secret::new(code.to_owned()));
-        let (unlock, destroy) = (hash(unlock).await?.into_inner(), hash(destroy).await?.into_inner());
+        let (unlock, destroy) = (Secret::new(unlock.to_owned()), Secret::new(destroy.to_owned()));
+        drop(body);
+        let unlock = app.codes.hash(unlock).await?.into_inner();
+        let destroy = app.codes.hash(destroy).await?.into_inner();
         let codes = Secret::new(CodesSecret { unlock, destroy });
         app.ledger.execute(SetCodes { session, codes }).await?;
         Ok(Answer::new(&Accepted::default()))
@@ -311,8 +317,9 @@ impl Codes {
             app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
         }
         let code = sent(&body.code).ok_or(WireError::from(Code::InvalidCode))?;
+        drop(body);
         let begun = Instant::now();
-        let answer = entered(app, session, code).await;
+        let answer = entered(app, session, &code).await;
         let beats = begun.elapsed().as_nanos() / BEAT.as_nanos() + 1;
         sleep_until(begun + BEAT * u32::try_from(beats).unwrap_or(1)).await;
         answer
@@ -334,17 +341,19 @@ impl Codes {
         let session = session.required()?;
         app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
         let new = settable(&body.code).ok_or(WireError::from(Code::InvalidCode))?;
+        let new = Secret::new(new.to_owned());
         let old = sent(&body.old_code).ok_or(WireError::from(Code::InvalidOldCode))?;
         let which = match body.code_type.str() {
             Some("unlock") => CodeKind::Unlock,
             Some("destroy") => CodeKind::Destroy,
             _ => return Err(Code::InvalidCodeType.into()),
         };
+        drop(body);
         for round in 0..ROUNDS {
-            let found = compare(app, session, old, round == 0).await?;
+            let found = compare(app, session, &old, round == 0).await?;
             let right = found.events.filter(|_| found.is(which) && !found.throttled);
             let compared = right.ok_or(WireError::from(Code::OldCodeWrong))?;
-            let hash = app.codes.hash(Secret::new(new.to_owned())).await?.into_inner();
+            let hash = app.codes.hash(new.clone()).await?.into_inner();
             let code = Secret::new(CodeSecret { hash });
             match app.ledger.execute(ChangeCode { session, which, code, compared }).await {
                 Err(error) if is_outdated(&error) => continue,

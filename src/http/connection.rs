@@ -1,68 +1,65 @@
-//! Connections that end as soon as their client is gone.
+//! What a connection reads and writes through: in small pieces, and never waiting for long.
 //!
-//! hyper notices the end of a client in the middle of an answer and gives the connection up; poem then waits for that
-//! connection once more, so an event stream would stay open until its next heartbeat fails to be written. Here, once
-//! the client's end was read, the connection itself is broken, so that waiting for it comes to an end.
-//!
-//! And reading is done in small pieces, so that a connection takes little memory however much comes.
+//! Reading is done in small pieces, so that a connection takes little memory however much comes. A peer that takes
+//! nothing of what is written to it loses its connection: it would hold its answer for ever.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use poem::listener::Acceptor;
-use poem::web::{LocalAddr, RemoteAddr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 /// Most bytes that are read at a time. hyper makes its buffer twice as large whenever it is filled, up to 400 KiB for each
 /// client that sends a lot.
 const PIECE: usize = 16 * 1024;
 
-/// Accepts connections that end with their clients.
+/// A connection that reads little at a time and gives up a peer that does not read.
 #[derive(Debug)]
-pub struct Attentive<A>(pub A);
-
-impl<A: Acceptor> Acceptor for Attentive<A> {
-    type Io = Connection<A::Io>;
-
-    fn local_addr(&self) -> Vec<LocalAddr> {
-        self.0.local_addr()
-    }
-
-    async fn accept(&mut self) -> io::Result<(Self::Io, LocalAddr, RemoteAddr, poem::http::uri::Scheme)> {
-        let (io, local, remote, scheme) = self.0.accept().await?;
-        Ok((Connection { io, gone: false }, local, remote, scheme))
-    }
+pub(super) struct Connection<Io> {
+    io: Io,
+    /// The longest that the peer may take nothing.
+    stall: Duration,
+    /// The end of that, while it does.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
-/// A connection that ends with its client.
-#[derive(Debug)]
-pub struct Connection<Io> {
-    io: Io,
-    /// Whether the client's end was read.
-    gone: bool,
+impl<Io> Connection<Io> {
+    pub(super) const fn new(io: Io, stall: Duration) -> Self {
+        Self { io, stall, stalled: None }
+    }
+
+    /// Passes on how writing went, or that it has waited for too long.
+    fn within_patience<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.stall)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(ErrorKind::TimedOut.into()))
+    }
 }
 
 impl<Io: AsyncRead + Unpin> AsyncRead for Connection<Io> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let (room, before) = (buffer.remaining(), buffer.filled().len());
-        if room <= PIECE {
-            ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        } else {
-            // Zeroed first, which the usual small buffer is spared.
-            let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(PIECE));
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
-            let count = piece.filled().len();
-            buffer.advance(count);
+        if buffer.remaining() <= PIECE {
+            return Pin::new(&mut self.io).poll_read(cx, buffer);
         }
-        self.gone |= room > 0 && buffer.filled().len() == before;
+        // Zeroed first, which the usual small buffer is spared.
+        let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(PIECE));
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
+        let count = piece.filled().len();
+        buffer.advance(count);
         Poll::Ready(Ok(()))
     }
 }
 
 impl<Io: AsyncWrite + Unpin> AsyncWrite for Connection<Io> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.within_patience(cx, written)
     }
 
     fn poll_write_vectored(
@@ -70,22 +67,21 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Connection<Io> {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, pieces)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, pieces);
+        self.within_patience(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
     }
 
-    /// hyper flushes whenever it is polled, also with nothing to write.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.gone {
-            return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
-        }
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.within_patience(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.within_patience(cx, shut)
     }
 }

@@ -187,7 +187,8 @@ impl GroupKeys {
     /// again is valid and changes nothing.
     ///
     /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `MEMBERNOTEXISTING`, `NOGROUPMEMBER` (the
-    /// caller, then `accID`), `KEYHOLDERNOTEXISTING`, `INVALIDGROUPKEY`.
+    /// caller, then `accID`), `KEYHOLDERNOTEXISTING`, `INVALIDGROUPKEY` (also for a key of more than 8192
+    /// bytes, unless the server is set otherwise).
     #[oai(path = "/groupstorekey", method = "post", operation_id = "storeGroupKey", tag = "Tag::GroupKeys")]
     async fn store(
         &self,
@@ -200,7 +201,7 @@ impl GroupKeys {
         let (group, account, keyholder) =
             (group_id(&body.group_id), account_id(&body.acc_id), account_id(&body.keyholder));
         let app = self.0.get()?;
-        let most = app.settings.message_bytes;
+        let most = app.settings.group_key_bytes;
         let iv = body.iv.echo();
         let key = body.group_key.into_string().filter(|key| utf16_len(key) >= 10 && key.len() <= most);
         let key = key.filter(|_| iv.as_ref().is_none_or(|iv| iv.len() <= 1024));

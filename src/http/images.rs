@@ -17,6 +17,7 @@ use super::document::Tag;
 use super::error::{Code, WireError};
 use super::lenient::Lenient;
 use super::messages::{address, named_thread, named_version};
+use super::outgoing::Outgoing;
 use super::present;
 use super::session::Session;
 use super::shown::MessageType;
@@ -247,7 +248,12 @@ impl Images {
     ///
     /// Checks: `NOTAUTH`.
     #[oai(path = "/imageget", method = "post", operation_id = "getImage", tag = "Tag::Images")]
-    async fn get(&self, session: Session, body: Body<ImageGet>) -> Result<Answer<ImageFound, ImageMissing>, WireError> {
+    async fn get(
+        &self,
+        session: Session,
+        outgoing: Outgoing,
+        body: Body<ImageGet>,
+    ) -> Result<Answer<ImageFound, ImageMissing>, WireError> {
         let app = self.0.get()?;
         let session = session.required()?;
         let now = app.now();
@@ -280,7 +286,8 @@ impl Images {
             return Ok(missing());
         };
         let key = BlobKey::from_base64(&key).ok_or(WireError::from(Code::Internal))?;
-        // Contents in memory at once are bounded for readers, too.
+        // Contents in memory at once are bounded for readers, too: while they are read, and until they are taken.
+        outgoing.wait(usize::try_from(mark.size).unwrap_or(usize::MAX), PATIENCE).await?;
         let turn = tokio::time::timeout(PATIENCE, app.image_reads.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(Code::Unavailable.into()) };
         let content = match app.media.get(mark, key).await {

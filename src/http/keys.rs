@@ -1,6 +1,6 @@
 //! The routes of the tag "Keys": the public keys of accounts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use be8_events::account::PublicKeySecret;
 use be8_events::{AccId, Event, Secret};
@@ -94,7 +94,7 @@ impl poem_openapi::types::Example for GetKeys {
 }
 
 /// A public key as it is handed out. An account that has set none has only `key_ops`.
-#[derive(Debug, Default, Object, Serialize)]
+#[derive(Debug, Clone, Default, Object, Serialize)]
 #[oai(rename = "PublicKey", read_only_all, skip_serializing_if_is_none)]
 pub struct PublicKey {
     /// The curve.
@@ -224,19 +224,20 @@ impl Keys {
     ) -> Result<Vec<(AccId, Option<PublicKey>)>, WireError> {
         let app = self.0.get()?;
         let ids: Option<Vec<AccId>> = ids.and_then(|ids| ids.into_iter().map(|id| id.parse().ok()).collect());
-        let asked = ids.as_deref().unwrap_or_default();
-        let keys = app.read.public_keys(session.required()?, app.now(), asked).await?;
+        // Each is looked up and opened once, however often it is asked for.
+        let asked: BTreeSet<AccId> = ids.iter().flatten().copied().collect();
+        let asked: Vec<AccId> = asked.into_iter().collect();
+        let keys = app.read.public_keys(session.required()?, app.now(), &asked).await?;
         let keys = keys.ok_or(WireError::from(Code::NotAuth))?;
         let ids = ids.ok_or(WireError::from(Code::MemberNotExisting))?;
         let opener = app.vault.opener(&keys.live).await?;
-        let found: HashMap<AccId, Option<StoredSealed>> = keys.found.into_iter().collect();
-        ids.into_iter()
-            .map(|id| {
-                let event = found.get(&id).ok_or(WireError::from(Code::MemberNotExisting))?;
-                let key = event.as_ref().map(|event| read_key(&opener, id, event)).transpose()?.flatten();
-                Ok((id, key))
-            })
-            .collect()
+        let read = |(id, event): (AccId, Option<StoredSealed>)| {
+            let key = event.as_ref().map(|event| read_key(&opener, id, event)).transpose()?.flatten();
+            Ok::<_, WireError>((id, key))
+        };
+        let found: HashMap<AccId, Option<PublicKey>> = keys.found.into_iter().map(read).collect::<Result<_, _>>()?;
+        let key = |id: AccId| found.get(&id).map(|key| (id, key.clone())).ok_or(Code::MemberNotExisting.into());
+        ids.into_iter().map(key).collect()
     }
 }
 

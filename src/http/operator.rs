@@ -1,6 +1,9 @@
 //! The operator's access, and what an auditor shows instead: a session.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use be8_events::Hash32;
@@ -29,6 +32,11 @@ pub enum BadOperatorToken {
     /// The file cannot be read.
     #[error("operator token file {0}: {1}")]
     Unreadable(String, std::io::Error),
+    /// Others than the owner have rights on the file.
+    #[error(
+        "operator token file {0}: its mode is {1:04o}, but nobody except its owner may have rights on it: chmod 600"
+    )]
+    Mode(String, u32),
     /// The token is too short to be unguessable.
     #[error("operator token file {0}: fewer than {LEAST} bytes")]
     Short(String),
@@ -41,7 +49,15 @@ impl OperatorToken {
     /// [`BadOperatorToken`]
     pub fn load(path: &Path) -> Result<Self, BadOperatorToken> {
         let name = || path.display().to_string();
-        let text = std::fs::read(path).map_err(|error| BadOperatorToken::Unreadable(name(), error))?;
+        let unreadable = |error| BadOperatorToken::Unreadable(name(), error);
+        let mut file = File::open(path).map_err(unreadable)?;
+        // Asked of the open file, so that it speaks of what is read.
+        let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(BadOperatorToken::Mode(name(), mode));
+        }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(unreadable)?;
         let token = text.trim_ascii();
         if token.len() < LEAST {
             return Err(BadOperatorToken::Short(name()));

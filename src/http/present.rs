@@ -271,8 +271,8 @@ pub(super) fn messages(
     Ok(page)
 }
 
-/// The message of one image, as it is shown with its content; none once it is over or erased. Also
-/// its mark and its key in the store.
+/// The message of one image, as it is shown with its content; none once it is over or erased. Also its
+/// key in the store.
 pub(super) fn image(
     found: Image,
     opener: &Opener,

@@ -1,14 +1,15 @@
 //! Putting the routes together and serving them.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use poem::http::Method;
-use poem::listener::{Acceptor, AcceptorExt as _, BoxAcceptor, Listener, TcpListener};
 use poem::{Endpoint, EndpointExt, IntoEndpoint as _, Request, Response};
 use poem_openapi::{ContactObject, LicenseObject, OpenApiService, ServerObject};
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::Accounts;
@@ -17,7 +18,7 @@ use super::audit::Audit;
 use super::body::{BodyLimits, Room};
 use super::codes::Codes;
 use super::compress::compress;
-use super::connection::Attentive;
+use super::connections::{self, ConnectionSettings};
 use super::conversations::Conversations;
 use super::devices::Devices;
 use super::document::document;
@@ -35,13 +36,14 @@ use super::measure::MeasureLayer;
 use super::messages::Messages;
 use super::operations::Operations;
 use super::operator_accounts::OperatorAccounts;
+use super::outgoing;
 use super::profile::Profile;
 use super::proofs::Proofs;
 use super::registration::Registration;
 use super::removal::Removal;
 use super::session::SCHEME;
 use super::site::Site;
-use super::tls::{Encrypted, Tls};
+use super::tls::Tls;
 use super::tokens::Tokens;
 use super::transparency::{Public, Tiles};
 use super::turnstile::{TurnSettings, Turnstile};
@@ -56,8 +58,6 @@ const HEAD: [&str; 8] =
     ["/me", "/getthreads", "/codehas", "/insights", "/healthz", "/readyz", "/metrics", "/audit/witness/key"];
 /// Where the transparency log is.
 const PUBLIC_LOG: &str = "/audit/log/";
-/// How long open requests may take to end when the server stops.
-const GRACE: Duration = Duration::from_secs(10);
 /// How often the limits forget who has not asked for long.
 const TIDY: Duration = Duration::from_secs(60);
 
@@ -111,9 +111,9 @@ conversation, create the group, join it, add the first account.";
 
 /// A server that listens.
 pub struct Server {
-    acceptor: BoxAcceptor,
-    address: String,
-    https: bool,
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Tls>,
 }
 
 /// How a server answers.
@@ -129,27 +129,24 @@ pub struct Serving {
     pub https: bool,
     /// The limits on requests.
     pub limiter: Arc<Limiter>,
+    /// What connections are bounded by.
+    pub connections: ConnectionSettings,
 }
 
 /// Listens on an address, for https if there is a certificate.
 ///
 /// # Errors
 /// The address cannot be had.
-pub async fn listen(address: &str, tls: Option<Tls>) -> std::io::Result<Server> {
-    let acceptor = TcpListener::bind(address.to_owned()).into_acceptor().await?;
-    let address = acceptor.local_addr().first().map(ToString::to_string).unwrap_or_default();
-    let https = tls.is_some();
-    let acceptor = match tls {
-        None => Attentive(acceptor).boxed(),
-        Some(tls) => Attentive(Encrypted::new(acceptor, tls)).boxed(),
-    };
-    Ok(Server { acceptor, address: address.trim_start_matches("socket://").to_owned(), https })
+pub async fn listen(address: SocketAddr, tls: Option<Tls>) -> std::io::Result<Server> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    Ok(Server { listener, address, tls })
 }
 
 impl Server {
     /// Where it listens, with the port that was given for port 0.
     pub fn address(&self) -> String {
-        format!("{}://{}", if self.https { "https" } else { "http" }, self.address)
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
     }
 
     /// Serves until `stop`; then open requests get a while to end.
@@ -163,7 +160,7 @@ impl Server {
         serving: Serving,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let limiter = serving.limiter.clone();
+        let (limiter, connections) = (serving.limiter.clone(), serving.connections.clone());
         let routes = routes(app, metrics, serving);
         let tidying = stop.clone().run_until_cancelled_owned(async move {
             loop {
@@ -172,9 +169,7 @@ impl Server {
             }
         });
         tokio::spawn(tidying);
-        poem::Server::new_with_acceptor(self.acceptor)
-            .run_with_graceful_shutdown(routes, stop.cancelled_owned(), Some(GRACE))
-            .await
+        connections::serve(self.listener, self.tls, routes, connections, stop).await
     }
 }
 
@@ -188,13 +183,15 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
     let service = service(&app, metrics);
     let document = document(&service, manner);
     let text = serde_json::to_string(&document).unwrap_or_default();
-    let Serving { bodies, turns, site, https, limiter } = serving;
+    let Serving { bodies, turns, site, https, limiter, .. } = serving;
     let edge = EdgeLayer::new(rules(&document)).https(https);
     let limits = LimitLayer { limiter, edge: edge.clone(), app: app.clone() };
     let measure = MeasureLayer(edge.clone());
     let bundled = service.swagger_ui_html();
     let pages = home::pages(&bundled, Turnstile::new(service.into_endpoint(), app.clone(), turns));
-    site.in_front_of(pages.at("/openapi.json", poem::get(Document(text.into()))))
+    // The files are in memory anyway.
+    let routes = pages.at("/openapi.json", poem::get(Document(text.into()))).around(outgoing::claimed);
+    site.in_front_of(routes)
         .with(edge)
         .with(limits)
         .around(compress)

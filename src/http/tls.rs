@@ -2,26 +2,20 @@
 //! exchanged while the server runs.
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use poem::http::uri::Scheme;
-use poem::listener::Acceptor;
-use poem::web::{LocalAddr, RemoteAddr};
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::sync::mpsc;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// How long a client may take to agree on a key.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How many encrypted connections may wait to be taken in.
-const READY: usize = 64;
 
 /// The files of a certificate.
 #[derive(Debug, Clone)]
@@ -86,8 +80,15 @@ impl Tls {
         Ok(())
     }
 
-    fn acceptor(&self) -> TlsAcceptor {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone().into()
+    /// Agrees with a client on a key; none if that fails, or takes too long.
+    pub(super) async fn agree(&self, socket: TcpStream) -> Option<TlsStream<TcpStream>> {
+        let acceptor = TlsAcceptor::from(self.current.read().unwrap_or_else(PoisonError::into_inner).clone());
+        match timeout(HANDSHAKE, acceptor.accept(socket)).await {
+            Ok(Ok(socket)) => return Some(socket),
+            Ok(Err(error)) => tracing::debug!(%error, "a client did not agree on a key"),
+            Err(_) => tracing::debug!("a client took too long to agree on a key"),
+        }
+        None
     }
 }
 
@@ -109,63 +110,4 @@ fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         .map_err(certificate)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
-}
-
-/// A connection with where it comes from.
-type Accepted<Io> = (TlsStream<Io>, LocalAddr, RemoteAddr, Scheme);
-
-/// Accepts connections once they are encrypted: a client that is slow to agree on a key keeps
-/// nobody else waiting.
-pub(super) struct Encrypted<Io> {
-    addresses: Vec<LocalAddr>,
-    ready: mpsc::Receiver<io::Result<Accepted<Io>>>,
-    listening: tokio::task::JoinHandle<()>,
-}
-
-impl<Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static> Encrypted<Io> {
-    pub(super) fn new<A: Acceptor<Io = Io> + 'static>(mut inside: A, tls: Tls) -> Self {
-        let addresses = inside.local_addr();
-        let (sender, ready) = mpsc::channel(READY);
-        let listening = tokio::spawn(async move {
-            loop {
-                match inside.accept().await {
-                    Ok((io, local, remote, _)) => {
-                        let (sender, handshake) = (sender.clone(), tls.acceptor().accept(io));
-                        tokio::spawn(async move {
-                            match timeout(HANDSHAKE, handshake).await {
-                                Ok(Ok(io)) => _ = sender.send(Ok((io, local, remote, Scheme::HTTPS))).await,
-                                Ok(Err(error)) => tracing::debug!(%error, "a client did not agree on a key"),
-                                Err(_) => tracing::debug!("a client took too long to agree on a key"),
-                            }
-                        });
-                    }
-                    Err(error) => {
-                        if sender.send(Err(error)).await.is_err() {
-                            return;
-                        }
-                    }
-                }
-            }
-        });
-        Self { addresses, ready, listening }
-    }
-}
-
-impl<Io> Drop for Encrypted<Io> {
-    fn drop(&mut self) {
-        self.listening.abort();
-    }
-}
-
-impl<Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static> Acceptor for Encrypted<Io> {
-    type Io = TlsStream<Io>;
-
-    fn local_addr(&self) -> Vec<LocalAddr> {
-        self.addresses.clone()
-    }
-
-    async fn accept(&mut self) -> io::Result<(Self::Io, LocalAddr, RemoteAddr, Scheme)> {
-        // The other end is dropped with this one only.
-        self.ready.recv().await.unwrap_or_else(|| Err(io::Error::other("nobody listens any more")))
-    }
 }

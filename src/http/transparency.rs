@@ -15,7 +15,7 @@ use poem_openapi::types::Type as _;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi, Tags as _};
 
 use super::app::{App, Handle};
-use super::body::{self, BodyLimits, Room};
+use super::body::{self, BodyLimits, Place, Room};
 use super::document::Tag;
 use super::error::{Code, WireError, answer_of};
 use crate::audit::TransparencyError;
@@ -179,7 +179,7 @@ fn inline(schema: MetaSchema) -> MetaSchemaRef {
 }
 
 /// A request for a cosignature, as it came.
-struct Brought(Vec<u8>);
+struct Brought(Vec<u8>, #[expect(dead_code, reason = "held until the text was read")] Place);
 
 /// One that works where this log is witnessed, and nothing of it was cosigned yet.
 const EXAMPLE: &str = include_str!("../../openapi/example-log/add-checkpoint.txt");
@@ -205,9 +205,9 @@ impl<'a> ApiExtractor<'a> for Brought {
         let limits = BodyLimits { bytes: MOST, ..request.data::<BodyLimits>().copied().unwrap_or_default() };
         let room = request.data::<Room>().cloned();
         match body::read(request.headers(), body.take()?.into_bytes_stream(), limits, room).await {
-            Ok(bytes) => Ok(Self(bytes)),
+            Ok((bytes, place)) => Ok(Self(bytes, place)),
             // What broke off is malformed, whoever still hears of it.
-            Err(error) if error.code() == Code::InvalidJson => Ok(Self(Vec::new())),
+            Err(error) if error.code() == Code::InvalidJson => Ok(Self(Vec::new(), Place::default())),
             Err(error) => Err(error.into()),
         }
     }

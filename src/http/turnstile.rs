@@ -1,8 +1,10 @@
 //! Where large bodies take turns: so many are in memory at once, some wait, the rest are refused.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use be8_events::AccId;
 use poem::{Endpoint, IntoResponse, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -33,36 +35,76 @@ impl Default for TurnSettings {
 }
 
 /// Lets requests with large bodies through one by one. Only who has a session of a living account
-/// is let in: strangers must not keep others waiting.
+/// is let in: strangers must not keep others waiting. Nor must one account: it has a quarter of the turns and of the
+/// places to wait.
 pub struct Turnstile<E> {
     inside: E,
     app: Handle,
     bodies: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
-    patience: Duration,
+    shares: Mutex<HashMap<AccId, Weak<Share>>>,
+    settings: TurnSettings,
+}
+
+/// What one account may take of it. Only of accounts whose bodies are on their way.
+struct Share {
+    bodies: Arc<Semaphore>,
+    waiting: Semaphore,
+}
+
+/// A turn, as long as it lasts.
+struct Turn {
+    _share: Arc<Share>,
+    _permits: [OwnedSemaphorePermit; 2],
 }
 
 impl<E> Turnstile<E> {
     /// In front of this service.
     pub fn new(inside: E, app: Handle, settings: TurnSettings) -> Self {
         let (bodies, waiting) = (Arc::new(Semaphore::new(settings.bodies)), Arc::new(Semaphore::new(settings.waiting)));
-        Self { inside, app, bodies, waiting, patience: settings.patience }
+        Self { inside, app, bodies, waiting, shares: Mutex::default(), settings }
     }
 
-    async fn admit(&self, request: &Request) -> Result<OwnedSemaphorePermit, WireError> {
+    fn share(&self, account: AccId) -> Arc<Share> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(&account).and_then(Weak::upgrade) {
+            return share;
+        }
+        shares.retain(|_, share| share.strong_count() > 0);
+        let quarter = |count: usize| count.div_ceil(4);
+        let bodies = Arc::new(Semaphore::new(quarter(self.settings.bodies)));
+        let share = Arc::new(Share { bodies, waiting: Semaphore::new(quarter(self.settings.waiting)) });
+        shares.insert(account, Arc::downgrade(&share));
+        share
+    }
+
+    async fn admit(&self, request: &Request) -> Result<Turn, WireError> {
         let app = self.app.get()?;
         let session = SessionToken::of(request.headers()).ok_or(WireError::from(Code::NotAuth))?.hash();
-        app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
-        if let Ok(turn) = self.bodies.clone().try_acquire_owned() {
-            return Ok(turn);
+        let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let share = self.share(me.id);
+        if let (Ok(own), Ok(body)) = (share.bodies.clone().try_acquire_owned(), self.bodies.clone().try_acquire_owned())
+        {
+            return Ok(Turn { _share: share, _permits: [own, body] });
         }
-        let Ok(_place) = self.waiting.try_acquire() else { return Err(Code::Unavailable.into()) };
-        let _counted = Counted::new("be8_image_uploads_waiting");
-        match timeout(self.patience, self.bodies.clone().acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            // Nobody closes the semaphore.
-            Ok(Err(_)) | Err(_) => Err(Code::Unavailable.into()),
-        }
+        let permits = {
+            let (Ok(_own), Ok(_place)) = (share.waiting.try_acquire(), self.waiting.try_acquire()) else {
+                return Err(Code::Unavailable.into());
+            };
+            let _counted = Counted::new("be8_image_uploads_waiting");
+            let turn = async {
+                Ok::<_, tokio::sync::AcquireError>([
+                    share.bodies.clone().acquire_owned().await?,
+                    self.bodies.clone().acquire_owned().await?,
+                ])
+            };
+            match timeout(self.settings.patience, turn).await {
+                Ok(Ok(permits)) => permits,
+                // Nobody closes the semaphores.
+                Ok(Err(_)) | Err(_) => return Err(Code::Unavailable.into()),
+            }
+        };
+        Ok(Turn { _share: share, _permits: permits })
     }
 }
 

@@ -39,6 +39,10 @@ impl Attached {
     /// [`NodeError`]
     pub async fn open(config: &Config) -> Result<Self, NodeError> {
         let database = Database::open(config, true).await?;
+        // Opening the vault would found one, and a server would then serve without the keys.
+        if database.lacks_vault().await? {
+            return Err(NodeError::NoVault);
+        }
         let pool = reading_pool(&database.connect, config.database_connections.min(4));
         let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
         // As at the start of a server: nothing is written to a database that does not extend what was signed.

@@ -15,10 +15,12 @@ pub mod removal;
 pub mod sweep;
 pub mod witnesses;
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use be8_projections::ReadError;
+use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -110,10 +112,15 @@ impl Office {
             while !stop.is_cancelled() {
                 match leads.take(process.name()).await {
                     Ok(Some(mut lead)) => {
-                        let ended = reign(&process, &mut lead, &stop).await;
+                        // One that panics is as good as one that gave up: it goes on from its checkpoint.
+                        let ended = AssertUnwindSafe(reign(&process, &mut lead, &stop)).catch_unwind().await;
                         lead.resign().await;
-                        if let Err(error) = ended {
-                            tracing::warn!(%error, process = process.name(), "a process gave up its turn");
+                        match ended {
+                            Ok(Ok(())) => {}
+                            Ok(Err(error)) => {
+                                tracing::warn!(%error, process = process.name(), "a process gave up its turn");
+                            }
+                            Err(_) => tracing::error!(process = process.name(), "a process panicked"),
                         }
                     }
                     Ok(None) => {}

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -89,6 +90,7 @@ impl Setup {
     pub fn with_file(self, flag: &str, content: &str) -> Self {
         let path = self.file(flag);
         fs::write(&path, content).expect("a file for a flag");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
         self.with(flag, path.display())
     }
 

@@ -20,19 +20,31 @@ impl Room {
     }
 }
 
+/// The place of a body in the room.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Place(Option<OwnedSemaphorePermit>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            gauge().decrement(self.claimed() as f64);
+        }
+    }
+}
+
+impl Place {
+    fn claimed(&self) -> usize {
+        self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+}
+
 /// The bytes of one body that is coming in, with their place in the room.
 #[derive(Debug)]
 pub(super) struct Held {
     bytes: Vec<u8>,
     most: usize,
     room: Option<Room>,
-    places: Option<OwnedSemaphorePermit>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        gauge().decrement(self.claimed() as f64);
-    }
+    place: Place,
 }
 
 /// What the bodies of this server have claimed.
@@ -43,7 +55,7 @@ fn gauge() -> metrics::Gauge {
 impl Held {
     /// None yet; no more than `most` will come.
     pub(super) const fn new(most: usize, room: Option<Room>) -> Self {
-        Self { bytes: Vec::new(), most, room, places: None }
+        Self { bytes: Vec::new(), most, room, place: Place(None) }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -66,26 +78,22 @@ impl Held {
     /// Claims so many places altogether.
     fn claim(&mut self, places: usize) -> Result<(), WireError> {
         let Some(Room(room)) = &self.room else { return Ok(()) };
-        let more = places.saturating_sub(self.claimed());
+        let more = places.saturating_sub(self.place.claimed());
         if more > 0 {
             let count = u32::try_from(more).map_err(|_| WireError::from(Code::TooLarge))?;
             let claimed = room.clone().try_acquire_many_owned(count).map_err(|_| WireError::from(Code::Unavailable))?;
-            match &mut self.places {
+            match &mut self.place.0 {
                 Some(places) => places.merge(claimed),
-                None => self.places = Some(claimed),
+                None => self.place.0 = Some(claimed),
             }
             gauge().increment(more as f64);
         }
         Ok(())
     }
 
-    fn claimed(&self) -> usize {
-        self.places.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
-    }
-
-    /// The bytes. Their place is free from here on: what is read is soon worked off.
-    pub(super) fn into_bytes(mut self) -> Vec<u8> {
-        std::mem::take(&mut self.bytes)
+    /// The bytes, and their place, which is theirs as long as what is made of them is there.
+    pub(super) fn into_parts(self) -> (Vec<u8>, Place) {
+        (self.bytes, self.place)
     }
 }
 
@@ -108,8 +116,12 @@ mod tests {
         other.push(&[4; FREE]).unwrap();
         assert_eq!(other.push(&[5; 1]), Err(Code::Unavailable.into()));
         assert_eq!((left(), other.len()), (100_000 - FREE, FREE));
-        let bytes = one.into_bytes();
-        assert_eq!((left(), bytes.len(), bytes[FREE - 1], bytes[FREE]), (100_000, 2 * FREE, 1, 2));
+        let (bytes, place) = one.into_parts();
+        assert_eq!((bytes.len(), bytes[FREE - 1], bytes[FREE]), (2 * FREE, 1, 2));
+        drop(bytes);
+        assert_eq!(left(), 100_000 - FREE, "what was made of them is still there");
+        drop(place);
+        assert_eq!(left(), 100_000);
         other.push(&[5; 1]).unwrap();
         assert_eq!(left(), 100_000 - FREE);
         drop(other);

@@ -243,9 +243,9 @@ async fn large_bodies_take_turns() {
     let (alice, bob, thread) = two_people(&server).await;
     let body = |name: &str| alice.picture(&thread, &bob.id, name, "content");
     let mut running = Vec::new();
-    for name in ["one", "two"] {
-        let (request, go) = half_sent(&alice, &body(name));
-        let client = alice.client.clone();
+    for (person, body) in [(&alice, body("one")), (&bob, bob.picture(&thread, &alice.id, "two", "content"))] {
+        let (request, go) = half_sent(person, &body);
+        let client = person.client.clone();
         running.push((tokio::spawn(async move { client.send(request).await.verdict() }), go));
     }
     eventually("two are being read", async || server.metric("be8_image_uploads").await == 2.0).await;
@@ -256,7 +256,7 @@ async fn large_bodies_take_turns() {
         tokio::spawn(async move { client.post("/imageupload", &body).await.verdict() })
     };
     eventually("the third waits", async || server.metric("be8_image_uploads_waiting").await == 1.0).await;
-    let fourth = alice.client.post("/imageupload", &body("four")).await;
+    let fourth = bob.client.post("/imageupload", &bob.picture(&thread, &alice.id, "four", "content")).await;
     assert_eq!(fourth.verdict(), "503 UNAVAILABLE");
     assert!(fourth.header("retry-after").is_some());
     // All else goes on meanwhile.
@@ -267,4 +267,27 @@ async fn large_bodies_take_turns() {
     }
     assert_eq!(third.await.unwrap(), "200 ok");
     assert_eq!(server.metric("be8_image_uploads").await, 0.0);
+}
+
+#[tokio::test]
+async fn one_account_has_a_quarter_of_the_turns() {
+    let setup = Setup::on(&fresh_database().await).with("media-bodies", 8).with("media-waiting", 4);
+    let server = setup.start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let mut running = Vec::new();
+    for name in ["one", "two", "three"] {
+        let (request, go) = half_sent(&alice, &alice.picture(&thread, &bob.id, name, "content"));
+        let client = alice.client.clone();
+        running.push((tokio::spawn(async move { client.send(request).await.verdict() }), go));
+    }
+    eventually("two are being read", async || server.metric("be8_image_uploads").await == 2.0).await;
+    eventually("the third waits", async || server.metric("be8_image_uploads_waiting").await == 1.0).await;
+    let fourth = alice.client.post("/imageupload", &alice.picture(&thread, &bob.id, "four", "content")).await;
+    assert_eq!(fourth.verdict(), "503 UNAVAILABLE");
+    // Others do not wait for her.
+    bob.posts(&thread, &alice.id, "of Bob", "content").await;
+    for (run, go) in running {
+        go.send(()).unwrap();
+        assert_eq!(run.await.unwrap(), "200 ok");
+    }
 }

@@ -1,0 +1,304 @@
+//! The connections: how many there may be, in all and of one client, and how long one may be silent.
+//!
+//! hyper speaks; here is decided who is spoken to. A connection on which no request is under way ends when the head of
+//! the next one does not come, as a whole, in time, so that a stranger who sends half a line holds nothing for long.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use poem::http::uri::Scheme;
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Addr, Endpoint, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::address::Proxies;
+use super::connection::Connection;
+use super::outgoing::{Outgoing, Room};
+use super::tls::Tls;
+
+/// How long open requests may take to end when the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+/// The pause when no connection can be taken in, mostly because the process has no file left.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The most requests at once over one connection (HTTP/2).
+const AT_ONCE: u32 = 100;
+/// The most bytes of the head of a request (HTTP/2).
+const HEAD_BYTES: u32 = 16_384;
+/// How often a peer is asked whether it is still there, and how long it may take to say so (HTTP/2).
+const PING: Duration = Duration::from_secs(30);
+
+/// What connections are bounded by.
+#[derive(Debug, Clone)]
+pub struct ConnectionSettings {
+    /// The most in all; none: by the files that the process may open.
+    pub most: Option<usize>,
+    /// The most from one address (IPv6: from one /64); trusted proxies have no such bound.
+    pub per_address: usize,
+    /// Whose connections are those of many clients.
+    pub proxies: Proxies,
+    /// The longest wait for the whole head of a request.
+    pub head: Duration,
+    /// The longest that a client may take nothing of its answer.
+    pub stall: Duration,
+    /// The memory for large answers on their way, in bytes.
+    pub answers: usize,
+}
+
+/// The most connections where nothing else is set: a part of the files that the process may open, which is raised as
+/// far as it goes.
+fn most_by_files() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let files = getrlimit(Resource::Nofile);
+    // Whoever may not raise it keeps what there is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files / 4 * 3).map_or(MOST, |files| files.min(MOST))
+}
+
+/// No more by default, however many files there may be: each takes some memory.
+const MOST: usize = 20_000;
+
+/// Who is connected.
+#[derive(Debug, Default)]
+struct Inside {
+    all: usize,
+    by_network: HashMap<IpAddr, usize>,
+}
+
+/// Counts connections.
+struct Gate {
+    most: usize,
+    per_address: usize,
+    proxies: Proxies,
+    inside: Arc<Mutex<Inside>>,
+}
+
+/// A connection that was let in, as long as it lasts.
+struct Place {
+    network: Option<IpAddr>,
+    inside: Arc<Mutex<Inside>>,
+}
+
+/// Whose connections are counted together: of IPv6 a customer has a whole /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
+    }
+}
+
+impl Gate {
+    fn new(settings: &ConnectionSettings) -> Self {
+        Self {
+            most: settings.most.unwrap_or_else(most_by_files),
+            per_address: settings.per_address,
+            proxies: settings.proxies.clone(),
+            inside: Arc::default(),
+        }
+    }
+
+    /// A place for a connection from there; else, why there is none.
+    fn admit(&self, peer: IpAddr) -> Result<Place, &'static str> {
+        let network = (!self.proxies.trusts(peer.to_canonical())).then(|| network(peer));
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        if inside.all >= self.most {
+            return Err("all");
+        }
+        if let Some(network) = network {
+            let count = inside.by_network.entry(network).or_default();
+            if *count >= self.per_address {
+                return Err("address");
+            }
+            *count += 1;
+        }
+        inside.all += 1;
+        metrics::gauge!("be8_connections").increment(1.0);
+        drop(inside);
+        Ok(Place { network, inside: self.inside.clone() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        inside.all -= 1;
+        if let Some(Entry::Occupied(mut count)) = self.network.map(|network| inside.by_network.entry(network)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        metrics::gauge!("be8_connections").decrement(1.0);
+    }
+}
+
+/// What all connections share.
+struct Serve<E> {
+    endpoint: E,
+    local: SocketAddr,
+    settings: ConnectionSettings,
+    room: Room,
+    /// Cancelled when the server stops.
+    stop: CancellationToken,
+    /// Cancelled when the grace is over, too.
+    cut: CancellationToken,
+}
+
+/// Serves connections until `stop`; then open requests get a while to end.
+pub(super) async fn serve<E: Endpoint<Output = Response> + 'static>(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    endpoint: E,
+    settings: ConnectionSettings,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let local = listener.local_addr()?;
+    let gate = Gate::new(&settings);
+    let room = Room::new(settings.answers);
+    let cut = CancellationToken::new();
+    let serve = Arc::new(Serve { endpoint, local, settings, room, stop: stop.clone(), cut: cut.clone() });
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! { () = stop.cancelled() => break, accepted = listener.accept() => accepted };
+        match accepted {
+            Ok((socket, peer)) => match gate.admit(peer.ip()) {
+                Ok(place) => {
+                    let (serve, tls) = (serve.clone(), tls.clone());
+                    connections.spawn(async move {
+                        let _place = place;
+                        serve.greet(socket, tls, peer).await;
+                    });
+                }
+                // It is closed without a word.
+                Err(why) => {
+                    metrics::counter!("be8_connections_refused_total", "bound" => why).increment(1);
+                    tracing::debug!(why, "a connection too many");
+                }
+            },
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be taken in");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    if timeout(GRACE, connections.wait()).await.is_err() {
+        cut.cancel();
+        connections.wait().await;
+    }
+    Ok(())
+}
+
+impl<E: Endpoint<Output = Response> + 'static> Serve<E> {
+    /// Agrees on a key if there is one to agree on, and speaks.
+    async fn greet(self: Arc<Self>, socket: TcpStream, tls: Option<Tls>, peer: SocketAddr) {
+        let Some(tls) = tls else { return self.speak(socket, Scheme::HTTP, peer).await };
+        tokio::select! {
+            socket = tls.agree(socket) => if let Some(socket) = socket { self.speak(socket, Scheme::HTTPS, peer).await },
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    async fn speak<Io>(self: Arc<Self>, socket: Io, scheme: Scheme, peer: SocketAddr)
+    where
+        Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let ConnectionSettings { head, stall, .. } = self.settings;
+        let broken = CancellationToken::new();
+        let way = self.room.connection(stall, broken.clone());
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = service_fn({
+            let (serve, asked) = (self.clone(), asked.clone());
+            move |request: poem::http::Request<Incoming>| {
+                asked.store(true, Ordering::Relaxed);
+                let (serve, scheme, outgoing) = (serve.clone(), scheme.clone(), Outgoing::over(&way));
+                async move {
+                    let (local, peer) = (LocalAddr(Addr::SocketAddr(serve.local)), RemoteAddr(Addr::SocketAddr(peer)));
+                    let mut request = Request::from((request, local, peer, scheme));
+                    request.set_data(outgoing.clone());
+                    let answer = serve.endpoint.get_response(request).await;
+                    Ok::<_, Infallible>(poem::http::Response::from(outgoing.hold(answer).await))
+                }
+            }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(head);
+        let mut speaking = builder.http2();
+        speaking.timer(TokioTimer::new()).max_concurrent_streams(AT_ONCE).max_header_list_size(HEAD_BYTES);
+        speaking.keep_alive_interval(PING).keep_alive_timeout(PING);
+        let mut speaking = pin!(builder.serve_connection(TokioIo::new(Connection::new(socket, stall)), service));
+        // Before the first request nobody knows yet which protocol it will be.
+        let silent = async {
+            sleep(head).await;
+            if asked.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        let mut gone = pin!(async {
+            tokio::select! { () = silent => {}, () = broken.cancelled() => {}, () = self.cut.cancelled() => {} }
+        });
+        // However it ends, nobody is left to be told.
+        tokio::select! {
+            _ = &mut speaking => return,
+            () = &mut gone => return,
+            () = self.stop.cancelled() => speaking.as_mut().graceful_shutdown(),
+        }
+        tokio::select! { _ = &mut speaking => {}, () = gone => {} }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_network_has_its_share_and_proxies_are_many() {
+        let settings = ConnectionSettings {
+            most: Some(6),
+            per_address: 2,
+            proxies: Proxies { trusted: vec!["192.0.2.1".parse().unwrap()], ..Proxies::default() },
+            head: Duration::ZERO,
+            stall: Duration::ZERO,
+            answers: 0,
+        };
+        let gate = Gate::new(&settings);
+        let admit = |peer: &str| gate.admit(peer.parse().unwrap());
+        let mut places = Vec::new();
+        places.push(admit("198.51.100.1").unwrap());
+        places.push(admit("::ffff:198.51.100.1").unwrap());
+        assert_eq!(admit("198.51.100.1").err(), Some("address"));
+        places.push(admit("2001:db8:0:1::1").unwrap());
+        places.push(admit("2001:db8:0:1:ffff::1").unwrap());
+        assert_eq!(admit("2001:db8:0:1::2").err(), Some("address"));
+        places.remove(0);
+        places.push(admit("198.51.100.1").unwrap());
+        for _ in 0..2 {
+            places.push(admit("::ffff:192.0.2.1").unwrap());
+        }
+        assert_eq!(admit("192.0.2.1").err(), Some("all"));
+        assert_eq!(admit("198.51.100.2").err(), Some("all"));
+        drop(places);
+        assert!(gate.inside.lock().unwrap().by_network.is_empty());
+        assert!((0..6).map(|_| admit("192.0.2.1")).collect::<Vec<_>>().iter().all(Result::is_ok));
+    }
+
+    #[test]
+    fn the_files_of_the_process_bound_what_is_not_set() {
+        assert!((1..=MOST).contains(&most_by_files()));
+    }
+}

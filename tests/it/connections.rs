@@ -1,0 +1,152 @@
+//! Connections that hold what others need: how long one may be silent, how many there may be, and what they may leave unread.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::client::{Person, two_people};
+use crate::cluster::fresh_database;
+use crate::patience::{eventually, within};
+use crate::server::{Server, Setup};
+
+fn address(server: &Server) -> SocketAddr {
+    server.url().trim_start_matches("http://").parse().unwrap()
+}
+
+/// A connection over which this was sent.
+async fn having_sent(server: &Server, text: &str) -> TcpStream {
+    let mut connection = TcpStream::connect(address(server)).await.unwrap();
+    connection.write_all(text.as_bytes()).await.unwrap();
+    connection
+}
+
+/// What still comes until the server ends the connection.
+async fn rest(connection: &mut TcpStream) -> String {
+    let mut rest = Vec::new();
+    // An end is an end, also one without manners.
+    let _ = within("the end of a connection", connection.read_to_end(&mut rest)).await;
+    String::from_utf8_lossy(&rest).into_owned()
+}
+
+/// A connection that was answered over, and stays open; none if it was refused.
+async fn held_open(server: &Server) -> Option<TcpStream> {
+    let mut connection = TcpStream::connect(address(server)).await.unwrap();
+    connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.ok()?;
+    let mut said = [0; 12];
+    let answered = within("an answer or an end", connection.read_exact(&mut said)).await.is_ok();
+    (answered && said == *b"HTTP/1.1 200").then_some(connection)
+}
+
+/// Whether the server answers over a new connection.
+async fn is_served(server: &Server) -> bool {
+    let mut connection = TcpStream::connect(address(server)).await.unwrap();
+    let asked = connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    asked.is_ok() && rest(&mut connection).await.starts_with("HTTP/1.1 200")
+}
+
+#[tokio::test]
+async fn a_connection_without_a_whole_request_ends() {
+    let setup = Setup::on(&fresh_database().await).with("request-head-seconds", 1).with("events-heartbeat-seconds", 1);
+    let server = setup.start().await;
+    let alice = Person::sign_up(&server, "Alice").await;
+    let mut stream = alice.client.events().await;
+    let whole = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (sent, answers) in [
+        ("", 0),
+        ("GET /hea", 0),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\n", 0),
+        ("PRI * HTTP/2.0\r\n\r\n", 0),
+        (whole, 1),
+        (&format!("{whole}{whole}GET /hea"), 2),
+    ] {
+        let mut connection = having_sent(&server, sent).await;
+        assert_eq!(rest(&mut connection).await.matches("200 OK").count(), answers, "{sent:?}");
+    }
+    // A drop now and then does not help.
+    let mut dripping = having_sent(&server, "GET /").await;
+    let (mut reading, mut writing) = dripping.split();
+    let drip = async {
+        while writing.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut end = [0];
+    tokio::select! {
+        read = within("the end of one that drips", reading.read(&mut end)) => assert!(matches!(read, Ok(0) | Err(_))),
+        () = drip => {}
+    }
+    // A stream says little for longer than that, and goes on.
+    let bob = Person::sign_up(&server, "Bob").await;
+    alice.start_conversation(&bob).await;
+    stream.event().await;
+}
+
+#[tokio::test]
+async fn one_address_has_so_many_connections_and_a_trusted_proxy_as_many_as_there_are() {
+    let database = fresh_database().await;
+    let setup = Setup::on(&database).with("connections-per-address", 6).with("connections", 12);
+    let server = setup.clone().start().await;
+    let fill = async |server: &Server| {
+        let (mut held, mut refused) = (Vec::new(), 0);
+        // The server may need a moment to notice that one has ended.
+        while refused < 20 {
+            match held_open(server).await {
+                Some(connection) => held.push(connection),
+                None => {
+                    refused += 1;
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+            }
+        }
+        held
+    };
+    let mut held = fill(&server).await;
+    assert!((4..=6).contains(&held.len()), "{}", held.len());
+    assert!(!is_served(&server).await);
+    held.pop();
+    eventually("one that ended makes room", async || is_served(&server).await).await;
+    drop(held);
+
+    let server = setup.second().with("trusted-proxy", "127.0.0.1").start().await;
+    let held = fill(&server).await;
+    assert!((10..=12).contains(&held.len()), "{}", held.len());
+    drop(held);
+    eventually("it is served", async || is_served(&server).await).await;
+    assert!(server.metric("be8_connections_refused_total").await >= 1.0);
+}
+
+/// Asks for an image of five mebibytes and reads nothing of it.
+async fn asks_and_does_not_read(server: &Server, reader: &Person, of: &Person, name: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut connection = socket.connect(address(server)).await.unwrap();
+    let body = format!(r#"{{"sender":"{}","contentID":"{name}"}}"#, of.id);
+    let head = "POST /imageget HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    let cookie = reader.client.cookie().split(';').next().unwrap();
+    let request = format!("{head}Cookie: {cookie}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    connection.write_all(request.as_bytes()).await.unwrap();
+    connection
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_take_bounded_memory_and_are_given_up() {
+    let setup = Setup::on(&fresh_database().await).with("answer-memory-mib", 16).with("answer-stall-seconds", 2);
+    let server = setup.start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let content = "i".repeat(5_200_000);
+    alice.posts(&thread, &bob.id, "large", &content).await;
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(asks_and_does_not_read(&server, &bob, &alice, "large").await);
+    }
+    let bytes = async || server.metric("be8_answer_bytes").await;
+    eventually("three have the room", async || bytes().await > 15_000_000.0).await;
+    assert!(bytes().await <= 16.0 * 1024.0 * 1024.0);
+    // Whoever wants little is served at once, and whoever reads has a turn once the others are given up.
+    assert_eq!(bob.messages(&thread).await.len(), 2);
+    assert_eq!(bob.looks_at(&alice, "large").await.as_deref(), Some(&*content));
+    drop(silent);
+    eventually("all of it is given back", async || bytes().await == 0.0).await;
+}
