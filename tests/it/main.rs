@@ -42,6 +42,7 @@ mod site;
 mod sse;
 mod states;
 mod storm;
+mod story;
 mod subscription;
 mod tls;
 mod vault;

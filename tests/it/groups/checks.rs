@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::people;
 use crate::client::{Client, Person};
+use crate::cluster::fresh_database;
 use crate::contract::{no_account, no_text, refuses};
-use crate::server::Server;
+use crate::server::{Server, Setup};
 
 /// All routes of groups.
 const ROUTES: [&str; 12] = [
@@ -239,6 +240,18 @@ async fn kicking_has_its_checks_in_order() {
     }
     assert_eq!(scene.events().await, events, "nothing happened");
     assert_eq!(alice.members(open).await, [alice.id.clone(), bob.id.clone()]);
+}
+
+#[tokio::test]
+async fn how_long_a_wrapped_key_may_be_is_set() {
+    let server = Setup::on(&fresh_database().await).with("group-key-max-bytes", 20).start().await;
+    let [alice, bob] = people(&server, ["Alice", "Bob"]).await;
+    let group = alice.founds().await;
+    bob.enters(&group).await;
+    for (length, verdict) in [(20, "200 ok"), (21, "200 INVALIDGROUPKEY")] {
+        let body = json!({ "groupID": group, "accID": bob.id, "keyholder": alice.id, "groupKey": "k".repeat(length) });
+        assert_eq!(alice.client.post("/groupstorekey", &body).await.verdict(), verdict);
+    }
 }
 
 #[tokio::test]
