@@ -19,6 +19,7 @@ pub mod password;
 pub mod postgres;
 pub mod process;
 pub mod push;
+mod secret_file;
 pub mod settings;
 pub mod tokens;
 pub mod vault;

@@ -320,8 +320,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node, which pushes if there is a key pair for it: opens the database and the vault, brings the schema up to date, applies
-    /// the erasures of the log to the vault, and starts the loops.
+    /// Starts a node, which pushes if there is a key pair for it: opens the database and the vault, brings the schema up
+    /// to date, applies the erasures of the log to the vault, and starts the loops.
     ///
     /// # Errors
     /// [`NodeError`]

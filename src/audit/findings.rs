@@ -105,10 +105,7 @@ pub async fn findings(log: &Log, group: GroupId, sight: &Sight, now: Timestamp) 
         // A long history takes memory and time: few at once, and not on the threads that answer.
         let _turn = JUDGING.acquire().await;
         let entries = membership(log, group).await?;
-        match tokio::task::spawn_blocking(move || judge(&entries, now)).await {
-            Ok(found) => found,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        tokio::task::spawn_blocking(move || judge(&entries, now)).await?
     };
     for finding in found.iter_mut().filter(|finding| finding.rule == Rule::ExposureWindow) {
         let mut messages = 0;

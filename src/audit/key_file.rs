@@ -1,14 +1,14 @@
 //! The file of a key that signs notes, and beside it the file of the last head that it signed.
 
-use std::fs::{DirBuilder, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rand::Rng;
 use zeroize::Zeroizing;
 
 use super::notes::{BadNote, NoteKey, Role};
+use crate::secret_file::{self, Refused};
 
 /// A file longer than that is no key and no checkpoint.
 const MOST: u64 = 100_000;
@@ -59,15 +59,12 @@ fn unusable(path: &Path) -> impl Fn(io::Error) -> KeyFileError {
 /// # Errors
 /// [`KeyFileError`]
 pub fn load(path: &Path, role: Role) -> Result<Option<NoteKey>, KeyFileError> {
-    let file = match File::open(path) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(unusable(path))?,
+    let file = match secret_file::open(path) {
+        Err(Refused::Unreadable(cause)) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(Refused::Unreadable(cause)) => return Err(unusable(path)(cause)),
+        Err(Refused::Mode(mode)) => return Err(KeyFileError::Mode { path: path.to_owned(), mode }),
+        Ok(file) => file,
     };
-    // Asked of the open file, so that it speaks of what is read.
-    let mode = file.metadata().map_err(unusable(path))?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(KeyFileError::Mode { path: path.to_owned(), mode });
-    }
     let mut text = Zeroizing::new(String::new());
     file.take(MOST).read_to_string(&mut text).map_err(unusable(path))?;
     let key = NoteKey::from_text(&text).map_err(|cause| KeyFileError::Content { path: path.to_owned(), cause })?;
@@ -91,7 +88,7 @@ pub fn load_or_create(path: &Path, role: Role, name: &str) -> Result<NoteKey, Ke
     rand::rng().fill_bytes(seed.as_mut_slice());
     let bad = |cause| KeyFileError::Content { path: path.to_owned(), cause };
     let key = NoteKey::new(name, role, &seed).map_err(bad)?;
-    match write(path, key.to_text().as_bytes(), false) {
+    match secret_file::write(path, key.to_text().as_bytes(), false) {
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
             load(path, role)?.ok_or_else(|| unusable(path)(cause))
         }
@@ -112,22 +109,6 @@ pub fn set_aside(path: &Path, ending: &str) -> Result<(), KeyFileError> {
         linked => linked.map_err(unusable(Path::new(&aside)))?,
     }
     std::fs::remove_file(path).map_err(unusable(path))
-}
-
-/// Writes a file of mode 0600 at once, in a directory that is made if it is missing.
-fn write(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let mut file = tempfile::Builder::new().prefix(".audit-").tempfile_in(directory)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    let kept = if replace { file.persist(path) } else { file.persist_noclobber(path) };
-    kept.map_err(|error| error.error)?;
-    // A name is durable when its directory is.
-    File::open(directory)?.sync_all()
 }
 
 /// The file of the last head that was signed. It lies beside the key and not in the database, so
@@ -167,14 +148,14 @@ impl HeadFile {
     /// # Errors
     /// [`KeyFileError`]
     pub fn write(&self, note: &str) -> Result<(), KeyFileError> {
-        write(&self.0, note.as_bytes(), true).map_err(unusable(&self.0))
+        secret_file::write(&self.0, note.as_bytes(), true).map_err(unusable(&self.0))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 

@@ -40,6 +40,9 @@ pub enum AuditError {
     /// The read models do not answer.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Work on another thread did not end.
+    #[error("a history could not be judged: {0}")]
+    Worker(#[from] tokio::task::JoinError),
 }
 
 /// What somebody may see of a group's history. Membership, versions and keys can only be judged

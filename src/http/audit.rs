@@ -453,6 +453,10 @@ impl From<AuditError> for WireError {
         match error {
             AuditError::Log(error) => error.into(),
             AuditError::Read(error) => error.into(),
+            AuditError::Worker(error) => {
+                tracing::error!(%error, "a history could not be judged");
+                Code::Internal.into()
+            }
         }
     }
 }

@@ -16,12 +16,10 @@ use tokio::time::{Instant, timeout};
 
 use super::error::{Code, WireError};
 use super::form;
-use room::Held;
+use super::room::{Place, Room};
+use held::Held;
 
-mod room;
-
-pub(super) use room::Place;
-pub use room::Room;
+mod held;
 
 /// What a request body may cost. Set it as request data to change it for a route; without it
 /// the default holds.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,9 +25,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::address::Proxies;
+use super::address::{Proxies, network};
 use super::connection::Connection;
-use super::outgoing::{Outgoing, Room};
+use super::outgoing::{Outgoing, Way};
+use super::room::Room;
 use super::tls::Tls;
 
 /// How long open requests may take to end when the server stops.
@@ -91,14 +92,6 @@ struct Gate {
 struct Place {
     network: Option<IpAddr>,
     inside: Arc<Mutex<Inside>>,
-}
-
-/// Whose connections are counted together: of IPv6 a customer has a whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        address => address,
-    }
 }
 
 impl Gate {
@@ -168,7 +161,7 @@ pub(super) async fn serve<E: Endpoint<Output = Response> + 'static>(
 ) -> std::io::Result<()> {
     let local = listener.local_addr()?;
     let gate = Gate::new(&settings);
-    let room = Room::new(settings.answers);
+    let room = Room::new(settings.answers, Some("be8_answer_bytes"));
     let cut = CancellationToken::new();
     let serve = Arc::new(Serve { endpoint, local, settings, room, stop: stop.clone(), cut: cut.clone() });
     let connections = TaskTracker::new();
@@ -220,7 +213,7 @@ impl<E: Endpoint<Output = Response> + 'static> Serve<E> {
     {
         let ConnectionSettings { head, stall, .. } = self.settings;
         let broken = CancellationToken::new();
-        let way = self.room.connection(stall, broken.clone());
+        let way = Way::new(&self.room, stall, broken.clone());
         let asked = Arc::new(AtomicBool::new(false));
         let service = service_fn({
             let (serve, asked) = (self.clone(), asked.clone());

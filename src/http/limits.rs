@@ -21,7 +21,7 @@ use moka::sync::Cache;
 use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 
-use super::address::{ClientAddress, Proxies};
+use super::address::{ClientAddress, Proxies, network};
 use super::app::Handle;
 use super::cookie::SessionToken;
 use super::edge::{EdgeLayer, Manner};
@@ -71,9 +71,7 @@ pub struct LimitSettings {
 /// Whose requests are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
-    V4([u8; 4]),
-    /// The network: a customer gets a /64 and has all of its addresses.
-    V6([u8; 8]),
+    Network(IpAddr),
     Account(AccId),
     /// While there are too many to tell them apart: those that share a number.
     Crowd(u16),
@@ -81,13 +79,7 @@ enum Key {
 
 impl From<IpAddr> for Key {
     fn from(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(address) => Self::V4(address.octets()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Self::V6([a, b, c, d, e, f, g, h])
-            }
-        }
+        Self::Network(network(address))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The routes of the tag "Accounts" that open a session with the password and end one.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use lru::LruCache;
 use poem_openapi::{Object, OpenApi};
 use serde_json::json;
 
-use super::address::ClientAddress;
+use super::address::{ClientAddress, network};
 use super::app::{App, Handle};
 use super::body::Body;
 use super::cookie::{SessionToken, forget_cookie};
@@ -60,14 +60,6 @@ impl LoginAttempts {
     /// The attempt succeeded.
     fn forget(&self, account: AccId, address: IpAddr) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop(&(Some(account), network(address)));
-    }
-}
-
-/// What stands for all addresses that one client has for the asking: of IPv6 a network of 64 bits.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 => v4,
     }
 }
 

@@ -46,6 +46,7 @@ pub mod profile;
 pub mod proofs;
 pub mod registration;
 pub mod removal;
+mod room;
 pub mod server;
 pub mod session;
 pub mod shown;

@@ -1,9 +1,7 @@
 //! The operator's access, and what an auditor shows instead: a session.
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use be8_events::Hash32;
@@ -16,6 +14,7 @@ use subtle::ConstantTimeEq;
 use super::cookie::SessionToken;
 use super::error::WireError;
 use super::session::{SCHEME as SESSION, Session};
+use crate::secret_file::{self, Refused};
 
 /// The name of the scheme in the document.
 const SCHEME: &str = "operator";
@@ -50,12 +49,10 @@ impl OperatorToken {
     pub fn load(path: &Path) -> Result<Self, BadOperatorToken> {
         let name = || path.display().to_string();
         let unreadable = |error| BadOperatorToken::Unreadable(name(), error);
-        let mut file = File::open(path).map_err(unreadable)?;
-        // Asked of the open file, so that it speaks of what is read.
-        let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(BadOperatorToken::Mode(name(), mode));
-        }
+        let mut file = secret_file::open(path).map_err(|refused| match refused {
+            Refused::Unreadable(error) => unreadable(error),
+            Refused::Mode(mode) => BadOperatorToken::Mode(name(), mode),
+        })?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(unreadable)?;
         let token = text.trim_ascii();

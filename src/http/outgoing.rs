@@ -10,11 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Body as _;
 use poem::{Body, Endpoint, IntoResponse, Request, RequestBody, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::error::{Code, WireError};
+use super::room::{Place, Room};
 
 /// So much on its way over one connection is free: whoever wants little is served however many want much.
 const FREE: usize = 64 * 1024;
@@ -23,17 +23,10 @@ const SPEED: u64 = 8 * 1024;
 /// The type of the bodies of poem.
 type Boxed = http_body_util::combinators::BoxBody<Bytes, std::io::Error>;
 
-/// The room of all connections.
-#[derive(Debug, Clone)]
-pub(super) struct Room {
-    places: Arc<Semaphore>,
-    count: usize,
-}
-
 /// What is on its way over one connection.
 #[derive(Debug)]
 pub(super) struct Way {
-    free: Arc<Semaphore>,
+    free: Room,
     room: Room,
     patience: Duration,
     broken: CancellationToken,
@@ -44,58 +37,24 @@ pub(super) struct Way {
 pub(super) struct Outgoing(Option<Arc<Answering>>);
 
 #[derive(Debug)]
+struct Placed {
+    place: Place,
+    /// And not only of what is free.
+    of_the_room: bool,
+}
+
+#[derive(Debug)]
 struct Answering {
     way: Arc<Way>,
-    place: Mutex<Option<Place>>,
+    placed: Mutex<Option<Placed>>,
 }
 
-/// The place of an answer.
-#[derive(Debug)]
-struct Place {
-    _permit: OwnedSemaphorePermit,
-    /// How much of it is of the room.
-    counted: usize,
-}
-
-impl Room {
-    /// Of so many bytes.
-    pub(super) fn new(bytes: usize) -> Self {
-        // More cannot be claimed at once.
-        let count = bytes.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
-        Self { places: Arc::new(Semaphore::new(count)), count }
+impl Way {
+    /// Over a connection that is broken by `broken` when its client takes a large answer too slowly: nothing of it for
+    /// `patience`. Answers beyond a little have their place in `room`.
+    pub(super) fn new(room: &Room, patience: Duration, broken: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { free: Room::new(FREE, None), room: room.clone(), patience, broken })
     }
-
-    /// For one connection, which is broken by `broken` when its client takes a large answer too slowly: nothing of it
-    /// for `patience`.
-    pub(super) fn connection(&self, patience: Duration, broken: CancellationToken) -> Arc<Way> {
-        Arc::new(Way { free: Arc::new(Semaphore::new(FREE)), room: self.clone(), patience, broken })
-    }
-
-    /// As many places as bytes; what is larger than the room has all of it.
-    fn count(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes.min(self.count)).unwrap_or(u32::MAX)
-    }
-}
-
-impl Place {
-    fn of_the_room(permit: OwnedSemaphorePermit) -> Self {
-        let counted = permit.num_permits();
-        gauge().increment(counted as f64);
-        Self { _permit: permit, counted }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.counted > 0 {
-            gauge().decrement(self.counted as f64);
-        }
-    }
-}
-
-/// What the answers of this server have claimed.
-fn gauge() -> metrics::Gauge {
-    metrics::gauge!("be8_answer_bytes")
 }
 
 impl<'a> poem::FromRequest<'a> for Outgoing {
@@ -107,12 +66,12 @@ impl<'a> poem::FromRequest<'a> for Outgoing {
 impl Outgoing {
     /// The answer to a request that came over this connection.
     pub(super) fn over(way: &Arc<Way>) -> Self {
-        Self(Some(Arc::new(Answering { way: way.clone(), place: Mutex::default() })))
+        Self(Some(Arc::new(Answering { way: way.clone(), placed: Mutex::default() })))
     }
 
-    fn place(&self) -> Option<(&Arc<Way>, MutexGuard<'_, Option<Place>>)> {
-        let Answering { way, place } = &**self.0.as_ref()?;
-        Some((way, place.lock().unwrap_or_else(PoisonError::into_inner)))
+    fn place(&self) -> Option<(&Arc<Way>, MutexGuard<'_, Option<Placed>>)> {
+        let Answering { way, placed } = &**self.0.as_ref()?;
+        Some((way, placed.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Finds a place for so many bytes, unless there is one already.
@@ -124,13 +83,10 @@ impl Outgoing {
         if bytes == 0 || place.is_some() {
             return Ok(());
         }
-        let count = way.room.count(bytes);
-        *place = Some(match way.free.clone().try_acquire_many_owned(count) {
-            Ok(permit) => Place { _permit: permit, counted: 0 },
-            Err(_) => match way.room.places.clone().try_acquire_many_owned(count) {
-                Ok(permit) => Place::of_the_room(permit),
-                Err(_) => return Err(Code::Unavailable.into()),
-            },
+        let bytes = way.room.at_most(bytes);
+        *place = Some(match way.free.claim(bytes) {
+            Some(free) => Placed { place: free, of_the_room: false },
+            None => Placed { place: way.room.claim(bytes).ok_or(Code::Unavailable)?, of_the_room: true },
         });
         Ok(())
     }
@@ -141,10 +97,9 @@ impl Outgoing {
     /// [`Code::Unavailable`] when the patience is over.
     pub(super) async fn wait(&self, bytes: usize, patience: Duration) -> Result<(), WireError> {
         let Some(Answering { way, .. }) = self.0.as_deref().filter(|_| bytes > FREE) else { return self.claim(bytes) };
-        let permit = way.room.places.clone().acquire_many_owned(way.room.count(bytes));
-        let Ok(Ok(permit)) = timeout(patience, permit).await else { return Err(Code::Unavailable.into()) };
-        if let Some((_, mut place)) = self.place() {
-            *place = Some(Place::of_the_room(permit));
+        let place = way.room.wait(way.room.at_most(bytes), patience).await.ok_or(Code::Unavailable)?;
+        if let Some((_, mut placed)) = self.place() {
+            *placed = Some(Placed { place, of_the_room: true });
         }
         Ok(())
     }
@@ -152,11 +107,11 @@ impl Outgoing {
     /// Lets the body of the answer hold its place, if it has one. The connection is broken unless a large one is taken
     /// in time.
     pub(super) async fn hold(self, mut answer: Response) -> Response {
-        let Some((way, Some(place))) = self.place().map(|(way, mut place)| (way, place.take())) else { return answer };
+        let Some((way, Some(placed))) = self.place().map(|(way, mut place)| (way, place.take())) else { return answer };
         match answer.take_body().into_bytes().await {
             Ok(bytes) => {
-                let watch = (place.counted > 0).then(|| watch(way, bytes.len()));
-                answer.set_body(Bytes::from_owner(Held { bytes, _place: place, _watch: watch }));
+                let watch = placed.of_the_room.then(|| watch(way, bytes.len()));
+                answer.set_body(Bytes::from_owner(Held { bytes, _place: placed.place, _watch: watch }));
             }
             // Only a stream can fail, and none has a place.
             Err(error) => tracing::error!(%error, "the body of an answer is lost"),
@@ -214,9 +169,9 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_hold_their_place_until_the_last_of_them_is_gone() {
-        let room = Room::new(3 * FREE);
-        let left = || room.places.available_permits();
-        let connection = || room.connection(Duration::from_secs(60), CancellationToken::new());
+        let room = Room::new(3 * FREE, None);
+        let left = || room.left();
+        let connection = || Way::new(&room, Duration::from_secs(60), CancellationToken::new());
         let (one, other) = (connection(), connection());
         let small = body(Outgoing::over(&one), FREE).await.unwrap();
         assert_eq!((left(), small.len()), (3 * FREE, FREE), "little is free");
@@ -244,9 +199,9 @@ mod tests {
 
     #[tokio::test]
     async fn who_takes_an_answer_of_the_room_too_slowly_is_given_up() {
-        let room = Room::new(FREE);
+        let room = Room::new(FREE, None);
         let broken = CancellationToken::new();
-        let way = room.connection(Duration::ZERO, broken.clone());
+        let way = Way::new(&room, Duration::ZERO, broken.clone());
         let free = body(Outgoing::over(&way), FREE).await.unwrap();
         tokio::task::yield_now().await;
         assert!(!broken.is_cancelled(), "what is free may stay");

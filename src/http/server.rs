@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::accounts::Accounts;
 use super::app::Handle;
 use super::audit::Audit;
-use super::body::{BodyLimits, Room};
+use super::body::BodyLimits;
 use super::codes::Codes;
 use super::compress::compress;
 use super::connections::{self, ConnectionSettings};
@@ -41,6 +41,7 @@ use super::profile::Profile;
 use super::proofs::Proofs;
 use super::registration::Registration;
 use super::removal::Removal;
+use super::room::Room;
 use super::session::SCHEME;
 use super::site::Site;
 use super::tls::Tls;
@@ -195,7 +196,7 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
         .with(edge)
         .with(limits)
         .around(compress)
-        .data(Room::new(bodies.memory))
+        .data(Room::new(bodies.memory, Some("be8_body_bytes")))
         .data(bodies)
         .with(measure)
 }

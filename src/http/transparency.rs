@@ -15,9 +15,10 @@ use poem_openapi::types::Type as _;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi, Tags as _};
 
 use super::app::{App, Handle};
-use super::body::{self, BodyLimits, Place, Room};
+use super::body::{self, BodyLimits};
 use super::document::Tag;
 use super::error::{Code, WireError, answer_of};
+use super::room::{Place, Room};
 use crate::audit::TransparencyError;
 use crate::audit::tree::{TilePath, WIDTH};
 use crate::audit::witness::NotCosigned;

@@ -10,9 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::app::Handle;
-use super::body::{self, BodyLimits, Room};
+use super::body::{self, BodyLimits};
 use super::cookie::SessionToken;
 use super::error::{Code, WireError};
+use super::room::Room;
 
 /// The route whose bodies are large.
 const PATH: &str = "/imageupload";

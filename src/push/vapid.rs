@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +14,7 @@ use web_push::{PartialVapidSignatureBuilder, SubscriptionInfo, VapidSignature, V
 use zeroize::Zeroizing;
 
 use super::PushSettings;
+use crate::secret_file::{self, Refused};
 
 /// For how long a signature is used again; it is valid for 12 hours.
 const KEPT: Duration = Duration::from_secs(60 * 60);
@@ -143,14 +142,10 @@ fn public(key: &PartialVapidSignatureBuilder) -> String {
 
 /// Reads a private key: its 32 bytes in base64url, as `be8 vapid` and other tools write them.
 fn read(path: &Path) -> Result<PartialVapidSignatureBuilder, BadVapid> {
-    let unreadable = |cause| BadVapid::File { path: path.to_owned(), cause };
-    let file = File::open(path).map_err(unreadable)?;
-    // Asked of the open file, so that it speaks of what is read.
-    let metadata = file.metadata().map_err(unreadable)?;
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(BadVapid::Mode { path: path.to_owned(), mode });
-    }
+    let file = secret_file::open(path).map_err(|refused| match refused {
+        Refused::Unreadable(cause) => BadVapid::File { path: path.to_owned(), cause },
+        Refused::Mode(mode) => BadVapid::Mode { path: path.to_owned(), mode },
+    })?;
     let wrong = || BadVapid::Content { path: path.to_owned() };
     let mut text = Zeroizing::new(String::new());
     file.take(LONGEST).read_to_string(&mut text).map_err(|_| wrong())?;
@@ -169,22 +164,13 @@ fn create(path: &Path) -> io::Result<()> {
     }
     let mut text = Zeroizing::new(URL_SAFE_NO_PAD.encode(private.as_slice()));
     text.push('\n');
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    // A temporary file is made with mode 0600.
-    let mut file = tempfile::Builder::new().prefix(".vapid-").tempfile_in(directory)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).map_err(|error| error.error)?;
-    File::open(directory)?.sync_all()
+    secret_file::write(path, text.as_bytes(), false)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
     use crate::push::hosts::BROWSERS;

@@ -1,9 +1,8 @@
 //! The master key and the file that holds it.
 
 use std::fmt;
-use std::fs::{DirBuilder, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use rand::Rng;
@@ -11,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::VaultError;
 use super::key::KeyBytes;
+use crate::secret_file::{self, Refused};
 
 /// The key that wraps all data keys; it never enters the database. Wiped when dropped, and boxed so
 /// that a move leaves no copy behind.
@@ -27,24 +27,20 @@ impl MasterKey {
     /// holds something else.
     pub fn load_or_create(path: impl AsRef<Path>) -> Result<Self, VaultError> {
         let path = path.as_ref();
-        match File::open(path) {
-            Ok(file) => Self::load(path, file),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Self::create(path),
-            Err(cause) => Err(unreadable(path, cause)),
+        match secret_file::open(path) {
+            Err(Refused::Unreadable(cause)) if cause.kind() == io::ErrorKind::NotFound => Self::create(path),
+            opened => Self::load(path, opened),
         }
     }
 
-    fn load(path: &Path, file: File) -> Result<Self, VaultError> {
-        // Asked of the open file, so that it speaks of what is read.
-        let metadata = file.metadata().map_err(|cause| unreadable(path, cause))?;
+    fn load(path: &Path, opened: Result<File, Refused>) -> Result<Self, VaultError> {
         let wrong = || VaultError::MasterFileContent { path: path.to_owned() };
-        if !metadata.is_file() {
-            return Err(wrong());
-        }
-        let mode = metadata.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(VaultError::MasterFileMode { path: path.to_owned(), mode });
-        }
+        let file = match opened {
+            Err(Refused::Mode(_)) | Ok(_) if path.is_dir() => return Err(wrong()),
+            Err(Refused::Mode(mode)) => return Err(VaultError::MasterFileMode { path: path.to_owned(), mode }),
+            Err(Refused::Unreadable(cause)) => return Err(unreadable(path, cause)),
+            Ok(file) => file,
+        };
         // Room for one byte more than expected: a longer file is not cut to a key.
         let mut text = Zeroizing::new(Vec::with_capacity(66));
         file.take(66).read_to_end(&mut text).map_err(|cause| unreadable(path, cause))?;
@@ -56,34 +52,11 @@ impl MasterKey {
         let mut bytes = Box::<KeyBytes>::default();
         rand::rng().fill_bytes(bytes.as_mut_slice());
         let key = Self(bytes);
-        match key.write_new(path) {
+        match secret_file::write(path, &key.to_hex(), false) {
             Ok(()) => Ok(key),
-            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
-                let file = File::open(path).map_err(|cause| unreadable(path, cause))?;
-                Self::load(path, file)
-            }
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Self::load(path, secret_file::open(path)),
             Err(cause) => Err(unreadable(path, cause)),
         }
-    }
-
-    fn write_new(&self, path: &Path) -> io::Result<()> {
-        let directory = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let missing = directory.ancestors().take_while(|above| !above.exists()).count();
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        // A temporary file is made with mode 0600.
-        let mut file = tempfile::Builder::new().prefix(".master-key-").tempfile_in(directory)?;
-        file.write_all(&self.to_hex())?;
-        file.as_file().sync_all()?;
-        file.persist_noclobber(path).map_err(|error| error.error)?;
-        // A name is durable when its directory is: of the file and of each new directory.
-        for directory in directory.ancestors().take(missing + 1) {
-            let directory = if directory == Path::new("") { Path::new(".") } else { directory };
-            File::open(directory)?.sync_all()?;
-        }
-        Ok(())
     }
 
     fn to_hex(&self) -> Zeroizing<Vec<u8>> {
@@ -134,7 +107,7 @@ fn unreadable(path: &Path, cause: io::Error) -> VaultError {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::thread;
 
     use super::*;

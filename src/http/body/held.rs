@@ -1,42 +1,10 @@
-//! The memory that all bodies together may take while they come in: clients decide how long that is.
-
-use std::sync::Arc;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+//! The bytes of a body while it comes in: clients decide how long that is, so they have their place in a room.
 
 use crate::http::error::{Code, WireError};
+use crate::http::room::{Place, Room};
 
 /// So much of each body is free: whoever sends little is served however many send much.
 const FREE: usize = 64 * 1024;
-
-/// The memory for bodies. Set it as request data to bound it; without it there is no bound.
-#[derive(Clone, Debug)]
-pub struct Room(Arc<Semaphore>);
-
-impl Room {
-    /// Of so many bytes.
-    pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
-    }
-}
-
-/// The place of a body in the room.
-#[derive(Debug, Default)]
-pub(in crate::http) struct Place(Option<OwnedSemaphorePermit>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.0.is_some() {
-            gauge().decrement(self.claimed() as f64);
-        }
-    }
-}
-
-impl Place {
-    fn claimed(&self) -> usize {
-        self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
-    }
-}
 
 /// The bytes of one body that is coming in, with their place in the room.
 #[derive(Debug)]
@@ -47,15 +15,10 @@ pub(super) struct Held {
     place: Place,
 }
 
-/// What the bodies of this server have claimed.
-fn gauge() -> metrics::Gauge {
-    metrics::gauge!("be8_body_bytes")
-}
-
 impl Held {
     /// None yet; no more than `most` will come.
-    pub(super) const fn new(most: usize, room: Option<Room>) -> Self {
-        Self { bytes: Vec::new(), most, room, place: Place(None) }
+    pub(super) fn new(most: usize, room: Option<Room>) -> Self {
+        Self { bytes: Vec::new(), most, room, place: Place::default() }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -77,16 +40,10 @@ impl Held {
 
     /// Claims so many places altogether.
     fn claim(&mut self, places: usize) -> Result<(), WireError> {
-        let Some(Room(room)) = &self.room else { return Ok(()) };
-        let more = places.saturating_sub(self.place.claimed());
+        let Some(room) = &self.room else { return Ok(()) };
+        let more = places.saturating_sub(self.place.bytes());
         if more > 0 {
-            let count = u32::try_from(more).map_err(|_| WireError::from(Code::TooLarge))?;
-            let claimed = room.clone().try_acquire_many_owned(count).map_err(|_| WireError::from(Code::Unavailable))?;
-            match &mut self.place.0 {
-                Some(places) => places.merge(claimed),
-                None => self.place.0 = Some(claimed),
-            }
-            gauge().increment(more as f64);
+            self.place.merge(room.claim(more).ok_or(WireError::from(Code::Unavailable))?);
         }
         Ok(())
     }
@@ -103,8 +60,8 @@ mod tests {
 
     #[test]
     fn what_is_held_is_claimed_and_given_back() {
-        let room = Room::new(100_000);
-        let left = || room.0.available_permits();
+        let room = Room::new(100_000, None);
+        let left = || room.left();
         let (mut one, mut other) = (Held::new(1 << 20, Some(room.clone())), Held::new(1 << 20, Some(room.clone())));
         one.push(&[1; FREE]).unwrap();
         assert_eq!(left(), 100_000, "little is free");
