@@ -368,7 +368,7 @@ impl Node {
         let broom = Broom::new(&database.connect);
         let mut processes = vec![
             office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
-            office.appoint(Checkpoints::new(transparency.clone(), log.clone(), config.audit.interval)),
+            office.appoint(Checkpoints::new(transparency.clone(), ledger.clone(), config.audit.interval)),
             office.appoint(Removals { ledger: ledger.clone(), read: read.clone() }),
             office.appoint(Sweeping { log: ledger.log().clone(), broom: broom.clone() }),
             office.appoint(Expiry {

@@ -9,13 +9,13 @@ use be8_events::Position;
 
 use super::{Process, ProcessError};
 use crate::audit::Transparency;
-use crate::ledger::{Lead, Log};
+use crate::ledger::{Lead, Ledger, Subscription};
 
 /// The name of the process: whoever has its lead, and nobody else, may write to the log.
 pub const NAME: &str = "transparency log";
 
-/// How many events are read at once.
-const PAGE: u32 = 1000;
+/// How many events are taken in, or some more, before their hashes are stored.
+const PAGE: usize = 4096;
 /// How many pages a turn takes at most.
 const PAGES: usize = 4;
 /// The longest time between two looks at the log.
@@ -25,16 +25,24 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Checkpoints {
     transparency: Arc<Transparency>,
-    log: Log,
+    ledger: Ledger,
     interval: Duration,
     /// When this node signed last.
     signed: Mutex<Option<Instant>>,
+    /// Where the last turn ended: what this node appends since need not be read from the tables.
+    followed: Mutex<Option<Subscription>>,
 }
 
 impl Checkpoints {
     /// Signs every `interval` if there is something new.
-    pub fn new(transparency: Arc<Transparency>, log: Log, interval: Duration) -> Self {
-        Self { transparency, log, interval, signed: Mutex::default() }
+    pub fn new(transparency: Arc<Transparency>, ledger: Ledger, interval: Duration) -> Self {
+        Self { transparency, ledger, interval, signed: Mutex::default(), followed: Mutex::default() }
+    }
+
+    /// The events behind a position. What the last turn left is of no use if another node led since.
+    fn follow(&self, after: Position) -> Subscription {
+        let left = self.followed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        left.filter(|left| left.position() == after).unwrap_or_else(|| self.ledger.subscribe_all(after))
     }
 
     /// Whether it is time for the next head.
@@ -53,26 +61,28 @@ impl Process for Checkpoints {
     async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
         // Read anew each time: another node may have led in between.
         let mut tree = self.transparency.growth().await?;
-        let mut behind = true;
+        let mut events = self.follow(Position(i64::try_from(tree.size()).unwrap_or(i64::MAX)));
+        let newest = self.ledger.position();
         for _ in 0..PAGES {
-            let after = Position(i64::try_from(tree.size()).unwrap_or(i64::MAX));
-            let page = self.log.read_all(after, PAGE).await?;
-            behind = page.len() == PAGE as usize;
-            if page.is_empty() {
+            let mut taken = 0;
+            while taken < PAGE && events.position() < newest {
+                let Some(batch) = events.next().await? else { break };
+                batch.iter().for_each(|recorded| tree.push(recorded.hash()));
+                taken += batch.len();
+            }
+            if taken == 0 {
                 break;
             }
-            page.iter().for_each(|recorded| tree.push(recorded.hash()));
             lead.store_tiles(tree.changed()).await?;
-            if !behind {
-                break;
-            }
         }
+        let behind = events.position() < newest;
+        *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some(events);
         metrics::gauge!("be8_audit_log_entries").set(tree.size() as f64);
         if self.due() {
             let last = self.transparency.tables().newest_head().await?.map_or(0, |head| head.size);
             if tree.size() > last {
                 // The tiles are durable, then the file beside the key is, then everybody sees it.
-                let head = self.transparency.sign(&self.log, tree.size(), tree.root()?).await?;
+                let head = self.transparency.sign(self.ledger.log(), tree.size(), tree.root()?).await?;
                 lead.store_head(&head).await?;
                 metrics::gauge!("be8_audit_log_signed").set(head.size as f64);
                 *self.signed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());

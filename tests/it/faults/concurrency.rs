@@ -85,10 +85,12 @@ async fn who_reads_the_log_never_passes_a_gap() {
     let (alice, bob, thread) = two_people(&one).await;
     let log = Log::new(PgPool::connect(one.setup().database_url()).await.unwrap());
     let read = async |at: &mut Position| {
-        for event in log.read_all(*at, 100).await.unwrap() {
+        let page = log.read_all(*at, 100).await.unwrap();
+        for event in &page {
             assert_eq!(event.position, at.next(), "a gap was passed");
             *at = event.position;
         }
+        !page.is_empty()
     };
     let mut at = Position::START;
     read(&mut at).await;
@@ -122,9 +124,9 @@ async fn who_reads_the_log_never_passes_a_gap() {
     };
     let mut writing = std::pin::pin!(writing);
     while !done {
-        tokio::select! { () = &mut writing => done = true, () = read(&mut at) => {} }
-        read(&mut at).await;
+        tokio::select! { () = &mut writing => done = true, _ = read(&mut at) => {} }
     }
+    while read(&mut at).await {}
     assert_eq!(at.0, one.metric("be8_log_position").await as i64);
     assert_eq!(
         numbers(&sound_log(&PgPool::connect(one.setup().database_url()).await.unwrap()).await, &thread).len(),
