@@ -314,7 +314,7 @@ pub struct Node {
     pub app: Arc<App>,
     /// The database.
     pub database: Database,
-    ledger: JoinHandle<()>,
+    ledger: JoinHandle<Result<(), LogError>>,
     feed: JoinHandle<()>,
     processes: Vec<JoinHandle<()>>,
 }
@@ -425,13 +425,18 @@ impl Node {
 
     /// Waits for the loops, which end with the token given to [`Node::start`], and closes the
     /// database.
-    pub async fn stop(self) {
-        for task in self.processes.into_iter().chain([self.feed, self.ledger]) {
+    ///
+    /// # Errors
+    /// [`NodeError::Log`]: the ledger could not go on, and the node stopped by itself.
+    pub async fn stop(self) -> Result<(), NodeError> {
+        for task in self.processes.into_iter().chain([self.feed]) {
             if let Err(error) = task.await {
                 tracing::warn!(%error, "a loop did not end");
             }
         }
+        let ended = self.ledger.await.unwrap_or(Err(LogError::Died));
         self.database.close().await;
+        Ok(ended?)
     }
 }
 

@@ -62,8 +62,7 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
         Ok(Err(error)) => tracing::warn!(%error, "the listener ended with an error"),
         Err(error) => tracing::warn!(%error, "the listener did not end"),
     }
-    node.stop().await;
-    Ok(())
+    node.stop().await
 }
 
 /// Says where what is. Whoever started this need not read it.

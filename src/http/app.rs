@@ -206,7 +206,13 @@ impl From<LogError> for WireError {
     fn from(error: LogError) -> Self {
         tracing::error!(%error, "the log could not be read");
         match error {
-            LogError::Database(_) | LogError::Foreign | LogError::Clock => Code::Unavailable.into(),
+            LogError::Database(_)
+            | LogError::Foreign
+            | LogError::Newer
+            | LogError::Fork { .. }
+            | LogError::OtherDatabase
+            | LogError::Died
+            | LogError::Clock => Code::Unavailable.into(),
             LogError::Vault(error) => error.into(),
             LogError::Undecodable { .. } | LogError::Damaged { .. } | LogError::Stored(_) => Code::Internal.into(),
         }

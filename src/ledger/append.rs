@@ -1,5 +1,5 @@
-//! The append: one prepared statement that moves the head row and, only if it stood where this
-//! node believes, writes the events, what is sealed of them, new keys and the read models.
+//! The append: one prepared statement that moves the head row and, only if the log ends with the event that this
+//! node saw last, writes the events, what is sealed of them, new keys and the read models.
 
 use std::time::Instant;
 
@@ -21,11 +21,12 @@ const CLOCK_TOLERANCE: &str = "5 seconds";
 /// prepares for all that a statement names, which for a small batch costs more than its rows.
 /// There are few shapes of batches, and each stays prepared on the connection.
 fn sql(generation: Generation, draft: &Draft) -> String {
-    let mut p = Parameters::after(10);
+    let mut p = Parameters::after(11);
     let mut sql = format!(
         "with head as (
     update log_head set position = $1, time = $2, accounts = $3, groups = $4, streams = $5, keys = $6
     where position = $7 and generation = $8 and fence = $9
+      and ($11 is null or exists (select from events where position = $7 and salt = $11))
       and ($10 or $2 <= clock_timestamp() + interval '{CLOCK_TOLERANCE}')
     returning position)
 , ev as (
@@ -128,6 +129,8 @@ fn arguments(before: &Head, draft: &Draft, any_clock: bool) -> Result<PgArgument
     to.add(before.generation.0)?;
     to.add(before.fence)?;
     to.add(any_clock)?;
+    // A log that was exchanged for another one of the same length is another log.
+    to.add(before.salt.map(|salt| salt.0.to_vec()))?;
 
     let events = &draft.events;
     to.add(&draft.stream_ids)?;

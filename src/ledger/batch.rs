@@ -397,8 +397,9 @@ impl<'a> Pass<'a> {
             changes.apply(&recorded);
             events.push(recorded);
         }
+        let salt = events.last().map_or(self.head.salt, |newest| Some(newest.salt));
         Draft {
-            head: self.head,
+            head: Head { salt, ..self.head },
             events,
             sealed,
             stream_ids: self.stream_ids,

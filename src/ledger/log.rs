@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use futures_util::Stream;
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
 
 use super::LogError;
 use super::pages::Raw;
@@ -90,6 +90,16 @@ impl Log {
     /// [`LogError`]
     pub async fn read_all(&self, after: Position, count: u32) -> Result<Vec<Recorded>, LogError> {
         self.events(sqlx::query(READ_ALL).bind(after.0).bind(i64::from(count))).await
+    }
+
+    /// As [`Log::read_all`], on a connection whose head was read: pages of one connection are of one database.
+    pub(super) async fn read_all_on(
+        connection: &mut PgConnection,
+        after: Position,
+        count: u32,
+    ) -> Result<Vec<Recorded>, LogError> {
+        let query = sqlx::query(READ_ALL).bind(after.0).bind(i64::from(count));
+        query.fetch_all(connection).await?.iter().map(recorded).collect()
     }
 
     /// The first `count` events of some streams behind the position `after` and not behind

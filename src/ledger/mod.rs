@@ -23,6 +23,7 @@ pub mod rebuild;
 mod refusal;
 mod registration;
 mod sealed;
+mod seen;
 pub mod state_at;
 mod states;
 mod subscription;
@@ -145,6 +146,28 @@ pub enum LogError {
     /// Another version of be8 has made its own read models live.
     #[error("the read models are those of another version of be8")]
     Foreign,
+    /// A newer version of be8 writes to this log.
+    #[error("a newer version of be8 writes to this log")]
+    Newer,
+    /// The database does not continue the log that this node has seen.
+    #[error(
+        "the database does not continue the log that this node has seen: the node has seen position {seen}, the \
+         database ends at position {end}, and from position {lost} on it lacks what was seen"
+    )]
+    Fork {
+        /// The newest position that this node has seen.
+        seen: Position,
+        /// The newest position of the database.
+        end: Position,
+        /// The first position, of those that the node remembers, whose event the database does not have.
+        lost: Position,
+    },
+    /// Readers are connected to another database than the loop, as during a failover.
+    #[error("the connections for reading lead to another database than the one that is written to")]
+    OtherDatabase,
+    /// The loop that writes the log ended by a panic.
+    #[error("the loop of the ledger died")]
+    Died,
     /// This machine's clock is ahead of PostgreSQL's.
     #[error("this machine's clock is more than 5 s ahead of PostgreSQL's: not appending")]
     Clock,
@@ -156,7 +179,13 @@ impl LogError {
         match self {
             Self::Undecodable { .. } | Self::Damaged { .. } | Self::Stored(_) => true,
             Self::Vault(error) => error.is_damage(),
-            Self::Database(_) | Self::Foreign | Self::Clock => false,
+            Self::Database(_)
+            | Self::Foreign
+            | Self::Newer
+            | Self::Fork { .. }
+            | Self::OtherDatabase
+            | Self::Died
+            | Self::Clock => false,
         }
     }
 }
@@ -177,7 +206,7 @@ pub struct Ledger {
 impl Ledger {
     /// Starts the loop of this node. It runs until `stop` is cancelled, then finishes the batch in
     /// flight and refuses what waits; the returned task ends with it. If the loop cannot go on, it
-    /// cancels `stop` itself.
+    /// cancels `stop` itself, and the task says why.
     ///
     /// # Errors
     /// [`LogError`] when the head row cannot be read.
@@ -188,7 +217,7 @@ impl Ledger {
         clock: Arc<dyn Clock>,
         settings: LedgerSettings,
         stop: CancellationToken,
-    ) -> Result<(Self, tokio::task::JoinHandle<()>), LogError> {
+    ) -> Result<(Self, tokio::task::JoinHandle<Result<(), LogError>>), LogError> {
         let (queue, commands) = mpsc::channel(settings.queue.max(1));
         let (tail, _) = broadcast::channel(1024);
         let log = Log::new(pool);
@@ -201,16 +230,17 @@ impl Ledger {
         let stopped = stop.clone();
         let thread = std::thread::Builder::new().name("ledger".to_owned());
         let run = move || {
-            runtime.block_on(writer.run(commands, stopped));
-            // Whoever waited may be gone.
-            let _ = done.send(());
+            let ended = runtime.block_on(writer.run(commands, stopped));
+            // The process may be ending.
+            let _ = done.send(ended);
         };
         thread.spawn(run).map_err(sqlx::Error::Io)?;
         let task = tokio::spawn(async move {
-            if ended.await.is_err() {
+            ended.await.unwrap_or_else(|_| {
                 tracing::error!("the loop of the ledger died: this node stops");
                 stop.cancel();
-            }
+                Err(LogError::Died)
+            })
         });
         Ok((Self { queue, tail, position, log, running: idempotency::Running::default() }, task))
     }

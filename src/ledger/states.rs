@@ -8,6 +8,7 @@ use lru::LruCache;
 use sqlx::{PgPool, Row};
 
 use super::LogError;
+use super::head::Head;
 use super::log::{recorded, select};
 use crate::domain::{Occurred, State};
 use crate::vault::{DataKey, Vault};
@@ -128,24 +129,25 @@ impl Cache {
     }
 }
 
-/// Loads the states of these streams as they are at `position`, with one query; with a second one
+/// Loads the states of these streams as they are at this head, with one query; with a second one
 /// for those whose snapshot cannot be read.
 pub(super) async fn load(
     pool: PgPool,
     streams: HashSet<StreamName>,
-    position: Position,
+    head: Head,
 ) -> Result<HashMap<StreamName, Entry>, LogError> {
-    let (mut loaded, unreadable) = load_from(&pool, &streams, position, State::SNAPSHOT_FORMAT).await?;
+    let (mut loaded, unreadable) = load_from(&pool, &streams, head, State::SNAPSHOT_FORMAT).await?;
     for stream in &unreadable {
         tracing::warn!(%stream, "a snapshot cannot be read: the stream is folded from its start");
     }
-    loaded.extend(load_from(&pool, &unreadable, position, NO_FORMAT).await?.0);
+    loaded.extend(load_from(&pool, &unreadable, head, NO_FORMAT).await?.0);
     Ok(loaded)
 }
 
 const LOAD: &str = select!(
-    with "s.id, n.state, n.version as snapshot",
-    "from unnest($1::text[]) u(name) join streams s on s.name = u.name
+    with "s.id, n.state, n.version as snapshot, seen.salt as seen",
+    "from (select (select salt from events where position = $2) as salt) seen
+    left join unnest($1::text[]) u(name) on true left join streams s on s.name = u.name
     left join snapshots n on n.stream = s.id and n.format = $3 and n.position <= $2
     left join events e on e.stream = s.id and e.position <= $2 and e.version > coalesce(n.version, 0)
     order by s.id, e.version"
@@ -156,7 +158,7 @@ const LOAD: &str = select!(
 async fn load_from(
     pool: &PgPool,
     streams: &HashSet<StreamName>,
-    position: Position,
+    head: Head,
     format: i32,
 ) -> Result<(HashMap<StreamName, Entry>, HashSet<StreamName>), LogError> {
     let mut unreadable = HashSet::new();
@@ -164,11 +166,16 @@ async fn load_from(
         return Ok((HashMap::new(), unreadable));
     }
     let names: Vec<String> = streams.iter().map(StreamName::to_string).collect();
-    let rows = sqlx::query(LOAD).bind(names).bind(position.0).bind(format).fetch_all(pool).await?;
+    let rows = sqlx::query(LOAD).bind(names).bind(head.position.0).bind(format).fetch_all(pool).await?;
+    // During a failover the readers may still be connected to another database than the loop.
+    let seen = rows.first().map(|row| row.try_get::<Option<&[u8]>, _>("seen")).transpose()?.flatten();
+    if seen != head.salt.as_ref().map(|salt| &salt.0[..]) {
+        return Err(LogError::OtherDatabase);
+    }
     let mut loaded: HashMap<StreamName, Entry> = streams.iter().map(|stream| (*stream, Entry::new(stream))).collect();
     for row in &rows {
-        let name: StreamName =
-            row.try_get::<&str, _>("name")?.parse().map_err(|_| LogError::Stored("unknown stream name"))?;
+        let Some(name) = row.try_get::<Option<&str>, _>("name")? else { continue };
+        let name: StreamName = name.parse().map_err(|_| LogError::Stored("unknown stream name"))?;
         let Some(entry) = loaded.get_mut(&name) else { continue };
         if unreadable.contains(&name) {
             continue;

@@ -1,11 +1,12 @@
 //! The loop: takes the commands that wait, decides them, appends, answers. There is one on every
 //! node and no other way into the log.
 
+mod follow;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use be8_events::{Day, DecodeError, Position, Subject};
-use be8_projections::registry;
+use be8_events::{Day, Position, Subject};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -17,15 +18,12 @@ use super::head::Head;
 use super::idempotency::{self, Known};
 use super::log::Log;
 use super::refusal::{ErrorKind, kind_of};
+use super::seen::Seen;
 use super::states::{self, Cache, KeyState, Snapshot, store_snapshots};
 use super::{Batch, Job, LedgerError, LedgerSettings, LogError, append, listener, partitions};
 use crate::clock::Clock;
 use crate::vault::{Found, Vault};
 
-/// How many events are read at once while catching up with other nodes.
-const PAGE: u32 = 2000;
-/// Beyond this many events of other nodes the cache is emptied instead of brought up to date.
-const CATCH_UP_LIMIT: i64 = 50_000;
 /// How often the head is looked at when no notification comes: a lost one costs latency only.
 const POLL: Duration = Duration::from_millis(500);
 /// How often a database that is away is tried again.
@@ -41,6 +39,8 @@ pub(super) struct Writer {
     clock: Arc<dyn Clock>,
     settings: LedgerSettings,
     head: Head,
+    /// What the database is held against whenever its head is read.
+    seen: Seen,
     cache: Cache,
     tail: broadcast::Sender<Batch>,
     position: watch::Sender<Position>,
@@ -51,8 +51,9 @@ pub(super) struct Writer {
     unsettled: bool,
     /// The day on which partitions were last made ahead.
     partitions_of: Day,
-    /// Another version of be8 serves this log, in a way that this one cannot follow: it must not go on.
-    superseded: bool,
+    /// Why this node must not go on: another version of be8 serves this log in a way that this one cannot follow, or the
+    /// database does not continue the log that this node has seen.
+    ended: Option<LogError>,
 }
 
 impl Writer {
@@ -90,6 +91,7 @@ impl Writer {
             vault,
             clock,
             settings,
+            seen: Seen::new(&head),
             head,
             cache,
             tail,
@@ -98,13 +100,20 @@ impl Writer {
             runtime: tokio::runtime::Handle::current(),
             unsettled: false,
             partitions_of: today.day(),
-            superseded: false,
+            ended: None,
         };
         Ok((writer, watcher))
     }
 
     /// Runs until `stop`, then finishes what is in flight and refuses what waits.
-    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Box<dyn Job>>, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// Why it had to end before.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Box<dyn Job>>,
+        stop: CancellationToken,
+    ) -> Result<(), LogError> {
         let (wake, mut woken) = watch::channel(Position::START);
         let listener = tokio::spawn(listener::listen(self.connect.clone(), wake, stop.clone()));
         let mut jobs: Vec<Box<dyn Job>> = Vec::new();
@@ -129,7 +138,7 @@ impl Writer {
                 }
                 _ = poll.tick() => self.follow().await,
             }
-            if self.superseded {
+            if self.ended.is_some() {
                 stop.cancel();
             }
         }
@@ -141,6 +150,11 @@ impl Writer {
         if let Some(connection) = self.connection.take() {
             // The server is going: a connection that does not close politely is closed anyway.
             let _ = connection.close().await;
+        }
+        match self.ended {
+            // A newer version serves: an end in good order.
+            None | Some(LogError::Foreign | LogError::Newer) => Ok(()),
+            Some(error) => Err(error),
         }
     }
 
@@ -174,8 +188,7 @@ impl Writer {
                     lost += 1;
                     metrics::counter!("be8_ledger_lost_rounds_total").increment(1);
                 }
-                Err(Failure::Refused(error) | Failure::NotWritten(error)) if self.superseded => {
-                    tracing::error!(%error, "this node writes no more");
+                Err(Failure::Refused(_) | Failure::NotWritten(_)) if self.ended.is_some() => {
                     return finish_all(jobs, || LedgerError::Unavailable);
                 }
                 Err(Failure::Refused(error)) if jobs.len() > 1 => {
@@ -221,7 +234,7 @@ impl Writer {
         if lock_first {
             sqlx::query("begin").execute(&mut connection).await?;
             let head = Head::lock(&mut connection).await?;
-            self.catch_up(head).await?;
+            self.catch_up(&mut connection, head).await?;
         }
         let draft = match self.decide(jobs).await {
             Ok(draft) => draft,
@@ -237,11 +250,12 @@ impl Writer {
             if lock_first {
                 sqlx::query("commit").execute(&mut connection).await?;
             }
-            self.connection = Some(connection);
             if head == self.head {
+                self.connection = Some(connection);
                 return Ok(Outcome::Committed(Box::new(draft)));
             }
-            self.catch_up(head).await?;
+            self.catch_up(&mut connection, head).await?;
+            self.connection = Some(connection);
             return Ok(Outcome::Lost);
         }
         let any_clock = self.settings.any_clock;
@@ -260,12 +274,13 @@ impl Writer {
                     sqlx::query("rollback").execute(&mut connection).await?;
                 }
                 let head = Head::read(&mut connection).await?;
-                self.connection = Some(connection);
                 if head == self.head {
+                    self.connection = Some(connection);
                     // Nobody was faster, so it is the clock.
                     return Err(LogError::Clock.into());
                 }
-                self.catch_up(head).await?;
+                self.catch_up(&mut connection, head).await?;
+                self.connection = Some(connection);
                 Ok(Outcome::Lost)
             }
             Err(error) => match kind_of(&error) {
@@ -283,11 +298,12 @@ impl Writer {
                     // A generation that is dropped since: this node slept through a switch.
                     let mut connection = self.connection().await?;
                     let head = Head::read(&mut connection).await?;
-                    self.connection = Some(connection);
                     if head.generation == before {
+                        self.connection = Some(connection);
                         return Err(Failure::Refused(error.into()));
                     }
-                    self.catch_up(head).await?;
+                    self.catch_up(&mut connection, head).await?;
+                    self.connection = Some(connection);
                     Ok(Outcome::Lost)
                 }
                 ErrorKind::NoPartition => {
@@ -323,7 +339,7 @@ impl Writer {
             let subjects: Vec<_> = subjects.into_iter().collect();
             let (vault, wanted) = (self.vault.clone(), subjects.clone());
             let (entries, found) = tokio::join!(
-                self.aside(states::load(self.log.pool().clone(), streams, self.head.position)),
+                self.aside(states::load(self.log.pool().clone(), streams, self.head)),
                 self.aside(async move { vault.find(&wanted).await }),
             );
             for (stream, entry) in entries?? {
@@ -355,7 +371,7 @@ impl Writer {
         let mut connection = PgConnection::connect_with(&self.connect).await?;
         let head =
             if self.unsettled { Head::move_fence(&mut connection).await? } else { Head::read(&mut connection).await? };
-        self.catch_up(head).await?;
+        self.catch_up(&mut connection, head).await?;
         self.unsettled = false;
         Ok(connection)
     }
@@ -369,6 +385,8 @@ impl Writer {
         loop {
             match self.look_for(draft).await {
                 Ok(found) => return Some(found),
+                // What was acknowledged before is lost: of this one nobody can know.
+                Err(_) if self.ended.is_some() => return None,
                 Err(error) if begun.elapsed() > self.settings.outcome_patience => {
                     tracing::error!(%error, "the outcome of an append stays unknown");
                     return None;
@@ -383,16 +401,14 @@ impl Writer {
 
     async fn look_for(&mut self, draft: &Draft) -> Result<bool, LogError> {
         let mut connection = PgConnection::connect_with(&self.connect).await?;
-        Head::move_fence(&mut connection).await?;
-        let salt: Option<Vec<u8>> = sqlx::query_scalar("select salt from events where position = $1")
-            .bind(self.head.position.next().0)
-            .fetch_optional(&mut connection)
-            .await?;
-        let ours = draft.events.first().map(|event| &event.salt.0[..]);
+        let head = Head::move_fence(&mut connection).await?;
+        self.check(&mut connection, &head).await?;
+        let salt = Head::salt_at(&mut connection, self.head.position.next()).await?;
+        let ours = draft.events.first().map(|event| event.salt);
         // What came behind it, and the fence, are taken over when the next connection is made.
         self.connection = None;
         self.unsettled = false;
-        Ok(salt.as_deref().is_some_and(|salt| Some(salt) == ours))
+        Ok(salt.is_some() && salt == ours)
     }
 
     /// A batch is durable: takes its states over, tells the feed, answers the callers.
@@ -402,6 +418,7 @@ impl Writer {
         if !events.is_empty() {
             metrics::counter!("be8_ledger_events_total").increment(events.len() as u64);
             self.head = head;
+            self.seen.extend(&events);
             self.publish(events);
             self.store(snapshots);
         }
@@ -431,65 +448,6 @@ impl Writer {
                 tracing::warn!(%error, "snapshots not stored");
             }
         }));
-    }
-
-    /// Looks whether other nodes appended, and follows; once a day also makes partitions ahead.
-    async fn follow(&mut self) {
-        let followed = async {
-            let mut connection = self.connection().await?;
-            let head = Head::read(&mut connection).await?;
-            let today = self.clock.now().max(head.time);
-            if self.partitions_of != today.day() {
-                partitions::ensure(&mut connection, today).await?;
-                self.partitions_of = today.day();
-            }
-            self.connection = Some(connection);
-            self.catch_up(head).await
-        };
-        match followed.await {
-            Ok(()) => {}
-            // It is tried again soon, and whoever has a command hears it.
-            Err(LogError::Database(error)) => tracing::debug!(%error, "cannot follow the log"),
-            Err(error) => tracing::warn!(%error, "cannot follow the log"),
-        }
-    }
-
-    /// Brings states, keys and followers up to a head that was just read.
-    async fn catch_up(&mut self, head: Head) -> Result<(), LogError> {
-        if head.generation != self.head.generation {
-            let (pool, live) = (self.log.pool().clone(), head.generation);
-            let ours = self.aside(async move { registry::is_ours(live, &pool).await }).await??;
-            if !ours {
-                tracing::error!("another version of be8 has made its own read models live: this node stops");
-                self.superseded = true;
-                return Err(LogError::Foreign);
-            }
-            tracing::info!(generation = head.generation.0, "a rebuilt generation of the read models is live");
-        }
-        if head.position.0 - self.head.position.0 > CATCH_UP_LIMIT {
-            self.cache.clear();
-        } else {
-            while self.head.position < head.position {
-                let missing = u32::try_from(head.position.0 - self.head.position.0).unwrap_or(PAGE);
-                let (log, from) = (self.log.clone(), self.head.position);
-                let page = self.aside(async move { log.read_all(from, missing.min(PAGE)).await }).await?;
-                if let Err(error @ LogError::Undecodable { cause: DecodeError::Unknown { .. }, .. }) = &page {
-                    tracing::error!(%error, "a newer version of be8 writes to this log: this node stops");
-                    self.superseded = true;
-                }
-                let page = page?;
-                let Some(last) = page.last() else {
-                    let what = "the head row names an event that is not there";
-                    return Err(LogError::Damaged { position: head.position.0, what });
-                };
-                self.head.position = last.position;
-                self.cache.catch_up(&page, &self.vault);
-                self.publish(page);
-            }
-        }
-        self.head = head;
-        self.position.send_replace(head.position);
-        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Database, NodeError, reading_pool, test_clock, transparency};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::ledger::{Broom, Leads, Ledger, Log};
+use crate::ledger::{Broom, Leads, Ledger, Log, LogError};
 use crate::process::expiry::Expiry;
 use crate::vault::{MasterKey, Vault};
 
@@ -28,7 +28,7 @@ pub struct Attached {
     pub leads: Leads,
     database: Database,
     clock: Arc<dyn Clock>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), LogError>>,
     stop: CancellationToken,
 }
 
@@ -73,8 +73,8 @@ impl Attached {
     /// Ends the ledger and lets the database go.
     pub async fn close(self) {
         self.stop.cancel();
-        if let Err(error) = self.task.await {
-            tracing::warn!(%error, "the ledger did not end");
+        if let Err(error) = self.task.await.unwrap_or(Err(LogError::Died)) {
+            tracing::warn!(%error, "the ledger did not end well");
         }
         self.database.close().await;
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use be8::clock::{Clock, SystemClock};
 use be8::domain::erasure::Erase;
 use be8::domain::{Command, Decision, Rejection, Stop, View};
-use be8::ledger::{Direction, ExpectedVersion, LedgerError, LedgerSettings};
+use be8::ledger::{Direction, ExpectedVersion, LedgerError, LedgerSettings, LogError};
 use be8_events::erasure::Cause;
 use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
 use be8_events::{AccId, Event, NewEvent, Position, Recorded, Sealed, SealedContext, StreamName, Subject, ThreadId};
@@ -360,7 +360,7 @@ async fn a_node_stops_at_an_event_that_it_does_not_know() {
     tx.commit().await.unwrap();
     let refused = node.ledger.execute(start(1, account)).await;
     assert!(matches!(refused, Err(LedgerError::Unavailable)), "{refused:?}");
-    node.ended().await;
+    node.ended().await.unwrap();
 }
 
 /// A decision that panics: no way to write is left, so the node must not look well.
@@ -379,7 +379,7 @@ async fn a_node_whose_loop_died_stops() {
     let rig = Rig::new().await;
     let node = rig.node().await;
     assert!(matches!(node.ledger.execute(Broken).await, Err(LedgerError::Unavailable)));
-    node.ended().await;
+    assert!(matches!(node.ended().await, Err(LogError::Died)));
 }
 
 /// Partitions of messages are made a week ahead; a day beyond them makes its own.

@@ -11,7 +11,7 @@ use be8::domain::dialog::StartConversation;
 use be8::domain::image::{Fingerprints, PostImage, StoredBlob};
 use be8::domain::message::{Address, NamedVersion, Receiver, WriteMessage};
 use be8::domain::{Command, Decision, State, States, Stop, View};
-use be8::ledger::{Broom, Ledger, LedgerError, LedgerSettings, Log};
+use be8::ledger::{Broom, Ledger, LedgerError, LedgerSettings, Log, LogError};
 use be8::node::{self, Database};
 use be8::vault::{MasterKey, Vault};
 use be8_events::account::AccountSecret;
@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::fresh_database;
+use crate::patience::within;
 
 /// A clock that stands still until it is turned.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ pub struct Node {
     pub ledger: Ledger,
     pub vault: Arc<Vault>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), LogError>>,
 }
 
 /// Settings under which appends happen whatever a [`Dial`] says.
@@ -139,13 +140,14 @@ impl Rig {
 impl Node {
     pub async fn stop(self) {
         self.stop.cancel();
-        self.task.await.unwrap();
+        self.task.await.unwrap().unwrap();
     }
 
-    /// Waits until the loop has ended by itself, and demands that it stopped the node, too.
-    pub async fn ended(self) {
-        self.task.await.unwrap();
+    /// Waits until the loop has ended by itself, and demands that it stopped the node, too; returns how it ended.
+    pub async fn ended(self) -> Result<(), LogError> {
+        let ended = within("the end of the loop", self.task).await.unwrap();
         assert!(self.stop.is_cancelled());
+        ended
     }
 
     /// A new account; its session is [`token`] of the same number.

@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod erasure;
+mod forks;
 mod guards;
 mod kills;
 mod nodes;
