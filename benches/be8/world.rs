@@ -97,7 +97,7 @@ impl World {
         let (node, stop) = self.node(&main).await;
         let data = Arc::new(Data::fill(&node.app, size.accounts()).await);
         stop.cancel();
-        node.stop().await;
+        node.stop().await.expect("the end of a node");
         self.execute(&main, &PAST_DAYS.replace("{days}", &days.to_string())).await;
         // Statistics now, not when autovacuum finds the time: in the middle of a measurement.
         self.execute(&main, "vacuum analyze").await;
@@ -144,7 +144,7 @@ impl World {
         let (node, stop) = self.node(name).await;
         Data::fill(&node.app, accounts).await;
         stop.cancel();
-        node.stop().await;
+        node.stop().await.expect("the end of a node");
         self.execute(name, "vacuum analyze").await;
         self.execute("postgres", "checkpoint").await;
         let config = config(&arguments(&self.directory, &self.cluster, name));
@@ -158,7 +158,7 @@ impl World {
         let (node, stop) = self.node(names[0]).await;
         let data = Arc::new(Data::fill(&node.app, accounts).await);
         stop.cancel();
-        node.stop().await;
+        node.stop().await.expect("the end of a node");
         self.execute(names[0], "vacuum analyze").await;
         self.execute("postgres", &format!("create database {} template {}", names[1], names[0])).await;
         self.execute("postgres", "checkpoint").await;
@@ -261,7 +261,7 @@ impl Resident {
     /// Ends it.
     pub async fn leave(self) {
         self.stop.cancel();
-        self.node.stop().await;
+        self.node.stop().await.expect("the end of a node");
     }
 }
 
