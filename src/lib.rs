@@ -8,6 +8,7 @@ pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod data_dir;
 pub mod domain;
 pub mod feed;
 pub mod http;

@@ -21,6 +21,7 @@ use crate::audit::notes::{NoteKey, Role};
 use crate::audit::{AuditSettings, Transparency, TransparencyError, Witness};
 use crate::clock::{Clock, FileClock, SystemClock};
 use crate::config::Config;
+use crate::data_dir;
 use crate::domain::hours::StrikeHour;
 use crate::feed::Hub;
 use crate::http::App;
@@ -255,11 +256,13 @@ fn log_step(step: Step) {
     }
 }
 
-fn make_data_dir(config: &Config) -> Result<(), NodeError> {
-    use std::os::unix::fs::DirBuilderExt;
-    // PostgreSQL's own user must be able to pass through.
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&config.data_dir);
-    made.map_err(|cause| NodeError::DataDir { dir: config.data_dir.display().to_string(), cause })
+/// Makes the data directory, before anything is put into it.
+///
+/// # Errors
+/// [`NodeError::DataDir`]
+pub fn make_data_dir(config: &Config) -> Result<(), NodeError> {
+    data_dir::make(&config.data_dir)
+        .map_err(|cause| NodeError::DataDir { dir: config.data_dir.display().to_string(), cause })
 }
 
 /// What every connection sets: the guarded append and the readers rely on it.
@@ -329,6 +332,7 @@ impl Node {
         // Before anything is started: mistakes of the settings leave no trace.
         let operator = config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?;
         let passwords = PasswordHasher::new(config.hash)?;
+        make_data_dir(config)?;
         let witness_key = witness_key(&config.audit)?;
         let database = Database::open(config, false).await?;
         database.migrate().await?;

@@ -2,15 +2,17 @@
 //! public halves.
 
 use super::print;
-use crate::audit::key_file::{self, KeyFileError};
+use crate::audit::key_file;
 use crate::audit::notes::Role;
 use crate::config::Config;
+use crate::node::{NodeError, make_data_dir};
 
 /// Makes what is missing, and prints.
 ///
 /// # Errors
-/// [`KeyFileError`]
-pub fn run(config: &Config) -> Result<(), KeyFileError> {
+/// [`NodeError`]
+pub fn run(config: &Config) -> Result<(), NodeError> {
+    make_data_dir(config)?;
     let audit = &config.audit;
     let key = key_file::load_or_create(&audit.key_file, Role::Log, &audit.name)?;
     print(&format!("{}\n", key.public()));

@@ -2,13 +2,15 @@
 
 use super::print;
 use crate::config::Config;
-use crate::push::{BadVapid, Vapid};
+use crate::node::{NodeError, make_data_dir};
+use crate::push::Vapid;
 
 /// Prints the public key alone to standard output; what was done goes to standard error.
 ///
 /// # Errors
-/// [`BadVapid`]
-pub fn run(config: &Config) -> Result<(), BadVapid> {
+/// [`NodeError`]
+pub fn run(config: &Config) -> Result<(), NodeError> {
+    make_data_dir(config)?;
     let file = config.push.key_file.as_ref().unwrap_or(&config.push.default_key_file);
     let (public, made) = Vapid::make(file)?;
     if made {

@@ -10,22 +10,24 @@
 //! cluster.new-*/   one that is being made
 //! ```
 
-use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::env;
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::{env, process};
 
 use tempfile::TempDir;
 
 use super::error::PostgresError;
 use super::identity::{self, Identity};
 use super::install::Installation;
+use super::pidfile::remove_stale;
 use super::{ClusterSettings, PORT, SUPERUSER};
+use crate::data_dir;
 
 /// How a socket directory outside our directory begins, so that one left behind is known.
-const SHORT_PREFIX: &str = "be8-pg-";
+pub(super) const SHORT_PREFIX: &str = "be8-pg-";
 
 /// How the temporary name of a cluster being made begins.
 const UNFINISHED_PREFIX: &str = "cluster.new-";
@@ -46,10 +48,9 @@ impl Layout {
     /// Makes the directory if it is not there, and refuses one that belongs to somebody else.
     pub fn open(dir: &Path) -> Result<Self, PostgresError> {
         let own = rustix::process::geteuid();
-        // Root's directory must let the unprivileged user through to what is his, but show him nothing.
-        let mode = if own.is_root() { 0o711 } else { 0o700 };
+        let mode = data_dir::mode();
         let absolute = std::path::absolute(dir).map_err(PostgresError::io("find", dir))?;
-        make_way(&absolute, mode).map_err(PostgresError::io("make the directory", dir))?;
+        data_dir::make_with(&absolute, mode).map_err(PostgresError::io("make the directory", dir))?;
         let dir = absolute.canonicalize().map_err(PostgresError::io("open", dir))?;
         let metadata = fs::metadata(&dir).map_err(PostgresError::io("open", &dir))?;
         if metadata.uid() != own.as_raw() {
@@ -166,16 +167,19 @@ impl Layout {
         }
         for (name, content) in [("postgresql.conf", settings), ("pg_hba.conf", access), ("pg_ident.conf", names)] {
             let path = self.config(name);
-            self.replace(&path, &content).map_err(PostgresError::io("write", &path))?;
+            self.replace(&path, &content, identity).map_err(PostgresError::io("write", &path))?;
         }
         Ok(())
     }
 
-    /// Writes a file that PostgreSQL's user may read, in one step.
-    fn replace(&self, path: &Path, content: &str) -> io::Result<()> {
+    /// Writes a file that PostgreSQL's user alone may read, in one step.
+    fn replace(&self, path: &Path, content: &str, identity: &Identity) -> io::Result<()> {
+        // A temporary file is made with mode 0600.
         let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
         file.write_all(content.as_bytes())?;
-        file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+        if identity.drops_rights() {
+            std::os::unix::fs::fchown(file.as_file(), Some(identity.server.uid), Some(identity.server.gid))?;
+        }
         file.persist(path)?;
         Ok(())
     }
@@ -183,9 +187,14 @@ impl Layout {
     /// Opens the log for PostgreSQL to write to, and says how long it is by now.
     pub fn open_log(&self) -> Result<(File, u64), PostgresError> {
         self.bound_log();
+        let turned = self.dir.join("postgres.log.1");
+        if turned.exists() {
+            fs::set_permissions(&turned, Permissions::from_mode(0o600))
+                .map_err(PostgresError::io("set the rights of", &turned))?;
+        }
         let path = self.log();
         let open = || {
-            let log = File::options().create(true).append(true).open(&path)?;
+            let log = open_private(&path, File::options().append(true))?;
             let length = log.metadata()?.len();
             Ok((log, length))
         };
@@ -224,7 +233,7 @@ impl Layout {
     pub fn socket(&self, identity: &Identity) -> Result<SocketDir, PostgresError> {
         let beside = self.dir.join("socket");
         if fits_a_socket(&beside) {
-            make_way(&beside, 0o700).map_err(PostgresError::io("make the directory", &beside))?;
+            data_dir::make_with(&beside, 0o700).map_err(PostgresError::io("make the directory", &beside))?;
             identity.hand_over(&beside)?;
             return Ok(SocketDir::Beside(beside));
         }
@@ -241,20 +250,6 @@ impl Layout {
         })?;
         identity.hand_over(short.path())?;
         Ok(SocketDir::Short(short))
-    }
-}
-
-/// Makes a directory and what is missing above it, all with the same rights whatever the umask is.
-fn make_way(dir: &Path, mode: u32) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = dir.parent() {
-        make_way(parent, mode)?;
-    }
-    match DirBuilder::new().mode(mode).create(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.and_then(|()| fs::set_permissions(dir, Permissions::from_mode(mode))),
     }
 }
 
@@ -286,121 +281,28 @@ impl SocketDir {
     /// when some other process has that number by now. Only for one who holds the server lock.
     pub fn sweep(&self) {
         for name in [format!(".s.PGSQL.{PORT}"), format!(".s.PGSQL.{PORT}.lock")] {
-            // Mostly there is none; and PostgreSQL will say what is wrong with one that stays.
-            let _ = fs::remove_file(self.path().join(name));
-        }
-    }
-}
-
-/// What the owner of a cluster does with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    /// It serves, but is not ready yet.
-    Starting,
-    /// It serves: commands may connect.
-    Serving,
-    /// It runs one command and then stops the cluster: others had better wait.
-    Command,
-}
-
-impl Use {
-    const ALL: [(Self, &str); 3] =
-        [(Self::Starting, "starting"), (Self::Serving, "serving"), (Self::Command, "command")];
-}
-
-/// What `be8.lock` says of its holder.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Holder {
-    pub pid: u32,
-    pub used_for: Use,
-    pub socket: PathBuf,
-}
-
-impl Holder {
-    fn parse(text: &[u8]) -> Option<Self> {
-        let mut lines = text.splitn(3, |byte| *byte == b'\n');
-        let pid = std::str::from_utf8(lines.next()?).ok()?.parse().ok()?;
-        let word = lines.next()?;
-        let used_for = Use::ALL.into_iter().find(|(_, name)| name.as_bytes() == word)?.0;
-        let socket = PathBuf::from(std::ffi::OsStr::from_bytes(lines.next()?));
-        Some(Self { pid, used_for, socket })
-    }
-
-    fn format(&self) -> Vec<u8> {
-        let word = Use::ALL.into_iter().find(|(used_for, _)| *used_for == self.used_for).map_or("", |(_, name)| name);
-        let mut text = format!("{}\n{word}\n", self.pid).into_bytes();
-        text.extend_from_slice(self.socket.as_os_str().as_bytes());
-        text
-    }
-}
-
-impl std::fmt::Display for Holder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.used_for {
-            Use::Starting | Use::Serving => write!(f, "a server, process {}, runs on it", self.pid),
-            Use::Command => write!(f, "a command, process {}, works on it", self.pid),
-        }
-    }
-}
-
-/// The right to own the cluster; the kernel takes it back when the process ends, however that happens.
-#[derive(Debug)]
-pub(super) struct OwnerLock {
-    file: File,
-    path: PathBuf,
-}
-
-impl OwnerLock {
-    /// Takes the lock; tells who has it otherwise, if that can be read.
-    pub fn take(layout: &Layout) -> Result<Result<Self, Option<Holder>>, PostgresError> {
-        let path = layout.dir.join("be8.lock");
-        let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
-        let mut file = file.map_err(PostgresError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Ok(Self { file, path })),
-            Err(TryLockError::WouldBlock) => {
-                let mut text = Vec::new();
-                file.read_to_end(&mut text).map_err(PostgresError::io("read", &path))?;
-                Ok(Err(Holder::parse(&text)))
+            let path = self.path().join(name);
+            if let Err(error) = remove_stale(&path) {
+                // PostgreSQL will say what is wrong with one that stays.
+                tracing::warn!(%error, path = %path.display(), "cannot remove what a killed PostgreSQL left");
             }
-            Err(TryLockError::Error(error)) => Err(PostgresError::io("lock", &path)(error)),
         }
     }
+}
 
-    /// Removes the short socket directory of a holder that was killed. Only once its PostgreSQL is gone too.
-    pub fn sweep_predecessor(&mut self) {
-        let mut text = Vec::new();
-        let read = self.file.rewind().and_then(|()| self.file.read_to_end(&mut text));
-        if read.is_ok()
-            && let Some(Holder { socket, .. }) = Holder::parse(&text)
-            && socket.file_name().is_some_and(|name| name.as_bytes().starts_with(SHORT_PREFIX.as_bytes()))
-        {
-            // Mostly it is gone already.
-            let _ = fs::remove_dir_all(socket);
-        }
+/// Opens a file of the cluster for its owner alone, also one that an earlier version made with wider rights: whoever can
+/// open a lock file can hold the lock, and the log shows what statements failed on.
+pub(super) fn open_private(path: &Path, options: &mut fs::OpenOptions) -> io::Result<File> {
+    let file = options.create(true).mode(0o600).open(path)?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
     }
-
-    /// Tells other processes who we are and what we do.
-    pub fn declare(&mut self, used_for: Use, socket: &Path) -> Result<(), PostgresError> {
-        let text = Holder { pid: process::id(), used_for, socket: socket.into() }.format();
-        let written = self.file.set_len(0).and_then(|()| self.file.rewind()).and_then(|()| self.file.write_all(&text));
-        written.map_err(PostgresError::io("write", &self.path))
-    }
+    Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_the_lock_says_is_read_as_it_was_written() {
-        for (used_for, _) in Use::ALL {
-            let holder = Holder { pid: 4711, used_for, socket: "/a\nb/socket".into() };
-            assert_eq!(Holder::parse(&holder.format()), Some(holder));
-        }
-        assert_eq!(Holder::parse(b""), None);
-        assert_eq!(Holder::parse(b"4711\nserv"), None);
-    }
 
     #[test]
     fn only_short_and_plain_paths_take_a_socket() {
@@ -409,19 +311,6 @@ mod tests {
         assert!(!fits_a_socket(Path::new("/home/a,b/socket")));
         assert!(fits_a_socket(Path::new(&format!("/{}", "x".repeat(85)))));
         assert!(!fits_a_socket(Path::new(&format!("/{}", "x".repeat(86)))));
-    }
-
-    #[test]
-    fn the_second_to_lock_learns_who_was_first() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let layout = Layout::open(dir.path()).expect("a directory of ours");
-        let mut lock = OwnerLock::take(&layout).expect("the lock opens").expect("the lock is free");
-        lock.declare(Use::Serving, Path::new("/socket")).expect("the lock is written");
-        let holder =
-            OwnerLock::take(&layout).expect("the lock opens").expect_err("the lock is taken").expect("it tells");
-        assert_eq!(holder, Holder { pid: process::id(), used_for: Use::Serving, socket: "/socket".into() });
-        drop(lock);
-        OwnerLock::take(&layout).expect("the lock opens").expect("the lock is free again");
     }
 
     #[test]

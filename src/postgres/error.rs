@@ -32,20 +32,62 @@ pub enum PostgresError {
         /// The Debian package that brings it.
         package: &'static str,
     },
-    /// The cluster was made by a major version that is not installed.
+    /// The cluster was made by an older major version than those that are installed.
     #[error(
-        "the cluster in {} was made by PostgreSQL {made_by}, but only PostgreSQL {installed} was found: install version \
-         {made_by} (Debian: package postgresql-{made_by}), name its bin directory in PG_BIN, or bring the cluster to the \
-         new version with pg_upgrade",
+        "the cluster in {} was made by PostgreSQL {made_by}, and only PostgreSQL {installed} was found: bring it to that \
+         version with `be8 postgres-upgrade`, which needs the programs of both (Debian: package postgresql-{made_by}), or \
+         go on with version {made_by} by naming its bin directory in PG_BIN",
         cluster.display()
     )]
-    OtherVersion {
+    OlderCluster {
         /// The cluster's directory.
         cluster: PathBuf,
         /// What its `PG_VERSION` says.
         made_by: String,
         /// The major versions found, newest first.
         installed: String,
+    },
+    /// The cluster was made by a newer major version than those that are installed.
+    #[error(
+        "the cluster in {} was made by PostgreSQL {made_by}, which is newer than what was found (PostgreSQL {installed}), \
+         and a cluster cannot go back to an older version: install version {made_by} (Debian: package \
+         postgresql-{made_by}), or name its bin directory in PG_BIN",
+        cluster.display()
+    )]
+    NewerCluster {
+        /// The cluster's directory.
+        cluster: PathBuf,
+        /// What its `PG_VERSION` says.
+        made_by: String,
+        /// The major versions found, newest first.
+        installed: String,
+    },
+    /// The directory of the cluster is not one that PostgreSQL can have left.
+    #[error("the cluster in {} is damaged: {what}; put it back from a backup, or move it away to begin with an empty one", cluster.display())]
+    DamagedCluster {
+        /// The cluster's directory.
+        cluster: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The programs of the version that made the cluster are needed and not there.
+    #[error(
+        "the upgrade needs the programs of PostgreSQL {made_by}, which made the cluster: install them (Debian: package \
+         postgresql-{made_by}) or name their directory with --old-bin"
+    )]
+    OldProgramsMissing {
+        /// The major version.
+        made_by: String,
+    },
+    /// A program of PostgreSQL failed during an upgrade. The cluster is as it was.
+    #[error("{program} failed ({status}), and the cluster is as it was: {output}")]
+    Upgrade {
+        /// Which.
+        program: &'static str,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it wrote.
+        output: String,
     },
     /// Another process of this program uses the directory.
     #[error("{} is in use: {holder}", dir.display())]
@@ -75,9 +117,7 @@ pub enum PostgresError {
         uid: u32,
     },
     /// We are root and there is no unprivileged user to run PostgreSQL as.
-    #[error(
-        "PostgreSQL refuses to run as root, and there is neither a user `postgres` nor a user `nobody` to run it as"
-    )]
+    #[error("PostgreSQL refuses to run as root, and there is no user `be8`, `postgres` or `nobody` to run it as")]
     NoUnprivilegedUser,
     /// The unprivileged user cannot get to a directory or program.
     #[error(

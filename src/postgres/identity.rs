@@ -9,6 +9,13 @@ use std::{env, fs};
 
 use super::error::PostgresError;
 
+/// Whom PostgreSQL may run as when root starts it, the first that exists. A user of its own is the best, since whoever
+/// runs anything else as the same user can read the cluster.
+const SERVER_USERS: [&str; 3] = ["be8", "postgres", NOBODY];
+
+/// The user whom other programs share.
+const NOBODY: &str = "nobody";
+
 /// A user of the operating system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OsUser {
@@ -40,7 +47,7 @@ impl Identity {
             let server = look_up(&uid.to_string())?.ok_or(PostgresError::NamelessUser { uid })?;
             return Ok(Self { own, server });
         }
-        for name in ["postgres", "nobody"] {
+        for name in SERVER_USERS {
             if let Some(server) = look_up(name)?
                 && server.uid != 0
             {
@@ -53,6 +60,19 @@ impl Identity {
     /// Whether PostgreSQL runs as somebody else than we do.
     pub fn drops_rights(&self) -> bool {
         self.own.uid != self.server.uid
+    }
+
+    /// Says in the log whom PostgreSQL runs as, if that is somebody else.
+    pub fn announce(&self) {
+        if !self.drops_rights() {
+            return;
+        }
+        let user = &self.server.name;
+        if user == NOBODY {
+            tracing::warn!(user, "PostgreSQL runs as a user that other programs share: a user `be8` would be its own");
+        } else {
+            tracing::info!(user, "PostgreSQL runs as this user, since this process is root");
+        }
     }
 
     /// A command that runs `program` with PostgreSQL's rights and dies (by SIGINT, PostgreSQL's fast shutdown) with the

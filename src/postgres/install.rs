@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::{env, fs};
+use std::{env, fs, io};
 
 use super::error::PostgresError;
 
@@ -30,16 +30,13 @@ impl Installation {
         let Some(newest) = found.first() else {
             return Err(PostgresError::NotInstalled { minimum: MINIMUM });
         };
-        let Ok(made_by) = fs::read_to_string(cluster.join("PG_VERSION")) else {
-            return Ok(newest.clone());
-        };
-        let made_by = made_by.trim();
-        found.iter().find(|one| one.major.to_string() == made_by).cloned().ok_or_else(|| {
+        let Some(made_by) = made_by(cluster)? else { return Ok(newest.clone()) };
+        found.iter().find(|one| one.major == made_by.major).cloned().ok_or_else(|| {
             let installed: Vec<_> = found.iter().map(|one| one.major.to_string()).collect();
-            PostgresError::OtherVersion {
-                cluster: cluster.into(),
-                made_by: made_by.into(),
-                installed: installed.join(", "),
+            let (cluster, installed, older) = (cluster.into(), installed.join(", "), made_by.major < newest.major);
+            match older {
+                true => PostgresError::OlderCluster { cluster, made_by: made_by.text, installed },
+                false => PostgresError::NewerCluster { cluster, made_by: made_by.text, installed },
             }
         })
     }
@@ -85,6 +82,31 @@ impl Installation {
     }
 }
 
+/// The version that made a cluster.
+pub(super) struct MadeBy {
+    /// The major version; before PostgreSQL 10, its first half.
+    pub major: u32,
+    /// What `PG_VERSION` says.
+    pub text: String,
+}
+
+/// The version that made a cluster; none if there is no cluster yet.
+pub(super) fn made_by(cluster: &Path) -> Result<Option<MadeBy>, PostgresError> {
+    let damaged = |what: String| PostgresError::DamagedCluster { cluster: cluster.into(), what };
+    let path = cluster.join("PG_VERSION");
+    let text = match fs::read(&path) {
+        Ok(text) => String::from_utf8_lossy(&text).trim().to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let empty = fs::read_dir(cluster).map_or(true, |mut entries| entries.next().is_none());
+            return if empty { Ok(None) } else { Err(damaged("it has no file PG_VERSION".to_owned())) };
+        }
+        Err(error) => return Err(PostgresError::io("read", &path)(error)),
+    };
+    let version = text.split('.').next().and_then(|major| major.parse().ok());
+    let major = version.ok_or_else(|| damaged(format!("its file PG_VERSION says {text:?}")))?;
+    Ok(Some(MadeBy { major, text }))
+}
+
 /// The major version in, for example, `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` or `... 19beta1`.
 fn parse_major(version: &str) -> Option<u32> {
     let number = version.split_once("(PostgreSQL) ")?.1;
@@ -107,9 +129,25 @@ mod tests {
     #[test]
     fn a_cluster_of_a_version_that_is_not_installed_is_refused() {
         let cluster = tempfile::tempdir().expect("a directory");
-        fs::write(cluster.path().join("PG_VERSION"), "9.6\n").expect("a file");
-        let error = Installation::find(None, cluster.path()).expect_err("9.6 is never found");
-        assert!(error.to_string().contains("was made by PostgreSQL 9.6"), "{error}");
+        let says = |version: &str| {
+            fs::write(cluster.path().join("PG_VERSION"), version).expect("a file");
+            Installation::find(None, cluster.path()).expect_err("it is never found")
+        };
+        let error = says("9.6\n");
+        assert!(matches!(&error, PostgresError::OlderCluster { made_by, .. } if made_by == "9.6"), "{error}");
+        assert!(error.to_string().contains("be8 postgres-upgrade"), "{error}");
+        let error = says("99\n");
+        assert!(matches!(&error, PostgresError::NewerCluster { made_by, .. } if made_by == "99"), "{error}");
+        assert!(error.to_string().contains("cannot go back to an older version"), "{error}");
+        for damage in ["", "\n", "fifteen"] {
+            let error = says(damage);
+            assert!(matches!(&error, PostgresError::DamagedCluster { .. }), "{error}");
+        }
+        fs::rename(cluster.path().join("PG_VERSION"), cluster.path().join("base")).expect("a file");
+        let error = Installation::find(None, cluster.path()).expect_err("something is there");
+        assert!(error.to_string().contains("no file PG_VERSION"), "{error}");
+        fs::remove_file(cluster.path().join("base")).expect("a file");
+        Installation::find(None, cluster.path()).expect("an empty directory is no cluster yet");
     }
 
     #[test]

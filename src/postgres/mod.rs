@@ -8,6 +8,7 @@ mod directory;
 mod error;
 mod identity;
 mod install;
+mod locks;
 mod pidfile;
 mod supervisor;
 
@@ -22,8 +23,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tokio::sync::{oneshot, watch};
 
-use directory::{Layout, OwnerLock, Use};
+use directory::Layout;
 pub use error::PostgresError;
+use locks::{OwnerLock, Use};
 use pidfile::Postmaster;
 use supervisor::{Phase, Stop, Task};
 
@@ -106,10 +108,13 @@ impl PrivateCluster {
                 Ok(lock) => return Self::launch(settings, layout, lock, Use::Command).await,
                 Err(holder) => holder,
             };
-            if let Some(holder) = &holder
-                && holder.used_for == Use::Serving
-            {
-                let cluster = Self { layout, socket: holder.socket.clone(), owned: None };
+            // A holder in another container cannot be seen from here, but its socket in our directory can.
+            let socket = match &holder {
+                Some(holder) => (holder.used_for == Use::Serving).then(|| holder.socket.clone()),
+                None => Some(layout.dir().join("socket")),
+            };
+            if let Some(socket) = socket {
+                let cluster = Self { layout, socket, owned: None };
                 // It may be restarting just now.
                 if cluster.check().await.is_ok() {
                     return Ok(cluster);
@@ -233,8 +238,11 @@ impl Drop for PrivateCluster {
     }
 }
 
-fn busy(settings: &ClusterSettings, holder: Option<directory::Holder>) -> PostgresError {
-    let holder = holder.map_or_else(|| "another process has just begun to use it".into(), |holder| holder.to_string());
+fn busy(settings: &ClusterSettings, holder: Option<locks::Holder>) -> PostgresError {
+    let holder = holder.map_or_else(
+        || "a process that has not named itself yet, or that cannot be seen from here, holds its lock".into(),
+        |holder| holder.to_string(),
+    );
     PostgresError::Busy { dir: settings.dir.clone(), holder }
 }
 

@@ -3,7 +3,7 @@
 //! PostgreSQL is told by the kernel to stop when the *thread* that started it ends (`PR_SET_PDEATHSIG`). So one thread
 //! starts it, waits for it, and lives as long as it: until it is asked to stop, or the whole process dies.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{oneshot, watch};
 
-use super::directory::{Layout, OwnerLock, SocketDir, Use};
+use super::directory::{Layout, SocketDir, open_private};
 use super::error::PostgresError;
 use super::identity::Identity;
 use super::install::Installation;
+use super::locks::{OwnerLock, Use};
 use super::pidfile::{self, Postmaster};
 use super::{ClusterSettings, PORT};
 
@@ -108,11 +109,12 @@ fn prepare(
 ) -> Result<(Identity, Installation, SocketDir), PostgresError> {
     let cluster = layout.cluster();
     let identity = Identity::detect(&cluster)?;
+    identity.announce();
     let installation = Installation::find(settings.bin.as_deref(), &cluster)?;
     identity.check_reach(&installation.program("postgres"))?;
     identity.check_reach(layout.dir())?;
     let server_lock = outlive_predecessor(layout, stop)?;
-    lock.sweep_predecessor();
+    lock.sweep_predecessor([identity.own.uid, identity.server.uid]);
     layout.ensure_cluster(&identity, &installation, server_lock)?;
     layout.write_config(&identity, settings)?;
     let socket = layout.socket(&identity)?;
@@ -125,7 +127,7 @@ fn prepare(
 /// would have to go by process numbers, and two servers on one cluster destroy it.
 fn outlive_predecessor(layout: &Layout, stop: &Receiver<Stop>) -> Result<File, PostgresError> {
     let (cluster, path) = (layout.cluster(), layout.server_lock());
-    let lock = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+    let lock = open_private(&path, File::options().truncate(false).read(true).write(true));
     let lock = lock.map_err(PostgresError::io("open", &path))?;
     let began = Instant::now();
     let mut last_signal = None;
@@ -135,36 +137,38 @@ fn outlive_predecessor(layout: &Layout, stop: &Receiver<Stop>) -> Result<File, P
             Err(TryLockError::Error(error)) => return Err(PostgresError::io("lock", &path)(error)),
             Err(TryLockError::WouldBlock) => {}
         }
-        let postmaster = Postmaster::of(&cluster);
         let signal = if began.elapsed() < FAST { Signal::INT } else { Signal::QUIT };
-        if let Some(postmaster) = postmaster
-            && last_signal != Some(signal)
-            && postmaster.runs_on(&cluster)
-        {
-            tracing::info!(pid = %postmaster.pid, ?signal, "stopping the PostgreSQL of an earlier run");
+        let living = if last_signal == Some(signal) { Vec::new() } else { pidfile::living(&cluster) };
+        for pid in living {
+            tracing::info!(%pid, ?signal, "stopping the PostgreSQL of an earlier run");
             // It may have ended by itself in this moment.
-            let _ = kill_process(postmaster.pid, signal);
+            let _ = kill_process(pid, signal);
             last_signal = Some(signal);
         }
         if began.elapsed() > FAST + IMMEDIATE {
-            let pid = postmaster.map_or_else(|| "(unknown)".into(), |postmaster| postmaster.pid.to_string());
-            return Err(PostgresError::StillRunning { cluster, pid });
+            return Err(still_running(cluster.clone(), &pidfile::living(&cluster)));
         }
         if asked(stop, BRISK) {
             return Err(PostgresError::Stopped);
         }
     }
-    if let Some(postmaster) = Postmaster::of(&cluster) {
-        if postmaster.runs_on(&cluster) {
-            // Somebody started it by hand, so it does not have our lock.
-            return Err(PostgresError::StillRunning { cluster, pid: postmaster.pid.to_string() });
-        }
-        // PostgreSQL goes by the number alone and would not start if another process has it now; and if the next one of
-        // ours gets it, as happens in containers, the file would tell us too early that that one is ready.
-        let stale = pidfile::path(&cluster);
-        fs::remove_file(&stale).map_err(PostgresError::io("remove", &stale))?;
+    let living = pidfile::living(&cluster);
+    if !living.is_empty() {
+        // Somebody started it by hand, so it does not have our lock.
+        return Err(still_running(cluster, &living));
     }
+    // PostgreSQL goes by the number in it alone and would not start if another process has it now, nor if there is none in
+    // it; and if the next one of ours gets the number, as happens in containers, the file would tell us too early that that
+    // one is ready. A server that cannot be seen from here still holds its shared memory, which PostgreSQL looks for.
+    let stale = pidfile::path(&cluster);
+    pidfile::remove_stale(&stale).map_err(PostgresError::io("remove", &stale))?;
     Ok(lock)
+}
+
+fn still_running(cluster: PathBuf, living: &[Pid]) -> PostgresError {
+    let pids: Vec<String> = living.iter().map(Pid::to_string).collect();
+    let pid = if pids.is_empty() { "(unknown)".to_owned() } else { pids.join(", ") };
+    PostgresError::StillRunning { cluster, pid }
 }
 
 /// Waits, and says whether to stop.

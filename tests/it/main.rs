@@ -28,6 +28,7 @@ mod pages;
 mod patience;
 mod portable;
 mod postgres;
+mod private;
 mod program;
 mod proofs;
 mod push;

@@ -306,7 +306,7 @@ async fn a_cluster_of_another_version_is_refused() {
     fs::create_dir_all(&cluster).expect("a directory");
     fs::write(cluster.join("PG_VERSION"), "9.6\n").expect("a file");
     let error = place.start().await.expect_err("9.6 is not installed");
-    assert!(matches!(&error, PostgresError::OtherVersion { made_by, .. } if made_by == "9.6"), "{error}");
+    assert!(matches!(&error, PostgresError::OlderCluster { made_by, .. } if made_by == "9.6"), "{error}");
     // The refused start holds nothing.
     fs::remove_dir_all(&cluster).expect("a directory");
     drop(place.start().await.expect("a cluster"));

@@ -134,7 +134,7 @@ pub const ROOMS: &[Room] = &[
     ),
     room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &["secret_file"]),
     room("src/media/", Crates::AllBut(&["poem", "sqlx"]), &[]),
-    room("src/postgres/", Crates::AllBut(&["poem", "be8_projections"]), &[]),
+    room("src/postgres/", Crates::AllBut(&["poem", "be8_projections"]), &["data_dir"]),
     // Its commands are those of routes and processes, sent by the operator.
     room(
         "src/cli/",
@@ -158,6 +158,7 @@ pub const FILES: &[Room] = &[
         clock: true,
     },
     room("src/memory.rs", Crates::Only(&[]), &[]),
+    room("src/data_dir.rs", Crates::Only(&["rustix", "tempfile"]), &[]),
     room("src/secret_file.rs", Crates::Only(&["tempfile"]), &[]),
     room("src/password.rs", Crates::AllBut(&["poem", "sqlx"]), &[]),
     // Issuing tokens takes a command and a key.
