@@ -110,6 +110,8 @@ pub struct Config {
     pub ledger: LedgerSettings,
     /// The feed.
     pub hub: HubSettings,
+    /// How long a refused event stream is held open, and how many are at a time.
+    pub refused: (Duration, usize),
     /// Request bodies.
     pub body: BodyLimits,
     /// Connections of clients.
@@ -289,6 +291,7 @@ impl Config {
                 proxies: proxies.clone(),
                 head: values.seconds("request-head-seconds")?,
                 stall: values.seconds("answer-stall-seconds")?,
+                dead: values.seconds("connection-dead-seconds")?,
                 answers: values.count::<usize>("answer-memory-mib")?.saturating_mul(1024 * 1024),
             },
             limits: LimitSettings {
@@ -347,7 +350,9 @@ impl Config {
             hub: HubSettings {
                 queue: values.count("events-queue")?,
                 streams_per_account: values.count("events-per-account")?,
+                unproven: values.seconds("events-heartbeat-seconds")? * 3,
             },
+            refused: (values.seconds("events-refused-seconds")?, values.count("events-refused")?),
             body: BodyLimits {
                 bytes: values.count("body-max-bytes")?,
                 stall: values.seconds("body-stall-seconds")?,

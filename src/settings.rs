@@ -207,6 +207,12 @@ pub const SETTINGS: &[Setting] = &[
         "Memory for bodies that come in; beyond it those over 64 KiB are refused as UNAVAILABLE",
     ),
     setting(
+        "connection-dead-seconds",
+        "SECONDS",
+        "30",
+        "After how long without a sign of life of its peer a connection ends: no acknowledgement, no answer to probes",
+    ),
+    setting(
         "answer-stall-seconds",
         "SECONDS",
         "60",
@@ -248,6 +254,13 @@ pub const SETTINGS: &[Setting] = &[
     setting("events-queue", "N", "256", "Changes that may wait for a slow reader before its stream ends"),
     setting("events-per-account", "N", "64", "Event streams that an account may have open"),
     setting("events-heartbeat-seconds", "SECONDS", "15", "Pause between comment lines on a silent event stream"),
+    setting(
+        "events-refused-seconds",
+        "SECONDS",
+        "3",
+        "How long a refused event stream is held open before it ends, for clients that come back at once",
+    ),
+    setting("events-refused", "N", "1000", "Refused event streams that are held open at a time; more end at once"),
     setting("devices-per-account", "N", "20", "Devices that an account may push to; one more displaces the oldest"),
     setting(
         "vapid-key-file",

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
+use crate::http::event_stream::RefusedStreams;
 use crate::http::limits::Limiter;
 use crate::http::site::Site;
 use crate::http::tls::Tls;
@@ -41,6 +42,7 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
         https: config.app.https,
         limiter: Limiter::new(config.limits.clone(), test_clock(&config)),
         connections: config.connections.clone(),
+        refused: RefusedStreams::new(config.refused.0, config.refused.1, stop.clone()),
     };
     let serving = tokio::spawn(server.run(handle.clone(), metrics, serving, stop.clone()));
     let stopping = stop_on_signal(stop.clone());

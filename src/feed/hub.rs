@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName};
 use lru::LruCache;
@@ -12,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::change::{Change, changes_of};
 use super::resume::ChangeId;
 use super::roster::Rosters;
+use super::written::Written;
 use crate::ledger::{Log, LogError, Subscription};
 
 /// How soon a log that cannot be read is tried again.
@@ -28,11 +31,13 @@ pub struct HubSettings {
     pub queue: usize,
     /// How many streams an account may have open on this node.
     pub streams_per_account: usize,
+    /// For how long what was written to a stream may not have arrived: until then a dead connection is noticed.
+    pub unproven: Duration,
 }
 
 impl Default for HubSettings {
     fn default() -> Self {
-        Self { queue: 256, streams_per_account: 64 }
+        Self { queue: 256, streams_per_account: 64, unproven: Duration::from_secs(45) }
     }
 }
 
@@ -72,6 +77,7 @@ struct Sink {
     id: u64,
     session: Hash32,
     queue: mpsc::Sender<Delivery>,
+    written: Arc<Mutex<Written>>,
 }
 
 #[derive(Debug)]
@@ -80,17 +86,15 @@ struct Streams {
     position: Position,
     sinks: HashMap<AccId, Vec<Sink>>,
     next_id: u64,
-    /// The last change that was written to the last stream of an account.
-    written: LruCache<AccId, ChangeId>,
+    /// The last change that arrived at the last stream of an account.
+    arrived: LruCache<AccId, ChangeId>,
 }
 
 /// Where a stream begins that does not say what it saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beginning {
-    /// Now: the account has other streams open.
-    Now,
-    /// Behind the last change that was written to the account's last stream on this node.
-    Behind(ChangeId),
+    /// After the last change that has arrived at each of the account's streams on this node, or at its last one.
+    After(ChangeId),
     /// With what is recent: this node knows of no stream of the account.
     Recent,
 }
@@ -119,16 +123,18 @@ pub struct Subscriber {
     first: VecDeque<Delivery>,
     /// Behind this the queue is told.
     behind: ChangeId,
-    /// The last change that was handed out, and the last one that is written.
+    /// The last change that was handed out.
     handed: Option<ChangeId>,
-    written: Option<ChangeId>,
+    written: Arc<Mutex<Written>>,
+    /// Whether the connection was lost, so that what was written lately may not have arrived.
+    lost: Arc<AtomicBool>,
 }
 
 impl Hub {
     /// A hub that begins behind `from`.
     pub fn new(settings: HubSettings, from: Position, closed: CancellationToken) -> Arc<Self> {
-        let written = LruCache::new(REMEMBERED);
-        let streams = Streams { position: from, sinks: HashMap::new(), next_id: 0, written };
+        let arrived = LruCache::new(REMEMBERED);
+        let streams = Streams { position: from, sinks: HashMap::new(), next_id: 0, arrived };
         Arc::new(Self { streams: Mutex::new(streams), settings, closed })
     }
 
@@ -162,11 +168,16 @@ impl Hub {
         tokio::time::sleep(RETRY).await;
     }
 
-    /// Opens a stream for an account.
+    /// Opens a stream for an account. `lost` is set before it is dropped if its connection was lost.
     ///
     /// # Errors
     /// [`Overcrowded`]
-    pub fn subscribe(self: &Arc<Self>, account: AccId, session: Hash32) -> Result<Subscriber, Overcrowded> {
+    pub fn subscribe(
+        self: &Arc<Self>,
+        account: AccId,
+        session: Hash32,
+        lost: Arc<AtomicBool>,
+    ) -> Result<Subscriber, Overcrowded> {
         let mut streams = self.lock();
         streams.next_id += 1;
         let (id, from) = (streams.next_id, streams.position);
@@ -174,13 +185,15 @@ impl Hub {
         if open >= self.settings.streams_per_account || self.closed.is_cancelled() {
             return Err(Overcrowded);
         }
-        let beginning = match streams.written.pop(&account) {
-            _ if open > 0 => Beginning::Now,
-            Some(written) => Beginning::Behind(written),
-            None => Beginning::Recent,
-        };
+        // Any of the open ones may be the dead half of a connection whose client has come back.
+        let now = Instant::now();
+        let others = streams.sinks.get(&account).into_iter().flatten();
+        let others = others.filter_map(|sink| lock(&sink.written).arrived(now, self.settings.unproven));
+        let arrived = others.min().or_else(|| streams.arrived.get(&account).copied());
+        let beginning = arrived.map_or(Beginning::Recent, Beginning::After);
+        let written = Arc::new(Mutex::new(Written::from(arrived)));
         let (sender, queue) = mpsc::channel(self.settings.queue.max(1));
-        streams.sinks.entry(account).or_default().push(Sink { id, session, queue: sender });
+        streams.sinks.entry(account).or_default().push(Sink { id, session, queue: sender, written: written.clone() });
         metrics::gauge!("be8_feed_streams").increment(1.0);
         let behind = ChangeId { position: from, nth: u32::MAX };
         Ok(Subscriber {
@@ -193,12 +206,9 @@ impl Hub {
             first: VecDeque::new(),
             behind,
             handed: None,
-            // If it comes to no beginning, it has written what the one before had.
-            written: match beginning {
-                Beginning::Now => Some(behind),
-                Beginning::Behind(written) => Some(written),
-                Beginning::Recent => None,
-            },
+            // If it comes to no beginning, no more has arrived than before.
+            written,
+            lost,
         })
     }
 
@@ -261,7 +271,7 @@ impl Streams {
 impl Subscriber {
     /// Begins with these changes, which follow `seen`, and goes on behind it.
     pub fn begin(&mut self, seen: ChangeId, missed: Vec<Delivery>) {
-        self.written = Some(seen);
+        lock(&self.written).begin(seen);
         self.behind = self.behind.max(seen);
         self.first = missed.into();
     }
@@ -269,7 +279,7 @@ impl Subscriber {
     /// The next change; none when the stream is over. Whoever asks has written what it got before.
     pub async fn next(&mut self) -> Option<Delivery> {
         if let Some(handed) = self.handed.take() {
-            self.written = self.written.max(Some(handed));
+            lock(&self.written).write(handed, Instant::now(), self.hub.settings.unproven);
         }
         let next = match self.first.pop_front() {
             Some(delivery) => Some(delivery),
@@ -291,10 +301,20 @@ impl Drop for Subscriber {
         let mut streams = self.hub.lock();
         streams.remove(self.account, |sink| sink.id == self.id);
         // Of several that end one after the other, the last one counts.
-        if !streams.sinks.contains_key(&self.account)
-            && let Some(written) = self.written
-        {
-            streams.written.put(self.account, written);
+        if !streams.sinks.contains_key(&self.account) {
+            let written = lock(&self.written);
+            let arrived = if self.lost.load(Ordering::Relaxed) {
+                written.arrived(Instant::now(), self.hub.settings.unproven)
+            } else {
+                written.upto()
+            };
+            if let Some(arrived) = arrived {
+                streams.arrived.put(self.account, arrived);
+            }
         }
     }
+}
+
+fn lock(written: &Mutex<Written>) -> MutexGuard<'_, Written> {
+    written.lock().unwrap_or_else(PoisonError::into_inner)
 }

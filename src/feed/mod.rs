@@ -8,6 +8,7 @@ mod change;
 mod hub;
 mod resume;
 mod roster;
+mod written;
 
 pub use change::Change;
 pub use hub::{Beginning, Delivery, Hub, HubSettings, Overcrowded, Shared, Subscriber};

@@ -19,6 +19,7 @@ use hyper_util::server::conn::auto;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Request, Response};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::address::{Proxies, network};
-use super::connection::Connection;
+use super::connection::{Connection, Lost};
 use super::outgoing::{Outgoing, Way};
 use super::room::Room;
 use super::tls::Tls;
@@ -39,9 +40,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 const AT_ONCE: u32 = 100;
 /// The most bytes of the head of a request (HTTP/2).
 const HEAD_BYTES: u32 = 16_384;
-/// How often a peer is asked whether it is still there, and how long it may take to say so (HTTP/2).
-const PING: Duration = Duration::from_secs(30);
-
 /// What connections are bounded by.
 #[derive(Debug, Clone)]
 pub struct ConnectionSettings {
@@ -55,6 +53,8 @@ pub struct ConnectionSettings {
     pub head: Duration,
     /// The longest that a client may take nothing of its answer.
     pub stall: Duration,
+    /// After which time without a sign of life of its peer a connection ends.
+    pub dead: Duration,
     /// The memory for large answers on their way, in bytes.
     pub answers: usize,
 }
@@ -163,6 +163,7 @@ pub(super) async fn serve<E: Endpoint<Output = Response> + 'static>(
     let gate = Gate::new(&settings);
     let room = Room::new(settings.answers, Some("be8_answer_bytes"));
     let cut = CancellationToken::new();
+    let dead = settings.dead;
     let serve = Arc::new(Serve { endpoint, local, settings, room, stop: stop.clone(), cut: cut.clone() });
     let connections = TaskTracker::new();
     loop {
@@ -170,6 +171,7 @@ pub(super) async fn serve<E: Endpoint<Output = Response> + 'static>(
         match accepted {
             Ok((socket, peer)) => match gate.admit(peer.ip()) {
                 Ok(place) => {
+                    watch_peer(&socket, dead);
                     let (serve, tls) = (serve.clone(), tls.clone());
                     connections.spawn(async move {
                         let _place = place;
@@ -197,6 +199,21 @@ pub(super) async fn serve<E: Endpoint<Output = Response> + 'static>(
     Ok(())
 }
 
+/// Has the system end a connection whose peer shows no sign of life for so long: neither an acknowledgement of what was sent
+/// (RFC 5482) nor an answer to keep-alive probes. Small answers are sent at once.
+fn watch_peer(socket: &TcpStream, dead: Duration) {
+    let probes =
+        TcpKeepalive::new().with_time(dead / 2).with_interval((dead / 6).max(Duration::from_secs(1))).with_retries(3);
+    let socket = SockRef::from(socket);
+    let set = socket
+        .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_tcp_keepalive(&probes))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(dead)));
+    if let Err(error) = set {
+        tracing::debug!(%error, "a connection cannot be watched");
+    }
+}
+
 impl<E: Endpoint<Output = Response> + 'static> Serve<E> {
     /// Agrees on a key if there is one to agree on, and speaks.
     async fn greet(self: Arc<Self>, socket: TcpStream, tls: Option<Tls>, peer: SocketAddr) {
@@ -211,19 +228,22 @@ impl<E: Endpoint<Output = Response> + 'static> Serve<E> {
     where
         Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let ConnectionSettings { head, stall, .. } = self.settings;
+        let ConnectionSettings { head, stall, dead, .. } = self.settings;
+        let lost = Lost::default();
         let broken = CancellationToken::new();
         let way = Way::new(&self.room, stall, broken.clone());
         let asked = Arc::new(AtomicBool::new(false));
         let service = service_fn({
-            let (serve, asked) = (self.clone(), asked.clone());
+            let (serve, asked, lost) = (self.clone(), asked.clone(), lost.clone());
             move |request: poem::http::Request<Incoming>| {
                 asked.store(true, Ordering::Relaxed);
                 let (serve, scheme, outgoing) = (serve.clone(), scheme.clone(), Outgoing::over(&way));
+                let lost = lost.clone();
                 async move {
                     let (local, peer) = (LocalAddr(Addr::SocketAddr(serve.local)), RemoteAddr(Addr::SocketAddr(peer)));
                     let mut request = Request::from((request, local, peer, scheme));
                     request.set_data(outgoing.clone());
+                    request.set_data(lost);
                     let answer = serve.endpoint.get_response(request).await;
                     Ok::<_, Infallible>(poem::http::Response::from(outgoing.hold(answer).await))
                 }
@@ -233,8 +253,8 @@ impl<E: Endpoint<Output = Response> + 'static> Serve<E> {
         builder.http1().timer(TokioTimer::new()).header_read_timeout(head);
         let mut speaking = builder.http2();
         speaking.timer(TokioTimer::new()).max_concurrent_streams(AT_ONCE).max_header_list_size(HEAD_BYTES);
-        speaking.keep_alive_interval(PING).keep_alive_timeout(PING);
-        let mut speaking = pin!(builder.serve_connection(TokioIo::new(Connection::new(socket, stall)), service));
+        speaking.keep_alive_interval(dead / 2).keep_alive_timeout(dead / 2);
+        let mut speaking = pin!(builder.serve_connection(TokioIo::new(Connection::new(socket, stall, lost)), service));
         // Before the first request nobody knows yet which protocol it will be.
         let silent = async {
             sleep(head).await;
@@ -267,6 +287,7 @@ mod tests {
             proxies: Proxies { trusted: vec!["192.0.2.1".parse().unwrap()], ..Proxies::default() },
             head: Duration::ZERO,
             stall: Duration::ZERO,
+            dead: Duration::ZERO,
             answers: 0,
         };
         let gate = Gate::new(&settings);

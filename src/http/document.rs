@@ -207,7 +207,7 @@ fn complete(operation: &mut Map<String, Value>, manner: Manner, answer: Option<&
         let mut seen = BTreeSet::new();
         parameters.retain(|parameter| {
             let name = parameter["name"].as_str().unwrap_or_default();
-            seen.insert(name.to_ascii_lowercase().replace('-', "_"))
+            seen.insert(name.to_ascii_lowercase().replace(['-', '_'], ""))
         });
     }
     if explain_key(operation) {

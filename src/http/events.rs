@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use be8_events::{Hash32, Position, ThreadId};
+use bytes::Bytes;
 use chrono::TimeDelta;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
-use poem::http::header;
-use poem::web::sse::Event as SseEvent;
+use poem::web::Data;
 use poem::{IntoResponse, Response};
 use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::EventStream;
@@ -16,16 +16,18 @@ use poem_openapi::types::ToJSON;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Union};
 
 use super::app::{App, Handle};
+use super::connection::Lost;
 use super::document::Tag;
 use super::error::{Code, WireError};
+use super::event_stream::{self, RefusedStreams};
 use super::session::Session;
 use crate::feed::{Beginning, Change, ChangeId, Delivery, Shared, Telling, missed};
 
 /// The stream of changes.
 pub struct Events(pub Handle);
 
-/// How long a client waits before it comes back, in milliseconds.
-const RETRY: u64 = 2500;
+/// How long a client waits before it comes back.
+const RETRY: Duration = Duration::from_millis(2500);
 /// How long a client is asked to wait while the server starts or the database is away.
 const AWAY: Duration = Duration::from_secs(5);
 /// How long a client that has too many streams is asked to wait.
@@ -186,10 +188,10 @@ pub enum ChangeObject {
 
 /// The open stream, or its end before it began.
 pub enum Streaming {
-    /// Changes as they come, after what was missed.
-    Open(BoxStream<'static, SseEvent>, Duration),
-    /// Too many streams: come back later.
-    ComeBack(Duration),
+    /// Changes as they come, after what was missed; and the pause after which a silent stream shows that it lives.
+    Open(BoxStream<'static, Bytes>, Duration),
+    /// Not now: come back later.
+    Refused(Response),
 }
 
 impl ApiResponse for Streaming {
@@ -210,44 +212,33 @@ impl ApiResponse for Streaming {
 
 impl IntoResponse for Streaming {
     fn into_response(self) -> Response {
-        let (events, heartbeat) = match self {
-            Self::Open(events, heartbeat) => (events, heartbeat),
-            Self::ComeBack(after) => {
-                let retry = SseEvent::Retry { retry: u64::try_from(after.as_millis()).unwrap_or(u64::MAX) };
-                (stream::iter([retry]).boxed(), Duration::from_secs(3600))
-            }
-        };
-        let mut response = poem::web::sse::SSE::new(events).keep_alive(heartbeat).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache, no-transform"));
-        headers.insert("x-accel-buffering", header::HeaderValue::from_static("no"));
-        response
+        match self {
+            Self::Open(pieces, heartbeat) => event_stream::response(pieces, heartbeat),
+            Self::Refused(response) => response,
+        }
     }
-}
-
-/// The answer to who opens streams too often: come back after this time.
-pub(super) fn come_back(after: Duration) -> Response {
-    Streaming::ComeBack(after).into_response()
 }
 
 #[OpenApi]
 impl Events {
-    /// Hear of changes
+    /// Stream changes
     ///
     /// A stream of server-sent events. Each line of data is one change as JSON; each event's `id`
     /// says where it stands in the log. A stream that is opened with `Last-Event-ID` (or the query
     /// parameter `last_event_id`, which a browser's first request needs) gets exactly what it
     /// missed; beyond 1000 missed changes one `newMessage` a thread instead. A reader that is too
-    /// slow is cut off and comes back with its last id.
+    /// slow is cut off and comes back with its last id. The server also ends streams in good order,
+    /// as when it restarts: a client must come back with the last id then, too.
     ///
-    /// A stream without an id gets, if the account has no other one open on this node, what was
-    /// not yet written to its last one, or what this node cannot know of, at most two minutes old;
-    /// some of it may come twice. `newConversation` and `groupCreate` are left out there, for they
-    /// would switch the open chat.
+    /// A stream without an id gets what was not yet written to the account's last one on this node,
+    /// or what this node cannot know of, at most two minutes old. While the account has other streams
+    /// open here, it gets what was written to them within three heartbeats, for one of them may be
+    /// the dead half of a connection whose client has come back. Some of it may come twice.
+    /// `newConversation` and `groupCreate` are left out there, for they would switch the open chat.
     ///
     /// An account with too many open streams, or one that opens them too often, and everybody while
-    /// the server starts or the database is away, gets status 200, a `retry:` and the end of the body:
-    /// a browser tries again after that, and after no other status.
+    /// the server starts or the database is away, gets status 200, a `retry:` and, after some seconds,
+    /// the end of the body: a browser tries again after that, and after no other status.
     ///
     /// Checks: `NOTAUTH`.
     #[oai(path = "/events", method = "get", operation_id = "streamEvents", tag = "Tag::Events")]
@@ -260,23 +251,36 @@ impl Events {
         /// The same, for the first request of a page.
         #[oai(name = "last_event_id")]
         last_event_id_query: Query<Option<String>>,
+        /// The same, by the name that some clients use.
+        #[oai(name = "lastEventId")]
+        last_event_id_camel: Query<Option<String>>,
+        lost: Lost,
+        Data(refused): Data<&RefusedStreams>,
     ) -> Result<Streaming, WireError> {
-        let seen = [last_event_id.0, last_event_id_query.0];
+        let seen = [last_event_id.0, last_event_id_query.0, last_event_id_camel.0];
         // Any text that is no id of ours counts as absent.
         let seen = seen.into_iter().flatten().find_map(|id| id.parse::<ChangeId>().ok());
-        match self.open(session.required()?, seen).await {
-            Err(error) if error.code() == Code::Unavailable => Ok(Streaming::ComeBack(AWAY)),
-            opened => opened,
+        match self.open(session.required()?, seen, lost).await {
+            Ok(Some((pieces, heartbeat))) => Ok(Streaming::Open(pieces, heartbeat)),
+            Ok(None) => Ok(Streaming::Refused(refused.come_back(CROWDED))),
+            Err(error) if error.code() == Code::Unavailable => Ok(Streaming::Refused(refused.come_back(AWAY))),
+            Err(error) => Err(error),
         }
     }
 }
 
 impl Events {
-    async fn open(&self, hash: Hash32, seen: Option<ChangeId>) -> Result<Streaming, WireError> {
+    /// The pieces of a stream and the pause of its heartbeats; none if the account has too many.
+    async fn open(
+        &self,
+        hash: Hash32,
+        seen: Option<ChangeId>,
+        lost: Lost,
+    ) -> Result<Option<(BoxStream<'static, Bytes>, Duration)>, WireError> {
         let app = self.0.get()?.clone();
         let found = app.read.participation(hash, app.now(), Position(i64::MAX)).await?;
         let (account, _) = found.ok_or(WireError::from(Code::NotAuth))?;
-        let Ok(mut subscriber) = app.hub.subscribe(account, hash) else { return Ok(Streaming::ComeBack(CROWDED)) };
+        let Ok(mut subscriber) = app.hub.subscribe(account, hash, lost.flag()) else { return Ok(None) };
         // This node may hear late of what another one has told already.
         let known = match seen {
             Some(seen) if seen.position > app.ledger.position() => app.ledger.log().newest().await?,
@@ -285,7 +289,7 @@ impl Events {
         let seen = seen.filter(|seen| seen.position <= known);
         let (seen, telling) = match seen {
             Some(seen) => (Some(seen), Telling::All),
-            None => (self.begins(&app, subscriber.beginning).await?, Telling::Quietly),
+            None => (Some(self.begins(&app, subscriber.beginning).await?), Telling::Quietly),
         };
         // Asked again behind the subscription: a conversation may have begun in between, or the session ended.
         let since = seen.map_or(Position(i64::MAX), |seen| seen.position);
@@ -299,34 +303,31 @@ impl Events {
         let changes = stream::unfold(subscriber, |mut subscriber| async move {
             subscriber.next().await.map(|delivery| (delivery, subscriber))
         });
-        let retry = SseEvent::Retry { retry: RETRY };
         let heartbeat = app.settings.heartbeat;
         let changes = written(app, changes);
-        Ok(Streaming::Open(stream::iter([retry]).chain(changes).boxed(), heartbeat))
+        Ok(Some((stream::iter([event_stream::retry(RETRY)]).chain(changes).boxed(), heartbeat)))
     }
 
-    /// Behind which change a stream begins that does not say what it saw; none: with what comes.
-    async fn begins(&self, app: &App, beginning: Beginning) -> Result<Option<ChangeId>, WireError> {
-        let written = match beginning {
-            Beginning::Now => return Ok(None),
-            Beginning::Behind(written) => Some(written),
-            Beginning::Recent => None,
-        };
+    /// After which change a stream begins that does not say what it saw.
+    async fn begins(&self, app: &App, beginning: Beginning) -> Result<ChangeId, WireError> {
         let position = app.ledger.log().position_at(app.now().plus(-RECENT)).await?;
         let old = ChangeId { position, nth: u32::MAX };
-        Ok(Some(written.map_or(old, |written| written.max(old))))
+        Ok(match beginning {
+            Beginning::After(received) => received.max(old),
+            Beginning::Recent => old,
+        })
     }
 }
 
 /// The deliveries as the client reads them. A change whose text cannot be made ends the stream: the
 /// client comes back and asks for it again.
-fn written(app: Arc<App>, deliveries: impl Stream<Item = Delivery> + Send + 'static) -> impl Stream<Item = SseEvent> {
+fn written(app: Arc<App>, deliveries: impl Stream<Item = Delivery> + Send + 'static) -> impl Stream<Item = Bytes> {
     let stop = app.stop.clone();
     let texts = deliveries.then(move |delivery| {
         let app = app.clone();
         async move {
             let text = delivery.shared.rendered.get_or_try_init(|| render(&app, &delivery.shared)).await.ok()?;
-            Some(SseEvent::message(&**text).id(delivery.id.to_string()))
+            Some(event_stream::event(text, &delivery.id.to_string()))
         }
     });
     texts

@@ -26,7 +26,7 @@ use super::app::Handle;
 use super::cookie::SessionToken;
 use super::edge::{EdgeLayer, Manner};
 use super::error::{Code, WireError};
-use super::events;
+use super::event_stream::RefusedStreams;
 use crate::clock::Clock;
 
 /// How many requests over which time; all of them at once if need be.
@@ -305,6 +305,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
         }
         let client = limiter.proxies.client(&request);
         request.set_data(ClientAddress(client));
+        let refused = request.data::<RefusedStreams>().cloned();
         let session = rule
             .filter(|rule| rule.session)
             .and_then(|_| SessionToken::of(request.headers()))
@@ -320,10 +321,9 @@ impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
         let mut answer = match verdict {
             Some((bucket, Verdict::Wait(time))) => {
                 metrics::counter!("be8_limited_total", "limit" => bucket.name).increment(1);
-                if path == Some(STREAM) {
-                    events::come_back(time)
-                } else {
-                    manner.said(WireError::retry(Code::RateLimited, time).into_response())
+                match refused.filter(|_| path == Some(STREAM)) {
+                    Some(refused) => refused.come_back(time),
+                    None => manner.said(WireError::retry(Code::RateLimited, time).into_response()),
                 }
             }
             _ => {

@@ -20,6 +20,7 @@ pub mod devices;
 pub mod document;
 pub mod edge;
 pub mod error;
+pub mod event_stream;
 pub mod events;
 mod form;
 pub mod group_keys;

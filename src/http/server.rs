@@ -23,6 +23,7 @@ use super::conversations::Conversations;
 use super::devices::Devices;
 use super::document::document;
 use super::edge::{EdgeLayer, Manner, Rule};
+use super::event_stream::RefusedStreams;
 use super::events::Events;
 use super::group_keys::GroupKeys;
 use super::groups::Groups;
@@ -132,6 +133,8 @@ pub struct Serving {
     pub limiter: Arc<Limiter>,
     /// What connections are bounded by.
     pub connections: ConnectionSettings,
+    /// How streams of changes are refused.
+    pub refused: RefusedStreams,
 }
 
 /// Listens on an address, for https if there is a certificate.
@@ -184,7 +187,7 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
     let service = service(&app, metrics);
     let document = document(&service, manner);
     let text = serde_json::to_string(&document).unwrap_or_default();
-    let Serving { bodies, turns, site, https, limiter, .. } = serving;
+    let Serving { bodies, turns, site, https, limiter, refused, .. } = serving;
     let edge = EdgeLayer::new(rules(&document)).https(https);
     let limits = LimitLayer { limiter, edge: edge.clone(), app: app.clone() };
     let measure = MeasureLayer(edge.clone());
@@ -198,6 +201,7 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
         .around(compress)
         .data(Room::new(bodies.memory, Some("be8_body_bytes")))
         .data(bodies)
+        .data(refused)
         .with(measure)
 }
 

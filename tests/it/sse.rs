@@ -76,9 +76,15 @@ impl EventStream {
         Self { status: head.status.as_u16(), headers: head.headers, body, buffer: Vec::new(), _connection: connection }
     }
 
-    /// The next block as text, without the empty line at its end; none when the stream is over.
+    /// The next block as text, without its end; none when the stream is over.
     pub async fn next_text(&mut self) -> Option<String> {
         loop {
+            // `retry:` and comments are single lines, and only events end with an empty one.
+            let line = self.buffer.iter().position(|byte| *byte == b'\n');
+            if let Some(end) = line.filter(|_| self.buffer.starts_with(b"retry:") || self.buffer.starts_with(b":")) {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(String::from_utf8(line[..end].to_vec()).expect("a stream of UTF-8"));
+            }
             if let Some(end) = self.buffer.windows(2).position(|two| two == b"\n\n") {
                 let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
                 return Some(String::from_utf8(block[..end].to_vec()).expect("a stream of UTF-8"));
@@ -98,7 +104,7 @@ impl EventStream {
         Some(match lines[..] {
             [comment] if comment.starts_with(':') => Block::Comment,
             [retry] if retry.starts_with("retry: ") => Block::Retry(retry[7..].parse().expect("milliseconds")),
-            [id, data] if id.starts_with("id: ") && data.starts_with("data: ") => {
+            [data, id] if id.starts_with("id: ") && data.starts_with("data: ") => {
                 let data = serde_json::from_str(&data[6..]).expect("a line of JSON");
                 Block::Event(Event { id: id[4..].to_owned(), data })
             }
