@@ -57,15 +57,15 @@ def remove_parameter(document):
 
 
 def require_member(document):
-    schema(document, "WriteMessage").setdefault("required", []).append("iv")
+    schema(document, "MessageInput").setdefault("required", []).append("iv")
 
 
 def remove_request_member(document):
-    del schema(document, "WriteMessage")["properties"]["iv"]
+    del schema(document, "MessageInput")["properties"]["iv"]
 
 
 def shorten(document):
-    schema(document, "NewAccount")["properties"]["nickname"]["maxLength"] = 3
+    schema(document, "AccountInput")["properties"]["nickname"]["maxLength"] = 3
 
 
 def allow_few_values(document):
@@ -106,7 +106,7 @@ def nothing_for_null(document):
 
 
 def new_kind_of_change(document):
-    schema(document, "Change")["oneOf"].append({"$ref": "#/components/schemas/Error"})
+    schema(document, "Change")["oneOf"].append({"$ref": "#/components/schemas/ErrorBody"})
 
 
 # What is changed, and where and how it must be found.
@@ -132,7 +132,7 @@ BREAKS = [
     (other_type, "POST /newacc 200.accID", "became string"),
     (new_code, "", "SOMETHINGNEW"),
     (nothing_for_null, "POST /newacc 200.accID", "null"),
-    (new_kind_of_change, "GET /events 200", "Error is a new part"),
+    (new_kind_of_change, "GET /events 200", "ErrorBody is a new part"),
 ]
 
 
@@ -153,8 +153,8 @@ class Breaking(unittest.TestCase):
         operation(changed, "/me", "get")["responses"]["418"] = operation(changed, "/me", "get")["responses"]["401"]
         operation(changed, "/me", "get")["parameters"] = [{"in": "query", "name": "page", "schema": {"type": "string"}}]
         operation(changed, "/me", "get")["security"] = [{"session": []}, {"operator": []}]
-        schema(changed, "WriteMessage")["properties"]["more"] = {"type": "string"}
-        schema(changed, "NewAccount")["properties"]["nickname"]["maxLength"] = 31
+        schema(changed, "MessageInput")["properties"]["more"] = {"type": "string"}
+        schema(changed, "AccountInput")["properties"]["nickname"]["maxLength"] = 31
         self.assertEqual(breaking.Comparison(DOCUMENT, changed).run(), [])
         self.assertEqual(breaking.Comparison(DOCUMENT, DOCUMENT).run(), [])
 

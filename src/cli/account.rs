@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::domain::Rejection;
 use crate::domain::operator::EndSessions;
 use crate::domain::removal::RemoveAccount;
-use crate::http::operator_accounts::{OpenSession, open_sessions};
+use crate::http::operator_accounts::{SessionEntry, open_sessions};
 use crate::ledger::{Direction, LedgerError};
 use crate::node::Attached;
 use crate::process::removal::{finish, remove};
@@ -95,7 +95,7 @@ async fn exists(attached: &Attached, account: AccId) -> Result<(), String> {
 }
 
 /// Sessions as a table.
-fn text(sessions: &[OpenSession], colour: bool) -> String {
+fn text(sessions: &[SessionEntry], colour: bool) -> String {
     if sessions.is_empty() {
         return "No open sessions.\n".to_owned();
     }
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn sessions_are_a_table() {
-        let session = |n: u8, position| OpenSession {
+        let session = |n: u8, position| SessionEntry {
             session: be8_events::Hash32([n; 32]).to_string(),
             opened: "2026-11-23T12:00:00.000000Z".to_owned(),
             position,

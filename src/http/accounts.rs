@@ -24,8 +24,8 @@ pub struct Accounts(pub Handle);
 
 /// A new account.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "NewAccount", example)]
-pub struct NewAccount {
+#[oai(rename = "AccountInput", example)]
+pub struct AccountInput {
     /// The nickname, 1 to 30 characters (UTF-16 units).
     #[oai(validator(min_length = 1, max_length = 30))]
     pub nickname: Lenient<String>,
@@ -36,7 +36,7 @@ pub struct NewAccount {
     pub salt: Lenient<Option<String>>,
 }
 
-impl poem_openapi::types::Example for NewAccount {
+impl poem_openapi::types::Example for AccountInput {
     fn example() -> Self {
         Self {
             nickname: serde_json::json!("Alice").into(),
@@ -84,9 +84,9 @@ pub struct Account {
 
 /// Who the session belongs to.
 #[derive(Debug, Default, Object, Serialize)]
-#[oai(rename = "Me", rename_all = "camelCase", read_only_all)]
+#[oai(rename = "OwnAccount", rename_all = "camelCase", read_only_all)]
 #[serde(rename_all = "camelCase")]
-pub struct Me {
+pub struct OwnAccount {
     /// Always true.
     pub valid: True,
     /// The account.
@@ -113,7 +113,7 @@ impl Accounts {
     async fn create(
         &self,
         session: OptionalSession,
-        body: Body<NewAccount>,
+        body: Body<AccountInput>,
     ) -> Result<Answer<AccountMade, RefusedWithWarning>, WireError> {
         let app = self.0.get()?;
         let body = body.into_inner();
@@ -147,7 +147,7 @@ impl Accounts {
     ///
     /// Checks: `NOTAUTH` without a session of a living account.
     #[oai(path = "/me", method = "get", operation_id = "getMe", tag = "Tag::Accounts")]
-    async fn me(&self, session: Session) -> Result<Answer<Me>, WireError> {
+    async fn me(&self, session: Session) -> Result<Answer<OwnAccount>, WireError> {
         let app = self.0.get()?;
         let me = app.read.account(session.required()?, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
         let opener = app.vault.opener(&me.live).await?;
@@ -160,7 +160,7 @@ impl Accounts {
             codes: me.codes,
             endless: me.endless,
         };
-        Ok(Answer::new(&Me { valid: True, acc_id: account.id.clone(), acc_obj: account }))
+        Ok(Answer::new(&OwnAccount { valid: True, acc_id: account.id.clone(), acc_obj: account }))
     }
 }
 

@@ -20,7 +20,7 @@ use super::names::open;
 use super::profile::{ROUNDS, is_outdated};
 use super::session::Session;
 use super::text::utf16_len;
-use super::wire::{Accepted, Answer, False, Refusals, Refused, True};
+use super::wire::{Answer, False, Refusals, Refused, Success, True};
 use crate::domain::Rejection;
 use crate::domain::codes::{ChangeCode, SetCodes};
 use crate::domain::removal::RemoveAccount;
@@ -111,9 +111,9 @@ impl poem_openapi::types::Example for UpdateInput {
 
 /// The code is one of the two.
 #[derive(Debug, Default, Object, Serialize)]
-#[oai(rename = "CodeFound", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
+#[oai(rename = "ValidCode", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
 #[serde(rename_all = "camelCase")]
-pub struct CodeFound {
+pub struct ValidCode {
     /// Always true.
     pub valid: True,
     /// It unlocks.
@@ -137,9 +137,9 @@ pub struct CodeWrong {
 
 /// A code was changed.
 #[derive(Debug, Default, Object, Serialize)]
-#[oai(rename = "CodeUpdated", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
+#[oai(rename = "UpdatedCodes", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
 #[serde(rename_all = "camelCase")]
-pub struct CodeUpdated {
+pub struct UpdatedCodes {
     /// Always true.
     pub valid: True,
     /// The one that unlocks.
@@ -234,7 +234,7 @@ async fn entered(
     app: &App,
     session: Hash32,
     code: &Secret<String>,
-) -> Result<Answer<CodeFound, NotUnlocked>, WireError> {
+) -> Result<Answer<ValidCode, NotUnlocked>, WireError> {
     // A second look at codes that changed meanwhile is no second attempt.
     let mut throttled = false;
     for round in 0..ROUNDS {
@@ -244,7 +244,7 @@ async fn entered(
         match compared.events {
             Some(_) if compared.unlocks && !throttled => {
                 app.code_attempts.forget(compared.account).await?;
-                return Ok(Answer::new(&CodeFound { is_valid: Some(True), ..CodeFound::default() }));
+                return Ok(Answer::new(&ValidCode { is_valid: Some(True), ..ValidCode::default() }));
             }
             Some(events) if compared.destroys && !compared.unlocks => {
                 let command = RemoveAccount::Code { session: Some(session), checked: events.1 };
@@ -252,7 +252,7 @@ async fn entered(
                     Err(error) if is_outdated(&error) => continue,
                     removed => drop(removed?),
                 }
-                return Ok(Answer::new(&CodeFound { is_destroy_code: Some(True), ..CodeFound::default() }));
+                return Ok(Answer::new(&ValidCode { is_destroy_code: Some(True), ..ValidCode::default() }));
             }
             _ => return Ok(Answer::refused(&CodeWrong::default())),
         }
@@ -279,7 +279,7 @@ impl Codes {
     /// Checks in order: `NOTAUTH`, `INVALIDUNLOCKCODE`, `INVALIDDESTROYCODE` (also when both are
     /// the same), `CODESALREADYSET`.
     #[oai(path = "/codeset", method = "post", operation_id = "setCodes", tag = "Tag::Codes")]
-    async fn set(&self, session: Session, body: Body<CodesInput>) -> Result<Answer<Accepted, Refused>, WireError> {
+    async fn set(&self, session: Session, body: Body<CodesInput>) -> Result<Answer<Success, Refused>, WireError> {
         let app = self.0.get()?;
         let session = session.required()?;
         let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
@@ -295,7 +295,7 @@ impl Codes {
         let destroy = app.codes.hash(destroy).await?.into_inner();
         let codes = Secret::new(CodesSecret { unlock, destroy });
         app.ledger.execute(SetCodes { session, codes }).await?;
-        Ok(Answer::new(&Accepted::default()))
+        Ok(Answer::new(&Success::default()))
     }
 
     /// Enter a code
@@ -310,7 +310,7 @@ impl Codes {
         &self,
         session: Session,
         body: Body<CodeInput>,
-    ) -> Result<Answer<CodeFound, NotUnlocked>, WireError> {
+    ) -> Result<Answer<ValidCode, NotUnlocked>, WireError> {
         let app = self.0.get()?;
         let session = session.required()?;
         if sent(&body.code).is_none() {
@@ -336,7 +336,7 @@ impl Codes {
         &self,
         session: Session,
         body: Body<UpdateInput>,
-    ) -> Result<Answer<CodeUpdated, Refused>, WireError> {
+    ) -> Result<Answer<UpdatedCodes, Refused>, WireError> {
         let app = self.0.get()?;
         let session = session.required()?;
         app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
@@ -361,7 +361,7 @@ impl Codes {
             }
             app.code_attempts.forget(found.account).await?;
             let (unlock, destroy) = (which == CodeKind::Unlock, which == CodeKind::Destroy);
-            return Ok(Answer::new(&CodeUpdated {
+            return Ok(Answer::new(&UpdatedCodes {
                 valid: True,
                 unlock_updated: unlock.then_some(True),
                 destroy_updated: destroy.then_some(True),

@@ -14,7 +14,7 @@ use super::lenient::Lenient;
 use super::once::IdempotencyKey;
 use super::present;
 use super::session::Session;
-use super::shown::Thread;
+use super::shown::ListedThread;
 use super::wire::{Answer, True};
 use crate::domain::dialog::StartConversation;
 
@@ -23,7 +23,7 @@ pub struct Conversations(pub Handle);
 
 /// With whom to talk.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "StartConversation", example)]
+#[oai(rename = "ConversationInput", example)]
 pub struct StartConversationInput {
     /// The account, as a string or a number.
     #[oai(rename = "receiverID")]
@@ -57,7 +57,7 @@ pub struct ThreadList {
     /// Always true.
     pub valid: True,
     /// The newest first.
-    pub threads: Vec<Thread>,
+    pub threads: Vec<ListedThread>,
 }
 
 /// The id that `receiverID`, or else `receiver`, names; a JSON number means its decimal.

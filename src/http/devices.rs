@@ -65,7 +65,7 @@ impl Type for Null {
 
 /// A push subscription, as `PushSubscription.toJSON()` of a browser has it.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "Subscription", rename_all = "camelCase", example)]
+#[oai(rename = "SubscriptionInput", rename_all = "camelCase", example)]
 pub struct SubscriptionInput {
     /// Where to push: an https URL, at most 2048 bytes.
     pub endpoint: Lenient<String>,

@@ -1,6 +1,7 @@
 //! The OpenAPI document: what poem-openapi says of the routes, put right where its output is known
 //! to be wrong, and completed by what follows from the code.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use poem_openapi::{OpenApiService, Tags};
@@ -118,22 +119,26 @@ pub fn document<T: poem_openapi::OpenApi, W: poem_openapi::Webhook>(
             }
         }
     }
-    refusals_first(&mut document);
+    order_unions(&mut document);
     document
 }
 
-/// Puts refusals first in the unions of answers: some generators do not look at the value of `valid` and take the first
-/// part whose members are all there. A refusal has some that nothing accepted has, not always the other way round.
-fn refusals_first(document: &mut Value) {
+/// Orders the parts of the unions of answers: those with the most required members first, refusals first among equals. Some
+/// generators do not look at the value of `valid` and take the first part whose required members are all there, so a part
+/// must not stand before another one that has all of these and more.
+fn order_unions(document: &mut Value) {
     let schemas = document["components"]["schemas"].as_object().into_iter().flatten();
-    let refused = schemas.filter(|(_, schema)| schema["properties"]["valid"]["enum"] == json!([false]));
-    let refused: BTreeSet<String> = refused.map(|(name, _)| format!("{SCHEMAS}{name}")).collect();
+    let rank = |schema: &Value| {
+        let refused = schema["properties"]["valid"]["enum"] == json!([false]);
+        (Reverse(schema["required"].as_array().map_or(0, Vec::len)), !refused)
+    };
+    let ranks: BTreeMap<String, _> = schemas.map(|(name, schema)| (format!("{SCHEMAS}{name}"), rank(schema))).collect();
     let operations = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
     let operations = operations.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
     for operation in operations {
         let union = operation.pointer_mut("/responses/200/content/application~1json/schema/oneOf");
         if let Some(parts) = union.and_then(Value::as_array_mut) {
-            parts.sort_by_key(|part| !part["$ref"].as_str().is_some_and(|name| refused.contains(name)));
+            parts.sort_by_key(|part| part["$ref"].as_str().and_then(|name| ranks.get(name).copied()));
         }
     }
 }

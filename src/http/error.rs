@@ -338,7 +338,7 @@ impl ApiResponse for WireError {
 
 /// The body of every answer with a status other than 200.
 #[derive(Debug, Object)]
-#[oai(rename = "Error")]
+#[oai(rename = "ErrorBody")]
 pub struct ErrorBody {
     /// What went wrong.
     pub error: Code,
@@ -463,7 +463,7 @@ mod tests {
         assert_eq!(statuses, ["200", "400", "401", "408", "413", "429", "500", "503"]);
         for status in &statuses[1..] {
             let schema = &answers[*status]["content"]["application/json; charset=utf-8"]["schema"];
-            assert_eq!(schema["$ref"], "#/components/schemas/Error");
+            assert_eq!(schema["$ref"], "#/components/schemas/ErrorBody");
         }
         let codes = document["components"]["schemas"]["Code"]["enum"].as_array().unwrap();
         assert_eq!(codes.len(), Code::ALL.len());

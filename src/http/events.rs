@@ -49,8 +49,8 @@ pub enum ChangeKind {
 
 /// The account started a conversation.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "NewConversation", read_only_all)]
-pub struct NewConversation {
+#[oai(rename = "ConversationStarted", read_only_all)]
+pub struct ConversationStarted {
     /// With whom.
     pub partner: String,
 }
@@ -65,8 +65,8 @@ pub struct GroupCreate {
 
 /// A message came into a thread.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "NewMessage", read_only_all)]
-pub struct NewMessage {
+#[oai(rename = "MessageArrived", read_only_all)]
+pub struct MessageArrived {
     /// The thread.
     #[oai(rename = "threadID")]
     pub thread_id: String,
@@ -162,13 +162,13 @@ pub struct GroupUpdate {
 pub enum ChangeObject {
     /// The account started a conversation.
     #[oai(mapping = "newConversation")]
-    NewConversation(NewConversation),
+    ConversationStarted(ConversationStarted),
     /// The account created a group.
     #[oai(mapping = "groupCreate")]
     GroupCreate(GroupCreate),
     /// A message came into a thread.
     #[oai(mapping = "newMessage")]
-    NewMessage(NewMessage),
+    MessageArrived(MessageArrived),
     /// Somebody read messages of the account.
     #[oai(mapping = "messageRead")]
     MessageRead(MessageRead),
@@ -340,10 +340,10 @@ fn written(app: Arc<App>, deliveries: impl Stream<Item = Delivery> + Send + 'sta
 async fn render(app: &App, shared: &Shared) -> Result<Arc<str>, WireError> {
     let object = match &shared.change {
         Change::NewConversation { partner } => {
-            ChangeObject::NewConversation(NewConversation { partner: partner.to_string() })
+            ChangeObject::ConversationStarted(ConversationStarted { partner: partner.to_string() })
         }
         Change::GroupCreate { group } => ChangeObject::GroupCreate(GroupCreate { partner: group.to_string() }),
-        Change::NewMessage { thread, sender, nickname } => ChangeObject::NewMessage(NewMessage {
+        Change::NewMessage { thread, sender, nickname } => ChangeObject::MessageArrived(MessageArrived {
             thread_id: thread.to_string(),
             group_id: thread.to_string(),
             sender: sender.to_string(),

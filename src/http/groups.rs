@@ -17,7 +17,7 @@ use super::once::IdempotencyKey;
 use super::session::Session;
 use super::shown::GroupType;
 use super::text::utf16_len;
-use super::wire::{Accepted, Answer, Refused, True};
+use super::wire::{Answer, Refused, Success, True};
 use crate::domain::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickMember, LeaveGroup, SignalUpdate};
 
 /// Groups.
@@ -258,9 +258,9 @@ impl Groups {
         session: Session,
         #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
         body: Body<GroupInput>,
-    ) -> Result<Answer<Accepted, Refused>, WireError> {
+    ) -> Result<Answer<Success, Refused>, WireError> {
         let command = JoinGroup { session: session.0, group: group_id(&body.group_id) };
-        self.0.get()?.execute(key.with(&body), command, |()| Accepted::default()).await
+        self.0.get()?.execute(key.with(&body), command, |()| Success::default()).await
     }
 
     /// Add somebody to a group
@@ -342,10 +342,10 @@ impl Groups {
         session: Session,
         #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
         body: Body<KickInput>,
-    ) -> Result<Answer<Accepted, Refused>, WireError> {
+    ) -> Result<Answer<Success, Refused>, WireError> {
         let member = account_id(&body.acc_id);
         let command = KickMember { session: session.0, group: group_id(&body.group_id), member };
-        self.0.get()?.execute(key.with(&body), command, |()| Accepted::default()).await
+        self.0.get()?.execute(key.with(&body), command, |()| Success::default()).await
     }
 
     /// Destroy a group
@@ -360,9 +360,9 @@ impl Groups {
         session: Session,
         #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
         body: Body<GroupInput>,
-    ) -> Result<Answer<Accepted, Refused>, WireError> {
+    ) -> Result<Answer<Success, Refused>, WireError> {
         let command = DestroyGroup { session: session.0, group: group_id(&body.group_id) };
-        self.0.get()?.execute(key.with(&body), command, |()| Accepted::default()).await
+        self.0.get()?.execute(key.with(&body), command, |()| Success::default()).await
     }
 
     /// Ask the members to look again
@@ -377,7 +377,7 @@ impl Groups {
         session: Session,
         #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
         body: Body<UpdateInput>,
-    ) -> Result<Answer<Accepted, Refused>, WireError> {
+    ) -> Result<Answer<Success, Refused>, WireError> {
         let word = if body.update.value().is_some() { body.update.str() } else { body.kind.str() };
         let update = match word {
             Some("joinmember") => Some(Update::Join),
@@ -385,7 +385,7 @@ impl Groups {
             _ => None,
         };
         let command = SignalUpdate { session: session.0, group: group_id(&body.group_id), update };
-        self.0.get()?.execute(key.with(&body), command, |()| Accepted::default()).await
+        self.0.get()?.execute(key.with(&body), command, |()| Success::default()).await
     }
 }
 

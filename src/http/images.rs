@@ -21,7 +21,7 @@ use super::outgoing::Outgoing;
 use super::present;
 use super::session::Session;
 use super::shown::MessageType;
-use super::wire::{Accepted, Answer, False, Refused, True};
+use super::wire::{Answer, False, Refused, Success, True};
 use crate::media::{BlobKey, BlobMark, MediaError};
 
 use posting::{NAME, account_key, is_name, post};
@@ -35,8 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An image to post. What the client encrypted stands in `content`.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "ImageUpload", rename_all = "camelCase", example)]
-pub struct ImageUpload {
+#[oai(rename = "ImageUploadInput", rename_all = "camelCase", example)]
+pub struct ImageUploadInput {
     /// To whom: the partner of the conversation, or the group. A number means its decimal string.
     pub receiver: Lenient<String>,
     /// Looked at before `receiver` where it is given.
@@ -75,7 +75,7 @@ pub struct ImageUpload {
     pub group_version_key: Lenient<Option<String>>,
 }
 
-impl poem_openapi::types::Example for ImageUpload {
+impl poem_openapi::types::Example for ImageUploadInput {
     fn example() -> Self {
         let text = |text: &str| json!(text).into();
         Self {
@@ -97,8 +97,8 @@ impl poem_openapi::types::Example for ImageUpload {
 
 /// Which image is wanted.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "ImageGet", rename_all = "camelCase", example)]
-pub struct ImageGet {
+#[oai(rename = "ImageInput", rename_all = "camelCase", example)]
+pub struct ImageInput {
     /// The sender's name for it.
     #[oai(rename = "contentID")]
     pub content_id: Lenient<String>,
@@ -112,7 +112,7 @@ pub struct ImageGet {
     pub message_id: Lenient<Option<String>>,
 }
 
-impl poem_openapi::types::Example for ImageGet {
+impl poem_openapi::types::Example for ImageInput {
     fn example() -> Self {
         Self {
             content_id: json!("Q2xpZW50cyBjaG9vc2UgdGhlc2UhPz8x").into(),
@@ -188,8 +188,8 @@ pub struct ImageFound {
 
 /// There is no such image for this reader.
 #[derive(Debug, Object, Serialize)]
-#[oai(rename = "ImageMissing", read_only_all, skip_serializing_if_is_none)]
-pub struct ImageMissing {
+#[oai(rename = "UnknownImage", read_only_all, skip_serializing_if_is_none)]
+pub struct UnknownImage {
     /// Always false.
     pub valid: False,
     /// As it was asked for.
@@ -215,7 +215,11 @@ impl Images {
     /// `CONTENTEXISTS` for a name that stands for other content of this sender. Too many at once
     /// are `UNAVAILABLE`.
     #[oai(path = "/imageupload", method = "post", operation_id = "uploadImage", tag = "Tag::Images")]
-    async fn upload(&self, session: Session, body: Body<ImageUpload>) -> Result<Answer<Accepted, Refused>, WireError> {
+    async fn upload(
+        &self,
+        session: Session,
+        body: Body<ImageUploadInput>,
+    ) -> Result<Answer<Success, Refused>, WireError> {
         let app = self.0.get()?;
         let body = body.into_inner();
         let upload = Upload {
@@ -237,7 +241,7 @@ impl Images {
             },
         };
         post(app, upload).await?;
-        Ok(Answer::new(&Accepted { valid: True }))
+        Ok(Answer::new(&Success { valid: True }))
     }
 
     /// Fetch an image
@@ -252,12 +256,12 @@ impl Images {
         &self,
         session: Session,
         outgoing: Outgoing,
-        body: Body<ImageGet>,
-    ) -> Result<Answer<ImageFound, ImageMissing>, WireError> {
+        body: Body<ImageInput>,
+    ) -> Result<Answer<ImageFound, UnknownImage>, WireError> {
         let app = self.0.get()?;
         let session = session.required()?;
         let now = app.now();
-        let missing = || Answer::refused(&ImageMissing { valid: False, content_id: body.content_id.echo() });
+        let missing = || Answer::refused(&UnknownImage { valid: False, content_id: body.content_id.echo() });
         let name = body.content_id.str().filter(|name| is_name(name));
         let sender: Option<AccId> = body.sender.str().and_then(|sender| sender.parse().ok());
         let image = match (sender, name) {

@@ -20,7 +20,7 @@ use super::error::{Code, WireError};
 use super::lenient::Lenient;
 use super::once::IdempotencyKey;
 use super::session::Session;
-use super::wire::{Accepted, Answer, Refused, True};
+use super::wire::{Answer, Refused, Success, True};
 use crate::domain::invites::CountLink;
 
 /// The counters.
@@ -206,7 +206,7 @@ impl Insights {
         session: Session,
         #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
         body: Body<LinkInput>,
-    ) -> Result<Answer<Accepted, Refused>, WireError> {
+    ) -> Result<Answer<Success, Refused>, WireError> {
         let link = match body.kind.str() {
             Some("user" | "join") => Some(Link::User),
             Some("group") => Some(Link::Group),
@@ -220,7 +220,7 @@ impl Insights {
         };
         let usage = (flag.bool() == Some(true)).then_some(usage);
         let command = CountLink { session: session.0, link, usage };
-        self.0.get()?.execute(key.with(&body), command, |()| Accepted::default()).await
+        self.0.get()?.execute(key.with(&body), command, |()| Success::default()).await
     }
 
     /// Look at the counters

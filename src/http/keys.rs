@@ -18,7 +18,7 @@ use super::lenient::Lenient;
 use super::names::open;
 use super::once::IdempotencyKey;
 use super::session::Session;
-use super::wire::{Accepted, Answer, Refused, True};
+use super::wire::{Answer, Refused, Success, True};
 use crate::domain::account::SetPublicKey;
 use crate::vault::Opener;
 
@@ -45,13 +45,13 @@ pub struct PublicKeyInput {
 
 /// A public key to set.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "SetKey", rename_all = "camelCase", example)]
-pub struct SetKey {
+#[oai(rename = "KeyInput", rename_all = "camelCase", example)]
+pub struct KeyInput {
     /// The key. It is the session account's, whatever `accID` it may hold.
     pub public_key: Lenient<PublicKeyInput>,
 }
 
-impl poem_openapi::types::Example for SetKey {
+impl poem_openapi::types::Example for KeyInput {
     fn example() -> Self {
         // The generator of P-384: a point that everybody knows to be on the curve.
         let key = json!({
@@ -65,14 +65,14 @@ impl poem_openapi::types::Example for SetKey {
 
 /// Whose key is wanted.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "GetKey", example)]
-pub struct GetKey {
+#[oai(rename = "KeyOwnerInput", example)]
+pub struct KeyOwnerInput {
     /// The account.
     #[oai(rename = "accID")]
     pub acc_id: Lenient<String>,
 }
 
-impl poem_openapi::types::Example for GetKey {
+impl poem_openapi::types::Example for KeyOwnerInput {
     fn example() -> Self {
         Self { acc_id: json!("10002").into() }
     }
@@ -80,14 +80,14 @@ impl poem_openapi::types::Example for GetKey {
 
 /// Whose keys are wanted.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "GetKeys", example)]
-pub struct GetKeys {
+#[oai(rename = "KeyOwnersInput", example)]
+pub struct KeyOwnersInput {
     /// The accounts; at least one.
     #[oai(rename = "accIDs", validator(min_items = 1))]
     pub acc_ids: Lenient<Vec<String>>,
 }
 
-impl poem_openapi::types::Example for GetKeys {
+impl poem_openapi::types::Example for KeyOwnersInput {
     fn example() -> Self {
         Self { acc_ids: json!(["10001", "10002"]).into() }
     }
@@ -168,8 +168,8 @@ impl Keys {
         &self,
         session: Session,
         #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
-        body: Body<SetKey>,
-    ) -> Result<Answer<Accepted>, WireError> {
+        body: Body<KeyInput>,
+    ) -> Result<Answer<Success>, WireError> {
         let app = self.0.get()?;
         let session = session.required()?;
         let once = key.with(&body);
@@ -184,14 +184,14 @@ impl Keys {
             sha256: key.fingerprint,
             secret: Secret::new(key.coordinates),
         };
-        app.execute(once, command, |()| Accepted::default()).await
+        app.execute(once, command, |()| Success::default()).await
     }
 
     /// Fetch one public key
     ///
     /// Checks in order: `NOTAUTH`, `MEMBERNOTEXISTING`.
     #[oai(path = "/getkey", method = "post", operation_id = "getKey", tag = "Tag::Keys")]
-    async fn get(&self, session: Session, body: Body<GetKey>) -> Result<Answer<KeyFound, Refused>, WireError> {
+    async fn get(&self, session: Session, body: Body<KeyOwnerInput>) -> Result<Answer<KeyFound, Refused>, WireError> {
         let ids = body.acc_id.str().map(|id| vec![id]);
         let found = self.find(session, ids).await?.into_iter().next();
         let public_key = found.and_then(|(_, key)| key).unwrap_or_else(|| public_key(None));
@@ -204,7 +204,11 @@ impl Keys {
     ///
     /// Checks in order: `NOTAUTH`, `MEMBERNOTEXISTING`.
     #[oai(path = "/getkeys", method = "post", operation_id = "getKeys", tag = "Tag::Keys")]
-    async fn get_all(&self, session: Session, body: Body<GetKeys>) -> Result<Answer<KeysFound, Refused>, WireError> {
+    async fn get_all(
+        &self,
+        session: Session,
+        body: Body<KeyOwnersInput>,
+    ) -> Result<Answer<KeysFound, Refused>, WireError> {
         let ids = body.acc_ids.strings().filter(|ids| !ids.is_empty());
         let found = self.find(session, ids).await?;
         let public_keys = found

@@ -20,7 +20,7 @@ use super::error::{Code, WireError};
 use super::lenient::Lenient;
 use super::names::open;
 use super::session::Session;
-use super::wire::{Accepted, Answer};
+use super::wire::{Answer, Success};
 use crate::domain::session::{DisplaceSessions, EndSession, OpenSession};
 use crate::domain::throttle::Attempts;
 use crate::password::HashError;
@@ -65,7 +65,7 @@ impl LoginAttempts {
 
 /// Who wants a session.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "Login", example)]
+#[oai(rename = "LoginInput", example)]
 pub struct LoginInput {
     /// The account, as a string or a number.
     #[oai(rename = "accID")]
@@ -111,7 +111,7 @@ impl Logins {
     /// Checks: `RATELIMITED`, also with the right password, when there were too many attempts
     /// from this address for this account; then `NOTAUTH` whatever is wrong.
     #[oai(path = "/login", method = "post", operation_id = "openSession", tag = "Tag::Accounts")]
-    async fn login(&self, address: ClientAddress, body: Body<LoginInput>) -> Result<Answer<Accepted>, WireError> {
+    async fn login(&self, address: ClientAddress, body: Body<LoginInput>) -> Result<Answer<Success>, WireError> {
         let app = self.0.get()?;
         let body = body.into_inner();
         let account: Option<AccId> = body.acc_id.str_or_number().and_then(|id| id.parse().ok());
@@ -132,7 +132,7 @@ impl Logins {
             app.ledger.execute(DisplaceSessions { account, sessions }).await?;
         }
         let cookie = token.set_cookie(app.now(), app.settings.https);
-        Ok(Answer::new(&Accepted::default()).with_cookie(cookie))
+        Ok(Answer::new(&Success::default()).with_cookie(cookie))
     }
 
     /// End the session
@@ -142,10 +142,10 @@ impl Logins {
     ///
     /// Checks: `NOTAUTH`.
     #[oai(path = "/logout", method = "post", operation_id = "endSession", tag = "Tag::Accounts")]
-    async fn logout(&self, session: Session) -> Result<Answer<Accepted>, WireError> {
+    async fn logout(&self, session: Session) -> Result<Answer<Success>, WireError> {
         let app = self.0.get()?;
         app.ledger.execute(EndSession { session: session.0 }).await?;
-        Ok(Answer::new(&Accepted::default()).with_cookie(forget_cookie(app.settings.https)))
+        Ok(Answer::new(&Success::default()).with_cookie(forget_cookie(app.settings.https)))
     }
 }
 

@@ -38,7 +38,7 @@ pub enum SentType {
 
 /// A message to write. What the client encrypted stands in `text`.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "WriteMessage", rename_all = "camelCase", example)]
+#[oai(rename = "MessageInput", rename_all = "camelCase", example)]
 pub struct WriteMessageInput {
     /// To whom: the partner of the conversation, or the group. A number means its decimal string.
     pub receiver: Lenient<String>,
@@ -118,14 +118,14 @@ impl MessageWritten {
 
 /// Which thread to read.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "GetMessages", example)]
-pub struct GetMessages {
+#[oai(rename = "MessagesInput", example)]
+pub struct MessagesInput {
     /// The thread.
     #[oai(rename = "threadID")]
     pub thread_id: Lenient<String>,
 }
 
-impl poem_openapi::types::Example for GetMessages {
+impl poem_openapi::types::Example for MessagesInput {
     fn example() -> Self {
         Self { thread_id: json!("10002:10001").into() }
     }
@@ -183,7 +183,7 @@ impl Messages {
     ///
     /// Checks in order: `NOTAUTH`, `INVALIDTHREADID`.
     #[oai(path = "/getmessages", method = "post", operation_id = "listMessages", tag = "Tag::Messages")]
-    async fn read(&self, session: Session, body: Body<GetMessages>) -> Result<Answer<MessageList>, WireError> {
+    async fn read(&self, session: Session, body: Body<MessagesInput>) -> Result<Answer<MessageList>, WireError> {
         let app = self.0.get()?;
         let session = session.required()?;
         let now = app.now();

@@ -10,7 +10,7 @@ use super::app::{App, Handle};
 use super::document::Tag;
 use super::error::{Code, WireError};
 use super::operator::Operator;
-use super::wire::{Accepted, Answer, True};
+use super::wire::{Answer, Success, True};
 use crate::domain::Rejection;
 use crate::domain::operator::EndSessions;
 use crate::domain::removal::RemoveAccount;
@@ -22,9 +22,9 @@ pub struct OperatorAccounts(pub Handle);
 
 /// An open session.
 #[derive(Debug, Default, Object, Serialize)]
-#[oai(rename = "OpenSession", rename_all = "camelCase", read_only_all)]
+#[oai(rename = "SessionEntry", rename_all = "camelCase", read_only_all)]
 #[serde(rename_all = "camelCase")]
-pub struct OpenSession {
+pub struct SessionEntry {
     /// The SHA-256 of its token, in hexadecimal: names the session and opens nothing.
     pub session: String,
     /// When it was opened (RFC 3339).
@@ -36,13 +36,13 @@ pub struct OpenSession {
 
 /// The open sessions of an account.
 #[derive(Debug, Default, Object, Serialize)]
-#[oai(rename = "OpenSessions", rename_all = "camelCase", read_only_all)]
+#[oai(rename = "SessionList", rename_all = "camelCase", read_only_all)]
 #[serde(rename_all = "camelCase")]
-pub struct OpenSessions {
+pub struct SessionList {
     /// Always true.
     pub valid: True,
     /// The sessions, in the order in which they were opened.
-    pub sessions: Vec<OpenSession>,
+    pub sessions: Vec<SessionEntry>,
 }
 
 /// How many sessions ended.
@@ -81,14 +81,14 @@ impl OperatorAccounts {
         /// The account.
         #[oai(name = "accID", example = "example_account")]
         account: Path<String>,
-    ) -> Result<Answer<Accepted>, WireError> {
+    ) -> Result<Answer<Success>, WireError> {
         let app = self.0.get()?;
         let account = admit(app, &operator, &account.0, "remove an account").await?;
         remove(&app.ledger, &app.read, RemoveAccount::Operator { account }).await.map_err(|error| match error {
             LedgerError::Rejected(Rejection::AccountNotExisting) => Code::NotFound.into(),
             error => WireError::from(error),
         })?;
-        Ok(Answer::new(&Accepted::default()))
+        Ok(Answer::new(&Success::default()))
     }
 
     /// List the sessions of an account
@@ -108,11 +108,11 @@ impl OperatorAccounts {
         /// The account.
         #[oai(name = "accID", example = "example_account")]
         account: Path<String>,
-    ) -> Result<Answer<OpenSessions>, WireError> {
+    ) -> Result<Answer<SessionList>, WireError> {
         let app = self.0.get()?;
         let account = admit(app, &operator, &account.0, "list sessions").await?;
         let sessions = open_sessions(app.ledger.log(), &app.read, account).await?;
-        Ok(Answer::new(&OpenSessions { valid: True, sessions }))
+        Ok(Answer::new(&SessionList { valid: True, sessions }))
     }
 
     /// End the sessions of an account
@@ -145,12 +145,12 @@ impl OperatorAccounts {
 ///
 /// # Errors
 /// [`WireError`] when the database does not answer.
-pub async fn open_sessions(log: &Log, read: &ReadModels, account: AccId) -> Result<Vec<OpenSession>, WireError> {
+pub async fn open_sessions(log: &Log, read: &ReadModels, account: AccId) -> Result<Vec<SessionEntry>, WireError> {
     let streams: Vec<StreamName> = read.sessions(account).await?.into_iter().map(StreamName::Session).collect();
     // The one event of an open session is its beginning.
     let opened = log.newest_of_streams(&streams, Position::START, log.newest().await?).await?;
     let sessions = opened.iter().filter_map(|opened| match opened.stream {
-        StreamName::Session(hash) => Some(OpenSession {
+        StreamName::Session(hash) => Some(SessionEntry {
             session: hash.to_string(),
             opened: opened.time.to_string(),
             position: opened.position.0,

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use super::error::WireError;
 use super::js_date::js_date;
 use super::names::{EXPIRED_USER, open, open_name, open_status};
-use super::shown::{Message, MessageType, ReadStatus, Thread, ThreadKind};
+use super::shown::{ListedThread, Message, MessageType, ReadStatus, ThreadKind};
 use super::text::escape_html;
 use super::wire::True;
 use crate::vault::Opener;
@@ -319,7 +319,7 @@ pub(super) fn threads(
     opener: &Opener,
     now: Timestamp,
     lifetime: TimeDelta,
-) -> Result<Vec<Thread>, WireError> {
+) -> Result<Vec<ListedThread>, WireError> {
     let ThreadList { reader, mut threads, .. } = list;
     threads.sort_by_cached_key(|thread| {
         let at = thread.last.stored.time;
@@ -336,7 +336,7 @@ fn summary(
     opener: &Opener,
     now: Timestamp,
     lifetime: TimeDelta,
-) -> Result<Option<Thread>, WireError> {
+) -> Result<Option<ListedThread>, WireError> {
     let Some(mut said) = said(&summary.last, summary.thread, opener)? else { return Ok(None) };
     if expired(&summary.last, now, lifetime) {
         // A thread without a message that is shown still needs a title that the client knows.
@@ -361,7 +361,7 @@ fn summary(
         said.text = if said.sender == Some(reader) { "SENTIMAGE" } else { "RECEIVEDIMAGE" }.to_owned();
     }
     let read = said.sender == Some(reader) || summary.marked_read;
-    let mut thread = Thread {
+    let mut thread = ListedThread {
         thread_id: summary.thread.to_string(),
         ts: js_date(summary.last.stored.time),
         text: said.text,
@@ -371,7 +371,7 @@ fn summary(
         iv: said.content.and_then(|content| content.iv),
         group_version_key: said.version.map(|version| format!("{}:{version}", summary.thread)),
         status: if read { ReadStatus::Read } else { ReadStatus::Unread },
-        ..Thread::default()
+        ..ListedThread::default()
     };
     match &summary.counterpart {
         Counterpart::Partner(partner) => {

@@ -14,7 +14,7 @@ use super::names::{open_name, open_status};
 use super::once::{IdempotencyKey, Once};
 use super::session::Session;
 use super::text::{cut_utf16, utf16_len};
-use super::wire::{Accepted, Answer, Refused};
+use super::wire::{Answer, Refused, Success};
 use crate::domain::profile::{ChangeNickname, SetStatus};
 use crate::domain::{Command, Rejection};
 use crate::ledger::LedgerError;
@@ -29,7 +29,7 @@ pub(super) const ROUNDS: usize = 64;
 
 /// A new nickname.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "ChangeNickname", rename_all = "camelCase", example)]
+#[oai(rename = "NicknameInput", rename_all = "camelCase", example)]
 pub struct NicknameInput {
     /// The nickname, 1 to 30 characters (UTF-16 units).
     #[oai(validator(min_length = 1, max_length = 30))]
@@ -46,7 +46,7 @@ impl poem_openapi::types::Example for NicknameInput {
 
 /// A new status.
 #[derive(Debug, Default, Object)]
-#[oai(rename = "SetStatus", rename_all = "camelCase", example)]
+#[oai(rename = "StatusInput", rename_all = "camelCase", example)]
 pub struct StatusInput {
     /// The text, which may be empty; what is beyond 280 characters (UTF-16 units) is cut off.
     pub user_status: Lenient<String>,
@@ -68,13 +68,13 @@ async fn unless_outdated<C: Command<Reply = ()>, R>(
     app: &App,
     once: &Once,
     command: C,
-) -> Option<Result<Answer<Accepted, R>, WireError>> {
+) -> Option<Result<Answer<Success, R>, WireError>> {
     let mut outdated = false;
     let refused = |rejection: Rejection| {
         outdated = rejection == Rejection::Outdated;
         Err(rejection.into())
     };
-    let answer = app.execute_or(once.clone(), command, |()| Accepted::default(), refused).await;
+    let answer = app.execute_or(once.clone(), command, |()| Success::default(), refused).await;
     (!outdated).then_some(answer)
 }
 
@@ -91,7 +91,7 @@ impl Profile {
         session: Session,
         #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
         body: Body<NicknameInput>,
-    ) -> Result<Answer<Accepted>, WireError> {
+    ) -> Result<Answer<Success>, WireError> {
         let app = self.0.get()?;
         let once = key.with(&body);
         let session = session.required()?;
@@ -101,7 +101,7 @@ impl Profile {
             let name = name.ok_or(WireError::from(Code::InvalidNickname))?;
             let opener = app.vault.opener(&me.live).await?;
             if open_name(&opener, &me.nickname)? == name {
-                return Ok(Answer::new(&Accepted::default())); // D17
+                return Ok(Answer::new(&Success::default())); // D17
             }
             let nickname = Secret::new(NicknameSecret { nickname: name.to_owned() });
             let compared = me.nickname.stored.position;
@@ -124,7 +124,7 @@ impl Profile {
         session: Session,
         #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
         body: Body<StatusInput>,
-    ) -> Result<Answer<Accepted, Refused>, WireError> {
+    ) -> Result<Answer<Success, Refused>, WireError> {
         let app = self.0.get()?;
         let once = key.with(&body);
         let session = session.required()?;
@@ -134,7 +134,7 @@ impl Profile {
             let status = cut_utf16(status, STATUS_UNITS);
             let opener = app.vault.opener(&me.live).await?;
             if open_status(&opener, me.status.as_ref())? == status {
-                return Ok(Answer::new(&Accepted::default())); // D17
+                return Ok(Answer::new(&Success::default())); // D17
             }
             let compared = me.status.map(|event| event.stored.position);
             let status = Secret::new(StatusSecret { status: status.to_owned() });

@@ -7,7 +7,7 @@ use super::app::Handle;
 use super::document::Tag;
 use super::error::{Code, WireError};
 use super::session::Session;
-use super::wire::{Accepted, Answer};
+use super::wire::{Answer, Success};
 use crate::domain::removal::RemoveAccount;
 use crate::process::removal::remove;
 
@@ -27,7 +27,7 @@ impl Removal {
     ///
     /// Checks in order: `FORBIDDEN`, `NOTAUTH`.
     #[oai(path = "/destroyacc", method = "post", operation_id = "removeAccount", tag = "Tag::Accounts")]
-    async fn post(&self, from: Sender, session: Session) -> Result<Answer<Accepted>, WireError> {
+    async fn post(&self, from: Sender, session: Session) -> Result<Answer<Success>, WireError> {
         self.remove(&from, session).await
     }
 
@@ -37,20 +37,20 @@ impl Removal {
     ///
     /// Checks in order: `FORBIDDEN`, `NOTAUTH`.
     #[oai(path = "/destroyacc", method = "get", operation_id = "removeAccountByGet", tag = "Tag::Accounts")]
-    async fn get(&self, from: Sender, session: Session) -> Result<Answer<Accepted>, WireError> {
+    async fn get(&self, from: Sender, session: Session) -> Result<Answer<Success>, WireError> {
         self.remove(&from, session).await
     }
 }
 
 impl Removal {
-    async fn remove(&self, from: &Sender, session: Session) -> Result<Answer<Accepted>, WireError> {
+    async fn remove(&self, from: &Sender, session: Session) -> Result<Answer<Success>, WireError> {
         let app = self.0.get()?;
         if !is_own(&from.0, &app.settings.origin) {
             return Err(Code::Forbidden.into());
         }
         let session = Some(session.required()?);
         remove(&app.ledger, &app.read, RemoveAccount::Panic { session }).await?;
-        Ok(Answer::new(&Accepted::default()))
+        Ok(Answer::new(&Success::default()))
     }
 }
 

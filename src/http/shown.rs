@@ -71,9 +71,9 @@ pub enum ReadStatus {
 
 /// A thread as one of its participants sees it in the list.
 #[derive(Debug, Default, Object, Serialize)]
-#[oai(rename = "Thread", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
+#[oai(rename = "ListedThread", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
 #[serde(rename_all = "camelCase")]
-pub struct Thread {
+pub struct ListedThread {
     /// The partner's nickname, or the group's name; `be8` for the system.
     pub nickname: String,
     /// What stands on the other side.

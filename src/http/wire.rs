@@ -79,8 +79,8 @@ constant!(
 
 /// Accepted; there is nothing else to tell.
 #[derive(Debug, Default, Object, Serialize)]
-#[oai(rename = "Accepted", read_only_all)]
-pub struct Accepted {
+#[oai(rename = "Success", read_only_all)]
+pub struct Success {
     /// Always true.
     pub valid: True,
 }
@@ -182,7 +182,7 @@ impl Refusals for Refused {
     }
 }
 
-impl Refusals for super::images::ImageMissing {
+impl Refusals for super::images::UnknownImage {
     fn schemas() -> Vec<MetaSchemaRef> {
         vec![<Self as Type>::schema_ref()]
     }

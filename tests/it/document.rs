@@ -316,7 +316,7 @@ fn check_operation(document: &Value, operation: &Value, place: &str, findings: &
         }
         let schema = content.iter().find(|(kind, _)| !is_text(kind)).map(|(_, media)| &media["schema"]);
         if !status.starts_with('2') && schema.is_some() {
-            let name = if content.contains_key("application/problem+json") { "Problem" } else { "Error" };
+            let name = if content.contains_key("application/problem+json") { "Problem" } else { "ErrorBody" };
             let shared = schema.is_some_and(|schema| schema["$ref"] == format!("#/components/schemas/{name}"));
             findings.check(shared, &place, "an error with a schema of its own");
         }

@@ -22,6 +22,7 @@ mod ledger;
 mod library;
 mod life;
 mod limits;
+mod names;
 mod office;
 mod operations;
 mod pages;

@@ -151,26 +151,26 @@ public final class Story {
     final String id;
 
     Person(String nickname) throws Exception {
-      NewAccount account = new NewAccount().nickname(nickname).password(UUID.randomUUID().toString());
+      AccountInput account = new AccountInput().nickname(nickname).password(UUID.randomUUID().toString());
       id = yes(new AccountsApi(client).createAccount(account), AccountMade.class).getAccID().toString();
       PublicKeyInput jwk = new PublicKeyInput().crv("P-384").ext(true).keyOps(List.of()).kty("EC")
           .x(toText(point(pair).getAffineX())).y(toText(point(pair).getAffineY()));
-      new KeysApi(client).setKey(new SetKey().publicKey(jwk), null);
+      new KeysApi(client).setKey(new KeyInput().publicKey(jwk), null);
     }
 
     ECPoint publicKeyOf(String account) throws Exception {
-      return point(yes(new KeysApi(client).getKey(new GetKey().accID(account)), KeyFound.class).getPublicKey());
+      return point(yes(new KeysApi(client).getKey(new KeyOwnerInput().accID(account)), KeyFound.class).getPublicKey());
     }
 
     /** Writes to a thread; a repetition under the same key would not be a second message. */
     void write(String thread, String receiver, Sealed sealed, String version) throws ApiException {
-      WriteMessage letter = new WriteMessage().threadID(thread).receiver(receiver).sender(id).messageType(SentType.TEXT)
+      MessageInput letter = new MessageInput().threadID(thread).receiver(receiver).sender(id).messageType(SentType.TEXT)
           .text(sealed.text()).iv(sealed.iv()).groupVersionKey(version);
       new MessagesApi(client).writeMessage(letter, UUID.randomUUID().toString());
     }
 
     List<Message> read(String thread) throws ApiException {
-      return new MessagesApi(client).listMessages(new GetMessages().threadID(thread)).getMessages();
+      return new MessagesApi(client).listMessages(new MessagesInput().threadID(thread)).getMessages();
     }
 
     /** The live changes. The generated method would wait for the end of the stream, so the HTTP client reads them. */
@@ -191,7 +191,7 @@ public final class Story {
     int rekey(String group) throws Exception {
       GroupInput which = new GroupInput().groupID(group);
       int version = yes(keys.increaseGroupVersion(which, null), VersionTaken.class).getGroupVersion();
-      GetKeys wanted = new GetKeys().accIDs(new ArrayList<>());
+      KeyOwnersInput wanted = new KeyOwnersInput().accIDs(new ArrayList<>());
       yes(groups.listGroupMembers(which), GroupMemberList.class).getMembers()
           .forEach(member -> wanted.addAccIDsItem(member.getId()));
       String secret = privateJwk(newPair());
@@ -281,11 +281,11 @@ public final class Story {
 
     Iterator<Change> stream = ben.listen();
     ConversationsApi conversations = new ConversationsApi(anna.client);
-    String thread = conversations.startConversation(new StartConversation().receiverID(ben.id), null).getThreadID();
+    String thread = conversations.startConversation(new ConversationInput().receiverID(ben.id), null).getThreadID();
     String question = "Shall we found a group?";
     anna.write(thread, ben.id, encrypt(anna.pair, anna.publicKeyOf(ben.id), question), null);
 
-    NewMessage heard = hear(stream, NewMessage.class);
+    MessageArrived heard = hear(stream, MessageArrived.class);
     check(heard.getThreadID().equals(thread) && heard.getSender().equals(anna.id), "a message of Anna's");
     Message letter = ben.read(thread).stream().filter(any -> any.getMessageType() == MessageType.TEXT).findFirst().get();
     check(!letter.getText().equals(question), "nobody else can read it");
@@ -296,10 +296,10 @@ public final class Story {
 
     // Both kinds of refusals: with a status from 400, and with status 200.
     try {
-      conversations.startConversation(new StartConversation().receiverID("9"), null);
+      conversations.startConversation(new ConversationInput().receiverID("9"), null);
       check(false, "an account that does not exist");
     } catch (ApiException refused) {
-      be8.model.Error error = JSON.readValue(refused.getResponseBody(), be8.model.Error.class);
+      ErrorBody error = JSON.readValue(refused.getResponseBody(), ErrorBody.class);
       check(refused.getCode() == 400 && error.getError() == Code.ACCNOTEXISTS, "ACCNOTEXISTS");
     }
     Object refused = ben.groups.joinGroup(new GroupInput().groupID("g9"), null).getActualInstance();
@@ -307,7 +307,7 @@ public final class Story {
 
     GroupCreateInput friends = new GroupCreateInput().nickname("Friends").groupType(GroupType.PRIVATE);
     String group = anna.groups.createGroup(friends, null).getGroupID();
-    yes(anna.groups.joinGroup(new GroupInput().groupID(group), null), Accepted.class);
+    yes(anna.groups.joinGroup(new GroupInput().groupID(group), null), Success.class);
     GroupAddInput added = new GroupAddInput().groupID(group).memberID(ben.id);
     yes(anna.groups.addGroupMember(added, null), GroupMemberIds.class);
     check(hear(stream, GroupJoin.class).getGroupID().equals(group), "Ben is in");
@@ -315,7 +315,7 @@ public final class Story {
     anna.fetchGroupKeys(group);
     ben.fetchGroupKeys(group);
     anna.writeToGroup(group, "Welcome!");
-    check(hear(stream, NewMessage.class).getThreadID().equals(group), "a message in the group");
+    check(hear(stream, MessageArrived.class).getThreadID().equals(group), "a message in the group");
 
     check(ben.rekey(group) == 2, "the second version");
     anna.fetchGroupKeys(group);
@@ -346,7 +346,7 @@ public final class Story {
       } catch (ApiException answer) {
         // The next checkpoint will cover it.
         check(answer.getResponseBody().contains("NOTCOVEREDYET"), answer.getResponseBody());
-        java.lang.Thread.sleep(500);
+        Thread.sleep(500);
       }
     }
     // What anybody may read: whose log it is, and the first of its hashes.

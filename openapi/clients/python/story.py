@@ -32,7 +32,7 @@ class Refused(Exception):
 
 def yes(answer):
     """What was accepted."""
-    if isinstance(answer, (models.Error, models.Problem)):
+    if isinstance(answer, (models.ErrorBody, models.Problem)):
         raise Refused(answer.error.value)
     if isinstance(answer, models.Refused):
         raise Refused(answer.reason.value)
@@ -87,25 +87,25 @@ class Person:
 
     def __init__(self, nickname):
         self.client = Client(base_url=URL, raise_on_unexpected_status=True)
-        account = models.NewAccount(nickname=nickname, password=secrets.token_hex())
+        account = models.AccountInput(nickname=nickname, password=secrets.token_hex())
         self.id = str(yes(create_account.sync(client=self.client, body=account)).acc_id)
         self.key = new_key()
         self.group_keys = {}
         jwk = models.PublicKeyInput.from_dict(public_jwk(self.key))
-        yes(set_key.sync(client=self.client, body=models.SetKey(public_key=jwk)))
+        yes(set_key.sync(client=self.client, body=models.KeyInput(public_key=jwk)))
 
     def public_key_of(self, account):
-        return yes(get_key.sync(client=self.client, body=models.GetKey(acc_id=account))).public_key.to_dict()
+        return yes(get_key.sync(client=self.client, body=models.KeyOwnerInput(acc_id=account))).public_key.to_dict()
 
     def write(self, thread, receiver, text, iv, **more):
         """Writes to a thread; a repetition under the same key would not be a second message."""
-        letter = models.WriteMessage(
+        letter = models.MessageInput(
             thread_id=thread, receiver=receiver, sender=self.id, message_type=models.SentType.TEXT, text=text, iv=iv, **more
         )
         return yes(write_message.sync(client=self.client, body=letter, idempotency_key=str(uuid.uuid4())))
 
     def read(self, thread):
-        return yes(list_messages.sync(client=self.client, body=models.GetMessages(thread_id=thread))).messages
+        return yes(list_messages.sync(client=self.client, body=models.MessagesInput(thread_id=thread))).messages
 
     def listen(self):
         """The live changes. The generated client leaves them out, so its HTTP client reads them."""
@@ -120,7 +120,7 @@ class Person:
         which = models.GroupInput(group_id=group)
         version = yes(increase_group_version.sync(client=self.client, body=which)).group_version
         members = yes(list_group_members.sync(client=self.client, body=which)).members
-        wanted = models.GetKeys(acc_i_ds=[member.id for member in members])
+        wanted = models.KeyOwnersInput(acc_i_ds=[member.id for member in members])
         secret = json.dumps(private_jwk(new_key()))
         for member in yes(get_keys.sync(client=self.client, body=wanted)).public_keys:
             wrapped, iv = encrypt(self.key, member.public_key.to_dict(), secret)
@@ -195,11 +195,11 @@ def story():
 
     stream = ben.listen()
     assert next(stream) == 200
-    receiver = models.StartConversation(receiver_id=ben.id)
+    receiver = models.ConversationInput(receiver_id=ben.id)
     thread = yes(start_conversation.sync(client=anna.client, body=receiver)).thread_id
     anna.write(thread, ben.id, *encrypt(anna.key, anna.public_key_of(ben.id), "Shall we found a group?"))
 
-    heard = models.NewMessage.from_dict(hear(stream, "newMessage"))
+    heard = models.MessageArrived.from_dict(hear(stream, "newMessage"))
     assert (heard.thread_id, heard.sender, heard.nickname) == (thread, anna.id, "Anna")
     letter = next(message for message in ben.read(thread) if message.message_type == models.MessageType.TEXT)
     assert letter.text != "Shall we found a group?"
@@ -207,7 +207,7 @@ def story():
     assert anna.read(thread)[-1].status == [ben.id], "Anna sees that Ben has read it"
     print("Ben heard of a message at once, and only he can read it.")
 
-    nobody, nowhere = models.StartConversation(receiver_id="9"), models.GroupInput(group_id="g9")
+    nobody, nowhere = models.ConversationInput(receiver_id="9"), models.GroupInput(group_id="g9")
     assert refusal(start_conversation.sync(client=anna.client, body=nobody)) == "ACCNOTEXISTS"
     assert refusal(join_group.sync(client=ben.client, body=nowhere)) == "GROUPNOTEXISTING"
 
@@ -220,7 +220,7 @@ def story():
     anna.fetch_group_keys(group)
     ben.fetch_group_keys(group)
     anna.write_to_group(group, "Welcome!")
-    assert models.NewMessage.from_dict(hear(stream, "newMessage")).thread_id == group
+    assert models.MessageArrived.from_dict(hear(stream, "newMessage")).thread_id == group
     stream.close()
 
     assert ben.rekey(group) == 2

@@ -33,7 +33,7 @@ function session(): Client {
 
 /** What was accepted; a refusal of either kind is an exception with its code. */
 async function yes<T extends { valid: boolean }>(
-  asked: Promise<{ data?: T; error?: be8.Error }>,
+  asked: Promise<{ data?: T; error?: be8.ErrorBody }>,
 ): Promise<Extract<T, { valid: true }>> {
   const { data, error } = await asked;
   if (!data) throw new Error(error?.error ?? 'no answer');

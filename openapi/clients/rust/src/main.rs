@@ -90,19 +90,19 @@ impl Person {
     /// An account and its public key. The HTTP client underneath keeps the session cookie.
     async fn sign_up(url: &str, nickname: &str) -> Result<Self> {
         let client = Client::new_with_client(url, reqwest::Client::builder().cookie_store(true).build()?);
-        let account = types::NewAccount::builder().nickname(nickname).password(Uuid::new_v4().to_string());
+        let account = types::AccountInput::builder().nickname(nickname).password(Uuid::new_v4().to_string());
         let made = yes!(client.create_account().body(account), CreateAccountResponse::AccountMade);
         let key = SecretKey::generate();
         let (x, y) = coordinates(&key);
         let public_key =
             types::PublicKeyInput { crv: "P-384".into(), ext: true, key_ops: vec![], kty: "EC".into(), x, y };
-        client.set_key().body(types::SetKey { public_key }).send().await?;
+        client.set_key().body(types::KeyInput { public_key }).send().await?;
         Ok(Self { client, id: made.acc_id.to_string(), key, group_keys: HashMap::new() })
     }
 
     /// The cipher between this person and another account.
     async fn cipher_with(&self, account: &str) -> Result<Cipher> {
-        let asked = self.client.get_key().body(types::GetKey { acc_id: account.into() });
+        let asked = self.client.get_key().body(types::KeyOwnerInput { acc_id: account.into() });
         cipher_of(&self.key, &yes!(asked, GetKeyResponse::KeyFound).public_key)
     }
 
@@ -114,7 +114,7 @@ impl Person {
         (text, iv): (String, String),
         version: Option<String>,
     ) -> Result<()> {
-        let letter = types::WriteMessage::builder().thread_id(thread).receiver(receiver).sender(self.id.clone());
+        let letter = types::MessageInput::builder().thread_id(thread).receiver(receiver).sender(self.id.clone());
         let letter = letter.message_type(types::SentType::Text).text(text).iv(Some(iv)).group_version_key(version);
         let key = Uuid::new_v4().to_string();
         self.client.write_message().idempotency_key(key).body(letter).send().await?;
@@ -122,7 +122,7 @@ impl Person {
     }
 
     async fn read(&self, thread: &str) -> Result<Vec<types::Message>> {
-        let asked = self.client.list_messages().body(types::GetMessages { thread_id: thread.into() });
+        let asked = self.client.list_messages().body(types::MessagesInput { thread_id: thread.into() });
         Ok(asked.send().await?.into_inner().messages)
     }
 
@@ -148,7 +148,7 @@ impl Person {
         let asked = self.client.list_group_members().body(which);
         let members = yes!(asked, ListGroupMembersResponse::GroupMemberList).members;
         let acc_i_ds: Vec<String> = members.into_iter().map(|member| member.id).collect();
-        let asked = self.client.get_keys().body(types::GetKeys::builder().acc_i_ds(acc_i_ds));
+        let asked = self.client.get_keys().body(types::KeyOwnersInput::builder().acc_i_ds(acc_i_ds));
         let secret = private_jwk(&SecretKey::generate()).to_string();
         for member in yes!(asked, GetKeysResponse::KeysFound).public_keys {
             let (group_key, iv) = encrypt(&cipher_of(&self.key, &member.public_key)?, &secret)?;
@@ -214,8 +214,8 @@ async fn hear<T>(stream: &mut (impl Stream<Item = Change> + Unpin), wanted: impl
     }
 }
 
-fn new_message(change: Change) -> Option<types::NewMessage> {
-    if let Change::NewMessage(message) = change { Some(message) } else { None }
+fn new_message(change: Change) -> Option<types::MessageArrived> {
+    if let Change::MessageArrived(message) = change { Some(message) } else { None }
 }
 
 /// What comes as bytes, read to its end.
@@ -267,7 +267,7 @@ async fn main() -> Result<()> {
     println!("Anna is {}, Ben is {}.", anna.id, ben.id);
 
     let mut stream = ben.listen().await?;
-    let with_ben = types::StartConversation::builder().receiver_id(ben.id.clone());
+    let with_ben = types::ConversationInput::builder().receiver_id(ben.id.clone());
     let thread = anna.client.start_conversation().body(with_ben).send().await?.into_inner().thread_id;
     let letter = encrypt(&anna.cipher_with(&ben.id).await?, "Shall we found a group?")?;
     anna.write(&thread, &ben.id, letter, None).await?;
@@ -285,19 +285,19 @@ async fn main() -> Result<()> {
     println!("Ben heard of a message at once, and only he can read it.");
 
     // Both kinds of refusals: with a status from 400, and with status 200.
-    let nobody = types::StartConversation::builder().receiver_id("9");
+    let nobody = types::ConversationInput::builder().receiver_id("9");
     match anna.client.start_conversation().body(nobody).send().await {
         Err(Error::ErrorResponse(refused)) => assert_eq!(refused.error, Code::Accnotexists),
         other => panic!("{other:?}"),
     }
     match ben.client.join_group().body(GroupInput { group_id: "g9".into() }).send().await?.into_inner() {
         types::JoinGroupResponse::Refused(refused) => assert_eq!(refused.reason, Code::Groupnotexisting),
-        types::JoinGroupResponse::Accepted(_) => panic!("a group that does not exist"),
+        types::JoinGroupResponse::Success(_) => panic!("a group that does not exist"),
     }
 
     let friends = types::GroupCreateInput::builder().nickname("Friends").group_type(types::GroupType::Private);
     let group = anna.client.create_group().body(friends).send().await?.into_inner().group_id;
-    yes!(anna.client.join_group().body(GroupInput { group_id: group.clone() }), JoinGroupResponse::Accepted);
+    yes!(anna.client.join_group().body(GroupInput { group_id: group.clone() }), JoinGroupResponse::Success);
     let added = types::GroupAddInput::builder().group_id(group.clone()).member_id(ben.id.clone());
     yes!(anna.client.add_group_member().body(added), AddGroupMemberResponse::GroupMemberIds);
     let is_join = |change| if let Change::GroupJoin(join) = change { Some(join.group_id) } else { None };
