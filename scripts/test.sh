@@ -41,6 +41,9 @@ openapi/check.sh
 openapi/fuzz/run.sh 60 --seed 1
 openapi/clients/run.sh typescript python rust
 
+section "Behind proxies"
+tests/proxies/run.sh nginx haproxy apache
+
 section "In a browser"
 tests/browser/run.sh
 

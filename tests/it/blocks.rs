@@ -10,7 +10,7 @@ use crate::pages::{pages, read, root};
 use crate::patience::in_the_end;
 
 /// What a block that nothing runs may need.
-const NEEDS: [&str; 7] = ["systemd", "containers", "nginx", "build", "quiet", "release", "hand"];
+const NEEDS: [&str; 6] = ["systemd", "containers", "build", "quiet", "release", "hand"];
 
 /// A block of a page, between two fences.
 struct Block {
