@@ -13,6 +13,7 @@ pub mod domain;
 pub mod feed;
 pub mod http;
 pub mod ledger;
+pub mod measurements;
 pub mod media;
 pub mod memory;
 pub mod node;

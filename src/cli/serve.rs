@@ -13,6 +13,7 @@ use crate::http::limits::Limiter;
 use crate::http::site::Site;
 use crate::http::tls::Tls;
 use crate::http::{self, Handle, Serving};
+use crate::measurements;
 use crate::node::{Node, NodeError, test_clock};
 use crate::push::Vapid;
 
@@ -149,6 +150,7 @@ fn measuring() -> PrometheusHandle {
     if metrics::set_global_recorder(recorder).is_err() {
         tracing::warn!("something else measures already: /metrics stays empty");
     }
+    measurements::describe();
     handle
 }
 

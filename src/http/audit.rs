@@ -427,7 +427,7 @@ pub(super) async fn admit(app: &App, auditor: &Auditor, group: &str, what: &str)
     match auditor {
         Auditor::Bearer(token) => {
             if !token.is_operator(app.operator.as_ref()) {
-                tracing::warn!(what, "a wrong operator token was refused");
+                super::operator::warn_of_wrong_token(what);
                 return Err(WireError::not_operator());
             }
             tracing::info!(group, what, "operator access");

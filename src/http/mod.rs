@@ -37,6 +37,7 @@ pub mod logins;
 mod measure;
 pub mod messages;
 pub mod names;
+mod occasional;
 pub mod once;
 pub mod operations;
 pub mod operator;

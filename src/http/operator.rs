@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::cookie::SessionToken;
 use super::error::WireError;
+use super::occasional::Occasional;
 use super::session::{SCHEME as SESSION, Session};
 use crate::secret_file::{self, Refused};
 
@@ -89,9 +90,17 @@ impl Operator {
             return Ok(());
         }
         if self.0.is_some() {
-            tracing::warn!(what, "a wrong operator token was refused");
+            warn_of_wrong_token(what);
         }
         Err(WireError::not_operator())
+    }
+}
+
+/// Logs that a wrong bearer token was sent: once a minute, since anybody can send one.
+pub(super) fn warn_of_wrong_token(what: &str) {
+    static REFUSED: Occasional = Occasional::new();
+    if let Some(count) = REFUSED.count() {
+        tracing::warn!(what, count, "wrong operator tokens were refused");
     }
 }
 

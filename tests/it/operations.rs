@@ -208,3 +208,37 @@ async fn settings_that_cannot_be_used_are_told_in_one_line() {
         assert!(!log.contains("TOPSECRET"), "{log}");
     }
 }
+
+#[tokio::test]
+async fn every_measurement_has_help_and_type() {
+    let server = Server::start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    let stream = bob.client.events().await;
+    alice.write(&thread, &bob, "hello").await;
+    let text = server.get("/metrics").await.text;
+    drop(stream);
+    let described = |line: &str, what: &str, name: &str| {
+        line.strip_prefix(what).is_some_and(|rest| rest.starts_with(&format!(" {name} ")))
+    };
+    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let series = line.split(['{', ' ']).next().expect("a name");
+        let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| series.strip_suffix(end)).unwrap_or(series);
+        for what in ["# HELP", "# TYPE"] {
+            assert!(text.lines().any(|line| described(line, what, name)), "{what} of {name}");
+        }
+    }
+    // Prometheus' own check, where it is installed: it prints nothing if there is nothing to say.
+    if let Ok(mut promtool) = std::process::Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    {
+        std::io::Write::write_all(&mut promtool.stdin.take().expect("its input"), text.as_bytes()).expect("read");
+        let output = promtool.wait_with_output().expect("its output");
+        let says = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert_eq!(says, ["", ""]);
+        assert!(output.status.success());
+    }
+}

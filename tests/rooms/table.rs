@@ -139,7 +139,7 @@ pub const ROOMS: &[Room] = &[
     room(
         "src/cli/",
         Crates::AllBut(&["sqlx"]),
-        &["config", "node", "http", "ledger", "audit", "clock", "domain", "process", "push", "tokens"],
+        &["config", "node", "http", "ledger", "audit", "clock", "domain", "measurements", "process", "push", "tokens"],
     ),
     // What belongs to these files of `src`.
     Room { path: "src/node/", crates: Crates::AllBut(&["poem"]), rooms: None, pure: false, clock: false },
@@ -159,6 +159,7 @@ pub const FILES: &[Room] = &[
     },
     room("src/memory.rs", Crates::Only(&[]), &[]),
     room("src/data_dir.rs", Crates::Only(&["rustix", "tempfile"]), &[]),
+    room("src/measurements.rs", Crates::Only(&["metrics"]), &[]),
     room("src/secret_file.rs", Crates::Only(&["tempfile"]), &[]),
     room("src/password.rs", Crates::AllBut(&["poem", "sqlx"]), &[]),
     // Issuing tokens takes a command and a key.
