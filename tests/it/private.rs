@@ -292,7 +292,7 @@ async fn the_memory_of_a_process_with_keys_is_dumped_nowhere() {
     // Another process of the same user cannot look into it, either. A copy, since the path may be closed to others.
     let home = passable_directory();
     let program = home.path().join("be8");
-    fs::copy(env!("CARGO_BIN_EXE_be8"), &program).expect("a copy");
+    crate::postgres::copy_program(Path::new(env!("CARGO_BIN_EXE_be8")), &program);
     let mut waiting = loop {
         let mut command = Command::new(&program);
         command.args(["verify-bundle", "/dev/stdin"]).uid(65534).gid(65534).current_dir("/");
