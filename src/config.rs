@@ -279,7 +279,7 @@ impl Config {
         Ok(Self {
             audit: AuditSettings::new(
                 |name| values.text(name),
-                values.seconds("checkpoint-interval")?,
+                [values.seconds("checkpoint-interval")?, values.seconds("checkpoint-request-interval")?],
                 &public_url,
                 &master_key_file,
             )

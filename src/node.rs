@@ -29,6 +29,7 @@ use crate::http::logins::LoginAttempts;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
 use crate::http::site::SiteError;
+use crate::http::stream_id::StreamIds;
 use crate::http::tls::TlsError;
 use crate::ledger::rebuild::{RebuildError, Step, Workshop};
 use crate::ledger::{Broom, Leads, Ledger, Log, LogError, TransparencyTables};
@@ -372,7 +373,12 @@ impl Node {
         let broom = Broom::new(&database.connect);
         let mut processes = vec![
             office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
-            office.appoint(Checkpoints::new(transparency.clone(), ledger.clone(), config.audit.interval)),
+            office.appoint(Checkpoints::new(
+                transparency.clone(),
+                ledger.clone(),
+                config.audit.interval,
+                config.audit.on_request,
+            )),
             office.appoint(Removals { ledger: ledger.clone(), read: read.clone() }),
             office.appoint(Sweeping { log: ledger.log().clone(), broom: broom.clone() }),
             office.appoint(Expiry {
@@ -406,6 +412,7 @@ impl Node {
             code_attempts: ledger.code_attempts(),
             ledger,
             read: ReadModels::new(pool),
+            stream_ids: StreamIds::new(vault.clone()),
             vault,
             hub,
             media,

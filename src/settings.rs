@@ -135,7 +135,13 @@ pub const SETTINGS: &[Setting] = &[
         "The name (origin) of the transparency log, for who makes its key; public-url without scheme, and /audit/log",
     ),
     setting("public-audit-log", "on|off", "on", "Whether anybody may read checkpoints and hashes under /audit/log/"),
-    setting("checkpoint-interval", "SECONDS", "10", "Pause between signed checkpoints, while there is something new"),
+    setting("checkpoint-interval", "SECONDS", "60", "Pause between signed checkpoints, while there is something new"),
+    setting(
+        "checkpoint-request-interval",
+        "SECONDS",
+        "10",
+        "How old the last checkpoint must be before a proof that needs a newer one has it signed at once",
+    ),
     setting(
         "witness-key",
         "FILE",

@@ -1,10 +1,13 @@
 //! What an auditor takes home: a proof for one event (C2SP tlog-proof), or one file with a group's
 //! history, all its proofs and a checkpoint (`docs/audit.md` fixes the format).
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use be8_events::{AccId, GroupId, Hash32, Position, Recorded, StreamName};
 
+use super::covering::covering;
 use super::findings::JUDGING;
 use super::notes::{self, PublicKey};
 use super::transparency::{Transparency, TransparencyError};
@@ -18,15 +21,17 @@ pub const FORM: &str = "be8.live/audit-bundle@v1";
 const PROOF_FORM: &str = "c2sp.org/tlog-proof@v1";
 /// How many events are read and proved at once.
 const PAGE: u32 = 500;
+/// When it is worth asking again for what the next checkpoint covers.
+const SOON: Duration = Duration::from_secs(5);
 /// The most messages of a bundle, the newest ones: they are where, when and who, nothing of what.
 pub const MOST_MESSAGES: usize = 10_000;
 
 /// Why something cannot be proved.
 #[derive(Debug, thiserror::Error)]
 pub enum ProofError {
-    /// No checkpoint covers it yet; the next one will.
+    /// No checkpoint covers it yet; it is worth asking again after this time.
     #[error("not covered by a checkpoint yet")]
-    NotCovered,
+    NotCovered(Duration),
     /// There is no such event of the group, or it is not for the asker.
     #[error("no such event")]
     NoEvent,
@@ -71,7 +76,7 @@ pub async fn proof(
     };
     let event = event.into_iter().next().filter(|event| sight.shows(group, event)).ok_or(ProofError::NoEvent)?;
     let size = event.position.0.unsigned_abs();
-    let head = transparency.tables().head_covering(size).await?.ok_or(ProofError::NotCovered)?;
+    let head = covering(transparency, size).await?;
     let index = size - 1;
     let hashes = transparency.answer(Question::Inclusion { size: head.size, index }).await?;
     let proof = format!("{PROOF_FORM}\nindex {index}\n{}\n{}", lines(&hashes), head.checkpoint());
@@ -94,9 +99,9 @@ pub async fn bundle(
     reader: Option<AccId>,
     sight: &Sight,
 ) -> Result<String, ProofError> {
-    let _turn = JUDGING.acquire().await;
     let (life, chat) = (StreamName::Group(group), StreamName::Chat(group));
     let head = head_for(log, transparency, &[life, chat]).await?;
+    let _turn = JUDGING.acquire().await;
     let until = Position(i64::try_from(head.size).unwrap_or(i64::MAX));
     let mut events = Vec::new();
     let mut after = Position::START;
@@ -107,7 +112,7 @@ pub async fn bundle(
         events.extend(page);
     }
     if events.is_empty() {
-        return Err(ProofError::NotCovered);
+        return Err(ProofError::NotCovered(SOON));
     }
     events.extend(messages(log, chat, sight, until).await?);
     events.sort_by_key(|event| event.position);
@@ -140,14 +145,22 @@ pub async fn bundle(
     Ok(format!("{}\n{body}", key.note(&text)))
 }
 
-/// The head for a bundle: one that witnesses have signed, unless it is older than what the newest
-/// one covers of the group.
+/// The head for a bundle: one that covers all that the group has so far, or else the most of it. Of such heads it is one
+/// that witnesses have signed.
 async fn head_for(log: &Log, transparency: &Transparency, streams: &[StreamName]) -> Result<SignedHead, ProofError> {
+    let last_until = async |until| {
+        let last = log.read_streams_backwards(streams, Position::START, until, 1).await?;
+        Ok::<_, ProofError>(last.last().map(|event| event.position.0.unsigned_abs()))
+    };
+    let last = last_until(log.newest().await?).await?.ok_or(ProofError::NoEvent)?;
+    let again = match covering(transparency, last).await {
+        Err(ProofError::NotCovered(again)) => again,
+        covered => return covered,
+    };
     let tables = transparency.tables();
-    let newest = tables.newest_head().await?.ok_or(ProofError::NotCovered)?;
+    let newest = tables.newest_head().await?.ok_or(ProofError::NotCovered(again))?;
     let until = Position(i64::try_from(newest.size).unwrap_or(i64::MAX));
-    let last = log.read_streams_backwards(streams, Position::START, until, 1).await?;
-    let last = last.last().ok_or(ProofError::NotCovered)?.position.0.unsigned_abs();
+    let last = last_until(until).await?.ok_or(ProofError::NotCovered(again))?;
     Ok(tables.head_covering(last).await?.unwrap_or(newest))
 }
 

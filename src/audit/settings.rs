@@ -16,6 +16,8 @@ pub struct AuditSettings {
     pub public: bool,
     /// How long it takes from one checkpoint to the next, if there is something new.
     pub interval: Duration,
+    /// How old the last checkpoint must be before one is signed on request.
+    pub on_request: Duration,
     /// The file of the key that cosigns foreign checkpoints; none: this server is no witness.
     pub witness_key: Option<PathBuf>,
     /// The name of the witness, if its key has to be made.
@@ -62,7 +64,7 @@ impl AuditSettings {
     /// The setting that cannot be used.
     pub fn new<'a>(
         set: impl Fn(&'static str) -> Option<&'a str>,
-        interval: Duration,
+        [interval, on_request]: [Duration; 2],
         public_url: &str,
         master_key: &Path,
     ) -> Result<Self, BadSetting> {
@@ -76,6 +78,7 @@ impl AuditSettings {
                 Some(other) => return Err(("public-audit-log", format!("{other:?} is neither on nor off"))),
             },
             interval,
+            on_request,
             witness_key: set("witness-key").map(PathBuf::from),
             witness_name: Self::name_at(public_url, "/audit/witness"),
             witness_logs: set("witness-logs").map_or(Ok(Vec::new()), Self::logs).map_err(named("witness-logs"))?,

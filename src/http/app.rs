@@ -14,6 +14,7 @@ use super::error::{Code, WireError};
 use super::logins::LoginAttempts;
 use super::names::Names;
 use super::operator::OperatorToken;
+use super::stream_id::StreamIds;
 use crate::audit::{Transparency, Witness};
 use crate::clock::Clock;
 use crate::domain::Rejection;
@@ -77,6 +78,8 @@ pub struct App {
     pub read: ReadModels,
     /// Opens what is sealed.
     pub vault: Arc<Vault>,
+    /// The ids of events in streams.
+    pub stream_ids: StreamIds,
     /// The open event streams.
     pub hub: Arc<Hub>,
     /// The contents of images.

@@ -21,6 +21,7 @@ use super::document::Tag;
 use super::error::{Code, WireError};
 use super::event_stream::{self, RefusedStreams};
 use super::session::Session;
+use super::stream_id::IdCipher;
 use crate::feed::{Beginning, Change, ChangeId, Delivery, Shared, Telling, missed};
 
 /// The stream of changes.
@@ -224,7 +225,7 @@ impl Events {
     /// Stream changes
     ///
     /// A stream of server-sent events. Each line of data is one change as JSON; each event's `id`
-    /// says where it stands in the log. A stream that is opened with `Last-Event-ID` (or the query
+    /// is opaque: keep the last one and give it back. A stream that is opened with `Last-Event-ID` (or the query
     /// parameter `last_event_id`, which a browser's first request needs) gets exactly what it
     /// missed; beyond 1000 missed changes one `newMessage` a thread instead. A reader that is too
     /// slow is cut off and comes back with its last id. The server also ends streams in good order,
@@ -258,9 +259,7 @@ impl Events {
         Data(refused): Data<&RefusedStreams>,
     ) -> Result<Streaming, WireError> {
         let seen = [last_event_id.0, last_event_id_query.0, last_event_id_camel.0];
-        // Any text that is no id of ours counts as absent.
-        let seen = seen.into_iter().flatten().find_map(|id| id.parse::<ChangeId>().ok());
-        match self.open(session.required()?, seen, lost).await {
+        match self.open(session.required()?, seen.into_iter().flatten(), lost).await {
             Ok(Some((pieces, heartbeat))) => Ok(Streaming::Open(pieces, heartbeat)),
             Ok(None) => Ok(Streaming::Refused(refused.come_back(CROWDED))),
             Err(error) if error.code() == Code::Unavailable => Ok(Streaming::Refused(refused.come_back(AWAY))),
@@ -274,12 +273,15 @@ impl Events {
     async fn open(
         &self,
         hash: Hash32,
-        seen: Option<ChangeId>,
+        mut seen: impl Iterator<Item = String>,
         lost: Lost,
     ) -> Result<Option<(BoxStream<'static, Bytes>, Duration)>, WireError> {
         let app = self.0.get()?.clone();
         let found = app.read.participation(hash, app.now(), Position(i64::MAX)).await?;
         let (account, _) = found.ok_or(WireError::from(Code::NotAuth))?;
+        let ids = app.stream_ids.cipher().await?.clone();
+        // Any text that is no id of ours counts as absent.
+        let seen = seen.find_map(|id| ids.read(&id));
         let Ok(mut subscriber) = app.hub.subscribe(account, hash, lost.flag()) else { return Ok(None) };
         // This node may hear late of what another one has told already.
         let known = match seen {
@@ -304,7 +306,7 @@ impl Events {
             subscriber.next().await.map(|delivery| (delivery, subscriber))
         });
         let heartbeat = app.settings.heartbeat;
-        let changes = written(app, changes);
+        let changes = written(app, ids, changes);
         Ok(Some((stream::iter([event_stream::retry(RETRY)]).chain(changes).boxed(), heartbeat)))
     }
 
@@ -321,13 +323,17 @@ impl Events {
 
 /// The deliveries as the client reads them. A change whose text cannot be made ends the stream: the
 /// client comes back and asks for it again.
-fn written(app: Arc<App>, deliveries: impl Stream<Item = Delivery> + Send + 'static) -> impl Stream<Item = Bytes> {
+fn written(
+    app: Arc<App>,
+    ids: IdCipher,
+    deliveries: impl Stream<Item = Delivery> + Send + 'static,
+) -> impl Stream<Item = Bytes> {
     let stop = app.stop.clone();
     let texts = deliveries.then(move |delivery| {
-        let app = app.clone();
+        let (app, id) = (app.clone(), ids.write(delivery.id));
         async move {
             let text = delivery.shared.rendered.get_or_try_init(|| render(&app, &delivery.shared)).await.ok()?;
-            Some(event_stream::event(text, &delivery.id.to_string()))
+            Some(event_stream::event(text, &id))
         }
     });
     texts

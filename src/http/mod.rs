@@ -53,6 +53,7 @@ pub mod server;
 pub mod session;
 pub mod shown;
 pub mod site;
+pub mod stream_id;
 pub mod text;
 pub mod tls;
 pub mod tokens;

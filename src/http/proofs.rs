@@ -1,7 +1,5 @@
 //! The other routes of the tag "Audit": proofs that a group's events are in the signed log.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use be8_events::Position;
@@ -21,9 +19,6 @@ use crate::audit::bundle::{self, ProofError};
 
 /// Proofs of the history of groups.
 pub struct Proofs(pub Handle);
-
-/// When it is worth asking again for what the next checkpoint will cover.
-const SOON: Duration = Duration::from_secs(10);
 
 /// An event of a group, and the proof that it is in the log.
 #[derive(Debug, Default, Object, Serialize)]
@@ -53,7 +48,8 @@ impl Proofs {
     /// the proof that they are in the transparency log, by C2SP `tlog-proof`. Checkpoints and hashes
     /// of the whole log are public under `/audit/log/`, unless the operator closed them
     /// (`docs/audit.md`). Who may ask is as for the history; what the history does not show cannot
-    /// be proved either. What no checkpoint covers yet is `NOTCOVEREDYET`: it will be soon.
+    /// be proved either. For an event that no checkpoint covers yet one is signed, unless the last one was
+    /// signed on request a moment ago: then the answer is `NOTCOVEREDYET`, with the time to come back.
     ///
     /// Checks in order: `NOTAUTH`, `INVALIDINPUT` (what can be no position), `NOTFOUND`,
     /// `NOTCOVEREDYET`.
@@ -85,7 +81,9 @@ impl Proofs {
     ///
     /// One file with the canonical bytes of the group's events that the asker may see, all their
     /// proofs and a checkpoint, signed: `be8 verify-bundle` and `openapi/verify/verify.py` check it
-    /// without the server. `docs/audit.md` fixes its format. Who may ask is as for the history.
+    /// without the server. `docs/audit.md` fixes its format. Who may ask is as for the history. If the
+    /// newest checkpoint does not cover all of it, one is signed, as for a proof; where that has to wait,
+    /// the bundle ends with what is covered.
     ///
     /// Checks in order: `NOTAUTH`, `NOTFOUND`, `NOTCOVEREDYET`.
     #[oai(path = "/audit/groups/:groupID/bundle", method = "get", operation_id = "getGroupBundle", tag = "Tag::Audit")]
@@ -109,7 +107,7 @@ impl Proofs {
 impl From<ProofError> for WireError {
     fn from(error: ProofError) -> Self {
         match error {
-            ProofError::NotCovered => Self::retry(Code::NotCoveredYet, SOON),
+            ProofError::NotCovered(again) => Self::retry(Code::NotCoveredYet, again),
             ProofError::NoEvent => Code::NotFound.into(),
             ProofError::Audit(error) => error.into(),
             ProofError::Transparency(error) => error.into(),

@@ -3,6 +3,7 @@
 //! writes the own ones.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use be8_events::Hash32;
 use sqlx::postgres::PgRow;
@@ -151,6 +152,31 @@ impl TransparencyTables {
         row.as_ref().map(head).transpose()
     }
 
+    /// Requests a head that covers so many entries; answers how long none is signed on request.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn want_head(&self, size: u64) -> Result<Duration, LogError> {
+        sqlx::query("update audit_wanted set size = $1 where size < $1").bind(signed(size)).execute(&self.pool).await?;
+        let wait: Option<f64> =
+            sqlx::query_scalar("select extract(epoch from next - clock_timestamp())::float8 from audit_wanted")
+                .fetch_one(&self.pool)
+                .await?;
+        Ok(Duration::try_from_secs_f64(wait.unwrap_or_default()).unwrap_or_default())
+    }
+
+    /// How many entries a head was requested for, if one may be signed on request now.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn wanted_head(&self) -> Result<Option<u64>, LogError> {
+        let wanted: Option<i64> =
+            sqlx::query_scalar("select size from audit_wanted where next is null or next <= clock_timestamp()")
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(wanted.map(i64::unsigned_abs))
+    }
+
     /// What was last cosigned of a foreign log.
     ///
     /// # Errors
@@ -262,6 +288,18 @@ impl Lead {
         .await?;
         let what = "a head of the transparency log that is no newer than the last one";
         if done.rows_affected() == 1 { Ok(()) } else { Err(LogError::Stored(what)) }
+    }
+
+    /// Lets no head be signed on request for this time.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn no_head_on_request_for(&mut self, time: Duration) -> Result<(), LogError> {
+        sqlx::query("update audit_wanted set next = clock_timestamp() + make_interval(secs => $1)")
+            .bind(time.as_secs_f64())
+            .execute(self.connection())
+            .await?;
+        Ok(())
     }
 
     /// Adds what witnesses said of a head.

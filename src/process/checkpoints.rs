@@ -1,5 +1,5 @@
 //! Grows the transparency log behind the log of events, page by page, and signs its head in
-//! intervals. Nothing of it is in the way of a write.
+//! intervals, or sooner on request. Nothing of it is in the way of a write.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,16 +27,21 @@ pub struct Checkpoints {
     transparency: Arc<Transparency>,
     ledger: Ledger,
     interval: Duration,
-    /// When this node signed last.
-    signed: Mutex<Option<Instant>>,
+    on_request: Duration,
+    /// The intervals are counted from here: when a head is signed must not tell when something was written.
+    started: Instant,
+    /// The last interval whose head was signed, or had nothing new to sign, and the size that this node signed last.
+    done: Mutex<(Option<u128>, u64)>,
     /// Where the last turn ended: what this node appends since need not be read from the tables.
     followed: Mutex<Option<Subscription>>,
 }
 
 impl Checkpoints {
-    /// Signs every `interval` if there is something new.
-    pub fn new(transparency: Arc<Transparency>, ledger: Ledger, interval: Duration) -> Self {
-        Self { transparency, ledger, interval, signed: Mutex::default(), followed: Mutex::default() }
+    /// Signs every `interval` if there is something new. A head that is requested in between is signed if the last head is
+    /// older than `on_request`.
+    pub fn new(transparency: Arc<Transparency>, ledger: Ledger, interval: Duration, on_request: Duration) -> Self {
+        let (started, done, followed) = (Instant::now(), Mutex::default(), Mutex::default());
+        Self { transparency, ledger, interval, on_request, started, done, followed }
     }
 
     /// The events behind a position. What the last turn left is of no use if another node led since.
@@ -45,10 +50,9 @@ impl Checkpoints {
         left.filter(|left| left.position() == after).unwrap_or_else(|| self.ledger.subscribe_all(after))
     }
 
-    /// Whether it is time for the next head.
-    fn due(&self) -> bool {
-        let signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
-        signed.is_none_or(|signed| signed.elapsed() >= self.interval)
+    /// The number of the interval that it is now.
+    fn this_interval(&self) -> u128 {
+        self.started.elapsed().as_nanos() / self.interval.as_nanos().max(1)
     }
 }
 
@@ -78,15 +82,24 @@ impl Process for Checkpoints {
         let behind = events.position() < newest;
         *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some(events);
         metrics::gauge!("be8_audit_log_entries").set(tree.size() as f64);
-        if self.due() {
-            let last = self.transparency.tables().newest_head().await?.map_or(0, |head| head.size);
-            if tree.size() > last {
+        let interval = self.this_interval();
+        let (done, signed) = *self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = done.is_none_or(|done| done < interval);
+        let tables = self.transparency.tables();
+        // A request is for what is there when it comes, so the tree need not be further.
+        let requested = tables.wanted_head().await?.is_some_and(|size| size > signed && tree.size() >= size);
+        if due || requested {
+            let mut size = tables.newest_head().await?.map_or(0, |head| head.size);
+            if tree.size() > size {
                 // The tiles are durable, then the file beside the key is, then everybody sees it.
                 let head = self.transparency.sign(self.ledger.log(), tree.size(), tree.root()?).await?;
                 lead.store_head(&head).await?;
+                lead.no_head_on_request_for(self.on_request).await?;
                 metrics::gauge!("be8_audit_log_signed").set(head.size as f64);
-                *self.signed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                size = head.size;
             }
+            let done = if due { Some(interval) } else { done };
+            *self.done.lock().unwrap_or_else(PoisonError::into_inner) = (done, size);
         }
         Ok(if behind { Duration::ZERO } else { LOOK.min(self.interval) })
     }

@@ -24,7 +24,7 @@ pub struct DataKey {
 
 impl DataKey {
     /// A new random key.
-    pub(super) fn random(id: KeyId) -> Self {
+    pub(crate) fn random(id: KeyId) -> Self {
         Self::filled(id, |bytes| rand::rng().fill_bytes(bytes))
     }
 

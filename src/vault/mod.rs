@@ -11,6 +11,7 @@
 //! [`Vault::find`], reading passes the keys that its own statement found live to
 //! [`Vault::opener`].
 
+mod block;
 mod cache;
 mod error;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use be8_events::erasure::DeletedKey;
 use be8_events::{KeyId, Sealed, SealedContext, Subject};
 use sqlx::PgPool;
 
+pub use block::BlockCipher;
 pub use error::VaultError;
 pub use key::DataKey;
 pub use master::MasterKey;

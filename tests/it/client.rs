@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::crypto::{KeyPair, encrypt_password};
 use crate::patience::within;
 use crate::server::Server;
-use crate::sse::EventStream;
+use crate::sse::{Event, EventStream};
 
 /// One who sends requests, with a session or without.
 #[derive(Debug, Clone)]
@@ -159,6 +159,27 @@ impl Client {
     /// Opens the stream of events behind the last one that was seen.
     pub async fn events_behind(&self, id: &str) -> EventStream {
         EventStream::open(self.request(Method::GET, "/events").header("Last-Event-ID", id)).await
+    }
+}
+
+impl Client {
+    /// The ids of the account's changes of which it is told, in the order of the log up to `last`. Ids are opaque, so this is
+    /// what they are compared with. At most 1000, since more are told in short.
+    pub async fn ids_until(&self, last: &str) -> Vec<String> {
+        let mut stream = self.events_behind("0").await;
+        let mut ids = vec![stream.event().await.id];
+        while ids.last().is_some_and(|id| id != last) {
+            ids.push(stream.event().await.id);
+        }
+        ids
+    }
+
+    /// The change that the newest event of the log is for the account.
+    pub async fn newest_change(&self) -> Event {
+        let metrics = self.get("/metrics").await.text;
+        let position = metrics.lines().find_map(|line| line.strip_prefix("be8_log_position ")).expect("the position");
+        let before = position.parse::<i64>().expect("a position") - 1;
+        self.events_behind(&before.to_string()).await.event().await
     }
 }
 

@@ -14,7 +14,6 @@ use crate::crypto::encrypt_password;
 use crate::hold::Hold;
 use crate::patience::{eventually, within};
 use crate::server::{Server, Setup};
-use crate::sse::Event;
 
 #[tokio::test]
 async fn a_server_says_how_it_is() {
@@ -139,12 +138,13 @@ async fn streams_end_when_the_server_stops() {
 
     // The next server knows what was missed.
     let server = setup.start().await;
-    alice.at(&server).write(&thread, &bob, "three").await;
+    let (alice, bob) = (alice.at(&server), bob.at(&server));
+    alice.write(&thread, &bob, "three").await;
     for (person, seen) in [(&alice, &seen[0]), (&bob, &seen[1])] {
-        let mut stream = person.at(&server).client.events_behind(&seen.id).await;
-        let position = |event: &Event| event.id.strip_suffix("-0").unwrap().parse::<i64>().unwrap();
-        let missed: Vec<i64> = stream.events(2).await.iter().map(position).collect();
-        assert_eq!(missed, [position(seen) + 1, position(seen) + 2]);
+        let missed = person.client.events_behind(&seen.id).await.ids(2).await;
+        assert_eq!(missed[1], person.client.newest_change().await.id);
+        let in_order = person.client.ids_until(&missed[1]).await;
+        assert_eq!(in_order[in_order.len() - 3..], [&seen.id, &missed[0], &missed[1]].map(String::clone));
     }
 }
 

@@ -139,6 +139,11 @@ impl EventStream {
         events
     }
 
+    /// The ids of the next events.
+    pub async fn ids(&mut self, count: usize) -> Vec<String> {
+        self.events(count).await.into_iter().map(|event| event.id).collect()
+    }
+
     /// All that comes until the stream is over.
     pub async fn rest(&mut self) -> Vec<Event> {
         let mut events = Vec::new();

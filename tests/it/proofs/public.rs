@@ -223,14 +223,41 @@ async fn who_may_have_proofs_and_bundles() {
 
 #[tokio::test]
 async fn what_no_checkpoint_covers_is_proved_later() {
-    // The first checkpoint comes at once, the next one after the test.
+    // The first checkpoint comes at once, the next one after the test, also if it is asked for.
     let (setup, _token) = signing_every(3600).await;
-    let server = setup.start().await;
+    let server = setup.with("checkpoint-request-interval", 3600).start().await;
     eventually("the first checkpoint", async || server.get("/audit/log/checkpoint").await.status == 200).await;
     let (group, [alice, ..]) = eventful(&server).await;
     for path in ["proof", "bundle"] {
         let answer = alice.client.get(&format!("/audit/groups/{group}/{path}")).await;
         assert_eq!(answer.verdict(), "503 NOTCOVEREDYET");
-        assert_eq!(answer.header("retry-after"), Some("10"));
+        let again: u64 = answer.header("retry-after").expect("when to come back").parse().unwrap();
+        assert!((3000..=3600).contains(&again), "{again}");
+    }
+}
+
+#[tokio::test]
+async fn a_proof_has_the_checkpoint_signed_that_it_needs() {
+    let (setup, _token) = signing_every(3600).await;
+    let server = setup.with("checkpoint-request-interval", 0).start().await;
+    let other = server.setup().second().start().await;
+    eventually("the first checkpoint", async || server.get("/audit/log/checkpoint").await.status == 200).await;
+    let first = server.get("/audit/log/checkpoint").await.text;
+    let (group, [alice, ..]) = eventful(&server).await;
+    assert_eq!(server.get("/audit/log/checkpoint").await.text, first, "nothing is signed without a request");
+    // At either node, only one of which signs.
+    for node in [&server, &other] {
+        let alice = alice.at(node);
+        assert_eq!(alice.client.get(&format!("/audit/groups/{group}/proof")).await.status, 200);
+        alice.tells(&group, "something new").await;
+        let history = alice.client.get(&format!("/audit/groups/{group}/history?limit=1000")).await.json();
+        let newest =
+            history["entries"].as_array().unwrap().iter().map(|entry| entry["position"].as_i64()).max().unwrap();
+        let path = format!("/audit/groups/{group}/proof?position={}", newest.unwrap());
+        assert_eq!(alice.client.get(&path).await.status, 200, "{path}");
+        alice.tells(&group, "and more").await;
+        let bundle = alice.client.get(&format!("/audit/groups/{group}/bundle")).await;
+        let tree = bundle.text.lines().find_map(|line| line.strip_prefix("tree ")).expect("a size");
+        assert!(tree.parse::<i64>().unwrap() > newest.unwrap(), "the bundle holds the newest message");
     }
 }

@@ -1,0 +1,43 @@
+//! Checkpoints on request: whoever wants an event proved need not wait until the next one is due.
+
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+
+use super::bundle::ProofError;
+use super::transparency::Transparency;
+use crate::ledger::SignedHead;
+
+/// How long a requested checkpoint is waited for: whoever signs looks for requests once a second.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The pause between two looks for it.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How many wait on this node at a time; more are asked to come back.
+static WAITING: Semaphore = Semaphore::const_new(16);
+
+/// A checkpoint that covers so many events; it is requested if there is none yet.
+///
+/// # Errors
+/// [`ProofError::NotCovered`] if there is none soon enough: too many wait, or the last one on request is too young.
+pub(super) async fn covering(transparency: &Transparency, size: u64) -> Result<SignedHead, ProofError> {
+    let tables = transparency.tables();
+    if let Some(head) = tables.head_covering(size).await? {
+        return Ok(head);
+    }
+    let again = tables.want_head(size).await?;
+    if again > PATIENCE {
+        return Err(ProofError::NotCovered(again));
+    }
+    let not_soon = ProofError::NotCovered(PATIENCE);
+    let Ok(_place) = WAITING.try_acquire() else { return Err(not_soon) };
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        sleep(LOOK).await;
+        if let Some(head) = tables.head_covering(size).await? {
+            return Ok(head);
+        }
+    }
+    Err(not_soon)
+}
