@@ -343,8 +343,6 @@ impl Config {
                 cached_streams: values.count("ledger-cached-streams")?,
                 patience: values.seconds("ledger-patience-seconds")?,
                 outcome_patience: values.seconds("ledger-outcome-seconds")?,
-                // A clock that a test moves is far from PostgreSQL's.
-                any_clock: test_clock_file.is_some(),
             },
             test_clock_file,
             hub: HubSettings {

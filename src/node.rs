@@ -371,6 +371,8 @@ impl Node {
         let media = Blobs::open(&config.media, &store)?;
         let read = Arc::new(ReadModels::new(pool.clone()));
         let broom = Broom::new(&database.connect);
+        // What removes for good does not go by a clock that has jumped.
+        let trusted: Arc<dyn Clock> = Arc::new(ledger.trusted_time().clone());
         let mut processes = vec![
             office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
             office.appoint(Checkpoints::new(
@@ -384,17 +386,16 @@ impl Node {
             office.appoint(Expiry {
                 ledger: ledger.clone(),
                 read,
-                clock: clock.clone(),
                 broom,
                 lifetime: config.app.message_lifetime,
                 cleared: Arc::default(),
             }),
-            office.appoint(AnswerSweeper { ledger: ledger.clone(), clock: clock.clone() }),
+            office.appoint(AnswerSweeper { ledger: ledger.clone(), clock: trusted.clone() }),
             office.appoint(Sweeper {
                 log: Log::new(pool.clone()),
                 read: ReadModels::new(pool.clone()),
                 blobs: media.clone(),
-                clock: clock.clone(),
+                clock: trusted,
                 grace: config.media_grace,
                 walk: Mutex::default(),
             }),

@@ -300,7 +300,7 @@ pub const SETTINGS: &[Setting] = &[
         "test-clock-file",
         "FILE",
         "",
-        "Moves the server's clock by the seconds that the file says, for tests; refused without test-mode",
+        "Moves the server's clock by the seconds that the file says (a second number: how many seconds have passed besides), for tests; refused without test-mode",
     ),
     setting(
         "push-test-peer",

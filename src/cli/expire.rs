@@ -24,11 +24,29 @@ const SHOWN: usize = 20;
 pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let attached = Attached::open(&config).await.map_err(|error| error.to_string())?;
     let expiry = attached.expiry(&config);
-    let told =
-        if matches.get_flag("dry-run") { foresee(&attached, &expiry).await } else { expire(&attached, &expiry).await };
+    let told = async {
+        let dry = matches.get_flag("dry-run");
+        let confirmed = if matches.get_flag("confirm-clock") { confirm(&attached, dry).await? } else { String::new() };
+        let done = if dry { foresee(&attached, &expiry).await? } else { expire(&attached, &expiry).await? };
+        let clock = attached.ledger.trusted_time().state().sentences();
+        Ok::<_, ProcessError>(
+            clock.into_iter().fold(confirmed + &done, |text, sentence| text + "\n" + &sentence + "\n"),
+        )
+    };
+    let told = told.await;
     attached.close().await;
     print(&told.map_err(|error| error.to_string())?);
     Ok(())
+}
+
+/// Takes the operator's word that the clock is right.
+async fn confirm(attached: &Attached, dry: bool) -> Result<String, ProcessError> {
+    let trusted = attached.ledger.trusted_time();
+    if dry {
+        return Ok(format!("If the clock is right: {}.\n\n", trusted.suppose()));
+    }
+    let now = trusted.confirm().await?;
+    Ok(format!("The clock is taken to be right: {now}.\n\n"))
 }
 
 /// What there is to do.

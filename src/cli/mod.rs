@@ -87,9 +87,14 @@ pub fn command() -> Command {
             ),
         )
         .subcommand(
-            flags(Command::new("expire").about("End what is over, once, as servers do all the time")).arg(
-                Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Only say what would be done"),
-            ),
+            flags(Command::new("expire").about("End what is over, once, as servers do all the time"))
+                .arg(Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Only say what would be done"))
+                .arg(
+                    Arg::new("confirm-clock")
+                        .long("confirm-clock")
+                        .action(ArgAction::SetTrue)
+                        .help("Confirm that this machine's clock is right although it has jumped forwards; with --dry-run, suppose so"),
+                ),
         )
         .subcommand(token::command())
         .subcommand(

@@ -2,7 +2,7 @@
 //! longer: the messages of a day, the names of destroyed groups.
 
 use be8_events::erasure::Cause;
-use be8_events::{Day, GroupId, StreamName, Subject};
+use be8_events::{Day, GroupId, StreamName, Subject, Timestamp};
 use chrono::TimeDelta;
 
 use super::{Command, Decision, Stop, View};
@@ -35,6 +35,8 @@ impl Command for Erase {
 pub struct ExpireDays {
     /// The days.
     pub days: Vec<Day>,
+    /// The time that is trusted.
+    pub now: Timestamp,
     /// How long a message is shown.
     pub lifetime: TimeDelta,
 }
@@ -48,7 +50,7 @@ impl Command for ExpireDays {
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
         // The last message of a day is over once the day that is a lifetime ago is a later one.
-        let kept = view.now.plus(-self.lifetime).day();
+        let kept = self.now.min(view.now).plus(-self.lifetime).day();
         let over = self.days.iter().filter(|day| **day < kept);
         let erase = over.map(|&day| (Subject::Day(day), Cause::Expired)).collect();
         Ok(Decision { events: Vec::new(), erase, reply: () })

@@ -208,8 +208,10 @@ pub trait States {
 
 /// What a decision sees: the time, the counters and the states.
 pub struct View<'a> {
-    /// The time of the events to come.
+    /// The time of the events to come: what begins now lasts from here. Not before the newest event's.
     pub now: Timestamp,
+    /// What the node's clock shows: by it is judged what is over. It may be before the newest event, of a clock that was ahead.
+    pub clock: Timestamp,
     /// The number that the next account gets.
     pub next_account: i64,
     /// The number that the next group gets.
@@ -274,7 +276,7 @@ impl View<'_> {
     /// # Errors
     /// [`Stop::Need`] when it is not loaded.
     pub fn lives(&self, account: AccId) -> Result<bool, Stop> {
-        Ok(self.account(account)?.lives_at(self.now))
+        Ok(self.account(account)?.lives_at(self.clock))
     }
 
     /// The living account that a session speaks for: the check `acc` of every route.

@@ -10,7 +10,7 @@ use be8_events::dialog::ConversationEnded;
 use be8_events::erasure::Cause;
 use be8_events::group::MemberLeft;
 use be8_events::token::TokenFreed;
-use be8_events::{AccId, GroupId, Hash32, NewEvent, Position, StreamName, Subject};
+use be8_events::{AccId, GroupId, Hash32, NewEvent, Position, StreamName, Subject, Timestamp};
 
 use super::group::{destroy, in_group, next_message, stay_key};
 use super::{Command, Decision, Rejection, Stop, View};
@@ -34,6 +34,8 @@ pub enum RemoveAccount {
     Expiry {
         /// Which account.
         account: AccId,
+        /// The time that is trusted.
+        now: Timestamp,
     },
     /// The operator removes it, whether its time is over or not.
     Operator {
@@ -51,7 +53,7 @@ impl Command for RemoveAccount {
             Self::Panic { session } | Self::Code { session, .. } => {
                 session.into_iter().map(StreamName::Session).collect()
             }
-            Self::Expiry { account } | Self::Operator { account } => vec![StreamName::Account(account)],
+            Self::Expiry { account, .. } | Self::Operator { account } => vec![StreamName::Account(account)],
         }
     }
 
@@ -68,8 +70,8 @@ impl Command for RemoveAccount {
                 }
                 (me, Removal::Code, Some(me))
             }
-            Self::Expiry { account } => {
-                if view.account(account)?.until().is_none_or(|until| view.now < until) {
+            Self::Expiry { account, now } => {
+                if view.account(account)?.until().is_none_or(|until| now.min(view.now) < until) {
                     return Ok(Decision::nothing(None));
                 }
                 (account, Removal::Expiry, None)

@@ -37,11 +37,12 @@ impl Attempts {
     /// # Errors
     /// How long it is too early. Such an attempt does not count.
     pub fn admit(self, now: Timestamp) -> Result<Self, TimeDelta> {
-        let early = self.next.micros() - now.micros();
-        if early > 0 {
+        let early = self.next.micros().saturating_sub(now.micros());
+        // A longer delay than was ever set comes from a clock that was ahead then.
+        if early > 0 && TimeDelta::microseconds(early) <= delay(self.count) {
             return Err(TimeDelta::microseconds(early));
         }
-        let forgotten = -early > FORGET * 1_000_000;
+        let forgotten = early.saturating_neg() > FORGET * 1_000_000;
         let count = if forgotten { 1 } else { self.count.saturating_add(1) };
         Ok(Self { count, next: now.plus(delay(count)) })
     }
@@ -75,5 +76,14 @@ mod tests {
         // All is forgotten a day after the next attempt would have been allowed.
         assert_eq!(next.admit(at(3 + FORGET)).unwrap().count, FREE + 2);
         assert_eq!(next.admit(at(4 + FORGET)).unwrap().count, 1);
+    }
+
+    #[test]
+    fn an_attempt_under_a_clock_that_was_ahead_locks_nobody_out() {
+        let counted =
+            (0..FREE + 3).fold(Attempts::NONE, |attempts, nth| attempts.admit(at(1_000_000 * i64::from(nth))).unwrap());
+        let back = counted.admit(at(0)).unwrap();
+        assert_eq!(back, Attempts { count: FREE + 4, next: at(16) });
+        assert_eq!(back.admit(at(15)), Err(TimeDelta::seconds(1)));
     }
 }

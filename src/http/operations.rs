@@ -26,6 +26,10 @@ pub struct Operations {
 pub struct Health {
     /// Always `ok`.
     pub status: &'static str,
+    /// What is wrong with the clock of the server; absent when nothing is. Requests are served all the same.
+    #[oai(skip_serializing_if_is_empty)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clock: Vec<String>,
 }
 
 /// How long the database may take to say that it is there.
@@ -38,18 +42,21 @@ impl Operations {
     /// Answers as long as the process serves requests at all.
     #[oai(path = "/healthz", method = "get", operation_id = "getHealth", tag = "Tag::Operations")]
     async fn healthz(&self) -> Answer<Health> {
-        Answer::new(&Health { status: "ok" })
+        Answer::new(&Health { status: "ok", ..Health::default() })
     }
 
     /// Is the server ready?
     ///
-    /// The database answers and its schema is current; else `UNAVAILABLE`.
+    /// The database answers, its schema is current, and the clock is not ahead of the database's; else `UNAVAILABLE`.
     #[oai(path = "/readyz", method = "get", operation_id = "getReadiness", tag = "Tag::Operations")]
     async fn readyz(&self) -> Result<Answer<Health>, WireError> {
         let app = self.app.get()?;
         let newest = tokio::time::timeout(PATIENCE, app.ledger.log().newest()).await;
+        let clock = app.ledger.trusted_time().state();
         match newest {
-            Ok(Ok(_)) if !app.stop.is_cancelled() => Ok(Answer::new(&Health { status: "ok" })),
+            Ok(Ok(_)) if !app.stop.is_cancelled() && !clock.refuses() => {
+                Ok(Answer::new(&Health { status: "ok", clock: clock.sentences() }))
+            }
             _ => Err(Code::Unavailable.into()),
         }
     }

@@ -5,17 +5,16 @@ use std::time::Instant;
 
 use be8_events::Event;
 use be8_projections::{Generation, Parameters};
+use chrono::TimeDelta;
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, AssertSqlSafe, PgConnection, error::BoxDynError};
 
 use super::batch::Draft;
 use super::head::Head;
+use super::trusted_time::AGREEMENT;
 
 /// The channel on which nodes tell each other about a batch; the payload is the newest position.
 pub(super) const CHANNEL: &str = "be8_log";
-
-/// The head may be at most this far ahead of the clock of PostgreSQL.
-const CLOCK_TOLERANCE: &str = "5 seconds";
 
 /// The statement for one draft. It names only the tables that the draft touches: PostgreSQL
 /// prepares for all that a statement names, which for a small batch costs more than its rows.
@@ -27,7 +26,7 @@ fn sql(generation: Generation, draft: &Draft) -> String {
     update log_head set position = $1, time = $2, accounts = $3, groups = $4, streams = $5, keys = $6
     where position = $7 and generation = $8 and fence = $9
       and ($11 is null or exists (select from events where position = $7 and salt = $11))
-      and ($10 or $2 <= clock_timestamp() + interval '{CLOCK_TOLERANCE}')
+      and ($2 = time or $2 <= clock_timestamp() + $10)
     returning position)
 , ev as (
     insert into events (position, stream, version, kind, schema, time, actor, salt, payload, sealed)
@@ -104,9 +103,9 @@ pub(super) async fn execute(
     connection: &mut PgConnection,
     before: &Head,
     draft: &Draft,
-    any_clock: bool,
+    moved: TimeDelta,
 ) -> Result<bool, sqlx::Error> {
-    let arguments = arguments(before, draft, any_clock).map_err(sqlx::Error::Encode)?;
+    let arguments = arguments(before, draft, moved).map_err(sqlx::Error::Encode)?;
     let sql = AssertSqlSafe(sql(before.generation, draft));
     let begun = Instant::now();
     let row = sqlx::query_with(sql, arguments).fetch_optional(connection).await?;
@@ -116,7 +115,7 @@ pub(super) async fn execute(
     Ok(row.is_some())
 }
 
-fn arguments(before: &Head, draft: &Draft, any_clock: bool) -> Result<PgArguments, BoxDynError> {
+fn arguments(before: &Head, draft: &Draft, moved: TimeDelta) -> Result<PgArguments, BoxDynError> {
     let mut to = PgArguments::default();
     let after = &draft.head;
     to.add(after.position.0)?;
@@ -128,7 +127,8 @@ fn arguments(before: &Head, draft: &Draft, any_clock: bool) -> Result<PgArgument
     to.add(before.position.0)?;
     to.add(before.generation.0)?;
     to.add(before.fence)?;
-    to.add(any_clock)?;
+    // Who moves the head's time forwards must agree with PostgreSQL's clock; a head that is ahead may stay where it is.
+    to.add(AGREEMENT + moved)?;
     // A log that was exchanged for another one of the same length is another log.
     to.add(before.salt.map(|salt| salt.0.to_vec()))?;
 

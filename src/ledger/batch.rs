@@ -97,6 +97,7 @@ pub(super) struct Pass<'a> {
     cache: &'a Cache,
     vault: &'a Vault,
     now: Timestamp,
+    clock: Timestamp,
     head: Head,
     streams: HashMap<StreamName, Entry>,
     keys: HashMap<Subject, KeyState>,
@@ -134,7 +135,8 @@ impl States for Pass<'_> {
 }
 
 impl<'a> Pass<'a> {
-    /// Decides all commands. `now` is the time of the events to come, not before the head's.
+    /// Decides all commands. `clock` is what this node's clock shows. The time of events never falls: while the clock is behind
+    /// the head, they have the head's.
     ///
     /// # Errors
     /// [`Missing`]: what has to be loaded first.
@@ -143,13 +145,14 @@ impl<'a> Pass<'a> {
         vault: &'a Vault,
         known: &'a Known,
         head: Head,
-        now: Timestamp,
+        clock: Timestamp,
         jobs: &mut [Box<dyn Job>],
     ) -> Result<Draft, Box<Missing>> {
         let mut pass = Self {
             cache,
             vault,
-            now,
+            now: clock.max(head.time),
+            clock,
             head,
             streams: HashMap::new(),
             keys: HashMap::new(),
@@ -182,7 +185,8 @@ impl<'a> Pass<'a> {
     }
 
     fn view(&self) -> View<'_> {
-        View { now: self.now, next_account: self.head.accounts + 1, next_group: self.head.groups + 1, states: self }
+        let (next_account, next_group) = (self.head.accounts + 1, self.head.groups + 1);
+        View { now: self.now, clock: self.clock, next_account, next_group, states: self }
     }
 
     /// How a command under an idempotency key stands.

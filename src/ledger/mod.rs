@@ -30,6 +30,8 @@ mod subscription;
 mod sweep;
 mod traces;
 mod transparency;
+mod trust;
+mod trusted_time;
 mod writer;
 
 use std::sync::Arc;
@@ -54,6 +56,7 @@ pub use subscription::Subscription;
 pub use sweep::{Broom, Sweeper};
 pub use traces::Trace;
 pub use transparency::{SignedHead, TileId, Tiles, TransparencyTables, Witnessed};
+pub use trusted_time::{ClockState, TrustedTime};
 
 /// Limits of the ledger loop.
 #[derive(Debug, Clone)]
@@ -70,8 +73,6 @@ pub struct LedgerSettings {
     pub patience: Duration,
     /// How long the outcome of an append may stay unknown before its callers hear so.
     pub outcome_patience: Duration,
-    /// Appends whatever the clock says: only for a clock that a test sets.
-    pub any_clock: bool,
 }
 
 impl Default for LedgerSettings {
@@ -83,7 +84,6 @@ impl Default for LedgerSettings {
             cached_streams: 100_000,
             patience: Duration::from_secs(5),
             outcome_patience: Duration::from_secs(30),
-            any_clock: false,
         }
     }
 }
@@ -201,6 +201,7 @@ pub struct Ledger {
     position: watch::Receiver<Position>,
     log: Log,
     running: idempotency::Running,
+    trusted: TrustedTime,
 }
 
 impl Ledger {
@@ -220,9 +221,11 @@ impl Ledger {
     ) -> Result<(Self, tokio::task::JoinHandle<Result<(), LogError>>), LogError> {
         let (queue, commands) = mpsc::channel(settings.queue.max(1));
         let (tail, _) = broadcast::channel(1024);
+        let trusted = TrustedTime::open(pool.clone(), clock.clone()).await?;
         let log = Log::new(pool);
         let (writer, position) =
-            writer::Writer::new(log.clone(), connect, vault, clock, settings, tail.clone()).await?;
+            writer::Writer::new(log.clone(), connect, vault, clock, trusted.clone(), settings, tail.clone()).await?;
+        tokio::spawn(trusted.clone().watch(stop.clone()));
         // A thread of its own: the loop never waits for its turn behind the requests, which would
         // leave PostgreSQL idle, and no request waits while a batch is sealed.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(sqlx::Error::Io)?;
@@ -242,7 +245,7 @@ impl Ledger {
                 Err(LogError::Died)
             })
         });
-        Ok((Self { queue, tail, position, log, running: idempotency::Running::default() }, task))
+        Ok((Self { queue, tail, position, log, running: idempotency::Running::default(), trusted }, task))
     }
 
     /// Has a command decided and its events appended; answers once they are durable.
@@ -291,6 +294,11 @@ impl Ledger {
     /// The attempts at lock codes, which are counted beside the log.
     pub fn code_attempts(&self) -> CodeAttempts {
         CodeAttempts::new(self.log.pool().clone())
+    }
+
+    /// The time by which this node ends what is over for good.
+    pub const fn trusted_time(&self) -> &TrustedTime {
+        &self.trusted
     }
 
     /// The newest position that this node knows of.

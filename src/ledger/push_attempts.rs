@@ -109,15 +109,21 @@ impl Lead {
     }
 
     /// Takes what is due, at most so many of each service, and records them as sent: once this
-    /// returns they may be sent.
+    /// returns they may be sent. What is due after `latest` was put back by a clock that was ahead, and is due, too.
     ///
     /// # Errors
     /// [`LogError`]
-    pub async fn take(&mut self, free: &[(String, i64)], now: Timestamp) -> Result<Vec<Attempt>, LogError> {
+    pub async fn take(
+        &mut self,
+        free: &[(String, i64)],
+        now: Timestamp,
+        latest: Timestamp,
+    ) -> Result<Vec<Attempt>, LogError> {
         let rows = sqlx::query(TAKE)
             .bind(free.iter().map(|(service, _)| &**service).collect::<Vec<_>>())
             .bind(free.iter().map(|(_, free)| *free).collect::<Vec<_>>())
             .bind(now.to_utc())
+            .bind(latest.to_utc())
             .fetch_all(self.connection())
             .await?;
         let damaged = LogError::Stored;
@@ -179,7 +185,7 @@ update push_attempts p set sent = true, tries = p.tries + 1
 from unnest($1::text[], $2::bigint[]) f(service, free)
 join lateral (
     select id from push_attempts w
-    where w.service = f.service and not w.sent and w.due <= $3 and not exists (
+    where w.service = f.service and not w.sent and (w.due <= $3 or w.due > $4) and not exists (
         select from push_attempts s
         where s.sent and s.account = w.account and s.device = w.device and s.thread = w.thread)
     order by w.due limit f.free) d on true

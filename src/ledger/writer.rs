@@ -20,7 +20,7 @@ use super::log::Log;
 use super::refusal::{ErrorKind, kind_of};
 use super::seen::Seen;
 use super::states::{self, Cache, KeyState, Snapshot, store_snapshots};
-use super::{Batch, Job, LedgerError, LedgerSettings, LogError, append, listener, partitions};
+use super::{Batch, Job, LedgerError, LedgerSettings, LogError, TrustedTime, append, listener, partitions};
 use crate::clock::Clock;
 use crate::vault::{Found, Vault};
 
@@ -37,6 +37,7 @@ pub(super) struct Writer {
     connection: Option<PgConnection>,
     vault: Arc<Vault>,
     clock: Arc<dyn Clock>,
+    trusted: TrustedTime,
     settings: LedgerSettings,
     head: Head,
     /// What the database is held against whenever its head is read.
@@ -62,6 +63,7 @@ impl Writer {
         connect: PgConnectOptions,
         vault: Arc<Vault>,
         clock: Arc<dyn Clock>,
+        trusted: TrustedTime,
         settings: LedgerSettings,
         tail: broadcast::Sender<Batch>,
     ) -> Result<(Self, watch::Receiver<Position>), LogError> {
@@ -90,6 +92,7 @@ impl Writer {
             connection: None,
             vault,
             clock,
+            trusted,
             settings,
             seen: Seen::new(&head),
             head,
@@ -258,9 +261,8 @@ impl Writer {
             self.connection = Some(connection);
             return Ok(Outcome::Lost);
         }
-        let any_clock = self.settings.any_clock;
         let before = self.head.generation;
-        let mut written = append::execute(&mut connection, &self.head, &draft, any_clock).await;
+        let mut written = append::execute(&mut connection, &self.head, &draft, self.clock.moved()).await;
         if lock_first && matches!(written, Ok(true)) {
             written = sqlx::query("commit").execute(&mut connection).await.map(|_| true);
         }
@@ -321,16 +323,16 @@ impl Writer {
         // Read anew in every round: another node may have answered meanwhile.
         let mut known = Known::default();
         loop {
-            let now = self.clock.now().max(self.head.time);
+            let clock = self.clock.now();
             let Missing { streams, subjects, claims } =
-                match Pass::run(&self.cache, &self.vault, &known, self.head, now, jobs) {
+                match Pass::run(&self.cache, &self.vault, &known, self.head, clock, jobs) {
                     Ok(draft) => return Ok(draft),
                     Err(missing) => *missing,
                 };
             match self.cache.key(&Subject::Server) {
                 _ if claims.is_empty() => {}
                 Some(KeyState::Live(key)) => {
-                    let load = idempotency::load(self.log.pool().clone(), key.clone(), claims, now);
+                    let load = idempotency::load(self.log.pool().clone(), key.clone(), claims, self.trusted.now());
                     known.extend(self.aside(load).await??);
                 }
                 // What no key was ever made for was never stored.

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Database, NodeError, reading_pool, test_clock, transparency};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::ledger::{Broom, Leads, Ledger, Log, LogError};
 use crate::process::expiry::Expiry;
@@ -27,7 +27,6 @@ pub struct Attached {
     /// Where leads are taken.
     pub leads: Leads,
     database: Database,
-    clock: Arc<dyn Clock>,
     task: JoinHandle<Result<(), LogError>>,
     stop: CancellationToken,
 }
@@ -51,11 +50,10 @@ impl Attached {
         let stop = CancellationToken::new();
         let connect = database.connect.clone();
         let settings = config.ledger.clone();
-        let (ledger, task) =
-            Ledger::start(pool.clone(), connect, vault.clone(), clock.clone(), settings, stop.clone()).await?;
+        let (ledger, task) = Ledger::start(pool.clone(), connect, vault.clone(), clock, settings, stop.clone()).await?;
         let read = Arc::new(ReadModels::new(pool));
         let (broom, leads) = (Broom::new(&database.connect), Leads::new(&database.connect));
-        Ok(Self { ledger, read, vault, broom, leads, database, clock, task, stop })
+        Ok(Self { ledger, read, vault, broom, leads, database, task, stop })
     }
 
     /// What ends what is over.
@@ -63,7 +61,6 @@ impl Attached {
         Expiry {
             ledger: self.ledger.clone(),
             read: self.read.clone(),
-            clock: self.clock.clone(),
             broom: self.broom.clone(),
             lifetime: config.app.message_lifetime,
             cleared: Arc::default(),

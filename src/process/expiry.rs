@@ -36,8 +36,6 @@ pub struct Expiry {
     pub ledger: Ledger,
     /// What is over.
     pub read: Arc<ReadModels>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
     /// What drops the partitions of days.
     pub broom: Broom,
     /// How long a message is shown.
@@ -74,7 +72,7 @@ impl Expiry {
     /// # Errors
     /// [`ProcessError`]
     pub async fn due(&self, names_after: Position, count: i64) -> Result<Due, ProcessError> {
-        let now = self.clock.now();
+        let now = self.now();
         let kept = self.kept(now);
         let mut sweeper = self.broom.take().await?;
         let days = sweeper.live_days(kept).await?;
@@ -86,6 +84,11 @@ impl Expiry {
             partitions,
             group_names: self.names_due(now, names_after, count).await?,
         })
+    }
+
+    /// What is ended is ended for good, so a clock that has jumped is not believed.
+    fn now(&self) -> Timestamp {
+        self.ledger.trusted_time().now()
     }
 
     /// The oldest day that may have a message that is shown.
@@ -109,12 +112,13 @@ impl Expiry {
     /// # Errors
     /// [`ProcessError`]
     pub async fn accounts(&self) -> Result<usize, ProcessError> {
-        let over = self.read.overdue(self.clock.now(), STEP).await?;
+        let now = self.now();
+        let over = self.read.overdue(now, STEP).await?;
         // What follows is the other process's: a step of each in one append would be a long one.
-        let commands = over.iter().map(|&account| self.ledger.execute(RemoveAccount::Expiry { account }));
+        let commands = over.iter().map(|&account| self.ledger.execute(RemoveAccount::Expiry { account, now }));
         let removed = try_join_all(commands).await?;
         removed.iter().flatten().for_each(|account| note(*account));
-        // Where the clock of the log is behind, nothing happens yet.
+        // Whose time was extended meanwhile stays.
         Ok(removed.into_iter().flatten().count())
     }
 
@@ -123,7 +127,7 @@ impl Expiry {
     /// # Errors
     /// [`ProcessError`]
     pub async fn days(&self) -> Result<(usize, usize), ProcessError> {
-        let now = self.clock.now();
+        let now = self.now();
         let kept = self.kept(now);
         let known = *self.cleared.lock().unwrap_or_else(PoisonError::into_inner);
         if known.before == Some(kept) || known.not_before.is_some_and(|time| now < time) {
@@ -134,7 +138,7 @@ impl Expiry {
         let erased = days.len();
         if erased > 0 {
             tracing::info!(days = erased, until = %kept, "the messages of days are over");
-            self.ledger.execute(ExpireDays { days, lifetime: self.lifetime }).await?;
+            self.ledger.execute(ExpireDays { days, now, lifetime: self.lifetime }).await?;
         }
         let dead = sweeper.dead_partitions(kept).await?;
         let mut dropped = 0;
@@ -161,7 +165,7 @@ impl Expiry {
     /// # Errors
     /// [`ProcessError`]
     pub async fn group_names(&self, after: Position) -> Result<(Position, usize), ProcessError> {
-        let due = self.names_due(self.clock.now(), after, STEP).await?;
+        let due = self.names_due(self.now(), after, STEP).await?;
         let Some(&(reached, _)) = due.last() else { return Ok((after, 0)) };
         let groups: Vec<GroupId> = due.iter().map(|(_, group)| *group).collect();
         let count = groups.len();
@@ -177,6 +181,7 @@ impl Process for Expiry {
     }
 
     async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+        self.ledger.trusted_time().store().await?;
         let accounts = self.accounts().await?;
         let after = Position(lead.checkpoint().await?);
         let (reached, names) = self.group_names(after).await?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use be8::clock::{Clock as _, SystemClock};
-use be8::ledger::{Answered, ExpectedVersion, Idempotency, Ledger, LedgerError};
+use be8::ledger::{Answered, ExpectedVersion, Idempotency, Ledger, LedgerError, LedgerSettings};
 use be8_events::account::{AccountRemoved, Removal};
 use be8_events::session::{Opening, SessionOpened};
 use be8_events::{AccId, Hash32, NewEvent, StreamName, ThreadId};
@@ -16,7 +16,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::cluster::fresh_database;
 use crate::hold::Hold;
-use crate::rig::{Dial, Node, Rig, any_clock, eventually, start, token, write};
+use crate::rig::{Dial, Node, Rig, eventually, start, token, write};
 
 fn once(session: u64, key: &str, request: &str) -> Idempotency {
     let hash = |text: &str| Hash32::sha256(text.as_bytes());
@@ -126,7 +126,7 @@ async fn rows_go_with_their_account() {
 async fn what_is_too_old_is_swept_in_steps_and_stands_in_nobodys_way() {
     let rig = Rig::new().await;
     let dial = Dial::at(SystemClock.now());
-    let node = rig.node_with(dial.clone(), any_clock()).await;
+    let node = rig.node_with(dial.clone(), LedgerSettings::default()).await;
     let (zoe, _, thread) = node.talk().await;
     let mut answers = Vec::new();
     for nth in 0..12 {

@@ -3,9 +3,19 @@
 use std::fs;
 use std::path::Path;
 
-/// Turns the clock whose file this is: so many seconds ahead of the time. In one step, since the server may be looking.
+/// Lets time pass for the server whose clock is moved by this file, until it is so many seconds ahead of the time.
 pub fn turn(file: &Path, seconds: i64) {
+    write(file, &format!("{seconds} {}", seconds.max(0)));
+}
+
+/// Sets the clock that is moved by this file, so many seconds ahead of the time, without any time passing.
+pub fn set(file: &Path, seconds: i64) {
+    write(file, &seconds.to_string());
+}
+
+/// In one step, since the server may be looking.
+fn write(file: &Path, text: &str) {
     let new = file.with_extension("new");
-    fs::write(&new, seconds.to_string()).expect("the clock as it will be");
+    fs::write(&new, text).expect("the clock as it will be");
     fs::rename(new, file).expect("the clock as it is");
 }

@@ -14,7 +14,7 @@ use be8_events::{AccId, Event, NewEvent, Position, Recorded, Sealed, SealedConte
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 
-use crate::rig::{Dial, Node, Rig, any_clock, create, start, token, write};
+use crate::rig::{Dial, Node, Rig, Wrong, create, start, token, write};
 
 fn opened(account: i64) -> NewEvent {
     let account = AccId::new(account).unwrap();
@@ -182,7 +182,7 @@ async fn a_refused_command_leaves_no_event_and_poisons_nothing() {
 /// What this node decides on is what a node decides on that has just started.
 async fn same_as_fresh(rig: &Rig, node: &Node) {
     let streams = rig.streams().await;
-    let fresh = rig.node_with(Arc::new(SystemClock), any_clock()).await;
+    let fresh = rig.node_with(Arc::new(SystemClock), LedgerSettings::default()).await;
     for ((stream, used), fresh) in streams.iter().zip(node.look(&streams).await).zip(fresh.look(&streams).await) {
         assert_eq!(used, fresh, "{stream}");
     }
@@ -255,7 +255,7 @@ async fn erasing_a_subject_forgets_what_it_sealed_and_nothing_else() {
 async fn a_command_that_fails_halfway_leaves_no_key_behind() {
     let rig = Rig::new().await;
     let dial = Dial::at(SystemClock.now());
-    let node = rig.node_with(dial.clone(), any_clock()).await;
+    let node = rig.node_with(dial.clone(), LedgerSettings::default()).await;
     let (zoe, yan, thread) = node.talk().await;
     node.write(1, zoe, thread).await.unwrap();
     let day = Subject::Day(dial.now().day());
@@ -277,7 +277,10 @@ async fn times_rise_with_positions_whatever_the_clocks_say() {
     let rig = Rig::new().await;
     let now = SystemClock.now();
     let (fast, slow) = (Dial::at(now), Dial::at(now.plus(TimeDelta::hours(-3))));
-    let (one, other) = (rig.node_with(fast.clone(), any_clock()).await, rig.node_with(slow, any_clock()).await);
+    let (one, other) = (
+        rig.node_with(fast.clone(), LedgerSettings::default()).await,
+        rig.node_with(slow, LedgerSettings::default()).await,
+    );
     for session in 0..6 {
         one.account(2 * session).await;
         fast.turn(TimeDelta::minutes(if session == 2 { -90 } else { 10 }));
@@ -292,14 +295,13 @@ async fn times_rise_with_positions_whatever_the_clocks_say() {
 #[tokio::test]
 async fn a_node_whose_clock_is_ahead_appends_nothing() {
     let rig = Rig::new().await;
-    let now = || SystemClock.now();
-    let dial = Dial::at(now().plus(TimeDelta::seconds(20)));
+    let clock = Wrong::by(TimeDelta::seconds(20));
     let settings = LedgerSettings { patience: Duration::from_millis(300), ..LedgerSettings::default() };
-    let node = rig.node_with(dial.clone(), settings).await;
+    let node = rig.node_with(clock.clone(), settings).await;
     assert!(matches!(node.ledger.execute(create(1)).await, Err(LedgerError::Unavailable)));
     assert_eq!(rig.count().await, 0);
     assert_eq!(rig.node().await.account(2).await.number(), 10_001);
-    dial.turn(TimeDelta::seconds(-18));
+    clock.set(TimeDelta::seconds(2));
     assert_eq!(node.account(1).await.number(), 10_002);
 }
 
@@ -387,7 +389,7 @@ async fn a_node_whose_loop_died_stops() {
 async fn a_day_without_a_partition_gets_one() {
     let rig = Rig::new().await;
     let dial = Dial::at(SystemClock.now());
-    let node = rig.node_with(dial.clone(), any_clock()).await;
+    let node = rig.node_with(dial.clone(), LedgerSettings::default()).await;
     let (zoe, _, thread) = node.talk().await;
     for no in 2..6 {
         assert_eq!(node.write(1, zoe, thread).await.unwrap(), no);

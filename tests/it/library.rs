@@ -42,7 +42,7 @@ impl Library {
         let pool = be8::node::reading_pool(&connect, 4);
         let master = MasterKey::load_or_create(setup.master_key()).expect("a master key");
         let vault = Vault::open(pool.clone(), master).await.expect("a vault");
-        let settings = LedgerSettings { any_clock: true, ..LedgerSettings::default() };
+        let settings = LedgerSettings::default();
         let stop = CancellationToken::new();
         let started = Ledger::start(pool.clone(), connect, vault.clone(), clock, settings, stop.clone()).await;
         let (ledger, _) = started.expect("a ledger");

@@ -2,9 +2,7 @@
 //! fresh replay of the log into another generation all say the same.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
-use be8::clock::SystemClock;
 use be8::domain::reads::MarkRead;
 use be8::domain::{Occurred, State};
 use be8_events::{AccId, Event, MessageNo, Position, StreamName, ThreadId};
@@ -14,7 +12,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::patience::within;
-use crate::rig::{Rig, any_clock, token};
+use crate::rig::{Rig, token};
 use crate::storm::Storm;
 
 /// The states of all streams, folded from the log alone.
@@ -268,7 +266,7 @@ async fn everything_agrees(rig: &Rig, storm: &Storm, page: u32) {
     let expected = folded(rig).await;
     let streams = rig.streams().await;
     assert_eq!(streams.len(), expected.len());
-    let fresh = rig.node_with(Arc::new(SystemClock), any_clock()).await;
+    let fresh = rig.node().await;
     for node in storm.nodes.iter().chain([&fresh]) {
         for (stream, state) in streams.iter().zip(node.look(&streams).await) {
             assert_eq!(state, expected[stream], "{stream}");

@@ -1,7 +1,7 @@
 //! Nodes without HTTP: a database with its schema, and ledgers on it with clocks that tests turn.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use be8::clock::{Clock, SystemClock};
@@ -26,23 +26,57 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::fresh_database;
 use crate::patience::within;
 
-/// A clock that stands still until it is turned.
+/// A clock that stands still until it is turned. Turning it forwards lets time pass. PostgreSQL has the same time.
 #[derive(Debug)]
-pub struct Dial(AtomicI64);
+pub struct Dial {
+    time: AtomicI64,
+    /// How many microseconds have passed.
+    passed: AtomicU64,
+}
 
 impl Dial {
     pub fn at(time: Timestamp) -> Arc<Self> {
-        Arc::new(Self(AtomicI64::new(time.micros())))
+        Arc::new(Self { time: AtomicI64::new(time.micros()), passed: AtomicU64::new(0) })
     }
 
     pub fn turn(&self, by: TimeDelta) {
-        self.0.fetch_add(by.num_microseconds().unwrap(), Ordering::SeqCst);
+        let micros = by.num_microseconds().unwrap();
+        self.passed.fetch_add(micros.max(0).unsigned_abs(), Ordering::SeqCst);
+        self.time.fetch_add(micros, Ordering::SeqCst);
     }
 }
 
 impl Clock for Dial {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+        Timestamp::from_micros(self.time.load(Ordering::SeqCst))
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.passed.load(Ordering::SeqCst))
+    }
+
+    fn moved(&self) -> TimeDelta {
+        TimeDelta::microseconds(self.now().micros() - SystemClock.now().micros())
+    }
+}
+
+/// A clock that is wrong by this much, while PostgreSQL's is right.
+#[derive(Debug)]
+pub struct Wrong(AtomicI64);
+
+impl Wrong {
+    pub fn by(offset: TimeDelta) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(offset.num_microseconds().unwrap())))
+    }
+
+    pub fn set(&self, offset: TimeDelta) {
+        self.0.store(offset.num_microseconds().unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for Wrong {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().plus(TimeDelta::microseconds(self.0.load(Ordering::SeqCst)))
     }
 }
 
@@ -59,11 +93,6 @@ pub struct Node {
     pub vault: Arc<Vault>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), LogError>>,
-}
-
-/// Settings under which appends happen whatever a [`Dial`] says.
-pub fn any_clock() -> LedgerSettings {
-    LedgerSettings { any_clock: true, ..LedgerSettings::default() }
 }
 
 impl Rig {

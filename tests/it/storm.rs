@@ -19,7 +19,7 @@ use be8::domain::operator::EndSessions;
 use be8::domain::reads::MarkRead;
 use be8::domain::removal::{EndConversations, ErasePublicKey, LeaveGroups, RemoveAccount};
 use be8::domain::token::{IssueToken, RevokeToken, UseToken};
-use be8::ledger::{Answered, Idempotency, Ledger, LedgerError};
+use be8::ledger::{Answered, Idempotency, Ledger, LedgerError, LedgerSettings};
 use be8_events::account::{Curve, PublicKeySecret};
 use be8_events::device::DeviceSecret;
 use be8_events::erasure::Cause;
@@ -34,7 +34,7 @@ use rand::{RngExt as _, SeedableRng};
 
 use self::ends::Ends;
 use self::oneself::of_oneself;
-use crate::rig::{Dial, Node, Rig, any_clock, create, picture, token, write};
+use crate::rig::{Dial, Node, Rig, create, picture, token, write};
 
 /// Random commands of several accounts, on two nodes with clocks of their own.
 pub struct Storm {
@@ -59,8 +59,10 @@ pub struct Storm {
 impl Storm {
     pub async fn new(rig: &Rig, seed: u64) -> Self {
         let dials = [0, -40].map(|seconds| Dial::at(SystemClock.now().plus(TimeDelta::seconds(seconds))));
-        let nodes =
-            [rig.node_with(dials[0].clone(), any_clock()).await, rig.node_with(dials[1].clone(), any_clock()).await];
+        let nodes = [
+            rig.node_with(dials[0].clone(), LedgerSettings::default()).await,
+            rig.node_with(dials[1].clone(), LedgerSettings::default()).await,
+        ];
         let random = SmallRng::seed_from_u64(seed);
         let (accounts, threads, groups, removed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self {

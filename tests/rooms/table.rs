@@ -152,7 +152,7 @@ pub const ROOMS: &[Room] = &[
 pub const FILES: &[Room] = &[
     Room {
         path: "src/clock.rs",
-        crates: Crates::Only(&["be8_events", "chrono"]),
+        crates: Crates::Only(&["be8_events", "chrono", "rustix"]),
         rooms: Some(&[]),
         pure: false,
         clock: true,

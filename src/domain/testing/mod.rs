@@ -52,7 +52,8 @@ impl World {
 
     /// What a decision sees.
     fn view(&self) -> View<'_> {
-        View { now: self.now, next_account: self.accounts + 1, next_group: self.groups + 1, states: self }
+        let (next_account, next_group) = (self.accounts + 1, self.groups + 1);
+        View { now: self.now, clock: self.now, next_account, next_group, states: self }
     }
 
     /// Given: this happened.

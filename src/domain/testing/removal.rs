@@ -5,12 +5,15 @@ use be8_events::dialog::ConversationEnded;
 use be8_events::erasure::Cause;
 use be8_events::group::{Access, GroupCreated, GroupDestroyed, MemberJoined, MemberLeft};
 use be8_events::token::{Grant, TokenFreed, TokenIssued, TokenTaken};
-use be8_events::{Day, GroupId, Subject};
+use be8_events::{Day, GroupId, Subject, Timestamp};
 
 use super::super::erasure::{ExpireDays, ExpireGroupNames};
 use super::super::operator::EndSessions;
 use super::super::removal::{EndConversations, ErasePublicKey, LeaveGroups, RemoveAccount};
 use super::*;
+
+/// A time that is trusted whatever the clock shows.
+const END: Timestamp = Timestamp::from_micros(i64::MAX);
 
 fn panic(session: i64) -> RemoveAccount {
     RemoveAccount::Panic { session: Some(token(session)) }
@@ -47,9 +50,9 @@ fn one_command_ends_the_account_and_erases_it() {
     // The sessions need not end one by one: they speak for nobody.
     world.refuses(&panic(10_001), Rejection::NotAuthenticated);
     world.refuses(&RemoveAccount::Operator { account: zoe }, Rejection::AccountNotExisting);
-    world.answers(&RemoveAccount::Expiry { account: zoe }, None, &[]);
+    world.answers(&RemoveAccount::Expiry { account: zoe, now: END }, None, &[]);
     world.now = world.now.plus(LIFETIME * 2);
-    world.answers(&RemoveAccount::Expiry { account: zoe }, None, &[]);
+    world.answers(&RemoveAccount::Expiry { account: zoe, now: END }, None, &[]);
 }
 
 #[test]
@@ -72,11 +75,12 @@ fn the_destroy_code_counts_while_it_is_the_one_that_was_checked() {
 fn an_account_is_over_at_its_time_and_not_before() {
     let mut world = World::new();
     let (zoe, _) = world.account(10_001);
-    let expiry = RemoveAccount::Expiry { account: zoe };
+    let expiry = RemoveAccount::Expiry { account: zoe, now: END };
     let born = world.now;
     world.now = born.plus(LIFETIME).plus(TimeDelta::microseconds(-1));
     world.answers(&expiry, None, &[]);
     world.now = born.plus(LIFETIME);
+    world.answers(&RemoveAccount::Expiry { account: zoe, now: born }, None, &[]);
     world.answers(&expiry, Some(zoe), &[removed(zoe, Removal::Expiry, None)]);
     // A token moves the time.
     let until = world.now.plus(LIFETIME);
@@ -87,7 +91,7 @@ fn an_account_is_over_at_its_time_and_not_before() {
     world.now = until;
     world.answers(&RemoveAccount::Operator { account: zoe }, Some(zoe), &[removed(zoe, Removal::Operator, None)]);
     world.refuses(&RemoveAccount::Operator { account: id(10_099) }, Rejection::AccountNotExisting);
-    world.answers(&RemoveAccount::Expiry { account: id(10_099) }, None, &[]);
+    world.answers(&RemoveAccount::Expiry { account: id(10_099), now: END }, None, &[]);
 }
 
 #[test]
@@ -191,8 +195,11 @@ fn a_public_key_goes_only_with_its_account() {
 fn a_day_is_over_when_its_last_message_is() {
     let mut world = World::new();
     let day = |text: &str| text.parse::<Day>().unwrap();
-    let command =
-        ExpireDays { days: vec![day("2026-10-23"), day("2026-10-24"), day("2026-11-23")], lifetime: LIFETIME };
+    let command = ExpireDays {
+        days: vec![day("2026-10-23"), day("2026-10-24"), day("2026-11-23")],
+        now: END,
+        lifetime: LIFETIME,
+    };
     let over = |world: &mut World| world.when(&command).unwrap().erase;
     world.now = "2026-11-22T23:59:59.999999Z".parse().unwrap();
     assert_eq!(over(&mut world), []);
@@ -201,6 +208,9 @@ fn a_day_is_over_when_its_last_message_is() {
     world.now = "2026-11-24T00:00:00Z".parse().unwrap();
     assert_eq!(over(&mut world).len(), 2);
     world.answers(&command, (), &[]);
+    // By a time that is trusted less, nothing is over yet.
+    let trusted = ExpireDays { now: "2026-11-22T23:59:59Z".parse().unwrap(), ..command };
+    assert_eq!(world.when(&trusted).unwrap().erase, []);
 }
 
 #[test]

@@ -20,6 +20,10 @@ impl Clock for Dial {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.load(Ordering::SeqCst))
     }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::SeqCst).unsigned_abs())
+    }
 }
 
 fn bucket(limit: &str, most: usize) -> (Bucket, Arc<Dial>) {

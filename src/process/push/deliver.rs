@@ -136,7 +136,7 @@ impl Pusher {
         let now = self.clock.now();
         let free = work.free(self.at_once);
         if work.taken.is_empty() && !free.is_empty() {
-            work.taken = lead.take(&free, now).await?;
+            work.taken = lead.take(&free, now, now.plus(self.lifetime)).await?;
         }
         if work.taken.is_empty() {
             return Ok(());

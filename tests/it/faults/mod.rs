@@ -1,5 +1,6 @@
 //! Load and faults: many at once, several nodes, and everything that can die in the middle of an append.
 
+mod clocks;
 mod concurrency;
 mod erasure;
 mod forks;

@@ -11,7 +11,7 @@ use be8::ledger::{Broom, Ledger, LedgerError};
 use be8::process::removal::follow;
 use be8::process::sweep::deletions;
 use be8_events::token::Grant;
-use be8_events::{AccId, Event, GroupId, Hash32, Position, Subject};
+use be8_events::{AccId, Event, GroupId, Hash32, Position, Subject, Timestamp};
 use be8_projections::{End, ReadModels};
 use chrono::TimeDelta;
 use futures_util::future::{join_all, try_join_all};
@@ -20,6 +20,9 @@ use sqlx::PgPool;
 use super::{Got, Storm};
 use crate::removal::races::{nobody_comes_back, ties};
 use crate::rig::{Rig, token};
+
+/// A time that is trusted whatever the clocks of the nodes show.
+const END: Timestamp = Timestamp::from_micros(i64::MAX);
 
 /// What ends things in the storm.
 #[derive(Debug, Clone)]
@@ -46,7 +49,7 @@ impl Ends {
         match random % 8 {
             0 | 1 => {
                 // Of all of them: nothing happens to those whose time is not over.
-                let all = accounts.iter().map(|&account| ledger.execute(RemoveAccount::Expiry { account }));
+                let all = accounts.iter().map(|&account| ledger.execute(RemoveAccount::Expiry { account, now: END }));
                 let removed = try_join_all(all).await?;
                 return Ok(removed.into_iter().flatten().next().map(Got::Removed));
             }
@@ -72,7 +75,7 @@ impl Ends {
         let Some(today) = newest.first().map(|event| event.time.day()) else { return Ok(()) };
         let mut sweeper = self.broom.take().await.unwrap();
         let days = sweeper.live_days(today).await.unwrap();
-        ledger.execute(ExpireDays { days, lifetime: TimeDelta::zero() }).await?;
+        ledger.execute(ExpireDays { days, now: END, lifetime: TimeDelta::zero() }).await?;
         for day in sweeper.dead_partitions(today).await.unwrap() {
             // Somebody may use it, or drop it as well: it is there for the next one.
             let _ = sweeper.drop_partition(day).await;
