@@ -13,12 +13,11 @@ use clap::parser::ValueSource;
 use crate::audit::AuditSettings;
 use crate::feed::HubSettings;
 use crate::http::AppSettings;
-use crate::http::address::Proxies;
+use crate::http::address::{Networks, Proxies};
 use crate::http::admission::AdmissionSettings;
 use crate::http::body::BodyLimits;
 use crate::http::connections::ConnectionSettings;
 use crate::http::limits::{Limit, LimitSettings};
-use crate::http::removal::origin_of;
 use crate::http::site::SiteSettings;
 use crate::http::tls::TlsFiles;
 use crate::http::turnstile::TurnSettings;
@@ -135,7 +134,8 @@ impl Values {
         for setting in SETTINGS {
             let said =
                 matches!(matches.value_source(setting.name), Some(ValueSource::CommandLine | ValueSource::EnvVariable));
-            let given = matches.get_one::<String>(setting.name).cloned();
+            // A list may be given in several flags.
+            let given = matches.get_many::<String>(setting.name).map(|all| all.cloned().collect::<Vec<_>>().join(","));
             let value = if said { given } else { file.get(setting.name).cloned().or(given) };
             values.extend(value.filter(|value| !value.is_empty()).map(|value| (setting.name, value)));
         }
@@ -178,13 +178,16 @@ fn read_file(path: &Path) -> Result<HashMap<String, String>, ConfigError> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| bad(error.message().to_owned()))?;
     let mut values = HashMap::new();
     for (name, value) in table {
-        if SETTINGS.iter().all(|setting| setting.name != name) {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
             return Err(ConfigError::Unknown { path: path.to_owned(), name });
-        }
+        };
         let text = match value {
             toml::Value::String(text) => text,
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Boolean(value) => value.to_string(),
+            toml::Value::Array(values) if setting.is_list() && values.iter().all(toml::Value::is_str) => {
+                values.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(",")
+            }
             _ => return Err(bad(format!("{name} is neither text, number nor boolean"))),
         };
         values.insert(name, text);
@@ -220,15 +223,10 @@ impl Config {
                 return Err(ConfigError::Value { name: "public-url", what });
             }
         };
-        let trusted = values
-            .text("trusted-proxy")
-            .into_iter()
-            .flat_map(|list| list.split(','))
-            .map(|address| {
-                let what = |error| format!("{address:?}: {error}");
-                address.trim().parse().map_err(|error| ConfigError::Value { name: "trusted-proxy", what: what(error) })
-            })
-            .collect::<Result<_, _>>()?;
+        let trusted = match values.text("trusted-proxy") {
+            None => Networks::default(),
+            Some(_) => values.parse("trusted-proxy")?,
+        };
         let proxies = Proxies { trusted, header: values.parse("forwarded-header")? };
         let data_dir = values.text("data-dir").map_or_else(default_data_dir, PathBuf::from);
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
@@ -288,7 +286,7 @@ impl Config {
             connections: ConnectionSettings {
                 most: values.text("connections").map(|_| values.count("connections")).transpose()?,
                 per_address: values.count("connections-per-address")?,
-                proxies: proxies.clone(),
+                proxies,
                 head: values.seconds("request-head-seconds")?,
                 stall: values.seconds("answer-stall-seconds")?,
                 dead: values.seconds("connection-dead-seconds")?,
@@ -299,7 +297,6 @@ impl Config {
                 address: values.limit("limit-address")?,
                 account: values.limit("limit-account")?,
                 streams: values.limit("limit-streams")?,
-                proxies,
             },
             database_url: values.text("database-url").map(str::to_owned).or_else(|| environment("DATABASE_URL")),
             database_connections: values.count("database-connections")?,
@@ -360,8 +357,6 @@ impl Config {
             },
             push,
             app: AppSettings {
-                https: public_url.starts_with("https://"),
-                origin: origin_of(&public_url),
                 account_lifetime: values.days("account-lifetime-days")?,
                 message_lifetime: values.days("message-lifetime-days")?,
                 sessions_per_account: values.count("sessions-per-account")?,

@@ -1,6 +1,6 @@
 //! The table of settings: each is a flag, a variable and a key of the file.
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
 
 use crate::push::hosts;
 
@@ -17,6 +17,13 @@ pub struct Setting {
     pub help: &'static str,
 }
 
+impl Setting {
+    /// Whether it has several values, separated by commas.
+    pub fn is_list(&self) -> bool {
+        self.value.ends_with(",...")
+    }
+}
+
 const fn setting(name: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Setting {
     Setting { name, value, default, help }
 }
@@ -28,19 +35,19 @@ pub const SETTINGS: &[Setting] = &[
         "public-url",
         "URL",
         "",
-        "The address that clients use, if it is not where the server listens; the session cookie is Secure when it is https",
+        "The address that clients use, if it is not where the server listens; when it is https the session cookie is Secure and its name __Host-be8",
     ),
     setting(
         "trusted-proxy",
-        "ADDRESS,...",
+        "NETWORK,...",
         "",
-        "Proxies that are believed about whom they speak for; none unless named",
+        "Trusted reverse proxies, by address or network (10.0.0.0/8): what they say of the client, its scheme and host counts",
     ),
     setting(
         "forwarded-header",
         "x-forwarded-for|forwarded",
         "x-forwarded-for",
-        "The header in which those proxies name the client",
+        "The header in which those proxies name the client; with the first, X-Forwarded-Proto and X-Forwarded-Host are read, too",
     ),
     setting("data-dir", "DIR", "", "Where the server keeps its files: /var/lib/be8 for root, ./.be8 for others"),
     setting(
@@ -321,6 +328,9 @@ pub fn flags(command: Command) -> Command {
             .env(format!("BE8_{}", setting.name.to_ascii_uppercase().replace('-', "_")))
             .hide_env_values(true)
             .help(setting.help);
+        if setting.is_list() {
+            arg = arg.action(ArgAction::Append);
+        }
         if !setting.default.is_empty() {
             arg = arg.default_value(setting.default);
         }
@@ -333,8 +343,8 @@ pub fn markdown() -> String {
     let mut out = String::from(
         "# Settings\n\nEach setting is a flag (`--listen`), a variable (`BE8_LISTEN`) or a key of the TOML file that \
          `--config` or\n`BE8_CONFIG` names (`listen = \"...\"`). A flag beats the variable, that beats the file, and \
-         that beats `DATABASE_URL` and\n`PG_BIN`. A list is one text with commas, in the file, too: \
-         `trusted-proxy = \"10.0.0.1,10.0.0.2\"`. They are checked at start,\nand all commands take the same, so that \
+         that beats `DATABASE_URL` and\n`PG_BIN`. A list is one text with commas (`\"10.0.0.1,10.0.0.2\"`), or \
+         several flags, or an array in the file. They are checked at start,\nand all commands take the same, so that \
          one file serves the server and the commands beside it (`be8 openapi` and\n`be8 verify-bundle` need none).\n\nThis page is made from the table in `src/settings.rs`; a test compares them.\n\n\
          | setting | value | default | what it does |\n|---|---|---|---|\n",
     );

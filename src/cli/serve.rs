@@ -40,7 +40,7 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
         bodies: config.body,
         turns: config.turns,
         site: site.clone(),
-        https: config.app.https,
+        public_url: config.public_url.clone(),
         limiter: Limiter::new(config.limits.clone(), test_clock(&config)),
         connections: config.connections.clone(),
         refused: RefusedStreams::new(config.refused.0, config.refused.1, stop.clone()),

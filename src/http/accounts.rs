@@ -5,6 +5,7 @@ use be8_events::{Hash32, Secret};
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 
+use super::address::Caller;
 use super::app::Handle;
 use super::body::Body;
 use super::cookie::SessionToken;
@@ -112,6 +113,7 @@ impl Accounts {
     #[oai(path = "/newacc", method = "post", operation_id = "createAccount", tag = "Tag::Accounts")]
     async fn create(
         &self,
+        caller: Caller,
         session: OptionalSession,
         body: Body<AccountInput>,
     ) -> Result<Answer<AccountMade, RefusedWithWarning>, WireError> {
@@ -139,7 +141,7 @@ impl Accounts {
             lifetime: app.settings.account_lifetime,
         };
         let account = app.ledger.execute(command).await?;
-        let cookie = token.set_cookie(app.now(), app.settings.https);
+        let cookie = token.set_cookie(app.now(), caller.https);
         Ok(Answer::new(&AccountMade { valid: True, acc_id: account.number() }).with_cookie(cookie))
     }
 
@@ -170,6 +172,6 @@ struct OptionalSession(Option<Hash32>);
 
 impl<'a> poem::FromRequest<'a> for OptionalSession {
     async fn from_request(request: &'a poem::Request, _: &mut poem::RequestBody) -> poem::Result<Self> {
-        Ok(Self(SessionToken::of(request.headers()).map(|token| token.hash())))
+        Ok(Self(SessionToken::of(request).map(|token| token.hash())))
     }
 }

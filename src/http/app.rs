@@ -27,10 +27,6 @@ use crate::vault::{Vault, VaultError};
 /// What the routes do is bounded by these.
 #[derive(Debug, Clone)]
 pub struct AppSettings {
-    /// Whether the public address is https: the cookie is then `Secure`.
-    pub https: bool,
-    /// The origin of the public address, as browsers write it.
-    pub origin: String,
     /// How long an account lives unless its life is extended.
     pub account_lifetime: TimeDelta,
     /// How long a message is shown.
@@ -54,8 +50,6 @@ pub struct AppSettings {
 impl Default for AppSettings {
     fn default() -> Self {
         Self {
-            https: false,
-            origin: "http://127.0.0.1:3000".to_owned(),
             account_lifetime: TimeDelta::days(30),
             message_lifetime: TimeDelta::days(30),
             group_members: 1000,

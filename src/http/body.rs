@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout};
 
 use super::error::{Code, WireError};
-use super::form;
 use super::room::{Place, Room};
+use super::{form, json};
 use held::Held;
 
 mod held;
@@ -35,19 +35,13 @@ pub struct BodyLimits {
     pub stall: Duration,
     /// Longest wait for the whole.
     pub total: Duration,
-    /// How long the rest of a body that is too large is still taken and thrown away. A client
-    /// that is cut off while it writes seldom reads why.
-    pub linger: Duration,
     /// Most bytes of all bodies together that come in at a time, for who makes the [`Room`].
     pub memory: usize,
 }
 
-/// Most bytes that are thrown away.
-const LINGER_BYTES: usize = 64 * 1024 * 1024;
-
 impl Default for BodyLimits {
-    /// 5 MiB, 5 parameters, 65,536 values, 30 seconds of silence, 5 minutes for all, 10 seconds
-    /// more for what is too large, 256 MiB for all together.
+    /// 5 MiB, 5 parameters, 65,536 values, 30 seconds of silence, 5 minutes for all,
+    /// 256 MiB for all together.
     fn default() -> Self {
         Self {
             bytes: 5_242_880,
@@ -55,7 +49,6 @@ impl Default for BodyLimits {
             values: 65_536,
             stall: Duration::from_secs(30),
             total: Duration::from_secs(300),
-            linger: Duration::from_secs(10),
             memory: 256 * 1024 * 1024,
         }
     }
@@ -67,10 +60,11 @@ impl Default for BodyLimits {
 /// |---|---|
 /// | JSON object | its fields; the last of equal names wins, unknown names are ignored |
 /// | JSON array, nothing at all, another content type | an object without fields |
-/// | other JSON, no JSON, no UTF-8, deeper than 127 levels | 400 INVALIDJSON |
+/// | other JSON, no JSON, no UTF-8 | 400 INVALIDJSON |
 /// | form | its fields, all strings; `a[b]`, `a[]` and `a[0]` nest, at most five levels |
 /// | more than [`BodyLimits`] allow | 413 TOOLARGE |
 /// | too slow | 408 TIMEOUT |
+/// | compressed | 415 UNSUPPORTEDENCODING |
 /// | large, while many large ones come in (see [`Room`]) | 503 UNAVAILABLE |
 ///
 /// A `T` whose fields are all [`Lenient`](super::lenient::Lenient) takes every object; another
@@ -162,20 +156,18 @@ pub(super) async fn read<B: AsRef<[u8]>, E>(
     limits: BodyLimits,
     room: Option<Room>,
 ) -> Result<(Vec<u8>, Place), WireError> {
+    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut encodings = encodings.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    if !encodings.all(|encoding| encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity")) {
+        return Err(Code::UnsupportedEncoding.into());
+    }
     // What is declared may be a lie: believed only when it says "too large".
     let declared: Option<usize> =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let mut pieces = pin!(pieces);
     if declared.is_some_and(|length| length > limits.bytes) {
-        // Who waits for "100 Continue" (RFC 9110, section 10.1.1) has sent nothing yet; asking
-        // for the first piece would send it.
-        let waits = headers.contains_key(header::EXPECT);
-        let hopeless = declared.is_some_and(|length| length > limits.bytes.saturating_add(LINGER_BYTES));
-        if !waits && !hopeless {
-            discard(pieces, limits.linger).await;
-        }
         return Err(Code::TooLarge.into());
     }
+    let mut pieces = pin!(pieces);
     let mut held = Held::new(limits.bytes, room);
     let begin = Instant::now();
     loop {
@@ -187,36 +179,13 @@ pub(super) async fn read<B: AsRef<[u8]>, E>(
             Ok(Some(Err(_))) => return Err(Code::InvalidJson.into()),
             Ok(Some(Ok(piece))) => {
                 let fits = piece.as_ref().len() <= limits.bytes - held.len();
-                let taken = if fits { held.push(piece.as_ref()) } else { Err(Code::TooLarge.into()) };
-                if let Err(refusal) = taken {
-                    drop(held);
-                    discard(pieces, limits.linger).await;
-                    return Err(refusal);
+                if !fits {
+                    return Err(Code::TooLarge.into());
                 }
+                held.push(piece.as_ref())?;
             }
         }
     }
-}
-
-/// Throws away the body of a request that is refused unread.
-pub(super) async fn throw_away(request: &mut Request, limits: BodyLimits) {
-    // Who waits for "100 Continue" has sent nothing yet.
-    if !request.headers().contains_key(header::EXPECT) {
-        discard(pin!(request.take_body().into_bytes_stream()), limits.linger).await;
-    }
-}
-
-/// Throws away what still comes, for a time and up to [`LINGER_BYTES`].
-async fn discard<B: AsRef<[u8]>, E>(mut pieces: impl Stream<Item = Result<B, E>> + Unpin, time: Duration) {
-    let all = async {
-        let mut room = LINGER_BYTES;
-        while let Some(Ok(piece)) = pieces.next().await {
-            let Some(rest) = room.checked_sub(piece.as_ref().len()) else { break };
-            room = rest;
-        }
-    };
-    // Whatever ends it, the answer follows.
-    let _ = timeout(time, all).await;
 }
 
 /// The fields of a JSON body.
@@ -229,9 +198,9 @@ fn from_json(bytes: &[u8], limits: BodyLimits) -> Result<Map<String, Value>, Wir
     if most_values(bytes) > limits.values {
         return Err(Code::TooLarge.into());
     }
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(Value::Array(_)) => Ok(Map::new()),
+    match std::str::from_utf8(bytes).ok().and_then(json::read) {
+        Some(Value::Object(fields)) => Ok(fields),
+        Some(Value::Array(_)) => Ok(Map::new()),
         _ => Err(Code::InvalidJson.into()),
     }
 }

@@ -31,6 +31,7 @@ use super::connection::{Connection, Lost};
 use super::outgoing::{Outgoing, Way};
 use super::room::Room;
 use super::tls::Tls;
+use super::unread::Unread;
 
 /// How long open requests may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -106,7 +107,7 @@ impl Gate {
 
     /// A place for a connection from there; else, why there is none.
     fn admit(&self, peer: IpAddr) -> Result<Place, &'static str> {
-        let network = (!self.proxies.trusts(peer.to_canonical())).then(|| network(peer));
+        let network = (!self.proxies.trusts(peer)).then(|| network(peer));
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
         if inside.all >= self.most {
             return Err("all");
@@ -244,7 +245,9 @@ impl<E: Endpoint<Output = Response> + 'static> Serve<E> {
                     let mut request = Request::from((request, local, peer, scheme));
                     request.set_data(outgoing.clone());
                     request.set_data(lost);
+                    let unread = Unread::of(&mut request);
                     let answer = serve.endpoint.get_response(request).await;
+                    unread.discard().await;
                     Ok::<_, Infallible>(poem::http::Response::from(outgoing.hold(answer).await))
                 }
             }
@@ -284,7 +287,7 @@ mod tests {
         let settings = ConnectionSettings {
             most: Some(6),
             per_address: 2,
-            proxies: Proxies { trusted: vec!["192.0.2.1".parse().unwrap()], ..Proxies::default() },
+            proxies: Proxies { trusted: "192.0.2.1".parse().unwrap(), ..Proxies::default() },
             head: Duration::ZERO,
             stall: Duration::ZERO,
             dead: Duration::ZERO,

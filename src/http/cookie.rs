@@ -6,12 +6,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use be8_events::{Hash32, Timestamp};
 use chrono::TimeDelta;
+use poem::Request;
 use poem::http::{HeaderMap, HeaderValue, header};
 use rand::Rng as _;
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
-/// The name of the cookie.
-const NAME: &str = "be8";
+use super::address::Caller;
+
+/// The name of the cookie over plain http.
+pub(super) const NAME: &str = "be8";
+/// The name of the cookie over https. Browsers take one whose name begins so only from this host itself, over https and for
+/// all paths (RFC 6265bis, section 4.1.3.2), so that no other host of the domain can give a visitor a session of its choice.
+pub(super) const SECURE_NAME: &str = "__Host-be8";
+
+const fn name(https: bool) -> &'static str {
+    if https { SECURE_NAME } else { NAME }
+}
 
 /// Days until the cookie expires: the 100 years of an endless account.
 ///
@@ -48,13 +58,18 @@ impl SessionToken {
     ///
     /// Consumers echo our whole `Set-Cookie` line, so attributes (`Path=/`, `Expires=Wed, 30
     /// Oct ...`) and bare words (`HttpOnly`) may stand among the pairs, and anything else too.
-    /// The *first* well-formed `be8` pair counts: a request has one session. Trying several
+    /// The *first* well-formed pair of the name counts: a request has one session. Trying several
     /// would let the account that acts change when another session ends, and would multiply the
-    /// look-ups a stranger can cause.
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
+    /// look-ups a stranger can cause. Over https, only `__Host-be8` counts.
+    pub fn of(request: &Request) -> Option<Self> {
+        Self::read(request.headers(), Caller::of(request).https)
+    }
+
+    fn read(headers: &HeaderMap, https: bool) -> Option<Self> {
+        let name = name(https).as_bytes();
         headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).find_map(
             |pair| {
-                let value = pair.trim_ascii().strip_prefix(NAME.as_bytes())?.trim_ascii_start();
+                let value = pair.trim_ascii().strip_prefix(name)?.trim_ascii_start();
                 let value = value.strip_prefix(b"=")?.trim_ascii_start();
                 // A value may stand in quotes (RFC 6265, section 4.1.1).
                 let bare = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
@@ -70,7 +85,7 @@ impl SessionToken {
     }
 
     /// The `Set-Cookie` line that opens the session in a client (RFC 6265, section 4.1).
-    /// `https` says whether the server's public address is https.
+    /// `https` says whether the client speaks https.
     pub fn set_cookie(&self, now: Timestamp, https: bool) -> HeaderValue {
         let token = Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0));
         let mut line = set_cookie(&token, now.plus(TimeDelta::days(LIFE_DAYS)), https);
@@ -96,7 +111,8 @@ fn set_cookie(value: &str, expires: Timestamp, https: bool) -> HeaderValue {
     // The date form of RFC 9110, section 5.6.7.
     let expires = expires.to_utc().format("%a, %d %b %Y %H:%M:%S GMT");
     let secure = if https { "; Secure" } else { "" };
-    let line = Zeroizing::new(format!("{NAME}={value}; Path=/; Expires={expires}; HttpOnly; SameSite=Strict{secure}"));
+    let name = name(https);
+    let line = Zeroizing::new(format!("{name}={value}; Path=/; Expires={expires}; HttpOnly; SameSite=Strict{secure}"));
     // Letters, digits and punctuation of ASCII, which a header value may always hold.
     HeaderValue::from_str(&line).unwrap_or(HeaderValue::from_static(""))
 }
@@ -116,7 +132,23 @@ mod tests {
         for line in lines {
             headers.append(header::COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
-        SessionToken::of(&headers).map(|token| URL_SAFE_NO_PAD.encode(token.0))
+        let [plain, secure] = [false, true].map(|https| SessionToken::read(&headers, https));
+        assert!(plain.is_none() || secure.is_none(), "one name counts at a time");
+        plain.or(secure).map(|token| URL_SAFE_NO_PAD.encode(token.0))
+    }
+
+    #[test]
+    fn over_https_one_name_counts_and_over_http_the_other() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, format!("be8={A}; __Host-be8={B}").parse().unwrap());
+        let read = |headers: &HeaderMap, https| {
+            SessionToken::read(headers, https).map(|token| URL_SAFE_NO_PAD.encode(token.0))
+        };
+        assert_eq!((read(&headers, false).as_deref(), read(&headers, true).as_deref()), (Some(A), Some(B)));
+        for other in ["be8", "__host-be8", "__Secure-be8", "=__Host-be8", "x__Host-be8"] {
+            headers.insert(header::COOKIE, format!("{other}={A}").parse().unwrap());
+            assert_eq!(read(&headers, true), None, "{other}");
+        }
     }
 
     #[test]
@@ -130,11 +162,13 @@ mod tests {
         );
         assert!(line.is_sensitive());
         let secure = token.set_cookie(now, true);
-        assert!(secure.to_str().unwrap().ends_with("; SameSite=Strict; Secure"));
+        let secure_line = secure.to_str().unwrap();
+        assert!(secure_line.starts_with("__Host-be8=") && secure_line.ends_with("; SameSite=Strict; Secure"));
+        assert!(secure_line.contains("; Path=/; ") && !secure_line.contains("Domain"));
         assert_eq!(token_of(&[secure.to_str().unwrap()]).as_deref(), Some(A));
         assert_eq!(
             forget_cookie(true).to_str().unwrap(),
-            "be8=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Strict; Secure"
+            "__Host-be8=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Strict; Secure"
         );
     }
 
@@ -182,7 +216,7 @@ mod tests {
             line.extend_from_slice(format!("; be8={value}").as_bytes());
             if let Ok(value) = HeaderValue::from_bytes(&line) {
                 headers.append(header::COOKIE, value);
-                assert!(SessionToken::of(&headers).is_some());
+                assert!(SessionToken::read(&headers, false).is_some());
             }
         }
     }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::edge::Manner;
 use super::error::{Code, PROBLEM, Shape, answer_of, problem, problem_schema};
+use super::guard::covers;
 
 /// The tags of the document; each has its file of routes.
 #[derive(Tags)]
@@ -73,6 +74,11 @@ const NULLABLE: [(&str, &str); 1] = [("CurrentVersion", "groupVersion")];
 /// How references to schemas begin.
 const SCHEMAS: &str = "#/components/schemas/";
 
+/// Whether the accepted answer of an operation carries the session cookie.
+pub(super) fn sets_cookie(operation_id: &Value) -> bool {
+    SETS_COOKIE.iter().any(|name| operation_id == name)
+}
+
 /// The document of a service, as it is served and committed. `manner` tells how a path says no.
 pub fn document<T: poem_openapi::OpenApi, W: poem_openapi::Webhook>(
     service: &OpenApiService<T, W>,
@@ -92,10 +98,11 @@ pub fn document<T: poem_openapi::OpenApi, W: poem_openapi::Webhook>(
     let mut uses = Uses::default();
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);
     for (path, operations) in paths.into_iter().flatten() {
-        for operation in operations.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        for (method, operation) in operations.as_object_mut().into_iter().flatten() {
             let manner = manner(path);
             let answer = operation["operationId"].as_str().and_then(|id| answers.get(id));
-            operation.as_object_mut().into_iter().for_each(|operation| complete(operation, manner, answer));
+            let guarded = covers(manner, path, method, operation);
+            operation.as_object_mut().into_iter().for_each(|operation| complete(operation, manner, guarded, answer));
             references(&operation["requestBody"], &mut uses.asked);
             references(&operation["responses"], &mut uses.answered);
         }
@@ -198,8 +205,8 @@ fn rename<const N: usize>(object: &mut Map<String, Value>, names: [(&str, &str);
 }
 
 /// Completes an operation: whether it needs a session, which statuses it can have, which codes each
-/// of them says, and an example of each. The codes are those that its description names.
-fn complete(operation: &mut Map<String, Value>, manner: Manner, answer: Option<&Value>) {
+/// of them says, and an example of each. The codes are those that its description names, and the guard's.
+fn complete(operation: &mut Map<String, Value>, manner: Manner, guarded: bool, answer: Option<&Value>) {
     // Without it, tools take an operation to inherit a requirement.
     let session =
         operation.entry("security").or_insert_with(|| json!([])).as_array().is_some_and(|any| !any.is_empty());
@@ -219,8 +226,11 @@ fn complete(operation: &mut Map<String, Value>, manner: Manner, answer: Option<&
         let text = operation.get("description").and_then(Value::as_str).unwrap_or_default();
         operation["description"] = json!(format!("{text}{SENT_AGAIN}"));
     }
-    let named = codes_in(operation.get("description").and_then(Value::as_str).unwrap_or_default());
-    let sets_cookie = operation.get("operationId").is_some_and(|id| SETS_COOKIE.iter().any(|name| id == name));
+    let mut named = codes_in(operation.get("description").and_then(Value::as_str).unwrap_or_default());
+    if guarded && !named.contains(&Code::Forbidden) {
+        named.push(Code::Forbidden);
+    }
+    let sets_cookie = operation.get("operationId").is_some_and(sets_cookie);
     let limited = operation.get("operationId").is_some_and(|id| UNLIMITED.iter().all(|name| id != name));
     let summary = operation.get("summary").cloned().unwrap_or_default();
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
@@ -229,7 +239,7 @@ fn complete(operation: &mut Map<String, Value>, manner: Manner, answer: Option<&
     responses.retain(|status, _| match status.as_str() {
         "400" => body || of(400),
         "401" => session || of(401),
-        "408" | "413" => body || of(413),
+        "408" | "413" | "415" => body || of(413),
         "429" => of(429),
         _ => true,
     });

@@ -12,6 +12,7 @@ use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 
+use super::address::Caller;
 use super::error::{Code, WireError, as_problem};
 
 /// What the edge knows of one path.
@@ -26,6 +27,8 @@ pub struct Rule {
     pub head: bool,
     /// An operation there is for who shows a session.
     pub session: bool,
+    /// The methods that are refused when another site makes a browser send them.
+    pub guarded: Vec<Method>,
     /// How it says no.
     pub manner: Manner,
 }
@@ -74,8 +77,6 @@ impl Rule {
 #[derive(Clone, Debug, Default)]
 pub struct EdgeLayer {
     rules: Arc<Rules>,
-    /// Clients come over https.
-    https: bool,
 }
 
 #[derive(Debug, Default)]
@@ -91,13 +92,7 @@ impl EdgeLayer {
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         let (templates, exact): (Vec<Rule>, Vec<Rule>) = rules.into_iter().partition(|rule| rule.path.contains('{'));
         let exact = exact.into_iter().map(|rule| (rule.path.to_ascii_lowercase(), rule)).collect();
-        Self { rules: Arc::new(Rules { exact, templates }), https: false }
-    }
-
-    /// Whether clients come over https: every answer then tells browsers to stay with it.
-    #[must_use]
-    pub fn https(self, https: bool) -> Self {
-        Self { https, ..self }
+        Self { rules: Arc::new(Rules { exact, templates }) }
     }
 
     /// The rule for a path as it was sent.
@@ -157,6 +152,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let https = Caller::of(&request).https;
         let rule = self.layer.rule(request.uri().path());
         let manner = rule.map_or(Manner::Contract, |rule| rule.manner);
         let answer = match rule.map(|rule| admit(rule, &mut request)) {
@@ -174,7 +170,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
                 }
             }
         };
-        Ok(finish(manner.said(answer), self.layer.https))
+        Ok(finish(manner.said(answer), https))
     }
 }
 
@@ -256,8 +252,8 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
 }
 
-/// Adds the headers that every answer has.
-fn finish(mut answer: Response, https: bool) -> Response {
+/// Adds the headers that every answer has; over https also the one that tells browsers to stay with it.
+pub(super) fn finish(mut answer: Response, https: bool) -> Response {
     let json = answer.content_type().is_some_and(|media| media.starts_with("application/json"));
     let mut set = |name: HeaderName, value: &'static str| {
         answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
@@ -293,7 +289,7 @@ mod tests {
     }
 
     fn rule(path: &'static str, method: Method, head: bool, manner: Manner) -> Rule {
-        Rule { path, methods: vec![method], head, session: false, manner }
+        Rule { path, methods: vec![method], head, session: false, guarded: vec![], manner }
     }
 
     fn service() -> impl Endpoint<Output = Response> {

@@ -143,6 +143,8 @@ codes! {
     InFlight "INFLIGHT" Shape::Error(409);
     /// The body or the text is too large.
     TooLarge "TOOLARGE" Shape::Error(413);
+    /// The body is compressed.
+    UnsupportedEncoding "UNSUPPORTEDENCODING" Shape::Error(415);
     /// The idempotency key belongs to another request.
     IdempotencyKeyReused "IDEMPOTENCYKEYREUSED" Shape::Error(422);
     /// Too many requests.
@@ -259,6 +261,10 @@ impl ResponseError for WireError {
         if let Some(allow) = &self.allow {
             headers.insert(header::ALLOW, allow.clone());
         }
+        if self.code == Code::UnsupportedEncoding {
+            // RFC 9110, section 15.5.16.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if self.code == Code::NotAuth {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
         }
@@ -324,7 +330,7 @@ const BEARER: &str = r#"Bearer realm="be8""#;
 
 /// The statuses that any route may answer. 403, 409 and 422 belong to single routes:
 /// [`answer_of`].
-const COMMON: [u16; 7] = [400, 401, 408, 413, 429, 500, 503];
+const COMMON: [u16; 8] = [400, 401, 408, 413, 415, 429, 500, 503];
 
 impl ApiResponse for WireError {
     fn meta() -> MetaResponses {
@@ -368,6 +374,10 @@ pub fn answer_of(status: u16) -> MetaResponse {
         408 => ("The body did not arrive in time.", vec![]),
         409 => ("The first request with this idempotency key is still running.", vec![]),
         413 => ("The body, or a text in it, is too large.", vec![]),
+        415 => (
+            "The body is compressed.",
+            header("Accept-Encoding", "Always `identity`: bodies are taken as they are.", true, text()),
+        ),
         422 => ("The idempotency key belongs to another request.", vec![]),
         429 => ("Too many requests.", header("Retry-After", "Seconds to wait.", true, u32::schema_ref())),
         503 => (
@@ -460,7 +470,7 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(&document).unwrap();
         let answers = document["paths"]["/"]["get"]["responses"].as_object().unwrap();
         let statuses: Vec<&str> = answers.keys().map(String::as_str).collect();
-        assert_eq!(statuses, ["200", "400", "401", "408", "413", "429", "500", "503"]);
+        assert_eq!(statuses, ["200", "400", "401", "408", "413", "415", "429", "500", "503"]);
         for status in &statuses[1..] {
             let schema = &answers[*status]["content"]["application/json; charset=utf-8"]["schema"];
             assert_eq!(schema["$ref"], "#/components/schemas/ErrorBody");

@@ -11,6 +11,7 @@ use super::body::Body;
 use super::document::Tag;
 use super::error::{Code, WireError};
 use super::js_date::js_date;
+use super::json::double;
 use super::lenient::Lenient;
 use super::names::{open_name, open_status};
 use super::once::IdempotencyKey;
@@ -201,7 +202,7 @@ fn member_ids(members: Vec<AccId>) -> MemberIds {
 fn capacity(value: Option<&Value>, most: u32) -> u32 {
     let number = match value {
         Some(Value::Number(number)) => {
-            number.as_u64().or_else(|| number.as_f64().filter(|n| n.fract() == 0.0 && *n >= 1.0).map(|n| n as u64))
+            Some(double(number)).filter(|n| n.is_finite() && n.fract() == 0.0 && *n >= 1.0).map(|n| n as u64)
         }
         Some(Value::String(text)) if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() => {
             // Digits only: what does not fit is more than is allowed.

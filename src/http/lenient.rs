@@ -6,7 +6,9 @@ use std::marker::PhantomData;
 
 use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseFromJSON, ParseResult, ToJSON, Type};
-use serde_json::{Number, Value};
+use serde_json::Value;
+
+use super::json::{decimal, double};
 
 /// A field of a request body that is *documented* as a `T` and *read* as any JSON value or none.
 ///
@@ -92,7 +94,7 @@ impl<T> Lenient<T> {
         match self.value() {
             None | Some(Value::Null) => false,
             Some(Value::Bool(value)) => *value,
-            Some(Value::Number(number)) => number.as_f64() != Some(0.0),
+            Some(Value::Number(number)) => double(number) != 0.0,
             Some(Value::String(text)) => !text.is_empty(),
             Some(Value::Array(_) | Value::Object(_)) => true,
         }
@@ -115,19 +117,6 @@ impl<T> Lenient<T> {
         T: ParseFromJSON,
     {
         T::parse_from_json(Some(self.value()?.clone())).ok()
-    }
-}
-
-/// A number as JavaScript writes it, but for integers beyond 2^53 and fractions beyond 10^21,
-/// which keep their digits.
-fn decimal(number: &Number) -> String {
-    /// Up to here all integers are exact in a double.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match number.as_f64() {
-        // `10001.0`, `1e4` and `-0.0`: the cast is exact.
-        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => (float as i64).to_string(),
-        Some(float) if number.is_f64() => float.to_string(),
-        _ => number.to_string(),
     }
 }
 
@@ -310,9 +299,10 @@ mod tests {
             ("-0.0", "0"),
             ("640.5", "640.5"),
             ("1e-3", "0.001"),
-            ("18446744073709551615", "18446744073709551615"),
+            ("18446744073709551615", "18446744073709552000"),
+            ("-1e400", "-Infinity"),
         ] {
-            let field = Lenient::<String>::from(serde_json::from_str::<Value>(json).unwrap());
+            let field = Lenient::<String>::from(crate::http::json::read(json).unwrap());
             assert_eq!(field.str_or_number().as_deref(), Some(text));
             assert_eq!(field.echo().as_deref(), Some(text));
         }

@@ -21,7 +21,7 @@ use moka::sync::Cache;
 use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 
-use super::address::{ClientAddress, Proxies, network};
+use super::address::{Caller, network};
 use super::app::Handle;
 use super::cookie::SessionToken;
 use super::edge::{EdgeLayer, Manner};
@@ -64,8 +64,6 @@ pub struct LimitSettings {
     pub account: Option<Limit>,
     /// On opening streams, per account.
     pub streams: Option<Limit>,
-    /// Whom to believe where a request comes from.
-    pub proxies: Proxies,
 }
 
 /// Whose requests are counted together.
@@ -216,7 +214,6 @@ pub struct Limiter {
     address: Option<Bucket>,
     account: Option<Bucket>,
     streams: Option<Bucket>,
-    proxies: Proxies,
     /// Whose sessions are, of those that were answered yes: a made-up one is nobody's.
     sessions: Cache<Hash32, AccId>,
 }
@@ -237,7 +234,6 @@ impl Limiter {
             address: bucket("address", settings.address),
             account: bucket("account", settings.account),
             streams: bucket("streams", settings.streams),
-            proxies: settings.proxies,
             sessions: Cache::builder().max_capacity(SESSIONS).time_to_idle(SESSION_IDLE).build(),
         })
     }
@@ -295,7 +291,7 @@ pub struct Limited<E> {
 impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
     type Output = Response;
 
-    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+    async fn call(&self, request: Request) -> poem::Result<Response> {
         let LimitLayer { limiter, edge, .. } = &self.layer;
         let rule = edge.rule(request.uri().path());
         let path = rule.map(|rule| rule.path);
@@ -303,13 +299,10 @@ impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
         if path.is_some_and(|path| EXEMPT.contains(&path)) {
             return self.inside.call(request).await;
         }
-        let client = limiter.proxies.client(&request);
-        request.set_data(ClientAddress(client));
+        let client = Caller::of(&request).address;
         let refused = request.data::<RefusedStreams>().cloned();
-        let session = rule
-            .filter(|rule| rule.session)
-            .and_then(|_| SessionToken::of(request.headers()))
-            .map(|token| token.hash());
+        let session =
+            rule.filter(|rule| rule.session).and_then(|_| SessionToken::of(&request)).map(|token| token.hash());
         let known = session.and_then(|session| limiter.sessions.get(&session));
         let (bucket, key) = match (path, known) {
             (Some(STREAM), Some(account)) => (&limiter.streams, Key::Account(account)),

@@ -11,7 +11,7 @@ use lru::LruCache;
 use poem_openapi::{Object, OpenApi};
 use serde_json::json;
 
-use super::address::{ClientAddress, network};
+use super::address::{Caller, network};
 use super::app::{App, Handle};
 use super::body::Body;
 use super::cookie::{SessionToken, forget_cookie};
@@ -111,12 +111,12 @@ impl Logins {
     /// Checks: `RATELIMITED`, also with the right password, when there were too many attempts
     /// from this address for this account; then `NOTAUTH` whatever is wrong.
     #[oai(path = "/login", method = "post", operation_id = "openSession", tag = "Tag::Accounts")]
-    async fn login(&self, address: ClientAddress, body: Body<LoginInput>) -> Result<Answer<Success>, WireError> {
+    async fn login(&self, caller: Caller, body: Body<LoginInput>) -> Result<Answer<Success>, WireError> {
         let app = self.0.get()?;
         let body = body.into_inner();
         let account: Option<AccId> = body.acc_id.str_or_number().and_then(|id| id.parse().ok());
         // Before anything is hashed, so that guessing costs the server nothing.
-        app.login_attempts.admit(account, address.0, app.now())?;
+        app.login_attempts.admit(account, caller.address, app.now())?;
         let password = Secret::new(body.password.into_string().unwrap_or_default());
         let account = check(app, account, password).await?.ok_or(WireError::from(Code::NotAuth))?;
         let most = app.settings.sessions_per_account;
@@ -124,14 +124,14 @@ impl Logins {
         displaces.truncate((displaces.len() + 1).saturating_sub(most));
         let token = SessionToken::generate();
         app.ledger.execute(OpenSession { account, session: token.hash(), displaces }).await?;
-        app.login_attempts.forget(account, address.0);
+        app.login_attempts.forget(account, caller.address);
         // Several at once each made room for themselves only: whoever comes last sees all.
         let mut sessions = app.read.sessions(account).await?;
         sessions.truncate(sessions.len().saturating_sub(most));
         if !sessions.is_empty() {
             app.ledger.execute(DisplaceSessions { account, sessions }).await?;
         }
-        let cookie = token.set_cookie(app.now(), app.settings.https);
+        let cookie = token.set_cookie(app.now(), caller.https);
         Ok(Answer::new(&Success::default()).with_cookie(cookie))
     }
 
@@ -142,10 +142,10 @@ impl Logins {
     ///
     /// Checks: `NOTAUTH`.
     #[oai(path = "/logout", method = "post", operation_id = "endSession", tag = "Tag::Accounts")]
-    async fn logout(&self, session: Session) -> Result<Answer<Success>, WireError> {
+    async fn logout(&self, caller: Caller, session: Session) -> Result<Answer<Success>, WireError> {
         let app = self.0.get()?;
         app.ledger.execute(EndSession { session: session.0 }).await?;
-        Ok(Answer::new(&Success::default()).with_cookie(forget_cookie(app.settings.https)))
+        Ok(Answer::new(&Success::default()).with_cookie(forget_cookie(caller.https)))
     }
 }
 

@@ -164,7 +164,7 @@ impl<'a> ApiExtractor<'a> for IdempotencyKey {
             return Ok(Self(None));
         }
         // Without a session there is no account that it could be a key of.
-        Ok(Self(SessionToken::of(headers).map(|token| {
+        Ok(Self(SessionToken::of(request).map(|token| {
             Sent {
                 session: token.hash(),
                 key: key(headers.get_all(HEADER).iter().map(|value| value.as_bytes()))

@@ -187,7 +187,7 @@ impl<'a> ApiExtractor<'a> for Auditor {
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         Ok(match bearer(request) {
             Some(token) => Self::Bearer(token),
-            None => Self::Session(Session(SessionToken::of(request.headers()).map(|token| token.hash()))),
+            None => Self::Session(Session(SessionToken::of(request).map(|token| token.hash()))),
         })
     }
 }

@@ -20,6 +20,7 @@ use super::codes::Codes;
 use super::compress::compress;
 use super::connections::{self, ConnectionSettings};
 use super::conversations::Conversations;
+use super::cookie::SECURE_NAME;
 use super::devices::Devices;
 use super::document::document;
 use super::edge::{EdgeLayer, Manner, Rule};
@@ -27,6 +28,7 @@ use super::event_stream::RefusedStreams;
 use super::events::Events;
 use super::group_keys::GroupKeys;
 use super::groups::Groups;
+use super::guard::{GuardLayer, uses_session};
 use super::home;
 use super::images::Images;
 use super::insights::Insights;
@@ -92,7 +94,12 @@ const DESCRIPTION: &str = "\
 An end-to-end-encrypted messenger without phone numbers. Clients encrypt all content before they send it: the server \
 never sees what is said.
 
-**Session.** `POST /newacc` makes an account and sets the session cookie `be8`; most other operations need it.
+**Session.** `POST /newacc` makes an account and sets the session cookie, `be8`, or \
+`__Host-be8` where the server is reached over https; most other operations need it.
+
+**Other sites.** What sets or uses a session, but for what only reads by GET, is refused as `FORBIDDEN` before anything \
+else when a browser sends it for a page of another origin, by `Sec-Fetch-Site`, or, where that is missing, by `Origin`. \
+Programs that are no browsers send neither, and are not concerned.
 
 **Answers.** What is accepted is answered with status 200 and `valid: true`. What is refused is answered with a stable \
 code: as `{\"error\": code}` with a status from 400, or, where an operation says so, as \
@@ -127,8 +134,8 @@ pub struct Serving {
     pub turns: TurnSettings,
     /// The files.
     pub site: Site,
-    /// Clients come over https, by this server or by a proxy in front of it.
-    pub https: bool,
+    /// The address that clients use.
+    pub public_url: String,
     /// The limits on requests.
     pub limiter: Arc<Limiter>,
     /// What connections are bounded by.
@@ -185,10 +192,14 @@ pub fn openapi() -> Value {
 
 fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endpoint<Output = Response> {
     let service = service(&app, metrics);
-    let document = document(&service, manner);
+    let mut document = document(&service, manner);
+    if serving.public_url.starts_with("https://") {
+        document["components"]["securitySchemes"][SCHEME]["name"] = SECURE_NAME.into();
+    }
     let text = serde_json::to_string(&document).unwrap_or_default();
-    let Serving { bodies, turns, site, https, limiter, refused, .. } = serving;
-    let edge = EdgeLayer::new(rules(&document)).https(https);
+    let Serving { bodies, turns, site, public_url, limiter, refused, connections } = serving;
+    let edge = EdgeLayer::new(rules(&document));
+    let guard = GuardLayer { edge: edge.clone(), proxies: connections.proxies, public_url: public_url.into() };
     let limits = LimitLayer { limiter, edge: edge.clone(), app: app.clone() };
     let measure = MeasureLayer(edge.clone());
     let bundled = service.swagger_ui_html();
@@ -198,6 +209,7 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
     site.in_front_of(routes)
         .with(edge)
         .with(limits)
+        .with(guard)
         .around(compress)
         .data(Room::new(bodies.memory, Some("be8_body_bytes")))
         .data(bodies)
@@ -225,20 +237,17 @@ fn manner(path: &str) -> Manner {
 
 /// What the edge has to know: the paths and methods of the document.
 fn rules(document: &Value) -> Vec<Rule> {
-    let shows_session = |operation: &Value| {
-        let any = operation["security"].as_array().into_iter().flatten();
-        any.filter_map(Value::as_object).any(|scheme| scheme.contains_key(SCHEME))
-    };
     let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
     let mut rules: Vec<Rule> = paths
-        .map(|(path, operations)| {
+        .map(|(path, all)| {
             // The set of paths is fixed when the server starts.
             let path: &'static str = Box::leak(path.clone().into_boxed_str());
-            let operations = || operations.as_object().into_iter().flatten();
+            let operations = || all.as_object().into_iter().flatten();
             let methods = operations().filter_map(|(method, _)| method.to_ascii_uppercase().parse().ok()).collect();
-            let session = operations().any(|(_, operation)| shows_session(operation));
+            let session = operations().any(|(_, operation)| uses_session(operation));
             let head = HEAD.contains(&path) || path.starts_with(PUBLIC_LOG);
-            Rule { path, methods, head, session, manner: manner(path) }
+            let manner = manner(path);
+            Rule { path, methods, head, session, guarded: Rule::guarded_methods(manner, path, all), manner }
         })
         .collect();
     let pages = home::PATHS.into_iter().chain(["/openapi.json"]);
@@ -247,6 +256,7 @@ fn rules(document: &Value) -> Vec<Rule> {
         methods: vec![Method::GET],
         head: true,
         session: false,
+        guarded: Vec::new(),
         manner: Manner::Own,
     }));
     rules

@@ -5,7 +5,7 @@ use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-use super::cookie::SessionToken;
+use super::cookie::{NAME, SessionToken};
 use super::error::{Code, WireError};
 
 /// The name of the scheme in the document.
@@ -37,8 +37,11 @@ impl<'a> ApiExtractor<'a> for Session {
             SCHEME,
             MetaSecurityScheme {
                 ty: "apiKey",
-                description: Some("The session cookie that `/newacc` sets. A browser keeps and sends it by itself: there is nothing to fill in."),
-                name: Some("be8"),
+                description: Some(
+                    "The session cookie that `/newacc` sets. A browser keeps and sends it by itself: there is nothing to \
+                     fill in. Where the server is reached over https its name is `__Host-be8`, and no other one counts.",
+                ),
+                name: Some(NAME),
                 key_in: Some("cookie"),
                 scheme: None,
                 bearer_format: None,
@@ -53,6 +56,6 @@ impl<'a> ApiExtractor<'a> for Session {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        Ok(Self(SessionToken::of(request.headers()).map(|token| token.hash())))
+        Ok(Self(SessionToken::of(request).map(|token| token.hash())))
     }
 }

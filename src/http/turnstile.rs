@@ -10,7 +10,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::app::Handle;
-use super::body::{self, BodyLimits};
 use super::cookie::SessionToken;
 use super::error::{Code, WireError};
 use super::room::Room;
@@ -81,7 +80,7 @@ impl<E> Turnstile<E> {
 
     async fn admit(&self, request: &Request) -> Result<Turn, WireError> {
         let app = self.app.get()?;
-        let session = SessionToken::of(request.headers()).ok_or(WireError::from(Code::NotAuth))?.hash();
+        let session = SessionToken::of(request).ok_or(WireError::from(Code::NotAuth))?.hash();
         let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
         let share = self.share(me.id);
         if let (Ok(own), Ok(body)) = (share.bodies.clone().try_acquire_owned(), self.bodies.clone().try_acquire_owned())
@@ -123,11 +122,7 @@ impl<E: Endpoint> Endpoint for Turnstile<E> {
                 let _counted = Counted::new("be8_image_uploads");
                 self.inside.call(request).await.map(IntoResponse::into_response)
             }
-            Err(refusal) => {
-                let limits = request.data::<BodyLimits>().copied().unwrap_or_default();
-                body::throw_away(&mut request, limits).await;
-                Err(refusal.into())
-            }
+            Err(refusal) => Err(refusal.into()),
         }
     }
 }

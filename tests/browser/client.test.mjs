@@ -319,7 +319,7 @@ test('over https the cookie is secure, and one connection carries all streams', 
     const page = await open(secure.url, { ignoreHTTPSErrors: true });
     await page.evaluate(() => client.boot('Carla'));
     const [cookie] = await page.context().cookies();
-    assert.deepEqual([cookie.name, cookie.secure, cookie.httpOnly, cookie.sameSite], ['be8', true, true, 'Strict']);
+    assert.deepEqual([cookie.name, cookie.secure, cookie.httpOnly, cookie.sameSite], ['__Host-be8', true, true, 'Strict']);
     assert.equal(await page.evaluate(() => performance.getEntriesByType('navigation')[0].nextHopProtocol), 'h2');
     // More than the six connections that a browser opens to a host without HTTP/2.
     const streams = await page.evaluate(async () => {

@@ -150,3 +150,29 @@ async fn answers_that_nobody_takes_take_bounded_memory_and_are_given_up() {
     drop(silent);
     eventually("all of it is given back", async || bytes().await == 0.0).await;
 }
+
+#[tokio::test]
+async fn a_client_that_sends_more_than_is_read_hears_why() {
+    let server = Server::start().await;
+    let client = server.client();
+    for (path, length, refused) in [
+        ("/login", 5_242_881, 413),
+        ("/login", 20_000_000, 413),
+        ("/imageupload", 5_000_000, 401),
+        ("/nowhere", 5_000_000, 404),
+    ] {
+        for declared in [true, false] {
+            let pieces = (0..length / 1000 + 1).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1000]));
+            let body = match declared {
+                true => reqwest::Body::from(vec![b' '; length]),
+                false => reqwest::Body::wrap_stream(futures_util::stream::iter(pieces)),
+            };
+            let answer = client.post_raw(path, Some("application/json"), body).await;
+            assert_eq!(answer.status, refused, "{path} {length} {declared}: {}", answer.text);
+        }
+    }
+    let foreign = client.request(reqwest::Method::POST, "/newacc").header("origin", "https://evil.example");
+    assert_eq!(client.send(foreign.body(vec![b' '; 5_000_000])).await.status, 403);
+    let squeezed = client.request(reqwest::Method::POST, "/newacc").header("content-encoding", "gzip");
+    assert_eq!(client.send(squeezed.body(vec![b' '; 5_000_000])).await.status, 415);
+}

@@ -10,7 +10,6 @@ use crate::patience::within;
 
 /// The settings that no test here gives, and why.
 const NOT_GIVEN: &[(&str, &str)] = &[
-    ("forwarded-header", "the headers are read in the tests of src/http/address.rs"),
     ("database-connections", "how many are enough is a matter of the machine"),
     ("pg-bin", "there is one PostgreSQL; which of several is found is tested in src/postgres/install.rs"),
     ("postgres-buffers-mib", "the cluster is given it, in tests/it/postgres.rs"),

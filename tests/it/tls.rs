@@ -29,6 +29,54 @@ fn trusting(certificate: &str) -> Client {
     Client::builder().no_proxy().tls_certs_only([certificate]).build().unwrap()
 }
 
+/// HTTP/2 has an authority where HTTP/1.1 has a host: the server knows by both whether a page is its own.
+#[tokio::test]
+async fn pages_of_one_s_own_are_known_over_each_protocol() {
+    let folder = passable_directory();
+    let certificate = Certificate::from_pem(certify(folder.path()).as_bytes()).unwrap();
+    let setup = Setup::on(&fresh_database().await)
+        .with("tls-cert", folder.path().join("cert.pem").display())
+        .with("tls-key", folder.path().join("key.pem").display())
+        // Elsewhere, so that it is the address which was asked for that counts.
+        .with("public-url", "https://be8.example")
+        .at_a_known_address();
+    let url = setup.url().replace("http:", "https:");
+    let _server = setup.start_unready().await;
+    let builder = || Client::builder().no_proxy().tls_certs_only([certificate.clone()]);
+    let clients = [(builder().http1_only(), Version::HTTP_11), (builder(), Version::HTTP_2)];
+    for (client, version) in clients.map(|(builder, version)| (builder.build().unwrap(), version)) {
+        eventually("it is ready", async || {
+            client.get(format!("{url}/readyz")).send().await.is_ok_and(|answer| answer.status() == 200)
+        })
+        .await;
+        let post = async |path: &str, cookie: &str, lines: &[(&str, &str)]| {
+            let request = client.post(format!("{url}{path}")).header("cookie", cookie);
+            let request = lines.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            let answer = request.json(&json!({ "nickname": "A", "password": "p" })).send().await.unwrap();
+            assert_eq!(answer.version(), version);
+            let cookie = answer.headers().get("set-cookie").map(|line| line.to_str().unwrap().to_owned());
+            (answer.status().as_u16(), cookie)
+        };
+        let other = format!("{}0", url.replace("127.0.0.1", "localhost"));
+        for foreign in [
+            &[("origin", "https://evil.example")][..],
+            &[("origin", &other)],
+            &[("origin", &url.replace("https:", "http:"))],
+            &[("origin", "null")],
+            &[("sec-fetch-site", "same-site"), ("origin", &url)],
+        ] {
+            assert_eq!(post("/newacc", "", foreign).await, (403, None), "{version:?} {foreign:?}");
+        }
+        let (status, cookie) = post("/newacc", "", &[("origin", &url)]).await;
+        let cookie = cookie.unwrap();
+        assert!(status == 200 && cookie.starts_with("__Host-be8="), "{cookie}");
+        assert_eq!(post("/destroyacc", &cookie, &[("origin", &other)]).await, (403, None));
+        assert_eq!(post("/destroyacc", &cookie.replace("__Host-", ""), &[]).await.0, 401);
+        let own = [("origin", url.as_str()), ("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")];
+        assert_eq!(post("/destroyacc", &cookie, &own).await.0, 200);
+    }
+}
+
 #[tokio::test]
 async fn https_with_http_2_and_certificates_that_change() {
     let folder = passable_directory();
@@ -78,6 +126,53 @@ async fn https_with_http_2_and_certificates_that_change() {
     let mut rest = Vec::new();
     within("the end of the silent one", silent.read_to_end(&mut rest)).await.unwrap();
     assert!(rest.is_empty());
+}
+
+/// Debian 12's curl takes an answer for a failure whose body was not read: the server must take it, small or large.
+#[tokio::test]
+async fn what_is_refused_unread_is_heard_by_curl_over_http_2() {
+    let folder = passable_directory();
+    let certificate = Certificate::from_pem(certify(folder.path()).as_bytes()).unwrap();
+    let cert = folder.path().join("cert.pem");
+    let setup = Setup::on(&fresh_database().await)
+        .with("tls-cert", cert.display())
+        .with("tls-key", folder.path().join("key.pem").display())
+        .at_a_known_address();
+    let url = setup.url().replace("http:", "https:");
+    let _server = setup.start_unready().await;
+    let client = Client::builder().no_proxy().tls_certs_only([certificate]).build().unwrap();
+    eventually("it is ready", async || {
+        client.get(format!("{url}/readyz")).send().await.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+    let body = folder.path().join("body");
+    for (length, path, header, expected) in [
+        (2, "/nowhere", "A: b", "404 2"),
+        (60_000, "/nowhere", "A: b", "404 2"),
+        (60_000, "/newacc", "Content-Encoding: gzip", "415 2"),
+        (60_000, "/newacc", "Origin: https://evil.example", "403 2"),
+        (200_000, "/imageupload", "A: b", "401 2"),
+        (6_000_000, "/newacc", "A: b", "413 2"),
+    ] {
+        fs::write(&body, vec![b' '; length]).unwrap();
+        let mut command = tokio::process::Command::new("curl");
+        command.args([
+            "-sS",
+            "--http2",
+            "--noproxy",
+            "*",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code} %{http_version}",
+            "--cacert",
+        ]);
+        command.arg(&cert).args(["-H", "Content-Type: application/json", "-H", header, "--data-binary"]);
+        command.arg(format!("@{}", body.display())).arg(format!("{url}{path}"));
+        let output = within("the end of curl", command.output()).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.success(), said.as_str()), (true, expected), "{path} {length}");
+    }
 }
 
 #[tokio::test]
