@@ -8,9 +8,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use be8_database::Pool;
 use be8_events::{AccId, Hash32, Timestamp};
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{PgPool, Row as _};
+use sqlx::Row as _;
 use tokio::sync::oneshot;
 
 use super::{Job, Ledger, LedgerError, LogError};
@@ -87,7 +88,7 @@ fn request_mac(key: &DataKey, once: &Idempotency) -> Hash32 {
 
 /// Reads what is stored under these keys and not too old, with one query.
 pub(super) async fn load(
-    pool: PgPool,
+    pool: Pool,
     key: DataKey,
     claims: HashSet<Claim>,
     now: Timestamp,

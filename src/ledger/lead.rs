@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
+use be8_database::{Connector, bounded};
 use sqlx::{Connection, PgConnection};
 
 use super::LogError;
@@ -21,13 +21,13 @@ pub struct Lead {
 
 /// Where leads are taken.
 #[derive(Debug, Clone)]
-pub struct Leads(PgConnectOptions);
+pub struct Leads(Connector);
 
 impl Leads {
     /// Leads in this database.
-    pub fn new(connect: &PgConnectOptions) -> Self {
+    pub fn new(connect: &Connector) -> Self {
         // A node that vanished must not keep the lead for as long as TCP believes in it.
-        Self(connect.clone().options([
+        Self(connect.with([
             ("tcp_keepalives_idle", "5"),
             ("tcp_keepalives_interval", "2"),
             ("tcp_keepalives_count", "3"),
@@ -39,7 +39,7 @@ impl Leads {
     /// # Errors
     /// [`LogError::Database`]
     pub async fn take(&self, name: &'static str) -> Result<Option<Lead>, LogError> {
-        let mut connection = PgConnection::connect_with(&self.0).await?;
+        let mut connection = self.0.connect().await?;
         // Two keys: the first one sets the processes of be8 apart from other locks.
         let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('be8 process'), hashtext($1))")
             .bind(name)
@@ -57,7 +57,7 @@ impl Leads {
     /// # Errors
     /// [`LogError::Database`]
     pub async fn checkpoint(&self, name: &str) -> Result<i64, LogError> {
-        let mut connection = PgConnection::connect_with(&self.0).await?;
+        let mut connection = self.0.connect().await?;
         let saved = saved(&mut connection, name).await?;
         connection.close().await?;
         Ok(saved)

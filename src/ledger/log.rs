@@ -1,11 +1,12 @@
 //! Reading the log: one stream both ways, or everything from a position.
 
+use be8_database::Pool;
 use be8_events::{Position, Recorded, StreamName, Timestamp};
 use chrono::{DateTime, Utc};
 use futures_util::Stream;
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 
 use super::LogError;
 use super::pages::Raw;
@@ -37,16 +38,16 @@ pub enum Direction {
 /// The log, for reading.
 #[derive(Debug, Clone)]
 pub struct Log {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl Log {
     /// Reads through this pool.
-    pub const fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub fn new(pool: impl Into<Pool>) -> Self {
+        Self { pool: pool.into() }
     }
 
-    pub(super) const fn pool(&self) -> &PgPool {
+    pub(super) const fn pool(&self) -> &Pool {
         &self.pool
     }
 

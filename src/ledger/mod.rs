@@ -37,9 +37,8 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
+use be8_database::{ConnectError, Connector, Pool, reason};
 use be8_events::{NewEvent, Position, Recorded, StreamName, Subject};
-use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -119,7 +118,7 @@ pub enum LedgerError {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The database did not answer, or refused.
-    #[error("the log could not be reached: {0}")]
+    #[error("the log could not be reached: {}", reason(.0))]
     Database(#[from] sqlx::Error),
     /// A stored event that this build cannot read.
     #[error("position {position}: {cause}")]
@@ -173,6 +172,12 @@ pub enum LogError {
     Clock,
 }
 
+impl From<ConnectError> for LogError {
+    fn from(error: ConnectError) -> Self {
+        Self::Database(error.into())
+    }
+}
+
 impl LogError {
     /// Whether something stored is not as it must be: it will be so at the next attempt, too.
     pub(crate) const fn is_damage(&self) -> bool {
@@ -212,8 +217,8 @@ impl Ledger {
     /// # Errors
     /// [`LogError`] when the head row cannot be read.
     pub async fn start(
-        pool: PgPool,
-        connect: PgConnectOptions,
+        pool: Pool,
+        connect: Connector,
         vault: Arc<Vault>,
         clock: Arc<dyn Clock>,
         settings: LedgerSettings,

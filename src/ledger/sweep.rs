@@ -1,10 +1,10 @@
 //! Sweeping: freeing the bytes of what is sealed and can never be read again. It touches rows that
 //! no append touches, in bounded steps, and whatever it is stopped in can be done again.
 
+use be8_database::Connector;
 use be8_events::erasure::DeletedKey;
 use be8_events::{Day, StreamName, Subject, ThreadId};
 use chrono::NaiveDate;
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::{LogError, partitions};
@@ -14,7 +14,7 @@ const STEP: i64 = 1000;
 
 /// Where sweepers come from.
 #[derive(Debug, Clone)]
-pub struct Broom(PgConnectOptions);
+pub struct Broom(Connector);
 
 /// A connection that sweeps.
 #[derive(Debug)]
@@ -24,9 +24,9 @@ pub struct Sweeper {
 
 impl Broom {
     /// Sweeping in this database.
-    pub fn new(connect: &PgConnectOptions) -> Self {
+    pub fn new(connect: &Connector) -> Self {
         // Whoever sweeps waits for nobody long: it comes again.
-        Self(connect.clone().options([("lock_timeout", "2s")]))
+        Self(connect.with([("lock_timeout", "2s"), ("statement_timeout", "10min")]))
     }
 
     /// Connects.
@@ -34,7 +34,7 @@ impl Broom {
     /// # Errors
     /// [`LogError::Database`]
     pub async fn take(&self) -> Result<Sweeper, LogError> {
-        Ok(Sweeper { connection: PgConnection::connect_with(&self.0).await? })
+        Ok(Sweeper { connection: self.0.connect().await? })
     }
 }
 

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use be8_database::Pool;
 use be8_events::Hash32;
 use sqlx::postgres::PgRow;
-use sqlx::{Connection, PgPool, Row};
+use sqlx::{Connection, Row};
 
 use super::{Lead, Log, LogError};
 
@@ -49,7 +50,7 @@ pub struct Witnessed {
 /// The tables of the transparency log, for reading.
 #[derive(Debug, Clone)]
 pub struct TransparencyTables {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl TransparencyTables {

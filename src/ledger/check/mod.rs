@@ -7,11 +7,11 @@ mod walk;
 
 use std::sync::Arc;
 
+use be8_database::Connector;
 use be8_events::{Hash32, Position};
 use be8_projections::compare::{Difference, differences, unknown_tables};
 use be8_projections::generation::MODELS;
 use be8_projections::{Generation, registry};
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::LogError;
@@ -96,12 +96,12 @@ impl Report {
 /// # Errors
 /// [`LogError`] if it could not be done; what is wrong is in the report.
 pub async fn check(
-    connect: &PgConnectOptions,
+    connect: &Connector,
     vault: Option<Arc<Vault>>,
     told: &(dyn Fn(Position, Position) + Send + Sync),
 ) -> Result<Report, LogError> {
     // Its temporary tables stay in memory as far as that goes.
-    let mut connection = PgConnection::connect_with(&connect.clone().options([("temp_buffers", "64MB")])).await?;
+    let mut connection = connect.with([("temp_buffers", "64MB")]).connect().await?;
     let report = in_snapshot(&mut connection, vault, told).await;
     connection.close().await?;
     report
