@@ -57,7 +57,12 @@ pub const SETTINGS: &[Setting] = &[
         "A PostgreSQL to use (also DATABASE_URL); without it a private one is run in the data directory",
     ),
     setting("database-connections", "N", "16", "Connections for reading"),
-    setting("database-read-seconds", "N", "10", "How long a statement that reads may take before its request is answered by 503"),
+    setting(
+        "database-read-seconds",
+        "N",
+        "10",
+        "How long a statement that reads may take before its request is answered by 503",
+    ),
     setting(
         "pg-bin",
         "DIR",

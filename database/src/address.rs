@@ -22,7 +22,10 @@ pub struct BadAddress(String);
 
 impl BadAddress {
     pub(crate) fn standby() -> Self {
-        Self("its target_session_attrs asks for a standby, and this has to write: write read-write, or leave it out".to_owned())
+        Self(
+            "its target_session_attrs asks for a standby, and this has to write: write read-write, or leave it out"
+                .to_owned(),
+        )
     }
 }
 
@@ -177,7 +180,11 @@ impl Given {
     /// Takes a parameter, if it is one that can be had. An empty value is none, as for libpq.
     fn take(&mut self, name: &str, value: String) -> Result<(), BadAddress> {
         match parameters::known(name) {
-            None => return bad(format!("there is no parameter {name:?} (docs/operations.md lists those that are understood)")),
+            None => {
+                return bad(format!(
+                    "there is no parameter {name:?} (docs/operations.md lists those that are understood)"
+                ));
+            }
             Some(Known::Refused(why)) => return bad(format!("the parameter {name} is not supported: {why}")),
             Some(Known::Only(values)) if !values.contains(&&*value) => {
                 return bad(format!("{name}={value} is not supported: it can only be {}", values.join(" or ")));
@@ -262,7 +269,8 @@ impl Given {
         let mut options = match self.get("password") {
             Some(password) => {
                 let options = PgConnectOptions::new_without_pgpass().port(port).username(&user).database(database);
-                let options = if host.starts_with('/') { options.host("localhost").socket(host) } else { options.host(host) };
+                let options =
+                    if host.starts_with('/') { options.host("localhost").socket(host) } else { options.host(host) };
                 options.password(password)
             }
             // sqlx looks a password up in the passfile for what a URL names, and not otherwise.

@@ -229,7 +229,8 @@ impl Connector {
             .before_acquire(move |connection, meta| {
                 let current = shared.is_of_current(meta.age);
                 Box::pin(async move {
-                    let lives = current && (meta.idle_for < TRUSTED || bounded(ACQUIRE / 2, connection.ping()).await.is_ok());
+                    let lives =
+                        current && (meta.idle_for < TRUSTED || bounded(ACQUIRE / 2, connection.ping()).await.is_ok());
                     Ok(lives)
                 })
             })

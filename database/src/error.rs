@@ -91,9 +91,11 @@ impl From<ConnectError> for sqlx::Error {
 ///
 /// Classes of SQLSTATE (PostgreSQL, appendix A): 08 connection, 25006 read-only transaction, 40 transaction rollback,
 /// 53 insufficient resources, 55 object not in prerequisite state (a lock time-out among them), 57 operator intervention,
-/// 58030 an error of input or output.
+/// 58030 an error of input or output; 26000 and 42P05: a pooler gave the connection another session, which does not know a
+/// prepared statement or knows another one by its name.
 pub fn is_passing(code: &str) -> bool {
-    code == "25006" || code == "58030" || ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class))
+    matches!(code, "25006" | "58030" | "26000" | "42P05")
+        || ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class))
 }
 
 /// The SQLSTATE with which PostgreSQL refused a statement but not the whole connection.

@@ -12,7 +12,7 @@ mod pooler;
 mod session;
 
 pub use address::{Address, BadAddress, Target};
-pub use bound::{bounded, is_timeout};
+pub use bound::{Bounded, bounded, is_timeout};
 pub use connector::Connector;
 pub use environment::{capture, of_libpq};
 pub use error::{ConnectError, Reason, is_passing, reason};

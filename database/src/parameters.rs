@@ -13,7 +13,8 @@ pub(crate) enum Known {
 
 use Known::{Only, Refused, Understood};
 
-const SOCKET: &str = "be8 does not set options of sockets; it bounds each statement and each attempt to connect by itself";
+const SOCKET: &str =
+    "be8 does not set options of sockets; it bounds each statement and each attempt to connect by itself";
 const TLS: &str = "be8's TLS library has no such setting";
 const AUTH: &str = "be8 cannot demand a way of authentication; the server's pg_hba.conf can";
 const KERBEROS: &str = "be8 does not speak GSSAPI or SSPI";
@@ -53,7 +54,10 @@ pub(crate) const PARAMETERS: &[(&str, Known)] = &[
     ("ssl_max_protocol_version", Refused(TLS)),
     ("sslcrl", Refused(TLS)),
     ("sslcrldir", Refused(TLS)),
-    ("sslpassword", Refused("be8 reads no encrypted keys; give it one that is not encrypted, readable by its owner alone")),
+    (
+        "sslpassword",
+        Refused("be8 reads no encrypted keys; give it one that is not encrypted, readable by its owner alone"),
+    ),
     ("sslcertmode", Refused(TLS)),
     ("sslkeylogfile", Refused("be8 writes no session keys")),
     ("requiressl", Refused("it is obsolete; write sslmode=require")),

@@ -57,12 +57,14 @@ pub(crate) async fn prepare(
         return Err(broken("default_transaction_isolation", isolation, "read committed"));
     }
     if role != "origin" {
-        let what = format!("session_replication_role is {role:?}: with it the triggers that protect the log do not run");
+        let what =
+            format!("session_replication_role is {role:?}: with it the triggers that protect the log do not run");
         return Err(ConnectError::Unsafe(what));
     }
     for (name, is) in [("fsync", text("fsync")?), ("full_page_writes", text("pages")?)] {
         if private && is != "on" {
-            let what = format!("{name} is {is:?} in the private PostgreSQL: a crash would destroy it. Remove that setting");
+            let what =
+                format!("{name} is {is:?} in the private PostgreSQL: a crash would destroy it. Remove that setting");
             return Err(ConnectError::Unsafe(what));
         }
         if is != "on" {
@@ -76,7 +78,9 @@ pub(crate) async fn prepare(
 /// Says once that a server which the operator runs does not write durably.
 fn warn_once(name: &'static str) {
     static SAID: std::sync::Once = std::sync::Once::new();
-    SAID.call_once(|| tracing::warn!("{name} is off on this PostgreSQL: when its machine crashes, what was acknowledged may be lost"));
+    SAID.call_once(|| {
+        tracing::warn!("{name} is off on this PostgreSQL: when its machine crashes, what was acknowledged may be lost")
+    });
 }
 
 /// The last value that a setting is given.

@@ -26,42 +26,42 @@ impl CodeAttempts {
     pub async fn admit(&self, account: AccId, now: Timestamp) -> Result<bool, LogError> {
         let write = self.0.write(|connection| {
             Box::pin(async move {
-            let mut tx = turn(connection, account).await?;
-            // The data key of an account ends with it, in one append.
-            let row = sqlx::query(
-                "select a.count, a.next from vault.key k left join code_attempts a on a.account = $1
+                let mut tx = turn(connection, account).await?;
+                // The data key of an account ends with it, in one append.
+                let row = sqlx::query(
+                    "select a.count, a.next from vault.key k left join code_attempts a on a.account = $1
                  where k.subject = $2 and k.wrapped is not null",
-            )
-            .bind(account.number())
-            .bind(Subject::Account(account).to_string())
-            .fetch_optional(&mut *tx)
-            .await?;
-            let Some(row) = row else {
-                tx.rollback().await?;
-                return Ok(false);
-            };
-            let before = match row.try_get::<Option<i32>, _>("count")? {
-                None => Attempts::NONE,
-                Some(count) => {
-                    let next = row.try_get::<DateTime<Utc>, _>("next")?.into();
-                    Attempts { count: count.cast_unsigned(), next }
-                }
-            };
-            let Ok(after) = before.admit(now) else {
-                tx.rollback().await?;
-                return Ok(false);
-            };
-            sqlx::query(
-                "insert into code_attempts values ($1, $2, $3)
+                )
+                .bind(account.number())
+                .bind(Subject::Account(account).to_string())
+                .fetch_optional(&mut *tx)
+                .await?;
+                let Some(row) = row else {
+                    tx.rollback().await?;
+                    return Ok(false);
+                };
+                let before = match row.try_get::<Option<i32>, _>("count")? {
+                    None => Attempts::NONE,
+                    Some(count) => {
+                        let next = row.try_get::<DateTime<Utc>, _>("next")?.into();
+                        Attempts { count: count.cast_unsigned(), next }
+                    }
+                };
+                let Ok(after) = before.admit(now) else {
+                    tx.rollback().await?;
+                    return Ok(false);
+                };
+                sqlx::query(
+                    "insert into code_attempts values ($1, $2, $3)
                  on conflict (account) do update set count = excluded.count, next = excluded.next",
-            )
-            .bind(account.number())
-            .bind(after.count.cast_signed())
-            .bind(after.next.to_utc())
-            .execute(&mut *tx)
-            .await?;
-            tx.commit().await?;
-            Ok(true)
+                )
+                .bind(account.number())
+                .bind(after.count.cast_signed())
+                .bind(after.next.to_utc())
+                .execute(&mut *tx)
+                .await?;
+                tx.commit().await?;
+                Ok(true)
             })
         });
         Ok(write.await?)
@@ -74,12 +74,12 @@ impl CodeAttempts {
     pub async fn forget(&self, account: AccId) -> Result<(), LogError> {
         let write = self.0.write(|connection| {
             Box::pin(async move {
-            let mut tx = turn(connection, account).await?;
-            sqlx::query("delete from code_attempts where account = $1")
-                .bind(account.number())
-                .execute(&mut *tx)
-                .await?;
-            tx.commit().await
+                let mut tx = turn(connection, account).await?;
+                sqlx::query("delete from code_attempts where account = $1")
+                    .bind(account.number())
+                    .execute(&mut *tx)
+                    .await?;
+                tx.commit().await
             })
         });
         Ok(write.await?)

@@ -212,6 +212,12 @@ impl Log {
         self.events(sqlx::query(READ_RANGE).bind(after.0).bind(until.0).bind(kind).bind(i64::from(count))).await
     }
 
+    /// Whether the database of this log is there and takes writes.
+    pub(super) async fn is_writable(&self) -> Result<bool, LogError> {
+        let sql = "select not pg_is_in_recovery() and not current_setting('transaction_read_only')::bool from log_head";
+        Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
+    }
+
     /// The position of the newest event.
     ///
     /// # Errors

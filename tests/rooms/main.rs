@@ -38,7 +38,7 @@ fn dependencies(manifest: &str, table: &str) -> BTreeSet<String> {
 }
 
 fn libraries() -> Libraries {
-    let manifests = ["Cargo.toml", "events/Cargo.toml", "projections/Cargo.toml"];
+    let manifests = ["Cargo.toml", "database/Cargo.toml", "events/Cargo.toml", "projections/Cargo.toml"];
     let of = |table| manifests.iter().flat_map(move |manifest| dependencies(manifest, table)).collect();
     let needed: BTreeSet<String> = of("dependencies");
     let of_tests: BTreeSet<String> = of("dev-dependencies");
@@ -61,7 +61,7 @@ fn files() -> Vec<String> {
         }
     }
     let mut out = Vec::new();
-    for part in ["events", "projections", "src", "tests", "benches"] {
+    for part in ["database", "events", "projections", "src", "tests", "benches"] {
         walk(&root().join(part), &mut out);
     }
     out.sort();

@@ -12,7 +12,8 @@ fn refused(url: &str) -> String {
 
 #[test]
 fn one_host_with_everything() {
-    let address = parsed("postgresql://an%40na:p%2Fw:@db.example:6000/chat?sslmode=require&connect_timeout=7&application_name=x");
+    let address =
+        parsed("postgresql://an%40na:p%2Fw:@db.example:6000/chat?sslmode=require&connect_timeout=7&application_name=x");
     let [host] = &address.hosts[..] else { panic!("one host") };
     assert_eq!((host.get_host(), host.get_port(), host.get_username()), ("db.example", 6000, "an@na"));
     assert_eq!((host.get_database(), host.get_application_name()), (Some("chat"), Some("x")));
@@ -42,12 +43,16 @@ fn several_hosts_in_all_ways() {
 
 #[test]
 fn settings_of_the_session() {
-    let settings = |url| parsed(url).settings.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+    let settings =
+        |url| parsed(url).settings.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
     assert_eq!(
         settings("postgres://u@h/d?options=-c%20work_mem%3D4MB%20--search-path%3Da\\%20b&options[geqo]=off"),
         ["work_mem=4MB", "search_path=a b", "geqo=off"]
     );
-    assert_eq!(settings("postgres://u@h/d?options=-cwork_mem=1MB+-c+jit_above_cost=1"), ["work_mem=1MB", "jit_above_cost=1"]);
+    assert_eq!(
+        settings("postgres://u@h/d?options=-cwork_mem=1MB+-c+jit_above_cost=1"),
+        ["work_mem=1MB", "jit_above_cost=1"]
+    );
     for (options, why) in [
         ("-c%20synchronous_commit=off", "synchronous_commit is set by be8 itself"),
         ("--synchronous-commit=off", "synchronous_commit is set by be8 itself"),
@@ -83,7 +88,10 @@ fn what_cannot_be_done_is_refused_by_name() {
         ("port=0", "\"0\" is no port"),
         ("host=a&hostaddr=127.0.0.1", "host and hostaddr together"),
     ] {
-        let told = refused(&format!("postgres://u:hushhush@h/d?{query}").replace("@h/", if query.contains("host") { "@/" } else { "@h/" }));
+        let told = refused(
+            &format!("postgres://u:hushhush@h/d?{query}")
+                .replace("@h/", if query.contains("host") { "@/" } else { "@h/" }),
+        );
         assert!(told.contains(why), "{query}: {told}");
         assert!(!told.contains("hushhush"), "{told}");
     }
