@@ -57,7 +57,7 @@ impl Shared {
     pub(crate) fn set_stalled(&self, stalled: bool) {
         if self.stalled.swap(stalled, Ordering::SeqCst) != stalled {
             if stalled {
-                tracing::error!("PostgreSQL does not answer writes: this server is not ready");
+                tracing::warn!("PostgreSQL does not answer writes: this server is not ready");
             } else {
                 tracing::info!("PostgreSQL answers writes again");
             }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use be8_database::{ConnectError, Connector, Pool};
+use be8_database::{Connector, Pool};
 use be8_events::Position;
 use be8_projections::compare::{Tally, tally};
 use be8_projections::generation::{MODELS, Model, shapes, with_needed};
@@ -140,12 +140,6 @@ impl From<sqlx::Error> for RebuildError {
     }
 }
 
-impl From<ConnectError> for RebuildError {
-    fn from(error: ConnectError) -> Self {
-        Self::Log(error.into())
-    }
-}
-
 fn names(differences: &[Discrepancy]) -> String {
     let name = |d: &Discrepancy| format!("{} ({} rows live, {} rebuilt)", d.live.table, d.live.rows, d.rebuilt.rows);
     differences.iter().map(name).collect::<Vec<_>>().join(", ")
@@ -172,7 +166,7 @@ impl Workshop {
             // One that is killed lets go of the lock soon.
             ("client_connection_check_interval", "500ms"),
         ]);
-        let mut hand = connect.connect().await?;
+        let mut hand = connect.connect().await.map_err(LogError::from)?;
         let begun = tokio::time::Instant::now();
         while !sqlx::query_scalar(TRY_LOCK).fetch_one(&mut hand).await? {
             if !wait && begun.elapsed() > PATIENCE {
@@ -476,7 +470,7 @@ type Writing = tokio::task::JoinHandle<Result<(PgConnection, bool), sqlx::Error>
 /// # Errors
 /// [`RebuildError`]
 pub async fn abort(connect: &Connector) -> Result<Option<Generation>, RebuildError> {
-    let mut connection = connect.connect().await?;
+    let mut connection = connect.connect().await.map_err(LogError::from)?;
     let aborted = registry::abort(&mut connection).await?;
     connection.close().await?;
     if let Some(generation) = aborted {
@@ -493,7 +487,7 @@ pub async fn abort(connect: &Connector) -> Result<Option<Generation>, RebuildErr
 /// # Errors
 /// [`RebuildError::Log`]
 pub async fn status(connect: &Connector) -> Result<(Vec<Entry>, Position, bool), RebuildError> {
-    let mut connection = connect.connect().await?;
+    let mut connection = connect.connect().await.map_err(LogError::from)?;
     let entries = Entry::all(&mut connection).await?;
     let head = Head::read(&mut connection).await?;
     let free: bool = sqlx::query_scalar(TRY_LOCK).fetch_one(&mut connection).await?;
