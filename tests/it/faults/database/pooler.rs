@@ -66,12 +66,12 @@ impl PgBouncer {
 
 #[tokio::test]
 async fn in_session_mode_what_is_acknowledged_is_durable() {
-    let own = Own::start().await;
-    // What a session of be8 does not set itself would be so.
-    own.run(&["alter database own set synchronous_commit = off"]).await;
     for settings in
         ["pool_mode = session", "pool_mode = session\nserver_reset_query = DISCARD ALL\ndefault_pool_size = 60"]
     {
+        let own = Own::start().await;
+        // What a session of be8 does not set itself would be so.
+        own.run(&["alter database own set synchronous_commit = off"]).await;
         let Some(pooler) = PgBouncer::start(&own.database, settings).await else { return };
         let setup = Setup::on(&own.database).through(pooler.url(&own.database));
         let server = setup.with("ledger-patience-seconds", 1).with("ledger-outcome-seconds", 2).start().await;
