@@ -120,8 +120,12 @@ async fn in_snapshot(
         notes
             .push("there is no master key at hand: sealed payloads were compared with their hashes, not opened".into());
     }
-    Generation::SCRATCH.create(&mut tx).await?;
-    let mut walk = Walk::new(keys, vault);
+    // A standby, and a session that is read-only, has no temporary tables.
+    let replays = !read_only(&mut tx).await?;
+    if replays {
+        Generation::SCRATCH.create(&mut tx).await?;
+    }
+    let mut walk = Walk::new(keys, vault, replays);
     let mut after = 0;
     told(Position(after), head.position);
     while after < head.position.0 {
@@ -135,7 +139,13 @@ async fn in_snapshot(
 
     let mut found = Vec::new();
     let mut tables = 0;
-    if !walk.all_decoded {
+    if !replays {
+        notes.push(
+            "the read models were not compared: this is a standby or read-only, where no temporary tables can be made. Run \
+             the check on the primary for that"
+                .into(),
+        );
+    } else if !walk.all_decoded {
         notes.push("the read models were not compared: not every event can be replayed".into());
     } else if !registry::is_ours(head.generation, &mut *tx).await? {
         notes.push("the read models were not compared: the live ones are of another version of be8".into());
@@ -157,4 +167,9 @@ async fn in_snapshot(
         differences: found,
         notes,
     })
+}
+
+/// Whether this transaction cannot write.
+async fn read_only(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select current_setting('transaction_read_only')::bool").fetch_one(connection).await
 }

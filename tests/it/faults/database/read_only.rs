@@ -6,6 +6,39 @@ use crate::patience::eventually;
 use crate::server::Setup;
 
 #[tokio::test]
+async fn commands_that_only_read_need_no_more() {
+    let own = Own::start().await;
+    let server = Setup::on(&own.database).start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    alice.write(&thread, &bob, "one").await;
+    let group = alice.creates("public", serde_json::json!(10)).await;
+    server.terminate();
+    let (setup, _) = server.ended().await;
+    own.run(&["alter database own set default_transaction_read_only = on"]).await;
+    let account = format!("account-{}", alice.id);
+    for arguments in [
+        &["check"][..],
+        &["log"],
+        &["state", &account],
+        &["history", &group],
+        &["findings", &group],
+        &["audit-check"],
+        &["erasure-report", &alice.id],
+        &["export", "-", "--with-vault"],
+    ] {
+        let said = setup.run(arguments).await;
+        assert!(said.success, "{arguments:?}: {} {}", said.out, said.err);
+    }
+    let check = setup.run(&["check"]).await.out;
+    assert!(
+        check.contains("sound\n") && check.contains("the read models were not compared: this is a standby"),
+        "{check}"
+    );
+    let expire = setup.run(&["expire"]).await;
+    assert!(!expire.success && expire.err.contains("is a standby or is set to read-only"), "{}", expire.err);
+}
+
+#[tokio::test]
 async fn a_primary_that_became_read_only_is_waited_for() {
     let own = Own::start().await;
     let server = Setup::on(&own.database).with("ledger-patience-seconds", 1).start().await;
