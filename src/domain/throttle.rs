@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn an_attempt_under_a_clock_that_was_ahead_locks_nobody_out() {
         let counted =
-            (0..FREE + 3).fold(Attempts::NONE, |attempts, nth| attempts.admit(at(1_000_000 * i64::from(nth))).unwrap());
+            (0..FREE + 3).fold(Attempts::NONE, |attempts, nth| attempts.admit(at(1_000 * i64::from(nth))).unwrap());
         let back = counted.admit(at(0)).unwrap();
         assert_eq!(back, Attempts { count: FREE + 4, next: at(16) });
         assert_eq!(back.admit(at(15)), Err(TimeDelta::seconds(1)));
