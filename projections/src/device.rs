@@ -109,7 +109,8 @@ pub struct DevicesOf {
 }
 
 impl ReadModels {
-    /// The devices of those of some accounts that live at `now`.
+    /// The devices of those of some accounts that live at `now`. An account without a session has none: a log that
+    /// was written before devices ended with their sessions may still name some.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -132,7 +133,8 @@ pub(crate) fn devices_sql(generation: Generation) -> String {
     format!(
         "with d as (
     select d.* from {generation}.device d join {generation}.account a on a.id = d.account
-    where d.account = any ($1) and a.until > $2)
+    where d.account = any ($1) and a.until > $2
+      and exists (select from {generation}.session s where s.account = d.account))
 select h.generation, d.account, {columns}
 from log_head h left join d on true
 {sealed}",

@@ -340,7 +340,7 @@ pub enum State {
 impl State {
     /// The format of a stored snapshot: raised whenever a state changes its shape, so that older
     /// snapshots are passed over.
-    pub const SNAPSHOT_FORMAT: i32 = 3;
+    pub const SNAPSHOT_FORMAT: i32 = 4;
 
     /// The state of a stream without events.
     pub fn new(stream: &StreamName) -> Self {

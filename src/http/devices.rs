@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use be8_events::{Secret, Subject};
+use be8_events::{Hash32, Secret, Subject};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::Type;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::app::Handle;
+use super::app::{App, Handle};
 use super::body::Body;
 use super::document::Tag;
 use super::error::{Code, WireError};
@@ -18,6 +18,8 @@ use super::once::IdempotencyKey;
 use super::session::Session;
 use super::wire::{Answer, True};
 use crate::domain::device::Subscribe;
+use crate::domain::hours::StrikeHour;
+use crate::ledger::push_endpoints;
 use crate::push::subscription;
 use crate::vault::Found;
 
@@ -104,10 +106,18 @@ pub struct Subscribed {
 impl Devices {
     /// Subscribe a device
     ///
-    /// From now on the push service of the device is told of messages to the account, as far as the
-    /// server has a key pair for that and knows the push service. The same subscription again
-    /// changes nothing, other keys for the same endpoint replace the former ones. An account has a
-    /// bounded number of devices (20): one more displaces the oldest.
+    /// From now on messages to the account are pushed to the device, if the server has a key pair for
+    /// that and if its operator's list of push services (`--push-hosts`) has the host of the
+    /// `endpoint`. A subscription at another host is accepted, and nothing is ever sent to it: the
+    /// answer is the same.
+    ///
+    /// A device belongs to the session that subscribed it and ends with it: by `/logout`, by a new
+    /// account in the same browser, by the operator, or with the account. An endpoint that another
+    /// account subscribes is taken from the former one. So a client subscribes at each start: the same
+    /// subscription of the same session again changes nothing, other keys for the same endpoint
+    /// replace the former ones. An account has a bounded number of devices (20): one more displaces
+    /// the oldest. A device that its push service calls gone (404, 410), or to which it refuses many
+    /// pushes in a row (10), is dropped.
     ///
     /// Checks in order: `NOTAUTH` without a session of a living account; `INVALIDSUBSCRIBE` when
     /// `endpoint` is no https URL with a host, `expirationTime` is absent or not null, or `keys` has
@@ -128,17 +138,40 @@ impl Devices {
             // The account was removed this moment.
             return Err(Code::NotAuth.into());
         };
+        let endpoint = own.mac("endpoint", device.endpoint.as_bytes());
+        let listed = app.settings.push_hosts.admit(&device.endpoint).is_some();
+        metrics::counter!("be8_push_subscriptions_total", "listed" => if listed { "yes" } else { "no" }).increment(1);
+        let former = match endpoint_of(app, &device.endpoint).await? {
+            Some(place) => app.ledger.push_endpoints().claim(place, (me.id, endpoint)).await?,
+            None => None,
+        };
         let whole = json!([device.endpoint, device.p256dh, device.auth]).to_string();
         let command = Subscribe {
             session: session.0,
             account: me.id,
-            endpoint: own.mac("endpoint", device.endpoint.as_bytes()),
+            endpoint,
             subscription: own.mac("subscription", whole.as_bytes()),
             secret: Secret::new(device),
             most: app.settings.devices,
+            former,
         };
-        app.execute(once, command, |()| Subscribed::default()).await
+        let answer = app.execute(once, command, |()| Subscribed::default()).await;
+        if matches!(&answer, Err(error) if error.code() == Code::NotAuth) {
+            // The session or its account ended this moment.
+            app.ledger.push_endpoints().release((me.id, endpoint)).await?;
+        }
+        answer
     }
+}
+
+/// The fingerprint of an endpoint, which is comparable over all accounts.
+async fn endpoint_of(app: &App, endpoint: &str) -> Result<Option<Hash32>, WireError> {
+    if let Some(found) = push_endpoints::fingerprint(&app.vault, endpoint).await? {
+        return Ok(Some(found));
+    }
+    // The key comes with the first hour, which a server that has just begun may not have recorded yet.
+    app.ledger.execute(StrikeHour).await?;
+    Ok(push_endpoints::fingerprint(&app.vault, endpoint).await?)
 }
 
 /// The check `subscribe`.

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use be8_events::Event;
+use be8_events::{Event, StreamName};
 use be8_projections::{Generation, Parameters};
 use chrono::TimeDelta;
 use sqlx::postgres::PgArguments;
@@ -84,6 +84,18 @@ fn sql(generation: Generation, draft: &Draft) -> String {
         sql +=
             &format!("\n, io as (insert into idempotency_over (account) select u.* from head, unnest({accounts}) u)");
     }
+    if undeviced(draft).next().is_some() {
+        let (endpoints, refusals) = (p.arrays(&["bigint", "bytea"]), p.arrays(&["bigint", "bytea"]));
+        sql += &format!(
+            "
+, pe as (
+    delete from push_endpoints p using head, unnest({endpoints}) u(account, device)
+    where p.account = u.account and (u.device is null or p.device = u.device))
+, pr as (
+    delete from push_refusals p using head, unnest({refusals}) u(account, device)
+    where p.account = u.account and (u.device is null or p.device = u.device))",
+        );
+    }
     sql += &draft.changes.sql(generation, &mut p);
     sql += &format!("\nselect pg_notify('{CHANNEL}', position::text) from head");
     sql
@@ -93,6 +105,17 @@ fn sql(generation: Generation, draft: &Draft) -> String {
 fn removed(draft: &Draft) -> impl Iterator<Item = i64> {
     draft.events.iter().filter_map(|recorded| match &recorded.event {
         Event::AccountRemoved(removed) => Some(removed.account.number()),
+        _ => None,
+    })
+}
+
+/// The devices that are dropped; none as the device: all of the account.
+fn undeviced(draft: &Draft) -> impl Iterator<Item = (i64, Option<&[u8]>)> {
+    draft.events.iter().filter_map(|recorded| match (&recorded.event, recorded.stream) {
+        (Event::DeviceDropped(dropped), StreamName::Devices(account)) => {
+            Some((account.number(), Some(&dropped.endpoint.0[..])))
+        }
+        (Event::AccountRemoved(removed), _) => Some((removed.account.number(), None)),
         _ => None,
     })
 }
@@ -184,6 +207,12 @@ fn arguments(before: &Head, draft: &Draft, moved: TimeDelta) -> Result<PgArgumen
     }
     if removed(draft).next().is_some() {
         to.add(removed(draft).collect::<Vec<_>>())?;
+    }
+    if undeviced(draft).next().is_some() {
+        for _ in 0..2 {
+            to.add(undeviced(draft).map(|(account, _)| account).collect::<Vec<_>>())?;
+            to.add(undeviced(draft).map(|(_, device)| device).collect::<Vec<_>>())?;
+        }
     }
     draft.changes.bind(&mut to)?;
     Ok(to)

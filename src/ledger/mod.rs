@@ -19,6 +19,7 @@ mod pages;
 mod partitions;
 pub mod portable;
 mod push_attempts;
+pub mod push_endpoints;
 pub mod rebuild;
 mod refusal;
 mod registration;
@@ -52,6 +53,7 @@ pub use idempotency::{Answered, Idempotency};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use push_attempts::{Again, Attempt, Delivery};
+pub use push_endpoints::{DeviceName, PushEndpoints};
 pub use subscription::Subscription;
 pub use sweep::{Broom, Sweeper};
 pub use traces::Trace;
@@ -299,6 +301,11 @@ impl Ledger {
     /// The time by which this node ends what is over for good.
     pub const fn trusted_time(&self) -> &TrustedTime {
         &self.trusted
+    }
+
+    /// Which device has an endpoint of Web Push, which is kept beside the log.
+    pub fn push_endpoints(&self) -> PushEndpoints {
+        PushEndpoints::new(self.log.pool().clone())
     }
 
     /// The newest position that this node knows of.
