@@ -256,7 +256,7 @@ impl Config {
             timeout: values.seconds("push-timeout-seconds")?,
             at_once: values.count("push-at-once")?,
             queue: values.count("push-queue")?,
-            refusals: u32::try_from(values.count("push-refusals")?).unwrap_or(u32::MAX),
+            refusals: values.count("push-refusals")?,
             // A count of seconds in 32 bits is a span of time.
             lifetime: TimeDelta::from_std(lifetime).unwrap_or(TimeDelta::MAX),
             test_peer,

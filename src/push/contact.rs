@@ -38,8 +38,8 @@ pub(super) fn check(subject: &str) -> Contact {
     if !domain.contains('.') || domain.split('.').any(str::is_empty) || domain.ends_with(".localhost") {
         return Contact::None;
     }
-    let below = |name: &&str| domain == **name || domain.strip_suffix(**name).is_some_and(|rest| rest.ends_with('.'));
-    if PLACEHOLDERS.iter().any(|name| below(&name)) { Contact::Placeholder } else { Contact::Usable }
+    let below = |name: &str| domain == name || domain.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'));
+    if PLACEHOLDERS.iter().any(|name| below(name)) { Contact::Placeholder } else { Contact::Usable }
 }
 
 #[cfg(test)]
