@@ -16,6 +16,7 @@ pub struct DeviceSubscribed {
     pub subscription: Hash32,
     /// The session that subscribed, by the hash of its token: the device ends with it. None where
     /// version 1 of the event did not record it; such a device ends with any session of its account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Hash32>,
 }
 
