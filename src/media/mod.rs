@@ -5,17 +5,21 @@
 //! with the event: what erases the message erases the blob, wherever copies of it lie. A blob is
 //! written before its event, and never changed.
 
+mod health;
 mod seal;
 mod settings;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use be8_events::Hash32;
 use chrono::{DateTime, Utc};
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::Error;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use object_store::{GetResult, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 
+use health::Health;
 pub use seal::BlobKey;
 pub use settings::{MediaSettings, S3Settings};
 
@@ -36,6 +40,9 @@ pub enum MediaError {
     /// The store did not answer, or refused.
     #[error("the store of images failed: {0}")]
     Store(#[from] object_store::Error),
+    /// The store did not answer in time.
+    #[error("the store of images did not answer within {0:?}")]
+    Late(Duration),
     /// The store has other bytes than were written, or they do not open.
     #[error("the content of image {0} is damaged")]
     Damaged(Hash32),
@@ -60,6 +67,9 @@ pub struct BlobMark {
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     root: Path,
+    /// How long a request to it may take; a folder has no bound.
+    total: Option<Duration>,
+    health: Arc<Health>,
 }
 
 impl Blobs {
@@ -70,7 +80,58 @@ impl Blobs {
     /// [`MediaError::Place`]
     pub fn open(settings: &MediaSettings, log: &str) -> Result<Self, MediaError> {
         let (store, prefix) = settings.open()?;
-        Ok(Self { store, root: prefix.join(log) })
+        Ok(Self { store, root: prefix.join(log), total: settings.total(), health: Arc::default() })
+    }
+
+    /// Asks the store whether it lets us in. One that does not answer may answer later; one that says
+    /// no, or has no such bucket, will not.
+    ///
+    /// # Errors
+    /// [`MediaError::Place`] for what only an operator can mend.
+    pub async fn probe(&self) -> Result<(), MediaError> {
+        let asked = async {
+            let first = self.store.list(Some(&self.root.clone().join("00"))).next().await;
+            first.transpose().map(|_| ())
+        };
+        match self.bounded(asked).await {
+            Err(MediaError::Store(error)) if is_final(&error) => {
+                Err(MediaError::Place { place: self.store.to_string(), cause: error.to_string() })
+            }
+            // Told in the log by now.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether the newest request to the store failed.
+    pub fn fails(&self) -> bool {
+        self.health.fails()
+    }
+
+    /// A request to the store, in its time.
+    async fn bounded<T>(&self, request: impl Future<Output = Result<T, object_store::Error>>) -> Result<T, MediaError> {
+        let Some(total) = self.total else {
+            let answer = request.await;
+            self.note(&answer);
+            return Ok(answer?);
+        };
+        match tokio::time::timeout(total, request).await {
+            Ok(answer) => {
+                self.note(&answer);
+                Ok(answer?)
+            }
+            Err(_) => {
+                self.health.failed(&format_args!("no answer within {total:?}"));
+                Err(MediaError::Late(total))
+            }
+        }
+    }
+
+    /// Notes what a request says of the store.
+    fn note<T>(&self, answer: &Result<T, object_store::Error>) {
+        match answer {
+            Err(error) if !is_answer(error) => self.health.failed(error),
+            _ => self.health.answers(),
+        }
     }
 
     fn path(&self, name: Hash32) -> Path {
@@ -91,8 +152,19 @@ impl Blobs {
         let mark = BlobMark { name, size: sealed.bytes.len() as u64, sha256: sealed.sha256 };
         // No name comes twice; were it so, the older blob would stay.
         let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        self.store.put_opts(&self.path(name), sealed.bytes.into(), create).await?;
-        Ok((mark, key))
+        let path = self.path(name);
+        match self.bounded(self.store.put_opts(&path, sealed.bytes.into(), create)).await {
+            Ok(_) => Ok((mark, key)),
+            // An attempt whose answer was lost may have stored it already.
+            Err(MediaError::Store(error @ (Error::AlreadyExists { .. } | Error::Precondition { .. }))) => {
+                let stored = self.bounded(async { self.store.get(&path).await?.bytes().await }).await?;
+                match Hash32::sha256(&stored) == mark.sha256 {
+                    true => Ok((mark, key)),
+                    false => Err(error.into()),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The content of a blob; none if the store has it no more.
@@ -100,16 +172,17 @@ impl Blobs {
     /// # Errors
     /// [`MediaError::Damaged`] if it is not the one that was stored; [`MediaError::Store`].
     pub async fn get(&self, mark: BlobMark, key: BlobKey) -> Result<Option<String>, MediaError> {
-        let found = match self.store.get(&self.path(mark.name)).await {
-            Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let path = self.path(mark.name);
+        let fetched = async {
+            let found: GetResult = self.store.get(&path).await?;
+            // Before any of it is in memory: it may be anything by now.
+            if found.meta.size == mark.size { found.bytes().await.map(Some) } else { Ok(None) }
         };
-        // Before any of it is in memory: it may be anything by now.
-        if found.meta.size != mark.size {
-            return Err(MediaError::Damaged(mark.name));
-        }
-        let bytes = found.bytes().await?;
+        let bytes = match self.bounded(fetched).await {
+            Ok(bytes) => bytes.ok_or(MediaError::Damaged(mark.name))?,
+            Err(MediaError::Store(error)) if is_missing(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let open = move || seal::open(&key, mark.name, mark.sha256, bytes.into());
         let plain = tokio::task::spawn_blocking(open).await?;
         plain.and_then(|plain| String::from_utf8(plain).ok()).map(Some).ok_or(MediaError::Damaged(mark.name))
@@ -124,7 +197,7 @@ impl Blobs {
         let all = self.store.list(Some(&prefix));
         // What is named otherwise is not ours.
         let ours = all.map_ok(|meta| Some((meta.location.filename()?.parse().ok()?, meta.last_modified)));
-        Ok(ours.try_filter_map(async |found| Ok(found)).try_collect().await?)
+        self.bounded(ours.try_filter_map(async |found| Ok(found)).try_collect()).await
     }
 
     /// Removes a blob; one that is not there is removed already.
@@ -132,11 +205,26 @@ impl Blobs {
     /// # Errors
     /// [`MediaError::Store`]
     pub async fn remove(&self, name: Hash32) -> Result<(), MediaError> {
-        match self.store.delete(&self.path(name)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+        match self.bounded(self.store.delete(&self.path(name))).await {
+            Err(MediaError::Store(error)) if is_missing(&error) => Ok(()),
+            other => other,
         }
     }
+}
+
+/// Whether an object is not there. A bucket that is not there is another matter.
+fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::NotFound { .. }) && !error.to_string().contains("NoSuchBucket")
+}
+
+/// Whether this is the answer of a store that works.
+fn is_answer(error: &Error) -> bool {
+    is_missing(error) || matches!(error, Error::AlreadyExists { .. } | Error::Precondition { .. })
+}
+
+/// Whether an answer stays the same until an operator changes something.
+fn is_final(error: &Error) -> bool {
+    matches!(error, Error::NotFound { .. } | Error::PermissionDenied { .. } | Error::Unauthenticated { .. })
 }
 
 #[cfg(test)]

@@ -12,12 +12,14 @@ use chrono::TimeDelta;
 use super::{Process, ProcessError};
 use crate::clock::Clock;
 use crate::ledger::{Direction, Lead, Log};
-use crate::media::{Blobs, SHARDS};
+use crate::media::{Blobs, MediaError, SHARDS};
 
 /// The pause between two looks at the log.
 const LOOK: Duration = Duration::from_secs(1);
 /// The pause between two parts of the store, while it is walked through.
 const STEP: Duration = Duration::from_millis(5);
+/// After so many blobs in a row that could not be removed, or two that took too long, the turn is given up.
+const FAILURES: u32 = 10;
 /// How many erasures are followed in one turn.
 const PAGE: u32 = 50;
 
@@ -118,8 +120,20 @@ impl Sweeper {
     }
 
     async fn remove(&self, blobs: &[Hash32], why: &'static str) -> Result<(), ProcessError> {
+        let mut failures = 0;
         for blob in blobs {
-            self.blobs.remove(*blob).await?;
+            if let Err(error) = self.blobs.remove(*blob).await {
+                // The others go all the same; the next walk through the store comes back to this one. A store that
+                // fails for all of them is asked again later.
+                failures += if matches!(error, MediaError::Late(_)) { FAILURES / 2 } else { 1 };
+                if failures >= FAILURES {
+                    return Err(error.into());
+                }
+                metrics::counter!("be8_images_not_swept_total").increment(1);
+                tracing::debug!(%blob, %error, "the content of an image was not removed");
+                continue;
+            }
+            failures = 0;
             metrics::counter!("be8_images_swept_total").increment(1);
             tracing::debug!(%blob, why, "the content of an image was removed");
         }
