@@ -30,6 +30,10 @@ pub struct Health {
     #[oai(skip_serializing_if_is_empty)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clock: Vec<String>,
+    /// What is wrong with the store of images; absent when nothing is. Everything else is served all the same.
+    #[oai(skip_serializing_if_is_empty)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
 }
 
 /// How long the database may take to say that it is there.
@@ -55,7 +59,8 @@ impl Operations {
         let clock = app.ledger.trusted_time().state();
         match newest {
             Ok(Ok(_)) if !app.stop.is_cancelled() && !clock.refuses() => {
-                Ok(Answer::new(&Health { status: "ok", clock: clock.sentences() }))
+                let fails = app.media.fails().then(|| "the store of images does not answer as it should".to_owned());
+                Ok(Answer::new(&Health { status: "ok", clock: clock.sentences(), images: fails.into_iter().collect() }))
             }
             _ => Err(Code::Unavailable.into()),
         }

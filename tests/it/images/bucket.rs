@@ -13,10 +13,10 @@ use hyper_util::rt::TokioIo;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
-use crate::client::two_people;
+use crate::client::{Person, two_people};
 use crate::cluster::fresh_database;
-use crate::patience::eventually;
-use crate::server::Setup;
+use crate::patience::{eventually, within};
+use crate::server::{Server, Setup};
 
 const ID: &str = "AKIATEST";
 const SECRET: &str = "not/a/secret";
@@ -30,6 +30,14 @@ struct State {
     faults: Vec<String>,
     /// Whether it is broken.
     broken: bool,
+    /// There is no such bucket.
+    gone: bool,
+    /// It takes requests and never answers.
+    hangs: bool,
+    /// The next object is stored, and its answer is lost.
+    loses_answer: bool,
+    /// The object that cannot be deleted.
+    stubborn: Option<String>,
 }
 
 /// A store as small as it can be.
@@ -119,7 +127,13 @@ async fn answer(state: Arc<Mutex<State>>, mut request: Request<Incoming>) -> Ans
         let answer = Response::builder().status(status).header("etag", "\"1\"");
         Ok(answer.body(Full::from(text)).unwrap())
     };
+    if lock(&state).hangs {
+        std::future::pending::<()>().await;
+    }
     let mut state = lock(&state);
+    if state.gone {
+        return say(StatusCode::NOT_FOUND, "<Error><Code>NoSuchBucket</Code></Error>".to_owned());
+    }
     if state.broken {
         return say(StatusCode::FORBIDDEN, "<Error><Code>AccessDenied</Code></Error>".to_owned());
     }
@@ -138,7 +152,11 @@ async fn answer(state: Arc<Mutex<State>>, mut request: Request<Incoming>) -> Ans
         Method::PUT if state.objects.contains_key(&key) => say(StatusCode::PRECONDITION_FAILED, String::new()),
         Method::PUT => {
             state.objects.insert(key, (body, Utc::now()));
-            say(StatusCode::OK, String::new())
+            match std::mem::take(&mut state.loses_answer) {
+                // What a proxy in between answers, or the store for somebody else's trouble: it is asked again.
+                true => say(StatusCode::SERVICE_UNAVAILABLE, String::new()),
+                false => say(StatusCode::OK, String::new()),
+            }
         }
         Method::GET if key.is_empty() => {
             let prefix = query.split('&').find_map(|part| part.strip_prefix("prefix=")).unwrap_or_default();
@@ -163,21 +181,14 @@ async fn answer(state: Arc<Mutex<State>>, mut request: Request<Incoming>) -> Ans
                 .body(Full::from(body.clone()))
                 .unwrap()),
         },
+        Method::DELETE if state.stubborn.as_ref() == Some(&key) => {
+            say(StatusCode::FORBIDDEN, "<Error><Code>AccessDenied</Code></Error>".to_owned())
+        }
         Method::DELETE => {
             state.objects.remove(&key);
             say(StatusCode::NO_CONTENT, String::new())
         }
-        // Several at once.
-        Method::POST if query.starts_with("delete") => {
-            let text = String::from_utf8_lossy(&body).into_owned();
-            let keys = text.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
-            let gone = keys.map(|key| {
-                state.objects.remove(key);
-                format!("<Deleted><Key>{key}</Key></Deleted>")
-            });
-            let gone: String = gone.collect();
-            say(StatusCode::OK, format!("<DeleteResult>{gone}</DeleteResult>"))
-        }
+        // Deleting several at once is what not every store knows.
         _ => {
             state.faults.push(line);
             say(StatusCode::METHOD_NOT_ALLOWED, String::new())
@@ -219,5 +230,122 @@ async fn images_live_and_end_in_a_bucket() {
     // Alice goes, and so does what she posted.
     assert_eq!(alice.client.get("/destroyacc").await.status, 200);
     eventually("it is swept", async || store.names().is_empty()).await;
+    assert_eq!(lock(&store.state).faults, Vec::<String>::new());
+}
+
+/// Two people of a server that keeps its images in this store, and an image that one posted to the other.
+async fn with_an_image(store: &Store, change: impl FnOnce(Setup) -> Setup) -> (Server, Person, Person, String) {
+    let server = change(store.setup(Setup::on(&fresh_database().await))).start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    alice.posts(&thread, &bob.id, "holiday", "a ciphertext").await;
+    (server, alice, bob, thread)
+}
+
+/// What a server says that cannot start.
+async fn refusal(setup: Setup) -> String {
+    let (mut process, _lines) = setup.launch();
+    let status = within("the end of a server that cannot start", process.wait()).await.unwrap();
+    assert!(!status.success());
+    setup.log()
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_used_is_refused_at_start() {
+    let store = Store::start().await;
+    let setup = async || store.setup(Setup::on(&fresh_database().await));
+    for (flag, value, says) in [
+        ("media-s3-endpoint", "127.0.0.1:9000", "media-s3-endpoint: "),
+        ("media-s3-endpoint", "http://169.254.169.254", "metadata service"),
+        ("media-s3-endpoint", "https://id:geheim@s3.be8.example", "credentials do not belong there"),
+        ("media-s3-bucket", "pic/tures", "media-s3-bucket: "),
+        ("media-s3-region", "eu west", "media-s3-region: "),
+    ] {
+        let said = refusal(setup().await.with(flag, value)).await;
+        assert!(said.contains(says) && !said.contains("geheim"), "{flag} {value}: {said}");
+    }
+    for (variable, value, says) in [
+        ("AWS_SECRET_ACCESS_KEY", "", "AWS_SECRET_ACCESS_KEY is not set"),
+        ("AWS_SECRET_ACCESS_KEY", "geheim\n", "AWS_SECRET_ACCESS_KEY has a character"),
+        ("AWS_SECRET_ACCESS_KEY", "geheim", "SignatureDoesNotMatch"),
+    ] {
+        let said = refusal(setup().await.with_variable(variable, value)).await;
+        assert!(said.contains(says) && !said.contains("geheim"), "{variable}: {said}");
+    }
+    // Without credentials nobody is asked for some: the address of the metadata service would be here.
+    let metadata = Store::start().await;
+    let bare = setup().await.with_variable("AWS_ACCESS_KEY_ID", "").with_variable("AWS_SECRET_ACCESS_KEY", "");
+    let said = refusal(bare.with_variable("AWS_METADATA_ENDPOINT", &metadata.url)).await;
+    assert!(said.contains("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"), "{said}");
+    assert_eq!(lock(&metadata.state).faults, Vec::<String>::new());
+    lock(&store.state).gone = true;
+    let said = refusal(setup().await).await;
+    assert!(said.contains("bucket pictures") || said.contains("NoSuchBucket"), "{said}");
+}
+
+#[tokio::test]
+async fn a_missing_bucket_is_not_a_missing_image() {
+    let store = Store::start().await;
+    let (server, alice, bob, thread) = with_an_image(&store, |setup| setup).await;
+    lock(&store.state).gone = true;
+    assert_eq!(bob.asks_for_image(&alice, "holiday").await.verdict(), "503 UNAVAILABLE");
+    let picture = alice.picture(&thread, &bob.id, "lost", "lost");
+    assert_eq!(alice.client.post("/imageupload", &picture).await.verdict(), "503 UNAVAILABLE");
+    // The server is ready all the same, and says what is wrong: in its log once, in a gauge and in the answer.
+    let ready = server.get("/readyz").await;
+    assert_eq!(ready.status, 200);
+    assert_eq!(ready.json()["images"].as_array().map(Vec::len), Some(1), "{}", ready.text);
+    assert!((server.metric("be8_image_store_failing").await - 1.0).abs() < f64::EPSILON);
+    assert_eq!(server.setup().log().matches("the store of images fails").count(), 1, "{}", server.setup().log());
+    lock(&store.state).gone = false;
+    assert_eq!(bob.looks_at(&alice, "holiday").await.as_deref(), Some("a ciphertext"));
+    assert_eq!(server.get("/readyz").await.json().get("images"), None);
+    lock(&store.state).objects.clear();
+    assert_eq!(bob.looks_at(&alice, "holiday").await, None);
+}
+
+#[tokio::test]
+async fn a_store_that_never_answers_holds_up_nobody_for_long() {
+    let store = Store::start().await;
+    let short = |setup: Setup| {
+        let setup = setup.with("media-s3-connect-seconds", 1).with("media-s3-attempt-seconds", 1);
+        setup.with("media-s3-total-seconds", 2).with("media-bodies", 4)
+    };
+    let (server, alice, bob, _) = with_an_image(&store, short).await;
+    lock(&store.state).hangs = true;
+    // One account has one of the four turns, so the other one gets one at once.
+    let ask = async |person: &Person| person.asks_for_image(&alice, "holiday").await.verdict();
+    let all = async { tokio::join!(ask(&bob), ask(&bob), ask(&bob), ask(&alice)) };
+    let (one, two, three, other) = within("the answers", all).await;
+    assert_eq!([&*one, &*two, &*three, &*other], ["503 UNAVAILABLE"; 4]);
+    assert_eq!(server.get("/me").await.verdict(), "401 NOTAUTH");
+    // Nor does it keep the server from stopping.
+    server.terminate();
+    let (_, status) = within("the end of the server", server.ended()).await;
+    assert!(status.success());
+}
+
+#[tokio::test]
+async fn an_upload_whose_answer_was_lost_is_there_once() {
+    let store = Store::start().await;
+    let (_server, alice, bob, thread) = with_an_image(&store, |setup| setup).await;
+    lock(&store.state).loses_answer = true;
+    alice.posts(&thread, &bob.id, "second", "another ciphertext").await;
+    assert!(!lock(&store.state).loses_answer);
+    assert_eq!(store.names().len(), 2);
+    assert_eq!(bob.looks_at(&alice, "second").await.as_deref(), Some("another ciphertext"));
+}
+
+#[tokio::test]
+async fn one_blob_that_cannot_be_deleted_keeps_no_other() {
+    let store = Store::start().await;
+    let (server, alice, bob, thread) = with_an_image(&store, |setup| setup).await;
+    for nth in 0..8 {
+        alice.posts(&thread, &bob.id, &format!("picture {nth}"), "a ciphertext").await;
+    }
+    let stubborn = store.names().swap_remove(0);
+    lock(&store.state).stubborn = Some(stubborn.clone());
+    assert_eq!(alice.client.get("/destroyacc").await.status, 200);
+    eventually("all others are swept", async || store.names() == [stubborn.clone()]).await;
+    assert!(server.metric("be8_images_not_swept_total").await >= 1.0);
     assert_eq!(lock(&store.state).faults, Vec::<String>::new());
 }
