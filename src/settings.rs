@@ -204,7 +204,7 @@ pub const SETTINGS: &[Setting] = &[
         "body-memory-mib",
         "MIB",
         "256",
-        "Memory for bodies that come in; beyond it those over 64 KiB are refused as UNAVAILABLE",
+        "Memory for bodies that come in; beyond it what exceeds 64 KiB on a connection is refused as UNAVAILABLE",
     ),
     setting(
         "answer-stall-seconds",

@@ -426,10 +426,7 @@ pub(super) async fn admit(app: &App, auditor: &Auditor, group: &str, what: &str)
     let not_found = || WireError::from(Code::NotFound);
     match auditor {
         Auditor::Bearer(token) => {
-            if !token.is_operator(app.operator.as_ref()) {
-                tracing::warn!(what, "a wrong operator token was refused");
-                return Err(WireError::not_operator());
-            }
+            token.check(app.operator.as_ref())?;
             tracing::info!(group, what, "operator access");
             let group = named.ok_or_else(not_found)?;
             let first = app.ledger.log().read_stream(StreamName::Group(group), 1, Direction::Forwards, 1).await?;

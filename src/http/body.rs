@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout};
 
 use super::error::{Code, WireError};
 use super::form;
-use super::room::{Place, Room};
 use held::Held;
+pub use held::{BodyMemory, Claimed, FreeShare};
 
 mod held;
 
@@ -38,7 +38,7 @@ pub struct BodyLimits {
     /// How long the rest of a body that is too large is still taken and thrown away. A client
     /// that is cut off while it writes seldom reads why.
     pub linger: Duration,
-    /// Most bytes of all bodies together that come in at a time, for who makes the [`Room`].
+    /// Most bytes of all bodies together that come in at a time, for who makes the [`Room`](super::room::Room).
     pub memory: usize,
 }
 
@@ -71,7 +71,7 @@ impl Default for BodyLimits {
 /// | form | its fields, all strings; `a[b]`, `a[]` and `a[0]` nest, at most five levels |
 /// | more than [`BodyLimits`] allow | 413 TOOLARGE |
 /// | too slow | 408 TIMEOUT |
-/// | large, while many large ones come in (see [`Room`]) | 503 UNAVAILABLE |
+/// | large, while many large ones come in (see [`BodyMemory`]) | 503 UNAVAILABLE |
 ///
 /// A `T` whose fields are all [`Lenient`](super::lenient::Lenient) takes every object; another
 /// one that does not is answered 400 INVALIDINPUT.
@@ -81,8 +81,8 @@ pub struct Body<T> {
     fields: T,
     /// SHA-256 of the bytes as sent, if the request carries an `Idempotency-Key`.
     digest: Option<Hash32>,
-    /// In the memory for bodies, until it is dropped. Whoever waits for long takes what it needs, and drops the rest.
-    _place: Place,
+    /// Of the memory for bodies, until it is dropped. Whoever waits for long takes what it needs, and drops the rest.
+    _claimed: Claimed,
 }
 
 impl<T> Body<T> {
@@ -129,8 +129,8 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let limits = request.data::<BodyLimits>().copied().unwrap_or_default();
-        let (bytes, place) =
-            read(request.headers(), body.take()?.into_bytes_stream(), limits, request.data::<Room>().cloned()).await?;
+        let (bytes, claimed) =
+            read(request.headers(), body.take()?.into_bytes_stream(), limits, BodyMemory::of(request)).await?;
         let digest = request.headers().contains_key("idempotency-key").then(|| Hash32::sha256(&bytes));
         let fields = match essence(request.content_type()) {
             "application/json" => from_json(&bytes, limits)?,
@@ -141,7 +141,7 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
         };
         let fields =
             T::parse_from_json(Some(Value::Object(fields))).map_err(|_| WireError::from(Code::InvalidInput))?;
-        Ok(Self { fields, digest, _place: place })
+        Ok(Self { fields, digest, _claimed: claimed })
     }
 }
 
@@ -160,8 +160,8 @@ pub(super) async fn read<B: AsRef<[u8]>, E>(
     headers: &HeaderMap,
     pieces: impl Stream<Item = Result<B, E>>,
     limits: BodyLimits,
-    room: Option<Room>,
-) -> Result<(Vec<u8>, Place), WireError> {
+    memory: Option<BodyMemory>,
+) -> Result<(Vec<u8>, Claimed), WireError> {
     // What is declared may be a lie: believed only when it says "too large".
     let declared: Option<usize> =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -176,7 +176,7 @@ pub(super) async fn read<B: AsRef<[u8]>, E>(
         }
         return Err(Code::TooLarge.into());
     }
-    let mut held = Held::new(limits.bytes, room);
+    let mut held = Held::new(limits.bytes, memory);
     let begin = Instant::now();
     loop {
         let left = limits.total.saturating_sub(begin.elapsed());

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::address::{Proxies, network};
+use super::body::FreeShare;
 use super::connection::Connection;
 use super::outgoing::{Outgoing, Way};
 use super::room::Room;
@@ -215,15 +216,18 @@ impl<E: Endpoint<Output = Response> + 'static> Serve<E> {
         let broken = CancellationToken::new();
         let way = Way::new(&self.room, stall, broken.clone());
         let asked = Arc::new(AtomicBool::new(false));
+        let bodies = FreeShare::default();
         let service = service_fn({
             let (serve, asked) = (self.clone(), asked.clone());
             move |request: poem::http::Request<Incoming>| {
                 asked.store(true, Ordering::Relaxed);
                 let (serve, scheme, outgoing) = (serve.clone(), scheme.clone(), Outgoing::over(&way));
+                let bodies = bodies.clone();
                 async move {
                     let (local, peer) = (LocalAddr(Addr::SocketAddr(serve.local)), RemoteAddr(Addr::SocketAddr(peer)));
                     let mut request = Request::from((request, local, peer, scheme));
                     request.set_data(outgoing.clone());
+                    request.set_data(bodies);
                     let answer = serve.endpoint.get_response(request).await;
                     Ok::<_, Infallible>(poem::http::Response::from(outgoing.hold(answer).await))
                 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use be8_events::Hash32;
 use poem::http::header;
@@ -84,14 +86,10 @@ impl Operator {
     /// # Errors
     /// 401 [`NOTAUTH`](super::error::Code::NotAuth)
     pub fn check(&self, token: Option<&OperatorToken>, what: &str) -> Result<(), WireError> {
-        if self.0.as_ref().is_some_and(|sent| sent.is_operator(token)) {
-            tracing::info!(what, "operator access");
-            return Ok(());
-        }
-        if self.0.is_some() {
-            tracing::warn!(what, "a wrong operator token was refused");
-        }
-        Err(WireError::not_operator())
+        let sent = self.0.as_ref().ok_or_else(WireError::not_operator)?;
+        sent.check(token)?;
+        tracing::info!(what, "operator access");
+        Ok(())
     }
 }
 
@@ -142,9 +140,60 @@ impl fmt::Debug for BearerToken {
 }
 
 impl BearerToken {
-    /// Whether it is the operator's. Without a token file nobody is.
-    pub fn is_operator(&self, token: Option<&OperatorToken>) -> bool {
-        token.is_some_and(|token| token.is(&self.0))
+    /// Whether it is the operator's. Without a token file no token is. A wrong one is counted, and logged within bounds.
+    ///
+    /// # Errors
+    /// 401 [`NOTAUTH`](super::error::Code::NotAuth)
+    pub fn check(&self, token: Option<&OperatorToken>) -> Result<(), WireError> {
+        if token.is_some_and(|token| token.is(&self.0)) {
+            return Ok(());
+        }
+        metrics::counter!("be8_operator_refused_total").increment(1);
+        WRONG.add(|count| tracing::warn!(count, "wrong operator tokens were refused"));
+        Err(WireError::not_operator())
+    }
+}
+
+/// The wrong tokens that this process was sent.
+static WRONG: Refusals = Refusals(Mutex::new(None));
+/// How often they are logged at most.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Counts refusals, and reports their number at most once in an [`INTERVAL`]: the first one at once, those of the
+/// following interval at its end. A client that guesses must not fill the log.
+struct Refusals(
+    /// Those that are not reported yet, in an interval that began with a report.
+    Mutex<Option<u64>>,
+);
+
+impl Refusals {
+    /// Counts one.
+    fn add(&'static self, report: impl Fn(u64) + Send + 'static) {
+        let mut unreported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = &mut *unreported {
+            *count += 1;
+            return;
+        }
+        *unreported = Some(0);
+        drop(unreported);
+        report(1);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(INTERVAL).await;
+                match self.end_interval() {
+                    Some(count) => report(count),
+                    None => break,
+                }
+            }
+        });
+    }
+
+    /// How many came in the interval that ends; another one begins unless there were none.
+    fn end_interval(&self) -> Option<u64> {
+        let mut unreported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = unreported.take().filter(|count| *count > 0);
+        *unreported = count.map(|_| 0);
+        count
     }
 }
 
@@ -180,5 +229,45 @@ impl<'a> ApiExtractor<'a> for Auditor {
             Some(token) => Self::Bearer(token),
             None => Self::Session(Session(SessionToken::of(request.headers()).map(|token| token.hash()))),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn refusals_are_reported_once_in_an_interval_with_their_number() {
+        tokio::time::pause();
+        static REFUSALS: Refusals = Refusals(Mutex::new(None));
+        let reports: Arc<Mutex<Vec<u64>>> = Arc::default();
+        let refuse = |times: usize| {
+            for _ in 0..times {
+                let reports = reports.clone();
+                REFUSALS.add(move |count| reports.lock().unwrap().push(count));
+            }
+        };
+        let reported = || reports.lock().unwrap().clone();
+        let pass = async |time: Duration| tokio::time::sleep(time).await;
+        let moment = Duration::from_secs(1);
+        // Given no refusals before, when three come, then the first one is reported at once
+        refuse(3);
+        assert_eq!(reported(), [1]);
+        // and the others at the end of the interval, with those that came until then.
+        pass(INTERVAL - moment).await;
+        refuse(2);
+        assert_eq!(reported(), [1]);
+        pass(2 * moment).await;
+        assert_eq!(reported(), [1, 4]);
+        refuse(1);
+        pass(INTERVAL).await;
+        assert_eq!(reported(), [1, 4, 1]);
+        // After an interval without any nothing is reported, and the next one is reported at once.
+        pass(3 * INTERVAL).await;
+        assert_eq!(reported(), [1, 4, 1]);
+        refuse(1);
+        assert_eq!(reported(), [1, 4, 1, 1]);
     }
 }

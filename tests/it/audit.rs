@@ -100,6 +100,10 @@ async fn who_may_see_a_history() {
     // The token is logged nowhere, its uses are.
     let log = server.setup().log();
     assert!(!log.contains(TOKEN) && log.contains("operator access"), "{log}");
+    // Eight wrong ones are one line, and however wrong they are, they are not in it. The others follow with their count.
+    assert!(!log.contains(&TOKEN[1..]), "{log}");
+    assert!((1..8).contains(&log.matches("wrong operator tokens were refused").count()), "{log}");
+    assert!(server.metric("be8_operator_refused_total").await >= 8.0);
 }
 
 #[tokio::test]

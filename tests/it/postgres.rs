@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use be8::postgres::{ClusterSettings, PostgresError, PrivateCluster};
@@ -334,6 +335,39 @@ async fn root_is_told_which_directory_stops_the_unprivileged_user() {
     assert!(matches!(&error, PostgresError::OutOfReach { blocked, .. } if blocked == closed), "{error}");
 }
 
+/// Copies a program that is to be executed. A process of its own does it: if this process had the copy open for writing,
+/// a child that another test forks at that moment would hold it open, too, and executing it would fail with "Text file
+/// busy" (ETXTBSY).
+fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("--").args([from, to]).status().expect("cp");
+    assert!(status.success(), "cp: {status}");
+}
+
+/// While other threads start processes without pause, a program that was just copied can be executed every time.
+#[test]
+fn a_copied_program_can_be_executed_beside_forks() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let source = ["/bin/true", "/usr/bin/true"].map(Path::new).into_iter().find(|path| path.exists());
+    let source = source.expect("the program true");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert!(Command::new(source).status().expect("true").success());
+                }
+            });
+        }
+        let outcome: Result<(), std::io::Error> = (0..200).try_for_each(|number| {
+            let copy = directory.path().join(format!("copy-{number}"));
+            copy_program(source, &copy);
+            Command::new(&copy).status().map(|status| assert!(status.success()))
+        });
+        done.store(true, Ordering::Relaxed);
+        outcome.expect("every copy runs");
+    });
+}
+
 #[tokio::test]
 async fn root_and_others_keep_apart() {
     if !geteuid().is_root() {
@@ -344,7 +378,7 @@ async fn root_and_others_keep_apart() {
     let dir = directory.path().join("postgres");
     // A copy, since the path to this program may be closed to others.
     let program = directory.path().join("program");
-    fs::copy(std::env::current_exe().expect("the path of this program"), &program).expect("a copy");
+    copy_program(&std::env::current_exe().expect("the path of this program"), &program);
     let mut command = Command::new("setpriv");
     command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(&program).current_dir("/");
     let mut holder = Holder::start(command, &dir);
