@@ -167,15 +167,11 @@ struct Refusals(
 );
 
 impl Refusals {
-    /// Counts one.
+    /// Counts one, and reports it or leaves it for the end of the interval.
     fn add(&'static self, report: impl Fn(u64) + Send + 'static) {
-        let mut unreported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = &mut *unreported {
-            *count += 1;
+        if !self.begins_interval() {
             return;
         }
-        *unreported = Some(0);
-        drop(unreported);
         report(1);
         tokio::spawn(async move {
             loop {
@@ -186,6 +182,14 @@ impl Refusals {
                 }
             }
         });
+    }
+
+    /// Counts one, unless it is to be reported at once because an interval begins with it.
+    fn begins_interval(&self) -> bool {
+        let mut unreported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let begins = unreported.is_none();
+        *unreported = Some(unreported.map_or(0, |count| count + 1));
+        begins
     }
 
     /// How many came in the interval that ends; another one begins unless there were none.
@@ -234,40 +238,21 @@ impl<'a> ApiExtractor<'a> for Auditor {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
-    #[tokio::test]
-    async fn refusals_are_reported_once_in_an_interval_with_their_number() {
-        tokio::time::pause();
-        static REFUSALS: Refusals = Refusals(Mutex::new(None));
-        let reports: Arc<Mutex<Vec<u64>>> = Arc::default();
-        let refuse = |times: usize| {
-            for _ in 0..times {
-                let reports = reports.clone();
-                REFUSALS.add(move |count| reports.lock().unwrap().push(count));
-            }
-        };
-        let reported = || reports.lock().unwrap().clone();
-        let pass = async |time: Duration| tokio::time::sleep(time).await;
-        let moment = Duration::from_secs(1);
+    #[test]
+    fn refusals_are_reported_once_in_an_interval_with_their_number() {
         // Given no refusals before, when three come, then the first one is reported at once
-        refuse(3);
-        assert_eq!(reported(), [1]);
-        // and the others at the end of the interval, with those that came until then.
-        pass(INTERVAL - moment).await;
-        refuse(2);
-        assert_eq!(reported(), [1]);
-        pass(2 * moment).await;
-        assert_eq!(reported(), [1, 4]);
-        refuse(1);
-        pass(INTERVAL).await;
-        assert_eq!(reported(), [1, 4, 1]);
+        let refusals = Refusals(Mutex::new(None));
+        let refuse = |times: usize| (0..times).filter(|_| refusals.begins_interval()).count();
+        assert_eq!(refuse(3), 1);
+        // and the others at the end of the interval, with which another one begins.
+        assert_eq!(refusals.end_interval(), Some(2));
+        assert_eq!(refuse(4), 0);
+        assert_eq!(refusals.end_interval(), Some(4));
         // After an interval without any nothing is reported, and the next one is reported at once.
-        pass(3 * INTERVAL).await;
-        assert_eq!(reported(), [1, 4, 1]);
-        refuse(1);
-        assert_eq!(reported(), [1, 4, 1, 1]);
+        assert_eq!(refusals.end_interval(), None);
+        assert_eq!(refuse(1), 1);
+        assert_eq!(refusals.end_interval(), None);
     }
 }

@@ -47,7 +47,11 @@ impl Room {
             match bytes.min(self.places.available_permits()) {
                 0 => return Place::default(),
                 // Another one may have been faster: it took some, so that this ends.
-                some => if let Some(place) = self.claim(some) { return place },
+                some => {
+                    if let Some(place) = self.claim(some) {
+                        return place;
+                    }
+                }
             }
         }
     }
