@@ -93,6 +93,8 @@ async fn after_a_month() -> (Server, [Person; 3]) {
     alice.talk(&library, &bob, "to Bob, long ago").await;
     drop(library);
     let server = setup.start().await;
+    let confirmed = server.setup().run(&["expire", "--confirm-clock"]).await;
+    assert!(confirmed.success, "{}{}", confirmed.out, confirmed.err);
     let people = [(&alice, "Alice"), (&bob, "Bob"), (&carol, "Carol")].map(|(who, name)| who.today(&server, name));
     (server, people)
 }
