@@ -27,9 +27,9 @@ pub struct Health {
     /// Always `ok`.
     pub status: &'static str,
     /// What is wrong with the clock of the server; absent when nothing is. Requests are served all the same.
-    #[oai(skip_serializing_if_is_empty)]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub clock: Vec<String>,
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Vec<String>>,
 }
 
 /// How long the database may take to say that it is there.
@@ -55,7 +55,8 @@ impl Operations {
         let clock = app.ledger.trusted_time().state();
         match newest {
             Ok(Ok(_)) if !app.stop.is_cancelled() && !clock.refuses() => {
-                Ok(Answer::new(&Health { status: "ok", clock: clock.sentences() }))
+                let wrong = clock.sentences();
+                Ok(Answer::new(&Health { status: "ok", clock: (!wrong.is_empty()).then_some(wrong) }))
             }
             _ => Err(Code::Unavailable.into()),
         }

@@ -193,6 +193,8 @@ async fn a_closed_stream_is_noticed_without_a_heartbeat() {
 #[tokio::test]
 async fn one_stream_too_many_is_asked_to_come_later() {
     let setup = Setup::on(&fresh_database().await).with("events-per-account", 2);
+    // Held open one at a time, and not for long.
+    let setup = setup.with("events-refused-seconds", 1).with("events-refused", 1);
     let server = setup.start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let mut kept = [alice.client.events().await, alice.client.events().await];
