@@ -1,13 +1,16 @@
 //! `be8 erasure-report`: the proof that an account is erased.
 
+use be8_events::Timestamp;
 use clap::ArgMatches;
 
 use super::columns::{Cell, Tone, coloured, table};
 use super::{named_account, print};
-use crate::audit::{ErasureReport, erasure_report};
+use crate::audit::{Copies, Deleted, ErasureReport, erasure_report};
 use crate::config::Config;
 use crate::ledger::Log;
 use crate::node::{Database, reading_pool};
+use crate::process::rotation::RotationSettings;
+use crate::vault::{RotationState, rotating_generations, rotation_state};
 
 /// How many positions of what is readable are printed.
 const SHOWN: usize = 20;
@@ -21,9 +24,17 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let json = matches.get_one::<String>("format").is_some_and(|format| format == "json");
     let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
     let pool = reading_pool(&database.connect, 2);
-    let report = erasure_report(&Log::new(pool.clone()), &be8_projections::ReadModels::new(pool), account).await;
+    let report =
+        erasure_report(&Log::new(pool.clone()), &be8_projections::ReadModels::new(pool.clone()), account).await;
+    let state = rotation_state(&pool).await;
     database.close().await;
-    let report = report.map_err(|error| error.to_string())?.ok_or_else(|| format!("there is no account {account}"))?;
+    let mut report =
+        report.map_err(|error| error.to_string())?.ok_or_else(|| format!("there is no account {account}"))?;
+    if let Some(state) = state.map_err(|error| error.to_string())? {
+        let held = rotating_generations(&config.rotating_key_file).map_err(|error| error.to_string())?;
+        let last = report.keys.iter().filter_map(|key| key.deleted).max_by_key(|deleted| deleted.position);
+        report.copies = last.map(|last| copies(&state, &held, last, &config.rotation));
+    }
     if json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
         print(&format!("{text}\n"));
@@ -31,6 +42,19 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
         print(&text(&report, coloured()));
     }
     if report.removed.is_none() || report.complete() { Ok(()) } else { Err("the erasure is not complete".to_owned()) }
+}
+
+/// What older copies of keys are worth that were all deleted up to `last`, where the file holds the rotating keys of these
+/// generations.
+fn copies(state: &RotationState, held: &[i32], last: Deleted, settings: &RotationSettings) -> Copies {
+    let covered = state.position >= last.position;
+    let ended = covered && !state.under_way;
+    if ended && held == [state.generation] {
+        return Copies { worthless: true, until: None };
+    }
+    let wrapped = state.wrapped_at.filter(|_| ended).map(Timestamp::from);
+    let until = wrapped.unwrap_or_else(|| last.time.plus(settings.after_erasure)).plus(settings.grace);
+    Copies { worthless: false, until: settings.every.map(|_| until) }
 }
 
 /// The word that the log uses for a value.
@@ -76,6 +100,16 @@ fn text(report: &ErasureReport, colour: bool) -> String {
         report.swept,
         report.sealed - report.unreadable - report.readable.len(),
     );
+    if let Some(copies) = &report.copies {
+        let worth = match copies {
+            Copies { worthless: true, .. } => "open nothing any more".to_owned(),
+            Copies { until: None, .. } => "open with the master key: the rotating key is never changed".to_owned(),
+            Copies { until: Some(until), .. } => {
+                format!("open nothing from {until} on, as soon as the other keys are wrapped anew")
+            }
+        };
+        out += &format!("copies on disk    of the deleted keys {worth}\n");
+    }
     out.push_str("\nRetained, and why\n");
     for kept in &report.retained {
         out += &format!("- {} x {}: {}\n", kept.count, kept.what, kept.why);
@@ -105,7 +139,7 @@ mod tests {
     use be8_events::erasure::Cause;
 
     use super::*;
-    use crate::audit::{Deleted, KeyFate, Moment, Retained};
+    use crate::audit::{KeyFate, Moment, Retained};
 
     fn sample() -> ErasureReport {
         let time = "2026-11-23T12:00:00.000000Z".parse().unwrap();
@@ -130,6 +164,7 @@ mod tests {
                 Retained { what: "its public key".to_owned(), count: 1, why: "g10001 needs it".to_owned() },
             ],
             readable: vec![],
+            copies: Some(Copies { worthless: false, until: Some(time) }),
             unfinished: [0, 0],
         }
     }
@@ -138,6 +173,27 @@ mod tests {
     fn a_report_is_told() {
         insta::assert_snapshot!(text(&sample(), false));
         insta::assert_snapshot!("a_report_for_programs", serde_json::to_string_pretty(&sample()).unwrap());
+    }
+
+    #[test]
+    fn what_copies_are_worth_follows_from_the_newest_rotation() {
+        let minutes = chrono::TimeDelta::minutes;
+        let settings = RotationSettings { every: Some(minutes(1440)), after_erasure: minutes(60), grace: minutes(30) };
+        let time: Timestamp = "2026-11-23T12:00:00.000000Z".parse().unwrap();
+        let last = Deleted { position: 100, time, cause: Cause::AccountRemoved };
+        let wrapped_at = Some(time.plus(minutes(10)).to_utc());
+        let after =
+            RotationState { generation: 2, position: 100, made_at: time.to_utc(), wrapped_at, under_way: false };
+        let until = |minutes_on| Copies { worthless: false, until: Some(time.plus(minutes(minutes_on))) };
+        assert_eq!(copies(&after, &[2], last, &settings), Copies { worthless: true, until: None });
+        assert_eq!(copies(&after, &[1, 2], last, &settings), until(40));
+        assert_eq!(copies(&RotationState { under_way: true, ..after }, &[1, 2], last, &settings), until(90));
+        let before = RotationState { position: 99, ..after };
+        assert_eq!(copies(&before, &[2], last, &settings), until(90));
+        // Without a rotating key there is nothing that could be destroyed.
+        assert_eq!(copies(&after, &[], last, &settings), until(40));
+        let never = RotationSettings { every: None, ..settings };
+        assert_eq!(copies(&before, &[2], last, &never), Copies { worthless: false, until: None });
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 mod block;
 mod cache;
+mod epochs;
 mod error;
 #[cfg(test)]
 mod fixtures;
@@ -20,13 +21,16 @@ mod key;
 mod master;
 mod opener;
 mod rotate;
+mod rotation;
 mod seal;
 #[cfg(test)]
 mod vectors;
+mod watch;
 mod wrap;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use be8_events::erasure::DeletedKey;
@@ -38,9 +42,12 @@ pub use error::VaultError;
 pub use key::DataKey;
 pub use master::MasterKey;
 pub use opener::Opener;
+pub use rotation::{Begin, RotationLock, RotationState, RotationStep, rotating_generations, rotation_state};
 pub use seal::KeySet;
+pub use watch::watch;
 
 use cache::{Cache, Moment};
+use epochs::{Epoch, EpochFile};
 use wrap::{Ring, WrappingKey};
 
 /// The keys of one log, opened with the master key.
@@ -48,6 +55,51 @@ pub struct Vault {
     pool: PgPool,
     ring: RwLock<Arc<Ring>>,
     cache: Cache,
+    /// The files that the keys come from, for a vault that was opened by them.
+    files: Option<Files>,
+}
+
+/// Where the keys of a vault lie.
+#[derive(Clone, Debug)]
+pub struct KeyFiles {
+    /// The master key.
+    pub master: PathBuf,
+    /// The rotating keys, which change on a schedule.
+    pub rotating: PathBuf,
+    /// Whether a new vault gets a rotating key.
+    pub rotate: bool,
+}
+
+/// The master key with the file of rotating keys.
+struct Files {
+    names: KeyFiles,
+    master: MasterKey,
+    epochs: EpochFile,
+}
+
+impl Files {
+    /// The rotating keys that are there now.
+    fn epochs(&self) -> Result<Vec<Epoch>, VaultError> {
+        Ok(self.epochs.read()?.unwrap_or_default())
+    }
+
+    /// Every key that may wrap data keys: the master key alone did so before there were rotating keys.
+    fn keys(&self) -> Result<Vec<Arc<WrappingKey>>, VaultError> {
+        let rotating = self.epochs()?.into_iter().map(|epoch| WrappingKey::rotating(&self.master, &epoch.key));
+        Ok(rotating.chain([WrappingKey::new(&self.master)]).map(Arc::new).collect())
+    }
+
+    /// Names the files in the error that no key opens a generation.
+    fn named(&self, error: VaultError) -> VaultError {
+        match error {
+            VaultError::WrongMaster { generation } => VaultError::WrongFiles {
+                generation,
+                master: self.names.master.clone(),
+                rotating: self.names.rotating.clone(),
+            },
+            other => other,
+        }
+    }
 }
 
 /// A new data key, of use once its row is committed.
@@ -110,13 +162,33 @@ impl Vault {
 
     async fn open_with(pool: PgPool, masters: &[MasterKey]) -> Result<Arc<Self>, VaultError> {
         let keys: Vec<_> = masters.iter().map(|master| Arc::new(WrappingKey::new(master))).collect();
-        let mut rows = master_rows(&pool).await?;
-        if let ([], Some(first)) = (&rows[..], keys.first()) {
-            add_generation(&pool, 1, first).await?;
-            rows = master_rows(&pool).await?;
+        let ring = Self::first_ring(&pool, keys).await?;
+        Ok(Arc::new(Self { pool, ring: RwLock::new(Arc::new(ring)), cache: Cache::default(), files: None }))
+    }
+
+    /// Opens the vault with the keys of files, which are made where they are missing and the vault is empty.
+    ///
+    /// # Errors
+    /// A file that cannot be used; [`VaultError::WrongFiles`] for keys that do not open all of the vault.
+    pub async fn open_files(pool: PgPool, names: &KeyFiles) -> Result<Arc<Self>, VaultError> {
+        let master = MasterKey::load_or_create(&names.master)?;
+        let files = Files { names: names.clone(), master, epochs: EpochFile(names.rotating.clone()) };
+        if names.rotate && master_rows(&pool).await?.is_empty() {
+            files.epochs.create(1)?;
         }
-        let ring = RwLock::new(Arc::new(Ring::new(&rows, keys)?));
-        Ok(Arc::new(Self { pool, ring, cache: Cache::default() }))
+        let ring = Self::first_ring(&pool, files.keys()?).await.map_err(|error| files.named(error))?;
+        let ring = RwLock::new(Arc::new(ring));
+        Ok(Arc::new(Self { pool, ring, cache: Cache::default(), files: Some(files) }))
+    }
+
+    /// What opens the vault; an empty one takes the first of these keys.
+    async fn first_ring(pool: &PgPool, keys: Vec<Arc<WrappingKey>>) -> Result<Ring, VaultError> {
+        let mut rows = master_rows(pool).await?;
+        if let ([], Some(first)) = (&rows[..], keys.first()) {
+            add_generation(pool, 1, first).await?;
+            rows = master_rows(pool).await?;
+        }
+        Ring::new(&rows, keys)
     }
 
     /// A new random key with the row that makes it durable. If the append that inserts it fails
@@ -261,8 +333,17 @@ impl Vault {
     /// Learns which generations the vault has now.
     async fn renew_ring(&self) -> Result<Arc<Ring>, VaultError> {
         let rows = master_rows(&self.pool).await?;
+        let keys = self.files.as_ref().map(Files::keys).transpose()?;
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
-        *ring = Arc::new(ring.renewed(&rows)?);
+        let renewed = match keys {
+            None => ring.renewed(&rows),
+            Some(keys) => ring.with_keys(&rows, keys),
+        };
+        let renewed = renewed.map_err(|error| match &self.files {
+            Some(files) => files.named(error),
+            None => error,
+        });
+        *ring = Arc::new(renewed?);
         Ok(ring.clone())
     }
 

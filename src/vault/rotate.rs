@@ -73,7 +73,7 @@ impl Vault {
     }
 
     /// Wraps the next keys anew; the last one's id and how many they were, none at the end.
-    async fn wrap_step(
+    pub(super) async fn wrap_step(
         &self,
         generation: i32,
         key: &WrappingKey,
