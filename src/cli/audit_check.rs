@@ -11,8 +11,8 @@ use crate::node::{Database, reading_pool};
 /// # Errors
 /// What is not.
 pub async fn run(config: Config) -> Result<(), String> {
-    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
-    let log = Log::new(reading_pool(&database.connect, 2));
+    let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
+    let log = Log::new(reading_pool(&database.connect, 2, config.database_read));
     let audit = &config.audit;
     let checked = async {
         let transparency = Transparency::open(&log, &audit.key_file, &audit.name, Vec::new()).await?;

@@ -14,7 +14,7 @@ use crate::process::checkpoints;
 /// One line for people.
 pub async fn run(config: Config) -> Result<(), String> {
     let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
-    let log = Log::new(reading_pool(&database.connect, 2));
+    let log = Log::new(reading_pool(&database.connect, 2, config.database_read));
     let audit = &config.audit;
     let restarted = async {
         let Some(mut lead) = Leads::new(&database.connect).take(checkpoints::NAME).await? else { return Ok(None) };

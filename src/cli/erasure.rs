@@ -19,8 +19,8 @@ const SHOWN: usize = 20;
 pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let account = named_account(matches)?;
     let json = matches.get_one::<String>("format").is_some_and(|format| format == "json");
-    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
-    let pool = reading_pool(&database.connect, 2);
+    let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
+    let pool = reading_pool(&database.connect, 2, config.database_read);
     let report = erasure_report(&Log::new(pool.clone()), &be8_projections::ReadModels::new(pool), account).await;
     database.close().await;
     let report = report.map_err(|error| error.to_string())?.ok_or_else(|| format!("there is no account {account}"))?;

@@ -27,7 +27,7 @@ pub async fn run_export(config: Config, matches: &ArgMatches) -> Result<(), Stri
         "-" => Box::new(std::io::stdout()),
         name => Box::new(options.open(name).map_err(|error| format!("{name}: {error}"))?),
     };
-    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
+    let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
     let progress = Progress::new("export");
     let mut to = BufWriter::with_capacity(BUFFER, to);
     let told = |reached, target| progress.at(reached, target);

@@ -21,7 +21,7 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     };
     let open = async {
         database.migrate().await.map_err(|error| told(&error))?;
-        let log = Log::new(reading_pool(&database.connect, 1));
+        let log = Log::new(reading_pool(&database.connect, 1, config.database_read));
         if let Some(open) = set {
             log.set_registration(open).await.map_err(|error| told(&error))?;
         }

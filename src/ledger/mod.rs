@@ -28,6 +28,7 @@ pub mod state_at;
 mod states;
 mod subscription;
 mod sweep;
+mod ticket;
 mod traces;
 mod transparency;
 mod trust;
@@ -37,15 +38,15 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
+use be8_database::{ConnectError, Connector, Pool, reason};
 use be8_events::{NewEvent, Position, Recorded, StreamName, Subject};
-use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::domain::{Command, Decision, Rejection, Stop, View};
 use crate::vault::{Vault, VaultError};
+use ticket::Ticket;
 
 pub use code_attempts::CodeAttempts;
 pub use idempotency::{Answered, Idempotency};
@@ -119,7 +120,7 @@ pub enum LedgerError {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The database did not answer, or refused.
-    #[error("the log could not be reached: {0}")]
+    #[error("the log could not be reached: {}", reason(.0))]
     Database(#[from] sqlx::Error),
     /// A stored event that this build cannot read.
     #[error("position {position}: {cause}")]
@@ -173,6 +174,12 @@ pub enum LogError {
     Clock,
 }
 
+impl From<ConnectError> for LogError {
+    fn from(error: ConnectError) -> Self {
+        Self::Database(error.into())
+    }
+}
+
 impl LogError {
     /// Whether something stored is not as it must be: it will be so at the next attempt, too.
     pub(crate) const fn is_damage(&self) -> bool {
@@ -202,6 +209,7 @@ pub struct Ledger {
     log: Log,
     running: idempotency::Running,
     trusted: TrustedTime,
+    patience: Duration,
 }
 
 impl Ledger {
@@ -212,14 +220,15 @@ impl Ledger {
     /// # Errors
     /// [`LogError`] when the head row cannot be read.
     pub async fn start(
-        pool: PgPool,
-        connect: PgConnectOptions,
+        pool: Pool,
+        connect: Connector,
         vault: Arc<Vault>,
         clock: Arc<dyn Clock>,
         settings: LedgerSettings,
         stop: CancellationToken,
     ) -> Result<(Self, tokio::task::JoinHandle<Result<(), LogError>>), LogError> {
         let (queue, commands) = mpsc::channel(settings.queue.max(1));
+        let patience = settings.patience;
         let (tail, _) = broadcast::channel(1024);
         let trusted = TrustedTime::open(pool.clone(), clock.clone()).await?;
         let log = Log::new(pool);
@@ -245,7 +254,7 @@ impl Ledger {
                 Err(LogError::Died)
             })
         });
-        Ok((Self { queue, tail, position, log, running: idempotency::Running::default(), trusted }, task))
+        Ok((Self { queue, tail, position, log, running: idempotency::Running::default(), trusted, patience }, task))
     }
 
     /// Has a command decided and its events appended; answers once they are durable.
@@ -254,8 +263,9 @@ impl Ledger {
     /// [`LedgerError`]
     pub async fn execute<C: Command>(&self, command: C) -> Result<C::Reply, LedgerError> {
         let (reply_to, reply) = oneshot::channel();
-        self.enqueue(Box::new(Pending { command, reply: None, reply_to }))?;
-        reply.await.unwrap_or(Err(LedgerError::Unavailable))
+        let ticket = Ticket::default();
+        self.enqueue(Box::new(Pending { command, reply: None, ticket: ticket.clone(), reply_to }))?;
+        ticket.verdict(reply, self.log.pool(), self.patience).await
     }
 
     fn enqueue(&self, job: Box<dyn Job>) -> Result<(), LedgerError> {
@@ -299,6 +309,18 @@ impl Ledger {
     /// The time by which this node ends what is over for good.
     pub const fn trusted_time(&self) -> &TrustedTime {
         &self.trusted
+    }
+
+    /// Whether the database takes writes, as far as is known without writing: it is no standby, not set to read-only, and no
+    /// write waits for an answer for too long.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn is_writable(&self) -> Result<bool, LogError> {
+        if self.log.pool().is_stalled() {
+            return Ok(false);
+        }
+        self.log.is_writable().await
     }
 
     /// The newest position that this node knows of.
@@ -360,8 +382,8 @@ trait Job: Send {
     fn streams(&self) -> Vec<StreamName>;
     fn keys(&self) -> Vec<Subject>;
     fn size(&self) -> usize;
-    /// Whether anybody still waits for the verdict.
-    fn wanted(&self) -> bool;
+    /// Takes it up, unless nobody waits for the verdict any more.
+    fn begin(&self) -> bool;
     /// Decides and keeps the reply for [`Job::finish`].
     fn decide(&mut self, view: &View<'_>) -> Result<Decision<()>, Stop>;
     /// Under which idempotency key it was sent, if under one.
@@ -380,6 +402,7 @@ trait Job: Send {
 struct Pending<C: Command> {
     command: C,
     reply: Option<C::Reply>,
+    ticket: Ticket,
     reply_to: oneshot::Sender<Result<C::Reply, LedgerError>>,
 }
 
@@ -396,8 +419,8 @@ impl<C: Command> Job for Pending<C> {
         self.command.size()
     }
 
-    fn wanted(&self) -> bool {
-        !self.reply_to.is_closed()
+    fn begin(&self) -> bool {
+        !self.reply_to.is_closed() && self.ticket.begin()
     }
 
     fn decide(&mut self, view: &View<'_>) -> Result<Decision<()>, Stop> {

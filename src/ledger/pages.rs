@@ -4,9 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use be8_database::Pool;
 use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName, Timestamp};
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use sqlx::{PgConnection, PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 
 use super::LogError;
 
@@ -104,12 +105,12 @@ async fn found(from: impl PgExecutor<'_>, ids: Vec<i64>) -> Result<Vec<(i64, Str
 /// A reader of pages.
 #[derive(Debug, Clone)]
 pub(super) struct Pages {
-    pool: PgPool,
+    pool: Pool,
     names: Arc<Mutex<Arc<Names>>>,
 }
 
 impl Pages {
-    pub(super) fn new(pool: PgPool) -> Self {
+    pub(super) fn new(pool: Pool) -> Self {
         Self { pool, names: Arc::default() }
     }
 

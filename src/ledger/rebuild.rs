@@ -7,14 +7,14 @@
 
 use std::time::Duration;
 
+use be8_database::{Connector, Pool};
 use be8_events::Position;
 use be8_projections::compare::{Tally, tally};
 use be8_projections::generation::{MODELS, Model, shapes, with_needed};
 use be8_projections::registry::{self, Entry, Phase};
 use be8_projections::{Changes, Generation};
 use futures_util::{StreamExt, TryStreamExt};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection};
 
 use super::LogError;
 use super::head::Head;
@@ -149,7 +149,7 @@ fn names(differences: &[Discrepancy]) -> String {
 pub struct Workshop {
     /// Holds the lock and writes; none while a page is being written.
     hand: Option<PgConnection>,
-    pool: PgPool,
+    pool: Pool,
     pages: Pages,
 }
 
@@ -158,15 +158,15 @@ impl Workshop {
     ///
     /// # Errors
     /// [`RebuildError::Running`]
-    pub async fn open(connect: &PgConnectOptions, wait: bool) -> Result<Self, RebuildError> {
-        let connect = connect.clone().options([
+    pub async fn open(connect: &Connector, wait: bool) -> Result<Self, RebuildError> {
+        let connect = connect.with([
             // A page that is lost is replayed again; the switch itself is durable.
             ("synchronous_commit", "off"),
             ("maintenance_work_mem", "256MB"),
             // One that is killed lets go of the lock soon.
             ("client_connection_check_interval", "500ms"),
         ]);
-        let mut hand = PgConnection::connect_with(&connect).await?;
+        let mut hand = connect.connect().await.map_err(LogError::from)?;
         let begun = tokio::time::Instant::now();
         while !sqlx::query_scalar(TRY_LOCK).fetch_one(&mut hand).await? {
             if !wait && begun.elapsed() > PATIENCE {
@@ -174,7 +174,8 @@ impl Workshop {
             }
             tokio::time::sleep(RETRY).await;
         }
-        let pool = PgPoolOptions::new().max_connections(3).connect_lazy_with(connect);
+        // Its statements read whole pages of the log, or count tables.
+        let pool = connect.pool(3, Duration::from_secs(24 * 60 * 60));
         Ok(Self { hand: Some(hand), pages: Pages::new(pool.clone()), pool })
     }
 
@@ -358,7 +359,8 @@ impl Workshop {
         // Not to hold a snapshot for as long as it takes to come near.
         let head = Head::read(self.hand()?).await?;
         self.catch_up(generation, head.position, told).await?;
-        let mut seen = self.pool.begin_with("begin isolation level repeatable read read only").await?;
+        let mut held = self.pool.acquire().await?;
+        let mut seen = held.begin_with("begin isolation level repeatable read read only").await?;
         let head = Head::read(&mut seen).await?;
         self.catch_up(generation, head.position, told).await?;
         told(Step::Comparing(head.position));
@@ -467,8 +469,8 @@ type Writing = tokio::task::JoinHandle<Result<(PgConnection, bool), sqlx::Error>
 ///
 /// # Errors
 /// [`RebuildError`]
-pub async fn abort(connect: &PgConnectOptions) -> Result<Option<Generation>, RebuildError> {
-    let mut connection = PgConnection::connect_with(connect).await?;
+pub async fn abort(connect: &Connector) -> Result<Option<Generation>, RebuildError> {
+    let mut connection = connect.connect().await.map_err(LogError::from)?;
     let aborted = registry::abort(&mut connection).await?;
     connection.close().await?;
     if let Some(generation) = aborted {
@@ -484,8 +486,8 @@ pub async fn abort(connect: &PgConnectOptions) -> Result<Option<Generation>, Reb
 ///
 /// # Errors
 /// [`RebuildError::Log`]
-pub async fn status(connect: &PgConnectOptions) -> Result<(Vec<Entry>, Position, bool), RebuildError> {
-    let mut connection = PgConnection::connect_with(connect).await?;
+pub async fn status(connect: &Connector) -> Result<(Vec<Entry>, Position, bool), RebuildError> {
+    let mut connection = connect.connect().await.map_err(LogError::from)?;
     let entries = Entry::all(&mut connection).await?;
     let head = Head::read(&mut connection).await?;
     let free: bool = sqlx::query_scalar(TRY_LOCK).fetch_one(&mut connection).await?;

@@ -8,9 +8,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use be8_database::{Pool, is_timeout};
 use be8_events::Timestamp;
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{PgPool, Row};
+use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
 use super::LogError;
@@ -30,7 +31,7 @@ pub struct TrustedTime(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    pool: PgPool,
+    pool: Pool,
     clock: Arc<dyn Clock>,
     known: Mutex<Known>,
 }
@@ -127,7 +128,7 @@ impl TrustedTime {
     ///
     /// # Errors
     /// [`LogError::Database`]
-    pub(super) async fn open(pool: PgPool, clock: Arc<dyn Clock>) -> Result<Self, LogError> {
+    pub(super) async fn open(pool: Pool, clock: Arc<dyn Clock>) -> Result<Self, LogError> {
         let mut stored = read(&pool).await?;
         if stored.trusted.is_none() {
             let now = clock.now();
@@ -224,13 +225,18 @@ impl TrustedTime {
             (trust, known.confirmed)
         };
         // Not over a confirmation that this node does not know of yet.
-        sqlx::query(KEEP)
+        let kept = sqlx::query(KEEP)
             .bind(trust.time.to_utc())
             .bind(trust.ahead.map(|ahead| ahead.by.num_microseconds().unwrap_or(i64::MAX)))
             .bind(trust.ahead.map(|ahead| ahead.steady_from.to_utc()))
             .bind(confirmed)
             .execute(&self.0.pool)
-            .await?;
+            .await;
+        if is_timeout(&kept) {
+            // A server that nobody writes to learns here that PostgreSQL does not answer writes.
+            self.0.pool.set_stalled(true);
+        }
+        kept?;
         self.lock().stored = Some((trust.ahead, elapsed));
         Ok(())
     }
@@ -274,7 +280,7 @@ impl Clock for TrustedTime {
     }
 }
 
-async fn read(pool: &PgPool) -> Result<Stored, LogError> {
+async fn read(pool: &Pool) -> Result<Stored, LogError> {
     let row = sqlx::query(READ).fetch_one(pool).await?;
     let time = |column| row.try_get::<DateTime<Utc>, _>(column).map(Timestamp::from);
     let trusted = match row.try_get::<Option<i64>, _>("confirmed")? {

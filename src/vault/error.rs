@@ -68,7 +68,7 @@ pub enum VaultError {
     #[error(transparent)]
     Subject(#[from] ParseError),
     /// The database failed.
-    #[error("the vault's database: {0}")]
+    #[error("the vault's database: {}", be8_database::reason(.0))]
     Database(#[from] sqlx::Error),
 }
 

@@ -29,9 +29,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use be8_database::Pool;
 use be8_events::erasure::DeletedKey;
 use be8_events::{KeyId, Sealed, SealedContext, Subject};
-use sqlx::PgPool;
 
 pub use block::BlockCipher;
 pub use error::VaultError;
@@ -45,7 +45,7 @@ use wrap::{Ring, WrappingKey};
 
 /// The keys of one log, opened with the master key.
 pub struct Vault {
-    pool: PgPool,
+    pool: Pool,
     ring: RwLock<Arc<Ring>>,
     cache: Cache,
 }
@@ -94,8 +94,8 @@ impl Vault {
     /// # Errors
     /// [`VaultError::WrongMaster`] for a key that does not open all of the vault: a node must not
     /// start with it. While a rotation is under way that takes [`Self::open_rotating`].
-    pub async fn open(pool: PgPool, master: MasterKey) -> Result<Arc<Self>, VaultError> {
-        Self::open_with(pool, &[master]).await
+    pub async fn open(pool: impl Into<Pool>, master: MasterKey) -> Result<Arc<Self>, VaultError> {
+        Self::open_with(pool.into(), &[master]).await
     }
 
     /// Opens the vault with two master keys, around a rotation: one under way, or one to come
@@ -104,11 +104,15 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::WrongMaster`] if a part of the vault opens with neither.
-    pub async fn open_rotating(pool: PgPool, master: MasterKey, other: MasterKey) -> Result<Arc<Self>, VaultError> {
-        Self::open_with(pool, &[master, other]).await
+    pub async fn open_rotating(
+        pool: impl Into<Pool>,
+        master: MasterKey,
+        other: MasterKey,
+    ) -> Result<Arc<Self>, VaultError> {
+        Self::open_with(pool.into(), &[master, other]).await
     }
 
-    async fn open_with(pool: PgPool, masters: &[MasterKey]) -> Result<Arc<Self>, VaultError> {
+    async fn open_with(pool: Pool, masters: &[MasterKey]) -> Result<Arc<Self>, VaultError> {
         let keys: Vec<_> = masters.iter().map(|master| Arc::new(WrappingKey::new(master))).collect();
         let mut rows = master_rows(&pool).await?;
         if let ([], Some(first)) = (&rows[..], keys.first()) {
@@ -280,14 +284,14 @@ impl fmt::Debug for Vault {
 }
 
 /// The generations of the master key, the oldest first.
-async fn master_rows(pool: &PgPool) -> Result<Vec<MasterRow>, VaultError> {
+async fn master_rows(pool: &Pool) -> Result<Vec<MasterRow>, VaultError> {
     let rows = sqlx::query_as("select generation, check_value from vault.master order by generation");
     let rows: Vec<(i32, Vec<u8>)> = rows.fetch_all(pool).await?;
     Ok(rows.into_iter().map(|(generation, check_value)| MasterRow { generation, check_value }).collect())
 }
 
 /// Makes `key` the one of a generation, unless there is one: who asks reads again who won.
-async fn add_generation(pool: &PgPool, generation: i32, key: &WrappingKey) -> Result<(), VaultError> {
+async fn add_generation(pool: &Pool, generation: i32, key: &WrappingKey) -> Result<(), VaultError> {
     sqlx::query("insert into vault.master (generation, check_value) values ($1, $2) on conflict do nothing")
         .bind(generation)
         .bind(key.check_value(generation))
