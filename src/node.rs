@@ -24,6 +24,7 @@ use crate::data_dir;
 use crate::domain::hours::StrikeHour;
 use crate::feed::Hub;
 use crate::http::App;
+use crate::http::image_reads::ImageReads;
 use crate::http::logins::LoginAttempts;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
