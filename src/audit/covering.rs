@@ -1,4 +1,4 @@
-//! Checkpoints on request: whoever wants an event proved need not wait until the next one is due.
+//! Checkpoints on request: a client that wants an event proved need not wait until the next one is due.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::bundle::ProofError;
 use super::transparency::Transparency;
 use crate::ledger::SignedHead;
 
-/// How long a requested checkpoint is waited for: whoever signs looks for requests once a second.
+/// How long a requested checkpoint is waited for: the signing node looks for requests once a second.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between two looks for it.
 const LOOK: Duration = Duration::from_millis(200);

@@ -24,7 +24,7 @@ const SHOWN: usize = 20;
 pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let attached = Attached::open(&config).await.map_err(|error| error.to_string())?;
     let expiry = attached.expiry(&config);
-    let told = async {
+    let text = async {
         let dry = matches.get_flag("dry-run");
         let confirmed = if matches.get_flag("confirm-clock") { confirm(&attached, dry).await? } else { String::new() };
         let done = if dry { foresee(&attached, &expiry).await? } else { expire(&attached, &expiry).await? };
@@ -33,9 +33,9 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
             clock.into_iter().fold(confirmed + &done, |text, sentence| text + "\n" + &sentence + "\n"),
         )
     };
-    let told = told.await;
+    let text = text.await;
     attached.close().await;
-    print(&told.map_err(|error| error.to_string())?);
+    print(&text.map_err(|error| error.to_string())?);
     Ok(())
 }
 

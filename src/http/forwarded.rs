@@ -199,7 +199,7 @@ mod tests {
             ("for=192.0.2.1;for=192.0.2.2", "- - -"),
             ("for", "- - -"),
             (r#"for=::ffff:192.0.2.1"#, "192.0.2.1 - -"),
-            // A quotation mark that does not end: what stands on its right cannot be told apart.
+            // A quotation mark that does not end: what stands on its right cannot be separated.
             (r#"for="x, for=192.0.2.1"#, "- - -"),
             (r#"for="x, for="[2001:db8::1]""#, "- - -"),
             (r#"for="x\, for=192.0.2.1"#, "- - -"),

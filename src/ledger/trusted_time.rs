@@ -244,7 +244,7 @@ impl TrustedTime {
         now
     }
 
-    /// Trusts the clock as it is, on the word of an operator; answers what it shows. Other nodes hear of it within a second.
+    /// Trusts the clock as it is, on the word of an operator; answers what it shows. Other nodes take it over within a second.
     ///
     /// # Errors
     /// [`LogError::Database`]

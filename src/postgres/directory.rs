@@ -290,7 +290,7 @@ impl SocketDir {
     }
 }
 
-/// Opens a file of the cluster for its owner alone, also one that an earlier version made with wider rights: whoever can
+/// Opens a file of the cluster for its owner alone, also one that an earlier version made with wider rights: a process that can
 /// open a lock file can hold the lock, and the log shows what statements failed on.
 pub(super) fn open_private(path: &Path, options: &mut fs::OpenOptions) -> io::Result<File> {
     let file = options.create(true).mode(0o600).open(path)?;

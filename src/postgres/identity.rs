@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use super::error::PostgresError;
 
-/// Whom PostgreSQL may run as when root starts it, the first that exists. A user of its own is the best, since whoever
+/// Whom PostgreSQL may run as when root starts it, the first that exists. A user of its own is the best, since a process that
 /// runs anything else as the same user can read the cluster.
 const SERVER_USERS: [&str; 3] = ["be8", "postgres", NOBODY];
 

@@ -26,7 +26,7 @@ impl Postmaster {
     /// Reads the file of a cluster. None if it does not name a process.
     pub fn of(cluster: &Path) -> Option<Self> {
         let path = path(cluster);
-        // Opening a pipe would wait for whoever writes to it.
+        // Opening a pipe would wait for a writer.
         fs::symlink_metadata(&path).ok().filter(Metadata::is_file)?;
         let mut text = Vec::new();
         File::open(path).ok()?.take(LONGEST).read_to_end(&mut text).ok()?;

@@ -105,7 +105,7 @@ async fn one_s_own_pages_and_programs_pass() {
     for (lines, expected) in cases {
         assert_eq!(login(&client, &lines).await, expected, "{lines:?}");
     }
-    assert!(server.setup().log().contains("set public-url"), "the operator is told what may be missing");
+    assert!(server.setup().log().contains("set public-url"), "the log says what may be missing");
 }
 
 #[tokio::test]

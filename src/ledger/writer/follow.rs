@@ -31,7 +31,7 @@ impl Writer {
         };
         match followed.await {
             Ok(()) => {}
-            // It is tried again soon, and whoever has a command hears it.
+            // It is tried again soon, and a command that comes meanwhile gets the error.
             Err(LogError::Database(error)) => tracing::debug!(%error, "cannot follow the log"),
             // It was logged where it was found.
             Err(_) if self.ended.is_some() => {}

@@ -55,7 +55,7 @@ async fn sixty_four_clients_write_into_one_conversation() {
     let (written, ids) = tokio::join!(all_write([&server; 2], [&alice, &bob], &thread, 10), listening);
     assert_eq!(written.len(), 640);
     let in_order = bob.client.ids_until(&ids[639]).await;
-    assert_eq!(in_order[in_order.len() - 640..], ids, "each is told once, in order");
+    assert_eq!(in_order[in_order.len() - 640..], ids, "each is received once, in order");
     exactly(&server, [&alice, &bob], &thread, &written).await;
 }
 
