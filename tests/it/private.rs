@@ -1,9 +1,9 @@
 //! The private PostgreSQL after crashes and beside other users: what lies in its directory is not believed, and is its
 //! owner's alone.
 
-use std::fs::{self, Permissions};
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _, PermissionsExt, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -35,7 +35,7 @@ async fn rows(cluster: &PrivateCluster) -> i64 {
 }
 
 /// A command that runs as the owner of the cluster.
-fn as_owner(cluster: &Path, program: impl AsRef<std::ffi::OsStr>) -> Command {
+fn as_owner(cluster: &Path, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     if geteuid().is_root() {
         let owner = fs::metadata(cluster).expect("a cluster");
@@ -293,23 +293,35 @@ async fn the_memory_of_a_process_with_keys_is_dumped_nowhere() {
     let home = passable_directory();
     let program = home.path().join("be8");
     crate::postgres::copy_program(Path::new(env!("CARGO_BIN_EXE_be8")), &program);
-    let mut waiting = loop {
-        let mut command = Command::new(&program);
-        command.args(["verify-bundle", "/dev/stdin"]).uid(65534).gid(65534).current_dir("/");
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    // It waits in the opening of the pipe until somebody opens it for writing.
+    let pipe = home.path().join("pipe");
+    assert!(Command::new("mkfifo").args(["-m", "666"]).arg(&pipe).status().expect("mkfifo").success());
+    let started = |program: &Path, arguments: &[&OsStr]| loop {
+        let mut command = Command::new(program);
+        command.args(arguments).uid(65534).gid(65534).current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match command.spawn() {
             // A child that another test has just forked still has the copy open for writing.
             Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
             started => break Guarded(started.expect("the program")),
         }
     };
-    let pid = waiting.0.id();
-    let readable = || {
+    let readable = |process: &Guarded| {
         let mut cat = Command::new("cat");
-        cat.arg(format!("/proc/{pid}/environ")).uid(65534).gid(65534).stdout(Stdio::null()).stderr(Stdio::null());
+        cat.arg(format!("/proc/{}/environ", process.0.id())).uid(65534).gid(65534);
+        cat.stdout(Stdio::null()).stderr(Stdio::null());
         cat.status().expect("cat").success()
     };
-    eventually("the process closes itself", async || !readable()).await;
-    assert!(waiting.0.try_wait().expect("its status").is_none(), "it lives");
-    waiting.0.stdin.take().expect("its input").write_all(b"x").expect("it reads");
+    let any = started(Path::new("sleep"), &[OsStr::new("600")]);
+    assert!(readable(&any), "a process that does not close itself can be read");
+    let mut waiting = started(&program, &[OsStr::new("verify-bundle"), pipe.as_os_str()]);
+    eventually("the process closes itself", async || !readable(&waiting)).await;
+    assert!(waiting.0.try_wait().expect("its status").is_none(), "it was closed because it had ended");
+    // Not blocking, so it succeeds only while the process waits for this.
+    let mut writer = OpenOptions::new();
+    writer.write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    eventually("the process opens the pipe", async || writer.open(&pipe).is_ok()).await;
+    eventually("the process ends", async || waiting.0.try_wait().expect("its status").is_some()).await;
+    let status = waiting.0.wait().expect("its status");
+    assert!(status.code().is_some_and(|code| code != 0), "nothing is no bundle: {status}");
 }
