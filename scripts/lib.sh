@@ -55,8 +55,8 @@ has_openssl() {
 }
 
 # Installs Debian's packages for what is missing; does nothing, not even ask for rights, when nothing is.
-# With "no-postgres" among the arguments, PostgreSQL may be missing; with "curl", "python", "browser", "venv" or "java",
-# that is needed too.
+# With "no-postgres" among the arguments, PostgreSQL may be missing; with "curl", "python", "browser", "venv", "java", "go" or
+# "php", that is needed too.
 install_missing() {
   local packages=() wanted=" $* "
   if [[ "$wanted" != *" no-postgres "* ]] && ! has_postgres; then
@@ -102,8 +102,16 @@ install_missing() {
     packages+=(python3 python3-venv)
   fi
   if [[ "$wanted" == *" java "* ]] && ! command -v javac >/dev/null; then
-    echo "A JDK is missing. The Java client is made and compiled by one: package default-jdk-headless."
+    echo "A JDK is missing. openapi-generator and the Java client are Java: package default-jdk-headless."
     packages+=(default-jdk-headless)
+  fi
+  if [[ "$wanted" == *" go "* ]] && [ ! -d /usr/share/gocode/src/gopkg.in/validator.v2 ]; then
+    echo "The library that the Go client imports is missing: package golang-gopkg-validator.v2-dev."
+    packages+=(golang-gopkg-validator.v2-dev)
+  fi
+  if [[ "$wanted" == *" php "* ]] && [ ! -r /usr/share/php/GuzzleHttp/autoload.php ]; then
+    echo "PHP or Guzzle is missing. The PHP client is run by the one and speaks through the other: packages php-cli, php-curl, php-mbstring and php-guzzlehttp-guzzle."
+    packages+=(php-cli php-curl php-mbstring php-guzzlehttp-guzzle)
   fi
   if [ "${#packages[@]}" -eq 0 ]; then
     echo "Everything that is needed is installed."

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes clients from the document and has each tell its story to a server of its own. The arguments name them: typescript,
-# python, rust, java; without any, all but java. What is generated lies under target/openapi/clients and is not committed.
+# python, rust, java, typescript-fetch, go, php; without any, the first three. What is generated lies under
+# target/openapi/clients and is not committed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . openapi/tools/lib.sh
@@ -52,17 +53,65 @@ rust() {
   )
 }
 
+# openapi_generator <name> <flags>: a client by openapi-generator, in generated/.
+openapi_generator() {
+  openapi-generator-cli generate --input-spec "$BE8_DOCUMENT" --output generated --generator-name "$@" > generated.log \
+    || { cat generated.log; exit 1; }
+}
+
+typescript_fetch() {
+  node_tools
+  python_tools openapi/tools/requirements-generator.txt
+  place typescript-fetch
+  cp openapi/clients/typescript/crypto.ts "$place"
+  (
+    cd "$place"
+    openapi_generator typescript-fetch
+    tsc --project .
+    node built/story.js
+  )
+}
+
+go() {
+  python_tools openapi/tools/requirements-generator.txt
+  python_tools openapi/tools/requirements-go.txt
+  place go
+  (
+    cd "$place"
+    openapi_generator go --additional-properties packageName=be8,enumClassPrefix=true
+    # A package of the story's module; what it imports comes from Debian.
+    mv generated be8
+    rm be8/go.mod be8/go.sum
+    rm -r be8/test
+    cp -r /usr/share/gocode/src/gopkg.in/validator.v2 validator
+    rm -f validator/*_test.go
+    echo "module gopkg.in/validator.v2" > validator/go.mod
+    export GOFLAGS=-mod=mod GOPROXY=off GOTOOLCHAIN=local GOTELEMETRY=off GOCACHE=$work/go-build
+    command go vet ./...
+    command go run .
+  )
+}
+
+php() {
+  python_tools openapi/tools/requirements-generator.txt
+  place php
+  (
+    cd "$place"
+    openapi_generator php
+    command php story.php
+  )
+}
+
 java() {
   local jar
-  python_tools openapi/tools/requirements-java.txt
+  python_tools openapi/tools/requirements-generator.txt
   place java
   (
     cd "$place"
     # The program of the generator has in it what the client needs: Jackson.
-    jar=$(find "$work/requirements-java" -name openapi-generator.jar)
-    openapi-generator-cli generate --generator-name java --library native --input-spec "$BE8_DOCUMENT" --output generated \
-      --additional-properties openApiNullable=false,invokerPackage=be8,apiPackage=be8.api,modelPackage=be8.model \
-      > generated.log || { cat generated.log; exit 1; }
+    jar=$(find "$work/requirements-generator" -name openapi-generator.jar)
+    openapi_generator java --library native \
+      --additional-properties openApiNullable=false,invokerPackage=be8,apiPackage=be8.api,modelPackage=be8.model
     find generated/src/main javax -name '*.java' > sources
     javac -nowarn -encoding UTF-8 -d classes -cp "$jar" @sources Strict.java Story.java
     "$(dirname "$(realpath "$(command -v javac)")")/java" -cp "classes:$jar" Story
@@ -75,14 +124,30 @@ wanted=(venv)
 for client in "${clients[@]}"; do
   case $client in
     typescript | python | rust) ;;
-    java) wanted+=(java) ;;
-    *) fail "there is no client $client: typescript, python, rust, java" ;;
+    # openapi-generator is a program in Java.
+    java | typescript-fetch) wanted+=(java) ;;
+    go | php) wanted+=(java "$client") ;;
+    *) fail "there is no client $client: typescript, python, rust, java, typescript-fetch, go, php" ;;
   esac
 done
 install_missing "${wanted[@]}"
 python_tools openapi/tools/requirements.txt
 start_server --checkpoint-interval 1
+# A story makes this file when it wants the server restarted, and goes on when the file is gone.
+export BE8_RESTART=$server_files/restart
 for client in "${clients[@]}"; do
   section "The story in $client"
-  "$client"
+  "${client//-/_}" &
+  story=$!
+  restarts=0
+  while kill -0 "$story" 2>/dev/null; do
+    if [ -e "$BE8_RESTART" ]; then
+      restart_server
+      rm "$BE8_RESTART"
+      restarts=$((restarts + 1))
+    fi
+    sleep 0.1
+  done
+  wait "$story"
+  [ "$restarts" -gt 0 ] || fail "the story in $client did not come back to a restarted server"
 done

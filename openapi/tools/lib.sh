@@ -42,11 +42,19 @@ start_server() {
   # The private PostgreSQL runs as another user when this one is root.
   chmod 755 "$server_files"
   server_log=$server_files/log
+  server_flags=("$@")
   operator_token=$(head -c 32 /dev/urandom | base64 -w0)
   printf '%s' "$operator_token" > "$server_files/operator"
   chmod 600 "$server_files/operator"
-  env -u DATABASE_URL -u BE8_DATABASE_URL "$be8" serve --listen 127.0.0.1:0 --data-dir "$server_files/data" \
-    --operator-token-file "$server_files/operator" --log warn "$@" > "$server_log" 2>&1 &
+  launch_server 127.0.0.1:0
+  echo "A server listens on $BE8_URL."
+}
+
+# launch_server <address>: the server of start_server, there. Sets $server and $BE8_URL.
+launch_server() {
+  [ ! -e "$server_log" ] || mv "$server_log" "$server_log.before"
+  env -u DATABASE_URL -u BE8_DATABASE_URL "$be8" serve --listen "$1" --data-dir "$server_files/data" \
+    --operator-token-file "$server_files/operator" --log warn "${server_flags[@]}" > "$server_log" 2>&1 &
   server=$!
   local address=
   while [ -z "$address" ]; do
@@ -55,7 +63,13 @@ start_server() {
     address=$(sed -n 's|^ *listening *http://||p' "$server_log")
   done
   export BE8_URL=http://$address
-  echo "A server listens on $BE8_URL."
+}
+
+# restart_server: ends the server in good order, and with it its streams, and starts it again with the same data and port.
+restart_server() {
+  kill "$server"
+  wait "$server" || fail "the server did not stop in good order"
+  launch_server "${BE8_URL#http://}"
 }
 
 stop_server() {

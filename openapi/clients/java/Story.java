@@ -1,3 +1,5 @@
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import be8.ApiClient;
 import be8.ApiException;
 import be8.api.AccountsApi;
@@ -10,12 +12,17 @@ import be8.api.MessagesApi;
 import be8.model.*;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
 import java.math.BigInteger;
 import java.net.CookieManager;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.security.GeneralSecurityException;
 import java.security.KeyFactory;
 import java.security.KeyPair;
@@ -33,7 +40,6 @@ import java.util.Arrays;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.HexFormat;
-import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
@@ -173,20 +179,6 @@ public final class Story {
       return new MessagesApi(client).listMessages(new MessagesInput().threadID(thread)).getMessages();
     }
 
-    /** The live changes. The generated method would wait for the end of the stream, so the HTTP client reads them. */
-    Iterator<Change> listen() throws Exception {
-      HttpRequest request = HttpRequest.newBuilder(URI.create(URL + "/events")).build();
-      var answer = client.getHttpClient().send(request, BodyHandlers.ofLines());
-      check(answer.statusCode() == 200, "a stream");
-      return answer.body().filter(line -> line.startsWith("data: ")).map(line -> {
-        try {
-          return JSON.readValue(line.substring(6), Change.class);
-        } catch (java.io.IOException error) {
-          throw new java.io.UncheckedIOException(error);
-        }
-      }).iterator();
-    }
-
     /** Takes a new version of the group's key and hands it, wrapped, to each member. */
     int rekey(String group) throws Exception {
       GroupInput which = new GroupInput().groupID(group);
@@ -235,12 +227,83 @@ public final class Story {
     }
   }
 
-  /** The next change of a kind. */
-  private static <T> T hear(Iterator<Change> stream, Class<T> kind) {
-    while (true) {
-      Object change = stream.next().getActualInstance();
-      if (kind.isInstance(change)) {
-        return kind.cast(change);
+  // --- Live changes -------------------------------------------------------------------------------------------------
+
+  /**
+   * Somebody's live changes, for as long as one asks. The generated method would wait for the end of the stream, so the HTTP
+   * client reads them. Whether the connection breaks or the server ends the stream in good order, as it does to restart: one
+   * comes back after the pause that the server asked for, with the last id.
+   */
+  private static final class Changes {
+    /** All that came. */
+    final List<Object> seen = new ArrayList<>();
+    /** How often the server ended a stream in good order. */
+    int ends;
+
+    private final HttpClient client;
+    private BufferedReader lines;
+    private String last;
+    private long pause = 2500;
+
+    Changes(HttpClient client) throws InterruptedException {
+      this.client = client;
+      check(open(), "a stream");
+    }
+
+    /** Opens the stream; false if the server is away. */
+    private boolean open() throws InterruptedException {
+      HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(URL + "/events"));
+      if (last != null) {
+        request.header("Last-Event-ID", last);
+      }
+      try {
+        var answer = client.send(request.build(), BodyHandlers.ofInputStream());
+        check(answer.statusCode() == 200 || answer.statusCode() >= 500, "a stream");
+        lines = new BufferedReader(new InputStreamReader(answer.body(), UTF_8));
+        return answer.statusCode() == 200;
+      } catch (IOException away) {
+        return false;
+      }
+    }
+
+    /** The next line; none when the connection has ended. */
+    private String line() {
+      try {
+        String line = lines.readLine();
+        ends += line == null ? 1 : 0;
+        return line;
+      } catch (IOException cut) {
+        return null;
+      }
+    }
+
+    /** The next change of a kind. */
+    <T> T next(Class<T> kind) throws Exception {
+      String data = null;
+      String id = null;
+      while (true) {
+        String line = line();
+        if (line == null) {
+          data = null;
+          do {
+            Thread.sleep(pause);
+          } while (!open());
+        } else if (line.startsWith("data: ")) {
+          data = line.substring(6);
+        } else if (line.startsWith("id: ")) {
+          id = line.substring(4);
+        } else if (line.startsWith("retry: ")) {
+          pause = Long.parseLong(line.substring(7));
+        } else if (line.isEmpty() && data != null) {
+          // The id counts from here on only: what was cut off in between comes again.
+          last = id;
+          Object change = JSON.readValue(data, Change.class).getActualInstance();
+          data = null;
+          seen.add(change);
+          if (kind.isInstance(change)) {
+            return kind.cast(change);
+          }
+        }
       }
     }
   }
@@ -279,20 +342,30 @@ public final class Story {
     Person ben = new Person("Ben");
     System.out.printf("Anna is %s, Ben is %s.%n", anna.id, ben.id);
 
-    Iterator<Change> stream = ben.listen();
+    Changes changes = new Changes(ben.client.getHttpClient());
     ConversationsApi conversations = new ConversationsApi(anna.client);
     String thread = conversations.startConversation(new ConversationInput().receiverID(ben.id), null).getThreadID();
     String question = "Shall we found a group?";
     anna.write(thread, ben.id, encrypt(anna.pair, anna.publicKeyOf(ben.id), question), null);
 
-    MessageArrived heard = hear(stream, MessageArrived.class);
-    check(heard.getThreadID().equals(thread) && heard.getSender().equals(anna.id), "a message of Anna's");
+    MessageArrived arrived = changes.next(MessageArrived.class);
+    check(arrived.getThreadID().equals(thread) && arrived.getSender().equals(anna.id), "a message of Anna's");
     Message letter = ben.read(thread).stream().filter(any -> any.getMessageType() == MessageType.TEXT).findFirst().get();
     check(!letter.getText().equals(question), "nobody else can read it");
     check(decrypt(ben.pair, ben.publicKeyOf(anna.id), letter.getText(), letter.getIv()).equals(question), "Ben can");
     List<Message> seen = anna.read(thread);
     check(seen.get(seen.size() - 1).getStatus().equals(List.of(ben.id)), "Anna sees that Ben has read it");
-    System.out.println("Ben heard of a message at once, and only he can read it.");
+    System.out.println("A message reached Ben at once, and only he can read it.");
+
+    // The server restarts, and so ends the stream in good order.
+    String restart = System.getenv("BE8_RESTART");
+    if (restart != null) {
+      Files.createFile(Path.of(restart));
+      while (Files.exists(Path.of(restart))) {
+        Thread.sleep(100);
+      }
+    }
+    anna.write(thread, ben.id, encrypt(anna.pair, anna.publicKeyOf(ben.id), "Are you still there?"), null);
 
     // Both kinds of refusals: with a status from 400, and with status 200.
     try {
@@ -310,12 +383,20 @@ public final class Story {
     yes(anna.groups.joinGroup(new GroupInput().groupID(group), null), Success.class);
     GroupAddInput added = new GroupAddInput().groupID(group).memberID(ben.id);
     yes(anna.groups.addGroupMember(added, null), GroupMemberIds.class);
-    check(hear(stream, GroupJoin.class).getGroupID().equals(group), "Ben is in");
+    check(changes.next(GroupJoin.class).getGroupID().equals(group), "Ben is in");
+    // The conversation itself and the two messages, each once.
+    long messages = changes.seen.stream()
+        .filter(change -> change instanceof MessageArrived message && message.getThreadID().equals(thread)).count();
+    check(messages == 3, messages + " messages of the conversation");
+    if (restart != null) {
+      check(changes.ends == 1, changes.ends + " ends in good order");
+      System.out.println("The server was restarted; Ben came back with the last id, and nothing was missed or came twice.");
+    }
     check(anna.rekey(group) == 1, "the first version");
     anna.fetchGroupKeys(group);
     ben.fetchGroupKeys(group);
     anna.writeToGroup(group, "Welcome!");
-    check(hear(stream, MessageArrived.class).getThreadID().equals(group), "a message in the group");
+    check(changes.next(MessageArrived.class).getThreadID().equals(group), "a message in the group");
 
     check(ben.rekey(group) == 2, "the second version");
     anna.fetchGroupKeys(group);

@@ -5,10 +5,12 @@ import base64
 import hashlib
 import json
 import os
+import pathlib
 import secrets
 import time
 import uuid
 
+import httpx
 from be8_client import Client, models
 from be8_client.api.accounts import create_account
 from be8_client.api.audit import get_group_history, get_group_proof, get_log_checkpoint, get_log_key, get_log_tile_part
@@ -107,14 +109,6 @@ class Person:
     def read(self, thread):
         return yes(list_messages.sync(client=self.client, body=models.MessagesInput(thread_id=thread))).messages
 
-    def listen(self):
-        """The live changes. The generated client leaves them out, so its HTTP client reads them."""
-        with self.client.get_httpx_client().stream("GET", "/events", timeout=30) as answer:
-            yield answer.status_code
-            for line in answer.iter_lines():
-                if line.startswith("data: "):
-                    yield json.loads(line.removeprefix("data: "))
-
     def rekey(self, group):
         """Takes a new version of the group's key and hands it, wrapped, to each member."""
         which = models.GroupInput(group_id=group)
@@ -152,9 +146,66 @@ class Person:
         return [decrypt(key, public_jwk(key), message.text, message.iv) for key, message in zip(keys, texts)]
 
 
-def hear(stream, action):
-    """The next change of a kind."""
-    return next(change for change in stream if change["action"] == action)
+# --- Live changes -------------------------------------------------------------------------------------------------
+
+
+class Changes:
+    """Somebody's live changes, for as long as one asks. The generated client leaves them out, so its HTTP client reads
+    them. Whether the connection breaks or the server ends the stream in good order, as it does to restart: one comes back
+    after the pause that the server asked for, with the last id."""
+
+    def __init__(self, client):
+        self.http = client.get_httpx_client()
+        self.last, self.pause, self.ends = None, 2.5, 0
+        self.seen = []
+        self.changes = self.read()
+        # Opens the stream.
+        next(self.changes)
+
+    def read(self):
+        while True:
+            headers = {} if self.last is None else {"Last-Event-ID": self.last}
+            try:
+                # A silent stream sends a comment line every 15 seconds.
+                with self.http.stream("GET", "/events", headers=headers, timeout=45) as answer:
+                    if answer.status_code < 500:
+                        answer.raise_for_status()
+                        yield None
+                        yield from self.events(answer)
+                        self.ends += 1
+            except httpx.TransportError:
+                pass
+            time.sleep(self.pause)
+
+    def events(self, answer):
+        rest, data, id = b"", None, None
+        for piece in answer.iter_bytes():
+            # `iter_lines` would end lines at characters that JSON has in its strings, too.
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                field, _, value = line.decode().partition(": ")
+                if field == "data":
+                    data = value
+                elif field == "id":
+                    id = value
+                elif field == "retry":
+                    self.pause = int(value) / 1000
+                elif line == b"" and data is not None:
+                    # The id counts from here on only: what was cut off in between comes again.
+                    self.last = id
+                    yield json.loads(data)
+                    data = None
+
+    def next(self, action):
+        """The next change of a kind."""
+        for change in self.changes:
+            if change is not None:
+                self.seen.append(change)
+                if change["action"] == action:
+                    return change
+
+    def close(self):
+        self.changes.close()
 
 
 def check_proof(canonical, proof):
@@ -193,19 +244,26 @@ def story():
     anna, ben = Person("Anna"), Person("Ben")
     print(f"Anna is {anna.id}, Ben is {ben.id}.")
 
-    stream = ben.listen()
-    assert next(stream) == 200
+    changes = Changes(ben.client)
     receiver = models.ConversationInput(receiver_id=ben.id)
     thread = yes(start_conversation.sync(client=anna.client, body=receiver)).thread_id
     anna.write(thread, ben.id, *encrypt(anna.key, anna.public_key_of(ben.id), "Shall we found a group?"))
 
-    heard = models.MessageArrived.from_dict(hear(stream, "newMessage"))
-    assert (heard.thread_id, heard.sender, heard.nickname) == (thread, anna.id, "Anna")
+    arrived = models.MessageArrived.from_dict(changes.next("newMessage"))
+    assert (arrived.thread_id, arrived.sender, arrived.nickname) == (thread, anna.id, "Anna")
     letter = next(message for message in ben.read(thread) if message.message_type == models.MessageType.TEXT)
     assert letter.text != "Shall we found a group?"
     assert decrypt(ben.key, ben.public_key_of(letter.sender), letter.text, letter.iv) == "Shall we found a group?"
     assert anna.read(thread)[-1].status == [ben.id], "Anna sees that Ben has read it"
-    print("Ben heard of a message at once, and only he can read it.")
+    print("A message reached Ben at once, and only he can read it.")
+
+    # The server restarts, and so ends the stream in good order.
+    restart = os.environ.get("BE8_RESTART")
+    if restart:
+        pathlib.Path(restart).touch()
+        while os.path.exists(restart):
+            time.sleep(0.1)
+    anna.write(thread, ben.id, *encrypt(anna.key, anna.public_key_of(ben.id), "Are you still there?"))
 
     nobody, nowhere = models.ConversationInput(receiver_id="9"), models.GroupInput(group_id="g9")
     assert refusal(start_conversation.sync(client=anna.client, body=nobody)) == "ACCNOTEXISTS"
@@ -215,13 +273,18 @@ def story():
     group = yes(create_group.sync(client=anna.client, body=friends)).group_id
     yes(join_group.sync(client=anna.client, body=models.GroupInput(group_id=group)))
     yes(add_group_member.sync(client=anna.client, body=models.GroupAddInput(group_id=group, member_id=ben.id)))
-    assert models.GroupJoin.from_dict(hear(stream, "groupJoin")).group_id == group
+    assert models.GroupJoin.from_dict(changes.next("groupJoin")).group_id == group
+    # The conversation itself and the two messages, each once.
+    assert len([change for change in changes.seen if change["action"] == "newMessage" and change["threadID"] == thread]) == 3
+    if restart:
+        assert changes.ends == 1
+        print("The server was restarted; Ben came back with the last id, and nothing was missed or came twice.")
     assert anna.rekey(group) == 1
     anna.fetch_group_keys(group)
     ben.fetch_group_keys(group)
     anna.write_to_group(group, "Welcome!")
-    assert models.MessageArrived.from_dict(hear(stream, "newMessage")).thread_id == group
-    stream.close()
+    assert models.MessageArrived.from_dict(changes.next("newMessage")).thread_id == group
+    changes.close()
 
     assert ben.rekey(group) == 2
     anna.fetch_group_keys(group)

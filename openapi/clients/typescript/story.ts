@@ -2,17 +2,15 @@
 // group whose key changes, its history and the proof of it. The server is where BE8_URL says.
 
 import assert from 'node:assert/strict';
-import { createHash, randomUUID, webcrypto } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
+import { existsSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createClient, type Client } from './client/client/index.ts';
 import * as be8 from './client/index.ts';
+import { checkProof, decrypt, encrypt, newPair, pairFrom, privateJwk, publicJwk, sha256, type KeyPair } from './crypto.ts';
 
-const { subtle } = webcrypto;
 const baseUrl = process.env.BE8_URL ?? 'http://127.0.0.1:3000';
-const P384 = { name: 'ECDH', namedCurve: 'P-384' };
-const bytes = (text: string) => new TextEncoder().encode(text);
-const sha256 = (...parts: (string | Uint8Array)[]) =>
-  parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest();
 
 // --- Sessions and answers -----------------------------------------------------------------------------------------
 
@@ -39,38 +37,6 @@ async function yes<T extends { valid: boolean }>(
   if (!data) throw new Error(error?.error ?? 'no answer');
   if (!data.valid) throw new Error((data as { reason?: string }).reason ?? 'refused');
   return data as Extract<T, { valid: true }>;
-}
-
-// --- Encryption: ECDH on P-384, AES-256-GCM; the vector is a UUID as text -----------------------------------------
-
-type KeyPair = webcrypto.CryptoKeyPair;
-type Jwk = be8.PublicKey | webcrypto.JsonWebKey;
-
-const newPair = () => subtle.generateKey(P384, true, ['deriveKey', 'deriveBits']) as Promise<KeyPair>;
-
-async function publicJwk(pair: KeyPair): Promise<be8.PublicKeyInput> {
-  const { x, y } = await subtle.exportKey('jwk', pair.publicKey);
-  return { crv: 'P-384', ext: true, key_ops: [], kty: 'EC', x: x!, y: y! };
-}
-
-/** The cipher that both ends derive from one's secret and the other's public key. */
-async function cipher(mine: KeyPair, { x, y }: Jwk) {
-  const theirs = await subtle.importKey('jwk', { kty: 'EC', crv: 'P-384', x, y }, P384, true, []);
-  const aes = { name: 'AES-GCM', length: 256 };
-  return subtle.deriveKey({ name: 'ECDH', public: theirs }, mine.privateKey, aes, false, ['encrypt', 'decrypt']);
-}
-
-async function encrypt(mine: KeyPair, theirs: Jwk, text: string) {
-  const iv: string = randomUUID();
-  const sealed = await subtle.encrypt({ name: 'AES-GCM', iv: bytes(iv) }, await cipher(mine, theirs), bytes(text));
-  return { text: Buffer.from(sealed).toString('base64'), iv };
-}
-
-async function decrypt(mine: KeyPair, theirs: Jwk, text: string, iv: string) {
-  const opened = await subtle.decrypt(
-    { name: 'AES-GCM', iv: bytes(iv) }, await cipher(mine, theirs), Buffer.from(text, 'base64'),
-  );
-  return new TextDecoder().decode(opened);
 }
 
 // --- A person -----------------------------------------------------------------------------------------------------
@@ -119,7 +85,7 @@ class Person {
     const version = (await yes(be8.increaseGroupVersion({ client, body: { groupID } }))).groupVersion;
     const accIDs = (await yes(be8.listGroupMembers({ client, body: { groupID } }))).members.map(({ id }) => id);
     const { publicKeys } = await yes(be8.getKeys({ client, body: { accIDs } }));
-    const secret = JSON.stringify(await subtle.exportKey('jwk', (await newPair()).privateKey));
+    const secret = await privateJwk(await newPair());
     await Promise.all(publicKeys.map(async ({ accID, publicKey }) => {
       const { text: groupKey, iv } = await encrypt(this.pair, publicKey, secret);
       const stored = await yes(be8.storeGroupKey({ client, body: { groupID, accID, keyholder: this.id, groupKey, iv } }));
@@ -132,10 +98,8 @@ class Person {
   async fetchGroupKeys(groupID: string) {
     const { groupKeys } = await yes(be8.listGroupKeys({ client: this.client, body: { groupID, accID: this.id } }));
     for (const { groupVersion, groupKey, keyholder, iv } of groupKeys) {
-      const jwk = JSON.parse(await decrypt(this.pair, await this.publicKeyOf(keyholder), groupKey, iv!));
-      const privateKey = await subtle.importKey('jwk', jwk, P384, true, ['deriveKey', 'deriveBits']);
-      const publicKey = await subtle.importKey('jwk', { ...jwk, d: undefined, key_ops: [] }, P384, true, []);
-      this.groupKeys.set(`${groupID}:${groupVersion}`, { privateKey, publicKey });
+      const secret = await decrypt(this.pair, await this.publicKeyOf(keyholder), groupKey, iv!);
+      this.groupKeys.set(`${groupID}:${groupVersion}`, await pairFrom(secret));
     }
     return groupKeys;
   }
@@ -156,37 +120,58 @@ class Person {
   }
 }
 
-/** The next change of a kind. */
-async function hear<A extends be8.Change['action']>(stream: AsyncGenerator<be8.Change | undefined>, action: A) {
-  while (true) {
-    const { value, done } = await stream.next();
-    if (done) throw new Error(`the stream ended before ${action}`);
-    // A comment line, which keeps the connection alive, comes as undefined.
-    if (value?.action === action) return value as Extract<be8.Change, { action: A }>;
-  }
-}
+// --- Live changes -------------------------------------------------------------------------------------------------
 
-/** Follows a proof from an event's bytes to the root that the checkpoint signs (C2SP tlog-proof, RFC 6962). */
-function checkProof(canonical: Buffer, proof: string) {
-  const [head, checkpoint] = proof.split('\n\n');
-  const [format, index, ...hashes] = head.split('\n');
-  const [, size, root] = checkpoint.split('\n');
-  assert.equal(format, 'c2sp.org/tlog-proof@v1');
-  let at = BigInt(index.replace('index ', ''));
-  let last = BigInt(size) - 1n;
-  let hash = sha256(Uint8Array.of(0), sha256(canonical));
-  for (const sibling of hashes.map((text) => Buffer.from(text, 'base64'))) {
-    assert(last > 0n, 'the proof is too long');
-    if (at & 1n || at === last) {
-      hash = sha256(Uint8Array.of(1), sibling, hash);
-      while (!(at & 1n) && at !== 0n) [at, last] = [at >> 1n, last >> 1n];
-    } else {
-      hash = sha256(Uint8Array.of(1), hash, sibling);
-    }
-    [at, last] = [at >> 1n, last >> 1n];
+/**
+ * Somebody's live changes, for as long as one asks. The generated client comes back by itself, with the last id, when the
+ * connection breaks. When the server ends a stream in good order, as it does to restart, that client's loop ends without an
+ * error: it is opened again here, with the last id, too.
+ */
+class Changes {
+  /** All that came. */
+  seen: be8.Change[] = [];
+  /** Resolved once the first stream is open, so that the story does not go on before. */
+  opened = Promise.withResolvers<void>();
+  /** How often the server ended a stream in good order. */
+  ends = 0;
+  #client: Client;
+  #hangUp = new AbortController();
+  #changes = this.#read();
+
+  constructor(client: Client) {
+    this.#client = client;
   }
-  assert.equal(last, 0n, 'the proof is too short');
-  assert.equal(hash.toString('base64'), root);
+
+  async *#read() {
+    const { signal } = this.#hangUp;
+    let last: string | undefined;
+    let pause = 2500;
+    while (!signal.aborted) {
+      const { stream } = await be8.streamEvents({
+        client: this.#client,
+        signal,
+        headers: last === undefined ? {} : { 'Last-Event-ID': last },
+        onSseEvent: ({ id, retry }) => [last, pause] = [id ?? last, retry ?? pause],
+        fetch: (request) => fetch(request).finally(this.opened.resolve),
+      });
+      for await (const change of stream) yield change;
+      this.ends += 1;
+      await sleep(pause);
+    }
+  }
+
+  /** The next change of a kind. */
+  async next<A extends be8.Change['action']>(action: A) {
+    for (;;) {
+      const { value } = await this.#changes.next();
+      this.seen.push(value!);
+      if (value!.action === action) return value as Extract<be8.Change, { action: A }>;
+    }
+  }
+
+  close() {
+    this.#hangUp.abort();
+  }
 }
 
 // --- The story ----------------------------------------------------------------------------------------------------
@@ -195,29 +180,30 @@ const anna = await Person.signUp('Anna');
 const ben = await Person.signUp('Ben');
 console.log(`Anna is ${anna.id}, Ben is ${ben.id}.`);
 
-const hangUp = new AbortController();
-const opened = Promise.withResolvers<void>();
-const { stream } = await be8.streamEvents({
-  client: ben.client,
-  signal: hangUp.signal,
-  // Only so that this story does not go on before he listens.
-  fetch: (request) => fetch(request).finally(opened.resolve),
-});
-const next = hear(stream, 'newMessage');
-await opened.promise;
+const changes = new Changes(ben.client);
+const arrival = changes.next('newMessage');
+await changes.opened.promise;
 
 const { threadID } = await yes(be8.startConversation({ client: anna.client, body: { receiverID: ben.id } }));
 await anna.write(threadID, ben.id, await encrypt(anna.pair, await anna.publicKeyOf(ben.id), 'Shall we found a group?'));
 
-const heard = await next;
-assert.deepEqual([heard.threadID, heard.sender, heard.nickname], [threadID, anna.id, 'Anna']);
+const arrived = await arrival;
+assert.deepEqual([arrived.threadID, arrived.sender, arrived.nickname], [threadID, anna.id, 'Anna']);
 const letter = (await ben.read(threadID)).find(({ messageType }) => messageType === 'text')!;
 assert.notEqual(letter.text, 'Shall we found a group?');
 assert.equal(
   await decrypt(ben.pair, await ben.publicKeyOf(letter.sender), letter.text!, letter.iv!), 'Shall we found a group?',
 );
 assert.deepEqual((await anna.read(threadID)).at(-1)!.status, [ben.id], 'Anna sees that Ben has read it');
-console.log('Ben heard of a message at once, and only he can read it.');
+console.log('A message reached Ben at once, and only he can read it.');
+
+// The server restarts, and so ends the stream in good order.
+const restart = process.env.BE8_RESTART;
+if (restart) {
+  writeFileSync(restart, '');
+  while (existsSync(restart)) await sleep(100);
+}
+await anna.write(threadID, ben.id, await encrypt(anna.pair, await anna.publicKeyOf(ben.id), 'Are you still there?'));
 
 // Both kinds of refusals: with a status from 400, and with status 200.
 await assert.rejects(yes(be8.startConversation({ client: anna.client, body: { receiverID: '9' } })), /ACCNOTEXISTS/);
@@ -227,12 +213,18 @@ const group = { nickname: 'Friends', groupType: 'private' as const };
 const { groupID } = await yes(be8.createGroup({ client: anna.client, body: group }));
 await yes(be8.joinGroup({ client: anna.client, body: { groupID } }));
 await yes(be8.addGroupMember({ client: anna.client, body: { groupID, memberID: ben.id } }));
-assert.equal((await hear(stream, 'groupJoin')).groupID, groupID);
+assert.equal((await changes.next('groupJoin')).groupID, groupID);
+// The conversation itself and the two messages, each once.
+assert.equal(changes.seen.filter((change) => change.action === 'newMessage' && change.threadID === threadID).length, 3);
+if (restart) {
+  assert.equal(changes.ends, 1);
+  console.log('The server was restarted; Ben came back with the last id, and nothing was missed or came twice.');
+}
 assert.equal(await anna.rekey(groupID), 1);
 await Promise.all([anna, ben].map((person) => person.fetchGroupKeys(groupID)));
 await anna.writeToGroup(groupID, 'Welcome!');
-assert.equal((await hear(stream, 'newMessage')).threadID, groupID);
-hangUp.abort();
+assert.equal((await changes.next('newMessage')).threadID, groupID);
+changes.close();
 
 assert.equal(await ben.rekey(groupID), 2);
 await anna.fetchGroupKeys(groupID);
@@ -257,7 +249,7 @@ while (true) {
   const asked = await be8.getGroupProof({ client: ben.client, path: { groupID }, query: { position } });
   if (asked.error?.error === 'NOTCOVEREDYET') {
     // The next checkpoint will cover it.
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await sleep(500);
     continue;
   }
   const { canonical, proof } = await yes(Promise.resolve(asked));

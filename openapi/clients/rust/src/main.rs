@@ -1,14 +1,15 @@
 //! One story of two people with the generated Rust client: accounts, an encrypted conversation, a live change, a group
 //! whose key changes, its history and the proof of it. The server is where `BE8_URL` says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use aes_gcm::aead::{Aead as _, Nonce};
 use aes_gcm::{AesGcm, KeyInit as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use p384::elliptic_curve::Generate as _;
 use p384::elliptic_curve::sec1::ToSec1Point as _;
 use p384::{PublicKey, Sec1Point, SecretKey};
@@ -126,20 +127,6 @@ impl Person {
         Ok(asked.send().await?.into_inner().messages)
     }
 
-    /// The live changes, from the bytes of the stream.
-    async fn listen(&self) -> Result<impl Stream<Item = Change> + Unpin + use<>> {
-        let bytes = self.client.stream_events().send().await?.into_inner().into_inner();
-        let mut rest = Vec::new();
-        let lines = bytes.filter_map(async |bytes| bytes.ok()).flat_map(move |bytes| {
-            rest.extend(bytes);
-            let mut lines: Vec<Vec<u8>> = rest.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
-            rest = lines.pop().unwrap_or_default();
-            futures_util::stream::iter(lines)
-        });
-        let data = lines.filter_map(async |line| serde_json::from_slice(line.strip_prefix(b"data: ")?).ok());
-        Ok(data.boxed_local())
-    }
-
     /// Takes a new version of the group's key and hands it, wrapped, to each member.
     async fn rekey(&self, group: &str) -> Result<u32> {
         let which = GroupInput { group_id: group.into() };
@@ -205,11 +192,92 @@ fn cipher_of(mine: &SecretKey, theirs: &types::PublicKey) -> Result<Cipher> {
     cipher(mine, (x, y))
 }
 
-/// The next change that one is waiting for.
-async fn hear<T>(stream: &mut (impl Stream<Item = Change> + Unpin), wanted: impl Fn(Change) -> Option<T>) -> Result<T> {
-    loop {
-        if let Some(change) = wanted(stream.next().await.ok_or("the stream has ended")?) {
-            return Ok(change);
+// --- Live changes ---------------------------------------------------------------------------------------------------
+
+/// Somebody's live changes, from the bytes of the stream, for as long as one asks. Whether the connection breaks or the
+/// server ends the stream in good order, as it does to restart: one comes back after the pause that the server asked for,
+/// with the last id.
+struct Changes {
+    client: Client,
+    bytes: BoxStream<'static, reqwest::Result<bytes::Bytes>>,
+    /// The lines that came, and what came of the next one.
+    lines: VecDeque<Vec<u8>>,
+    rest: Vec<u8>,
+    last: Option<String>,
+    pause: Duration,
+    /// How often the server ended a stream in good order.
+    ends: u32,
+    /// All that came.
+    seen: Vec<Change>,
+}
+
+impl Changes {
+    async fn open(client: &Client) -> Result<Self> {
+        let bytes = client.stream_events().send().await?.into_inner().into_inner().boxed();
+        let (lines, rest, seen) = (VecDeque::new(), Vec::new(), Vec::new());
+        let pause = Duration::from_millis(2500);
+        Ok(Self { client: client.clone(), bytes, lines, rest, last: None, pause, ends: 0, seen })
+    }
+
+    /// The next line; none when the connection has ended.
+    async fn line(&mut self) -> Option<String> {
+        while self.lines.is_empty() {
+            let next = self.bytes.next().await;
+            self.ends += u32::from(next.is_none());
+            let Some(Ok(bytes)) = next else { return None };
+            self.rest.extend(bytes);
+            self.lines = self.rest.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+            self.rest = self.lines.pop_back().unwrap_or_default();
+        }
+        self.lines.pop_front().map(|line| String::from_utf8_lossy(&line).into_owned())
+    }
+
+    async fn reopen(&mut self) -> Result<()> {
+        self.rest.clear();
+        loop {
+            tokio::time::sleep(self.pause).await;
+            let mut asked = self.client.stream_events();
+            if let Some(last) = &self.last {
+                asked = asked.last_event_id(last);
+            }
+            match asked.send().await {
+                Ok(answer) => {
+                    self.bytes = answer.into_inner().into_inner().boxed();
+                    return Ok(());
+                }
+                // The server is away.
+                Err(Error::CommunicationError(_)) => {}
+                Err(Error::ErrorResponse(refused)) if refused.status().is_server_error() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The next change that one is waiting for.
+    async fn next<T>(&mut self, wanted: impl Fn(Change) -> Option<T>) -> Result<T> {
+        let (mut data, mut id) = (None, None);
+        loop {
+            let Some(line) = self.line().await else {
+                data = None;
+                self.reopen().await?;
+                continue;
+            };
+            match line.split_once(": ") {
+                Some(("data", value)) => data = Some(value.to_owned()),
+                Some(("id", value)) => id = Some(value.to_owned()),
+                Some(("retry", value)) => self.pause = Duration::from_millis(value.parse()?),
+                _ if line.is_empty() => {
+                    let Some(data) = data.take() else { continue };
+                    // The id counts from here on only: what was cut off in between comes again.
+                    self.last = id.take();
+                    let change: Change = serde_json::from_str(&data)?;
+                    self.seen.push(change.clone());
+                    if let Some(wanted) = wanted(change) {
+                        return Ok(wanted);
+                    }
+                }
+                _ => {}
+            }
         }
     }
 }
@@ -266,14 +334,14 @@ async fn main() -> Result<()> {
     let mut ben = Person::sign_up(&url, "Ben").await?;
     println!("Anna is {}, Ben is {}.", anna.id, ben.id);
 
-    let mut stream = ben.listen().await?;
+    let mut changes = Changes::open(&ben.client).await?;
     let with_ben = types::ConversationInput::builder().receiver_id(ben.id.clone());
     let thread = anna.client.start_conversation().body(with_ben).send().await?.into_inner().thread_id;
     let letter = encrypt(&anna.cipher_with(&ben.id).await?, "Shall we found a group?")?;
     anna.write(&thread, &ben.id, letter, None).await?;
 
-    let heard = hear(&mut stream, new_message).await?;
-    assert_eq!((&heard.thread_id, &heard.sender, &heard.nickname[..]), (&thread, &anna.id, "Anna"));
+    let arrived = changes.next(new_message).await?;
+    assert_eq!((&arrived.thread_id, &arrived.sender, &arrived.nickname[..]), (&thread, &anna.id, "Anna"));
     let messages = ben.read(&thread).await?;
     let letter = messages.iter().find(|message| message.message_type == MessageType::Text).ok_or("no message")?;
     let text = letter.text.as_deref().unwrap_or_default();
@@ -282,7 +350,18 @@ async fn main() -> Result<()> {
     assert_eq!(decrypt(&cipher, text, letter.iv.as_deref().unwrap_or_default())?, "Shall we found a group?");
     let seen = anna.read(&thread).await?.pop().ok_or("no message")?.status;
     assert_eq!(seen, [ben.id.clone()], "Anna sees that Ben has read it");
-    println!("Ben heard of a message at once, and only he can read it.");
+    println!("A message reached Ben at once, and only he can read it.");
+
+    // The server restarts, and so ends the stream in good order.
+    let restart = std::env::var("BE8_RESTART").ok();
+    if let Some(restart) = &restart {
+        std::fs::write(restart, "")?;
+        while std::fs::exists(restart)? {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let letter = encrypt(&anna.cipher_with(&ben.id).await?, "Are you still there?")?;
+    anna.write(&thread, &ben.id, letter, None).await?;
 
     // Both kinds of refusals: with a status from 400, and with status 200.
     let nobody = types::ConversationInput::builder().receiver_id("9");
@@ -301,13 +380,20 @@ async fn main() -> Result<()> {
     let added = types::GroupAddInput::builder().group_id(group.clone()).member_id(ben.id.clone());
     yes!(anna.client.add_group_member().body(added), AddGroupMemberResponse::GroupMemberIds);
     let is_join = |change| if let Change::GroupJoin(join) = change { Some(join.group_id) } else { None };
-    assert_eq!(hear(&mut stream, is_join).await?, group);
+    assert_eq!(changes.next(is_join).await?, group);
+    // The conversation itself and the two messages, each once.
+    let of_thread = |change: &&Change| matches!(change, Change::MessageArrived(message) if message.thread_id == thread);
+    assert_eq!(changes.seen.iter().filter(of_thread).count(), 3);
+    if restart.is_some() {
+        assert_eq!(changes.ends, 1);
+        println!("The server was restarted; Ben came back with the last id, and nothing was missed or came twice.");
+    }
     assert_eq!(anna.rekey(&group).await?, 1);
     anna.fetch_group_keys(&group).await?;
     ben.fetch_group_keys(&group).await?;
     anna.write_to_group(&group, "Welcome!").await?;
-    assert_eq!(hear(&mut stream, new_message).await?.thread_id, group);
-    drop(stream);
+    assert_eq!(changes.next(new_message).await?.thread_id, group);
+    drop(changes);
 
     assert_eq!(ben.rekey(&group).await?, 2);
     anna.fetch_group_keys(&group).await?;
