@@ -99,8 +99,6 @@ pub struct Config {
     pub turns: TurnSettings,
     /// What is logged.
     pub log: String,
-    /// As JSON lines.
-    pub log_json: bool,
     /// Password hashing.
     pub hash: HashSettings,
     /// Logins that may wait for the check of their password.
@@ -170,6 +168,14 @@ impl Values {
     fn days(&self, name: &'static str) -> Result<TimeDelta, ConfigError> {
         Ok(TimeDelta::days(i64::from(self.count::<u16>(name)?)))
     }
+}
+
+/// Whether these settings ask for lines of JSON, whatever else is wrong with them; none where there are no settings, or their
+/// file cannot be read.
+pub fn log_json(matches: &ArgMatches) -> Option<bool> {
+    matches.try_contains_id("log-format").ok()?;
+    let values = Values::collect(matches).ok()?;
+    Some(values.text("log-format") == Some("json"))
 }
 
 fn read_file(path: &Path) -> Result<HashMap<String, String>, ConfigError> {
@@ -265,14 +271,10 @@ impl Config {
             let what = "less than 19456 KiB or 2 passes makes passwords guessable".to_owned();
             return Err(ConfigError::Value { name: "hash-memory-kib", what });
         }
-        let log_json = match values.text("log-format") {
-            Some("json") => true,
-            Some("text") | None => false,
-            Some(other) => {
-                let what = format!("{other:?} is neither text nor json");
-                return Err(ConfigError::Value { name: "log-format", what });
-            }
-        };
+        if let Some(other) = values.text("log-format").filter(|format| !["text", "json"].contains(format)) {
+            let what = format!("{other:?} is neither text nor json");
+            return Err(ConfigError::Value { name: "log-format", what });
+        }
         let master_key_file = values.text("master-key-file").map_or_else(|| data_dir.join("master.key"), PathBuf::from);
         Ok(Self {
             audit: AuditSettings::new(
@@ -330,7 +332,6 @@ impl Config {
             tokens_file: values.text("tokens-file").map(PathBuf::from),
             data_dir: data_dir.clone(),
             log: values.text("log").unwrap_or("info").to_owned(),
-            log_json,
             hash,
             login_queue: values.count("login-queue")?,
             ledger: LedgerSettings {

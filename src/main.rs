@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use be8::cli::logging::{self, Level, say};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 #[global_allocator]
@@ -9,12 +10,21 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    logging::choose_by_words(std::env::args(), std::env::var("BE8_LOG_FORMAT").ok().as_deref());
     keep_memory_private();
-    let matches = be8::cli::command().get_matches();
+    let matches = match be8::cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        // Help and the version go to standard output.
+        Err(said) if !said.use_stderr() => said.exit(),
+        Err(error) => {
+            let _ = logging::complain(&error);
+            return ExitCode::from(2);
+        }
+    };
     match be8::cli::run(&matches).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("be8: {error}");
+            say(Level::Error, &format!("be8: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -27,6 +37,7 @@ fn keep_memory_private() {
     // Either is enough against core dumps; a sandbox may refuse one.
     let limited = setrlimit(Resource::Core, none);
     if let (Err(error), Err(_)) = (set_dumpable_behavior(DumpableBehavior::NotDumpable), limited) {
-        eprintln!("be8: core dumps of this process, which would hold keys, cannot be turned off: {error}");
+        let text = format!("be8: core dumps of this process, which would hold keys, cannot be turned off: {error}");
+        say(Level::Error, &text);
     }
 }

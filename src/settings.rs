@@ -217,7 +217,7 @@ pub const SETTINGS: &[Setting] = &[
         "body-memory-mib",
         "MIB",
         "256",
-        "Memory for bodies that come in; beyond it those over 64 KiB are refused as UNAVAILABLE",
+        "Memory for bodies that come in; beyond it what exceeds 64 KiB on a connection is refused as UNAVAILABLE",
     ),
     setting(
         "connection-dead-seconds",
@@ -240,12 +240,18 @@ pub const SETTINGS: &[Setting] = &[
     setting("hash-memory-kib", "KIB", "19456", "Memory of one password hash (argon2id)"),
     setting("hash-passes", "N", "2", "Passes of one password hash"),
     setting("hash-workers", "N", "", "Password hashes at once; as many as there are cores"),
-    setting("hash-queue", "N", "1024", "Password hashes that may wait; one more is refused as UNAVAILABLE"),
+    setting(
+        "hash-queue",
+        "N",
+        "2048",
+        "Password hashes that may wait, a quarter of them for one address or account; one more is refused as UNAVAILABLE",
+    ),
     setting(
         "login-queue",
         "N",
-        "256",
-        "Logins that may wait for the check of their password; one more is refused as RATELIMITED",
+        "1024",
+        "Logins that may wait for the check of their password, a quarter of them for one address or account; one more is \
+         refused as RATELIMITED",
     ),
     setting("sessions-per-account", "N", "32", "Sessions that an account may have open; one more ends the oldest"),
     setting("ledger-queue", "N", "8192", "Commands that may wait for the log; one more is refused as UNAVAILABLE"),

@@ -11,6 +11,7 @@ pub mod expire;
 pub mod findings;
 pub mod history;
 pub mod log;
+pub mod logging;
 pub mod migrate;
 pub mod openapi;
 pub mod portable;
@@ -122,6 +123,7 @@ fn of_account(command: Command) -> Command {
 /// # Errors
 /// That line.
 pub async fn run(matches: &ArgMatches) -> Result<(), String> {
+    logging::choose(matches);
     let config = |matches| Config::new(matches).map_err(|error| error.to_string());
     match matches.subcommand() {
         Some(("serve", matches)) => serve::run(config(matches)?).await.map_err(|error| error.to_string()),

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use clap::ArgMatches;
 
+use super::logging::{Level, say};
 use super::progress::Progress;
 use crate::config::Config;
 use crate::ledger::portable::{PortableError, Summary, export, import};
@@ -71,6 +72,7 @@ pub async fn run_import(config: Config, matches: &ArgMatches) -> Result<(), Stri
 /// On standard error: standard output may be the file.
 fn tell(what: &str, done: Result<Summary, PortableError>) -> Result<(), String> {
     let Summary { events, digest, vault } = done.map_err(|error| error.to_string())?;
-    eprintln!("{what} {events} events {} the vault.\ndigest {digest}", if vault { "with" } else { "without" });
+    let with = if vault { "with" } else { "without" };
+    say(Level::Info, &format!("{what} {events} events {with} the vault.\ndigest {digest}"));
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! `be8 serve`: runs a node until it is told to stop.
 
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
+use super::logging;
 use crate::config::Config;
 use crate::http::event_stream::RefusedStreams;
 use crate::http::limits::Limiter;
@@ -22,7 +22,7 @@ use crate::push::Vapid;
 /// # Errors
 /// [`NodeError`]
 pub async fn run(config: Config) -> Result<(), NodeError> {
-    logging(&config);
+    logging::begin(&config.log);
     let metrics = measuring();
     let stop = CancellationToken::new();
     let handle = Handle::default();
@@ -106,36 +106,6 @@ fn renew_on_signal(tls: Option<Tls>, site: Site) -> tokio::task::JoinHandle<()> 
             }
         }
     })
-}
-
-fn logging(config: &Config) {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter(&config.log))
-        .with_writer(std::io::stderr)
-        // It would tell of them by a panic when nobody reads standard error any more.
-        .log_internal_errors(false);
-    // A second subscriber cannot be there: this is the first thing that the process does.
-    let _ = if config.log_json {
-        builder.json().try_init()
-    } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
-    };
-}
-
-/// Whose lines are never logged, whatever is asked for: these crates write whole pushes, with endpoints
-/// and keys, into their traces.
-const SILENT: [&str; 2] = ["web_push", "ece"];
-
-/// What is logged.
-fn filter(wanted: &str) -> EnvFilter {
-    let about = |directive: &&str| !SILENT.iter().any(|target| directive.trim_start().starts_with(target));
-    let heard: Vec<&str> = wanted.split(',').filter(about).collect();
-    let filter = EnvFilter::try_new(heard.join(",")).unwrap_or_else(|_| EnvFilter::new("info"));
-    let silence = |filter: EnvFilter, target: &&str| match format!("{target}=off").parse() {
-        Ok(directive) => filter.add_directive(directive),
-        Err(_) => filter,
-    };
-    SILENT.iter().fold(filter, silence)
 }
 
 fn measuring() -> PrometheusHandle {

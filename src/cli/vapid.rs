@@ -1,5 +1,6 @@
 //! `be8 vapid`: prints the public key of Web Push, and makes the key pair the first time.
 
+use super::logging::{Level, say};
 use super::print;
 use crate::config::Config;
 use crate::node::{NodeError, make_data_dir};
@@ -14,10 +15,10 @@ pub fn run(config: &Config) -> Result<(), NodeError> {
     let file = config.push.key_file.as_ref().unwrap_or(&config.push.default_key_file);
     let (public, made) = Vapid::make(file)?;
     if made {
-        eprintln!("made a key pair: {}", file.display());
+        say(Level::Info, &format!("made a key pair: {}", file.display()));
     }
     if config.push.subject.is_none() {
-        eprintln!("the server also needs a contact: --vapid-subject mailto:you@example.org");
+        say(Level::Info, "the server also needs a contact: --vapid-subject mailto:you@example.org");
     }
     print(&format!("{public}\n"));
     Ok(())

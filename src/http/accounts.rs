@@ -132,7 +132,7 @@ impl Accounts {
         }
         .map_err(|_| failure())?;
         app.admit().await?;
-        let password = app.passwords.hash(password).await?.into_inner();
+        let password = app.passwords.enter(caller.requester(None))?.hash(password).await?.into_inner();
         let token = SessionToken::generate();
         let command = CreateAccount {
             secret: Secret::new(AccountSecret { nickname, password }),

@@ -5,12 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Once;
 
+use be8_events::AccId;
 use ipnet::{IpNet, Ipv4Net};
 use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, header};
 use poem::{Addr, Request};
 
 use super::forwarded::{Hop, forwarded, x_forwarded};
+use crate::password::Requester;
 
 /// Where proxies write down whom they speak for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -120,6 +122,11 @@ impl Caller {
     /// Who sends this request.
     pub fn of(request: &Request) -> Self {
         request.data().copied().unwrap_or(Self { address: Ipv4Addr::UNSPECIFIED.into(), https: false })
+    }
+
+    /// For whom a password or a code of an account is hashed.
+    pub fn requester(self, account: Option<AccId>) -> Requester {
+        Requester { network: network(self.address), account }
     }
 }
 

@@ -15,9 +15,9 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout};
 
 use super::error::{Code, WireError};
-use super::room::{Place, Room};
 use super::{form, json};
 use held::Held;
+pub use held::{BodyMemory, Claimed, FreeShare};
 
 mod held;
 
@@ -35,7 +35,7 @@ pub struct BodyLimits {
     pub stall: Duration,
     /// Longest wait for the whole.
     pub total: Duration,
-    /// Most bytes of all bodies together that come in at a time, for who makes the [`Room`].
+    /// Most bytes of all bodies together that come in at a time, for who makes the [`Room`](super::room::Room).
     pub memory: usize,
 }
 
@@ -65,7 +65,7 @@ impl Default for BodyLimits {
 /// | more than [`BodyLimits`] allow | 413 TOOLARGE |
 /// | too slow | 408 TIMEOUT |
 /// | compressed | 415 UNSUPPORTEDENCODING |
-/// | large, while many large ones come in (see [`Room`]) | 503 UNAVAILABLE |
+/// | large, while many large ones come in (see [`BodyMemory`]) | 503 UNAVAILABLE |
 ///
 /// A `T` whose fields are all [`Lenient`](super::lenient::Lenient) takes every object; another
 /// one that does not is answered 400 INVALIDINPUT.
@@ -75,8 +75,8 @@ pub struct Body<T> {
     fields: T,
     /// SHA-256 of the bytes as sent, if the request carries an `Idempotency-Key`.
     digest: Option<Hash32>,
-    /// In the memory for bodies, until it is dropped. Whoever waits for long takes what it needs, and drops the rest.
-    _place: Place,
+    /// Of the memory for bodies, until it is dropped. A route that waits for long takes what it needs, and drops the rest.
+    _claimed: Claimed,
 }
 
 impl<T> Body<T> {
@@ -123,8 +123,8 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let limits = request.data::<BodyLimits>().copied().unwrap_or_default();
-        let (bytes, place) =
-            read(request.headers(), body.take()?.into_bytes_stream(), limits, request.data::<Room>().cloned()).await?;
+        let (bytes, claimed) =
+            read(request.headers(), body.take()?.into_bytes_stream(), limits, BodyMemory::of(request)).await?;
         let digest = request.headers().contains_key("idempotency-key").then(|| Hash32::sha256(&bytes));
         let fields = match essence(request.content_type()) {
             "application/json" => from_json(&bytes, limits)?,
@@ -135,7 +135,7 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
         };
         let fields =
             T::parse_from_json(Some(Value::Object(fields))).map_err(|_| WireError::from(Code::InvalidInput))?;
-        Ok(Self { fields, digest, _place: place })
+        Ok(Self { fields, digest, _claimed: claimed })
     }
 }
 
@@ -154,8 +154,8 @@ pub(super) async fn read<B: AsRef<[u8]>, E>(
     headers: &HeaderMap,
     pieces: impl Stream<Item = Result<B, E>>,
     limits: BodyLimits,
-    room: Option<Room>,
-) -> Result<(Vec<u8>, Place), WireError> {
+    memory: Option<BodyMemory>,
+) -> Result<(Vec<u8>, Claimed), WireError> {
     let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     let mut encodings = encodings.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     if !encodings.all(|encoding| encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity")) {
@@ -168,7 +168,7 @@ pub(super) async fn read<B: AsRef<[u8]>, E>(
         return Err(Code::TooLarge.into());
     }
     let mut pieces = pin!(pieces);
-    let mut held = Held::new(limits.bytes, room);
+    let mut held = Held::new(limits.bytes, memory);
     let begin = Instant::now();
     loop {
         let left = limits.total.saturating_sub(begin.elapsed());

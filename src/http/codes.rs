@@ -1,5 +1,6 @@
 //! The routes of the tag "Lock codes": one code unlocks the client, the other one removes the account.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use be8_events::account::{CodeKind, CodeSecret, CodesSecret};
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
+use super::address::Caller;
 use super::app::{App, Handle};
 use super::body::Body;
 use super::document::Tag;
@@ -24,7 +26,7 @@ use super::wire::{Answer, False, Refusals, Refused, Success, True};
 use crate::domain::Rejection;
 use crate::domain::codes::{ChangeCode, SetCodes};
 use crate::domain::removal::RemoveAccount;
-use crate::password::MAX_UNITS;
+use crate::password::{MAX_UNITS, Place};
 use crate::process::removal::remove;
 use crate::vault::Opener;
 
@@ -212,52 +214,101 @@ impl Compared {
     }
 }
 
-/// Compares a code with both of the account's, whether they are set or not, and whichever it is:
-/// that takes the same time. The attempt counts if `counts`, beforehand.
-async fn compare(app: &App, session: Hash32, code: &Secret<String>, counts: bool) -> Result<Compared, WireError> {
-    let found = app.read.codes(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
-    let throttled = counts && !app.code_attempts.admit(found.account, app.now()).await?;
-    let opener = app.vault.opener(&found.live).await?;
-    let (mut unlock, mut destroy) = (None, None);
-    if let Some((first, second)) = &found.events {
-        unlock = hash_of(&opener, first, CodeKind::Unlock)?;
-        destroy = hash_of(&opener, second, CodeKind::Destroy)?;
-    }
-    let unlocks = app.codes.verify(code.clone(), unlock.as_ref()).await?;
-    let destroys = app.codes.verify(code.clone(), destroy.as_ref()).await?;
-    let events = found.events.map(|(first, second)| (first.stored.position, second.stored.position));
-    Ok(Compared { account: found.account, throttled, unlocks, destroys, events })
+/// An entered code, which is compared as often as the codes change meanwhile.
+struct Entered {
+    session: Hash32,
+    caller: Caller,
+    code: Secret<String>,
+    /// The place of the comparison, and whether it comes too early; none before the first one.
+    attempt: Option<(Place, bool)>,
 }
 
-/// What an entered code does.
-async fn entered(
-    app: &App,
-    session: Hash32,
-    code: &Secret<String>,
-) -> Result<Answer<ValidCode, NotUnlocked>, WireError> {
-    // A second look at codes that changed meanwhile is no second attempt.
-    let mut throttled = false;
-    for round in 0..ROUNDS {
-        let compared = compare(app, session, code, round == 0).await?;
-        throttled |= compared.throttled;
-        // Where both are the same, unlocking wins.
-        match compared.events {
-            Some(_) if compared.unlocks && !throttled => {
-                app.code_attempts.forget(compared.account).await?;
-                return Ok(Answer::new(&ValidCode { is_valid: Some(True), ..ValidCode::default() }));
-            }
-            Some(events) if compared.destroys && !compared.unlocks => {
-                let command = RemoveAccount::Code { session: Some(session), checked: events.1 };
-                match remove(&app.ledger, &app.read, command).await {
-                    Err(error) if is_outdated(&error) => continue,
-                    removed => drop(removed?),
-                }
-                return Ok(Answer::new(&ValidCode { is_destroy_code: Some(True), ..ValidCode::default() }));
-            }
-            _ => return Ok(Answer::refused(&CodeWrong::default())),
-        }
+impl Entered {
+    const fn new(session: Hash32, caller: Caller, code: Secret<String>) -> Self {
+        Self { session, caller, code, attempt: None }
     }
-    Err(Rejection::Outdated.into())
+
+    /// Compares it with both codes of the account, whether they are set or not, and whichever it is: that takes the same
+    /// time. The first time counts as an attempt, once it has its place; another look is no second attempt.
+    async fn compare(&mut self, app: &App) -> Result<Compared, WireError> {
+        let found = app.read.codes(self.session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let opener = app.vault.opener(&found.live).await?;
+        let mut hashes = [None, None];
+        if let Some((unlock, destroy)) = &found.events {
+            hashes = [hash_of(&opener, unlock, CodeKind::Unlock)?, hash_of(&opener, destroy, CodeKind::Destroy)?];
+        }
+        let (place, throttled) = match &mut self.attempt {
+            Some(attempt) => attempt,
+            none => {
+                let place = app.codes.enter(self.caller.requester(Some(found.account)))?;
+                let throttled = !app.code_attempts.admit(found.account, app.now()).await?;
+                none.insert((place, throttled))
+            }
+        };
+        let [unlocks, destroys] = place.verify(self.code.clone(), hashes).await?;
+        let events = found.events.map(|(first, second)| (first.stored.position, second.stored.position));
+        Ok(Compared { account: found.account, throttled: *throttled, unlocks, destroys, events })
+    }
+
+    /// What it does.
+    async fn act(mut self, app: Arc<App>) -> Result<Answer<ValidCode, NotUnlocked>, WireError> {
+        for _ in 0..ROUNDS {
+            let compared = self.compare(&app).await?;
+            // Where both are the same, unlocking wins.
+            match compared.events {
+                Some(_) if compared.unlocks && !compared.throttled => {
+                    app.code_attempts.forget(compared.account).await?;
+                    return Ok(Answer::new(&ValidCode { is_valid: Some(True), ..ValidCode::default() }));
+                }
+                Some(events) if compared.destroys && !compared.unlocks => {
+                    let session = Some(self.session);
+                    match remove(&app.ledger, &app.read, RemoveAccount::Code { session, checked: events.1 }).await {
+                        Err(error) if is_outdated(&error) => continue,
+                        removed => drop(removed?),
+                    }
+                    return Ok(Answer::new(&ValidCode { is_destroy_code: Some(True), ..ValidCode::default() }));
+                }
+                _ => return Ok(Answer::refused(&CodeWrong::default())),
+            }
+        }
+        Err(Rejection::Outdated.into())
+    }
+
+    /// Changes a code to another one, if it is the old one.
+    async fn change(
+        mut self,
+        app: Arc<App>,
+        which: CodeKind,
+        new: Secret<String>,
+    ) -> Result<Answer<UpdatedCodes, Refused>, WireError> {
+        for _ in 0..ROUNDS {
+            let found = self.compare(&app).await?;
+            let right = found.events.filter(|_| found.is(which) && !found.throttled);
+            let compared = right.ok_or(WireError::from(Code::OldCodeWrong))?;
+            let Some((place, _)) = &self.attempt else { break };
+            let hash = place.hash(new.clone()).await?.into_inner();
+            let code = Secret::new(CodeSecret { hash });
+            match app.ledger.execute(ChangeCode { session: self.session, which, code, compared }).await {
+                Err(error) if is_outdated(&error) => continue,
+                changed => changed?,
+            }
+            app.code_attempts.forget(found.account).await?;
+            let (unlock, destroy) = (which == CodeKind::Unlock, which == CodeKind::Destroy);
+            return Ok(Answer::new(&UpdatedCodes {
+                valid: True,
+                unlock_updated: unlock.then_some(True),
+                destroy_updated: destroy.then_some(True),
+            }));
+        }
+        Err(Rejection::Outdated.into())
+    }
+}
+
+/// Carries a comparison to its end, also when the client has left: an attempt that counts is judged.
+async fn to_its_end<T: Send + 'static>(
+    judged: impl Future<Output = Result<T, WireError>> + Send + 'static,
+) -> Result<T, WireError> {
+    tokio::spawn(judged).await.map_err(|_| WireError::from(Code::Internal))?
 }
 
 #[OpenApi]
@@ -279,7 +330,12 @@ impl Codes {
     /// Checks in order: `NOTAUTH`, `INVALIDUNLOCKCODE`, `INVALIDDESTROYCODE` (also when both are
     /// the same), `CODESALREADYSET`.
     #[oai(path = "/codeset", method = "post", operation_id = "setCodes", tag = "Tag::Codes")]
-    async fn set(&self, session: Session, body: Body<CodesInput>) -> Result<Answer<Success, Refused>, WireError> {
+    async fn set(
+        &self,
+        caller: Caller,
+        session: Session,
+        body: Body<CodesInput>,
+    ) -> Result<Answer<Success, Refused>, WireError> {
         let app = self.0.get()?;
         let session = session.required()?;
         let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
@@ -291,8 +347,9 @@ impl Codes {
         }
         let (unlock, destroy) = (Secret::new(unlock.to_owned()), Secret::new(destroy.to_owned()));
         drop(body);
-        let unlock = app.codes.hash(unlock).await?.into_inner();
-        let destroy = app.codes.hash(destroy).await?.into_inner();
+        let place = app.codes.enter(caller.requester(Some(me.id)))?;
+        let unlock = place.hash(unlock).await?.into_inner();
+        let destroy = place.hash(destroy).await?.into_inner();
         let codes = Secret::new(CodesSecret { unlock, destroy });
         app.ledger.execute(SetCodes { session, codes }).await?;
         Ok(Answer::new(&Success::default()))
@@ -308,6 +365,7 @@ impl Codes {
     #[oai(path = "/codeunlock", method = "post", operation_id = "enterCode", tag = "Tag::Codes")]
     async fn unlock(
         &self,
+        caller: Caller,
         session: Session,
         body: Body<CodeInput>,
     ) -> Result<Answer<ValidCode, NotUnlocked>, WireError> {
@@ -319,7 +377,7 @@ impl Codes {
         let code = sent(&body.code).ok_or(WireError::from(Code::InvalidCode))?;
         drop(body);
         let begun = Instant::now();
-        let answer = entered(app, session, &code).await;
+        let answer = to_its_end(Entered::new(session, caller, code).act(Arc::clone(app))).await;
         let beats = begun.elapsed().as_nanos() / BEAT.as_nanos() + 1;
         sleep_until(begun + BEAT * u32::try_from(beats).unwrap_or(1)).await;
         answer
@@ -334,6 +392,7 @@ impl Codes {
     #[oai(path = "/codeupdate", method = "post", operation_id = "updateCode", tag = "Tag::Codes")]
     async fn update(
         &self,
+        caller: Caller,
         session: Session,
         body: Body<UpdateInput>,
     ) -> Result<Answer<UpdatedCodes, Refused>, WireError> {
@@ -349,24 +408,7 @@ impl Codes {
             _ => return Err(Code::InvalidCodeType.into()),
         };
         drop(body);
-        for round in 0..ROUNDS {
-            let found = compare(app, session, &old, round == 0).await?;
-            let right = found.events.filter(|_| found.is(which) && !found.throttled);
-            let compared = right.ok_or(WireError::from(Code::OldCodeWrong))?;
-            let hash = app.codes.hash(new.clone()).await?.into_inner();
-            let code = Secret::new(CodeSecret { hash });
-            match app.ledger.execute(ChangeCode { session, which, code, compared }).await {
-                Err(error) if is_outdated(&error) => continue,
-                changed => changed?,
-            }
-            app.code_attempts.forget(found.account).await?;
-            let (unlock, destroy) = (which == CodeKind::Unlock, which == CodeKind::Destroy);
-            return Ok(Answer::new(&UpdatedCodes {
-                valid: True,
-                unlock_updated: unlock.then_some(True),
-                destroy_updated: destroy.then_some(True),
-            }));
-        }
-        Err(Rejection::Outdated.into())
+        let old = Entered::new(session, caller, old);
+        to_its_end(old.change(Arc::clone(app), which, new)).await
     }
 }

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::address::{Proxies, network};
+use super::body::FreeShare;
 use super::connection::{Connection, Lost};
 use super::outgoing::{Outgoing, Way};
 use super::room::Room;
@@ -234,17 +235,19 @@ impl<E: Endpoint<Output = Response> + 'static> Serve<E> {
         let broken = CancellationToken::new();
         let way = Way::new(&self.room, stall, broken.clone());
         let asked = Arc::new(AtomicBool::new(false));
+        let bodies = FreeShare::default();
         let service = service_fn({
             let (serve, asked, lost) = (self.clone(), asked.clone(), lost.clone());
             move |request: poem::http::Request<Incoming>| {
                 asked.store(true, Ordering::Relaxed);
                 let (serve, scheme, outgoing) = (serve.clone(), scheme.clone(), Outgoing::over(&way));
-                let lost = lost.clone();
+                let (bodies, lost) = (bodies.clone(), lost.clone());
                 async move {
                     let (local, peer) = (LocalAddr(Addr::SocketAddr(serve.local)), RemoteAddr(Addr::SocketAddr(peer)));
                     let mut request = Request::from((request, local, peer, scheme));
                     request.set_data(outgoing.clone());
                     request.set_data(lost);
+                    request.set_data(bodies);
                     let unread = Unread::of(&mut request);
                     let answer = serve.endpoint.get_response(request).await;
                     unread.discard().await;

@@ -41,6 +41,21 @@ impl Room {
         self.places.clone().try_acquire_many_owned(count).ok().map(|permit| self.place(permit))
     }
 
+    /// A place for as many of so many bytes as there is room for now, which may be none.
+    pub(super) fn claim_some(&self, bytes: usize) -> Place {
+        loop {
+            match bytes.min(self.places.available_permits()) {
+                0 => return Place::default(),
+                // Another one may have been faster: it took some, so that this ends.
+                some => {
+                    if let Some(place) = self.claim(some) {
+                        return place;
+                    }
+                }
+            }
+        }
+    }
+
     /// A place, waiting in line for it; none when the patience is over.
     pub(super) async fn wait(&self, bytes: usize, patience: Duration) -> Option<Place> {
         let count = u32::try_from(bytes).ok()?;

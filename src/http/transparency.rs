@@ -15,10 +15,9 @@ use poem_openapi::types::Type as _;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi, Tags as _};
 
 use super::app::{App, Handle};
-use super::body::{self, BodyLimits};
+use super::body::{self, BodyLimits, BodyMemory, Claimed};
 use super::document::Tag;
 use super::error::{Code, WireError, answer_of};
-use super::room::{Place, Room};
 use crate::audit::TransparencyError;
 use crate::audit::tree::{TilePath, WIDTH};
 use crate::audit::witness::NotCosigned;
@@ -180,7 +179,7 @@ fn inline(schema: MetaSchema) -> MetaSchemaRef {
 }
 
 /// A request for a cosignature, as it came.
-struct Brought(Vec<u8>, #[expect(dead_code, reason = "held until the text was read")] Place);
+struct Brought(Vec<u8>, #[expect(dead_code, reason = "held until the text was read")] Claimed);
 
 /// One that works where this log is witnessed, and nothing of it was cosigned yet.
 const EXAMPLE: &str = include_str!("../../openapi/example-log/add-checkpoint.txt");
@@ -204,11 +203,10 @@ impl<'a> ApiExtractor<'a> for Brought {
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let limits = BodyLimits { bytes: MOST, ..request.data::<BodyLimits>().copied().unwrap_or_default() };
-        let room = request.data::<Room>().cloned();
-        match body::read(request.headers(), body.take()?.into_bytes_stream(), limits, room).await {
-            Ok((bytes, place)) => Ok(Self(bytes, place)),
+        match body::read(request.headers(), body.take()?.into_bytes_stream(), limits, BodyMemory::of(request)).await {
+            Ok((bytes, claimed)) => Ok(Self(bytes, claimed)),
             // What broke off is malformed, whoever still hears of it.
-            Err(error) if error.code() == Code::InvalidJson => Ok(Self(Vec::new(), Place::default())),
+            Err(error) if error.code() == Code::InvalidJson => Ok(Self(Vec::new(), Claimed::default())),
             Err(error) => Err(error.into()),
         }
     }

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
+use futures_util::{StreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::client::{Person, two_people};
 use crate::cluster::fresh_database;
@@ -175,4 +177,40 @@ async fn a_client_that_sends_more_than_is_read_hears_why() {
     assert_eq!(client.send(foreign.body(vec![b' '; 5_000_000])).await.status, 403);
     let squeezed = client.request(reqwest::Method::POST, "/newacc").header("content-encoding", "gzip");
     assert_eq!(client.send(squeezed.body(vec![b' '; 5_000_000])).await.status, 415);
+}
+
+/// Small bodies that nobody completes, a hundred on each connection: over HTTP/2 one connection brings many of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bodies_of_a_connection_have_one_free_share_together() {
+    const MIB: f64 = 1_048_576.0;
+    let setup = Setup::on(&fresh_database().await).with("body-memory-mib", 16);
+    let server = setup.with("body-stall-seconds", 3600).with("body-total-seconds", 3600).start().await;
+    // Given ten connections with a hundred requests each, of whose bodies 60,000 bytes have come
+    let mut requests = JoinSet::new();
+    for _ in 0..10 {
+        let connection = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+        for _ in 0..100 {
+            let first = stream::once(async { Ok::<_, std::io::Error>(vec![b' '; 60_000]) });
+            let body = reqwest::Body::wrap_stream(first.chain(stream::pending()));
+            let request = connection.post(format!("{}/login", server.url())).header("content-type", "application/json");
+            requests.spawn(request.body(body).send());
+        }
+    }
+    // when they take all of the memory for bodies, then the rest is refused,
+    let refused = within("a refusal", requests.join_next()).await.unwrap().unwrap().unwrap();
+    assert_eq!((refused.version(), refused.status().as_u16()), (reqwest::Version::HTTP_2, 503));
+    let claimed = async || server.metric("be8_body_bytes").await;
+    eventually("nearly all of it is claimed", async || claimed().await > 15.0 * MIB).await;
+    // so that 58 MB take no more than the memory and the free share of each connection: about 290 bodies.
+    while requests.len() > 300 {
+        let answer = within("the other refusals", requests.join_next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(answer.status().as_u16(), 503);
+    }
+    assert!(claimed().await <= 16.0 * MIB);
+    // Clients on connections of their own are served meanwhile,
+    let (alice, bob, thread) = two_people(&server).await;
+    alice.write(&thread, &bob, "hello").await;
+    // and everything is free once the connections have ended.
+    requests.shutdown().await;
+    eventually("nothing is claimed", async || claimed().await == 0.0).await;
 }

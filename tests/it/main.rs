@@ -16,6 +16,7 @@ mod document;
 mod faults;
 mod groups;
 mod guard;
+mod hashers;
 mod hold;
 mod idempotency;
 mod images;

@@ -242,3 +242,74 @@ async fn every_measurement_has_help_and_type() {
         assert!(output.status.success());
     }
 }
+
+/// Runs the program, without anything of the developer's environment; answers with its status and its standard error.
+fn run_alone(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_be8"));
+    command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    let output = command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null()).output().expect("it ran");
+    (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+}
+
+/// The level and the message of each line.
+fn json_lines(text: &str) -> Vec<(String, String)> {
+    let line = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_else(|| panic!("a text in {line}")).to_owned();
+        assert!(line["timestamp"].is_string(), "{line}");
+        (text(&line["level"]), text(&line["fields"]["message"]))
+    };
+    text.lines().map(line).collect()
+}
+
+#[tokio::test]
+async fn every_line_of_the_log_is_json_up_to_the_last_one() {
+    let directory = crate::cluster::passable_directory();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let by_file = file("json.toml", "log-format = \"json\"\nevents-queue = 0\n");
+    let broken = file("broken.toml", "log-format = \n");
+    let data = directory.path().join("data").to_str().expect("UTF-8").to_owned();
+    let nowhere = "postgres://be8@127.0.0.1:1/nowhere";
+    let json: &[&str] = &["--log-format", "json"];
+    let environment: &[(&str, &str)] = &[("BE8_LOG_FORMAT", "json")];
+    for (arguments, variables, code, complaint) in [
+        (
+            &["serve", "--log-format=json", "--no-such-flag"][..],
+            &[][..],
+            2,
+            "error: unexpected argument '--no-such-flag'",
+        ),
+        (&["serve", "--events-queue", "0"], environment, 1, "be8: setting events-queue"),
+        (&["no-such-command"], environment, 2, "error: unrecognized subcommand"),
+        (&["serve", "--config", &by_file], &[], 1, "be8: setting events-queue"),
+        (&[&["serve", "--config", &broken][..], json].concat(), &[], 1, "be8: "),
+        (&[&["serve", "--listen", "192.0.2.1:1", "--data-dir", &data][..], json].concat(), &[], 1, "be8: "),
+        (&[&["check", "--data-dir", &data, "--database-url", nowhere][..], json].concat(), &[], 1, "be8: "),
+        (&[&["account", "sessions", "10001", "--database-url", nowhere][..], json].concat(), &[], 1, "be8: "),
+        (&["state", "nothing", "--data-dir", &data], environment, 1, "be8: "),
+    ] {
+        let (status, text) = run_alone(arguments, variables);
+        assert_eq!(status, Some(code), "{arguments:?}: {text}");
+        let lines = json_lines(&text);
+        let (level, message) = lines.last().unwrap_or_else(|| panic!("{arguments:?} says nothing"));
+        assert!(level == "ERROR" && message.starts_with(complaint), "{arguments:?}: {text}");
+    }
+    let (status, text) = run_alone(&[&["vapid", "--data-dir", &data][..], json].concat(), &[]);
+    assert_eq!((status, json_lines(&text).len()), (Some(0), 2), "{text}");
+    // A server, from its start to an orderly end.
+    let database = fresh_database().await;
+    let server = Setup::on(&database).with("log-format", "json").start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    alice.write(&thread, &bob, "hello").await;
+    server.terminate();
+    let (setup, status) = server.ended().await;
+    assert!(status.success());
+    assert!(!json_lines(&setup.log()).is_empty());
+    // What others read is as it was.
+    let (status, text) = run_alone(&["serve", "--log-format", "text", "--events-queue", "0"], environment);
+    assert_eq!((status, text.as_str()), (Some(1), "be8: setting events-queue: 0 is out of range\n"));
+}

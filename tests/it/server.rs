@@ -208,7 +208,10 @@ impl Setup {
         command.arg("--data-dir").arg(self.data_dir());
         command.arg("--master-key-file").arg(self.master_key());
         // Password hashing is not what is tested: as cheap as it can be.
-        command.args(["--test-mode", "true", "--hash-memory-kib", "64", "--hash-passes", "1"]);
+        command.args(["--test-mode", "true", "--hash-memory-kib", "64"]);
+        if !self.flags.iter().any(|flag| flag == "--hash-passes") {
+            command.args(["--hash-passes", "1"]);
+        }
         command.args(&self.flags);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
         let mut process = command.spawn().expect("the server's process");

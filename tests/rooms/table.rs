@@ -133,6 +133,7 @@ pub const ROOMS: &[Room] = &[
         ],
     ),
     room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &["secret_file"]),
+    room("src/password/", Crates::AllBut(&["poem", "sqlx"]), &[]),
     room("src/media/", Crates::AllBut(&["poem", "sqlx"]), &[]),
     room("src/postgres/", Crates::AllBut(&["poem", "be8_projections"]), &["data_dir"]),
     // Its commands are those of routes and processes, sent by the operator.
@@ -161,7 +162,6 @@ pub const FILES: &[Room] = &[
     room("src/data_dir.rs", Crates::Only(&["rustix", "tempfile"]), &[]),
     room("src/measurements.rs", Crates::Only(&["metrics"]), &[]),
     room("src/secret_file.rs", Crates::Only(&["tempfile"]), &[]),
-    room("src/password.rs", Crates::AllBut(&["poem", "sqlx"]), &[]),
     // Issuing tokens takes a command and a key.
     room("src/tokens.rs", Crates::AllBut(&["poem", "sqlx"]), &["domain", "ledger", "vault"]),
     room("src/settings.rs", Crates::Only(&["clap"]), &["push"]),

@@ -1,6 +1,7 @@
-//! Passwords and lock codes as argon2id hashes (RFC 9106), computed on threads of their own by
-//! few workers behind a bounded queue.
+//! Passwords and lock codes as argon2id hashes (RFC 9106), computed on threads of their own by few workers. Who may wait for
+//! them is bounded (`places.rs`), and they are shared fairly (`turns.rs`).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -8,10 +9,15 @@ use argon2::password_hash::{self, PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use be8_events::Secret;
+use be8_events::{AccId, Secret};
 use rand::Rng as _;
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
+
+use places::{Places, Taking};
+use turns::Turns;
+
+mod places;
+mod turns;
 
 /// Longest password, in UTF-16 units.
 pub const MAX_UNITS: usize = 1024;
@@ -34,14 +40,14 @@ pub struct HashSettings {
 }
 
 impl Default for HashSettings {
-    /// 19 MiB and 2 passes in one lane, a worker per core, 1024 waiting.
+    /// 19 MiB and 2 passes in one lane, a worker per core, 2048 waiting.
     fn default() -> Self {
         Self {
             memory_kib: 19 * 1024,
             passes: 2,
             lanes: 1,
             workers: available_parallelism().map_or(2, usize::from),
-            queue: 1024,
+            queue: 2048,
         }
     }
 }
@@ -54,7 +60,7 @@ pub struct BadHashSettings(#[from] argon2::Error);
 /// No hash was computed.
 #[derive(Debug, thiserror::Error)]
 pub enum HashError {
-    /// Too many are waiting already; come back later.
+    /// Too many are waiting already, of all or of this network or account; come back later.
     #[error("too many passwords are waiting to be hashed")]
     Overloaded,
     /// A stored hash is damaged, there is no memory, or the server is stopping.
@@ -62,18 +68,25 @@ pub enum HashError {
     Broken(String),
 }
 
-/// Computes and compares hashes. Clones share workers and queue.
+/// For whom a hash is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requester {
+    /// The address of the client, or its network where clients have more than one address.
+    pub network: IpAddr,
+    /// The account whose password or codes these are; none if there is none yet.
+    pub account: Option<AccId>,
+}
+
+/// Computes and compares hashes. Clones share workers and places.
 #[derive(Clone, Debug)]
 pub struct PasswordHasher {
     argon2: Argon2<'static>,
-    /// One permit for each hash that is computed or waits.
-    places: Arc<Semaphore>,
-    /// How many of those there are.
-    capacity: usize,
-    /// One permit for each hash that is computed.
-    workers: Arc<Semaphore>,
-    /// How many of those there are.
-    at_once: usize,
+    /// What is computed or waits.
+    places: Places,
+    /// What is computed.
+    turns: Arc<Turns>,
+    /// How many at once.
+    workers: usize,
     /// A hash that no password has, for comparing when there is none to compare with.
     nobody: Arc<str>,
 }
@@ -86,8 +99,6 @@ impl PasswordHasher {
     pub fn new(settings: HashSettings) -> Result<Self, BadHashSettings> {
         let HashSettings { memory_kib, passes, lanes, workers, queue } = settings;
         let params = Params::new(memory_kib, passes, lanes, Some(Params::DEFAULT_OUTPUT_LEN))?;
-        let capacity = capacity(workers, queue);
-        let permits = |count: usize| Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)));
         // Random bytes in the place of a hash: nothing hashes to them, and to find that out
         // takes a whole computation.
         let random = |bytes: &mut [u8]| {
@@ -96,31 +107,53 @@ impl PasswordHasher {
         };
         let salt = random(&mut [0; password_hash::phc::Salt::RECOMMENDED_LENGTH]);
         let hash = random(&mut [0; Params::DEFAULT_OUTPUT_LEN]);
+        let workers = workers.max(1);
         Ok(Self {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
-            places: permits(capacity),
-            capacity,
-            workers: permits(workers),
-            at_once: workers,
+            places: Places::new(workers.saturating_add(queue)),
+            turns: Arc::new(Turns::new(workers)),
+            workers,
             nobody: format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}").into(),
         })
     }
 
     /// A hasher with the same workers and a queue of its own.
     pub fn with_queue(&self, queue: usize) -> Self {
-        let capacity = capacity(self.at_once, queue);
-        Self { places: Arc::new(Semaphore::new(capacity)), capacity, ..self.clone() }
+        Self { places: Places::new(self.workers.saturating_add(queue)), ..self.clone() }
     }
 
     /// How many of the places of hashes are taken, from 0 to 1.
     pub fn fullness(&self) -> f64 {
-        1.0 - self.places.available_permits() as f64 / self.capacity as f64
+        self.places.fullness()
     }
 
+    /// Takes a place among those for whom hashes are computed. A quarter of them are there for each network and for each
+    /// account.
+    ///
+    /// # Errors
+    /// [`HashError::Overloaded`] if there is none.
+    pub fn enter(&self, requester: Requester) -> Result<Place, HashError> {
+        let taking = self.places.take(requester).ok_or(HashError::Overloaded)?;
+        let (argon2, turns, nobody) = (self.argon2.clone(), Arc::clone(&self.turns), Arc::clone(&self.nobody));
+        Ok(Place { argon2, turns, nobody, requester, taking: Arc::new(taking) })
+    }
+}
+
+/// A place among those for whom hashes are computed, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    argon2: Argon2<'static>,
+    turns: Arc<Turns>,
+    nobody: Arc<str>,
+    requester: Requester,
+    taking: Arc<Taking>,
+}
+
+impl Place {
     /// Hashes a password under a new random salt into a PHC string.
     ///
     /// # Errors
-    /// [`HashError::Overloaded`] at once if the queue is full.
+    /// [`HashError::Broken`]
     pub async fn hash(&self, password: Secret<String>) -> Result<Secret<String>, HashError> {
         let password = Zeroizing::new(password.into_inner());
         let argon2 = self.argon2.clone();
@@ -130,51 +163,51 @@ impl PasswordHasher {
             .map_err(broken)
     }
 
-    /// Whether a password is the one of a PHC string. Without one the answer is no, after as
-    /// much work as for a wrong password, so that time does not tell who has one.
+    /// Whether a password is the one of each of these PHC strings, all found out in one turn. Without one the answer is no,
+    /// after as much work as for a wrong password, so that time does not tell who has one.
     ///
     /// # Errors
-    /// [`HashError::Overloaded`] at once if the queue is full.
-    pub async fn verify(&self, password: Secret<String>, phc: Option<&Secret<String>>) -> Result<bool, HashError> {
+    /// [`HashError::Broken`]
+    pub async fn verify<const N: usize>(
+        &self,
+        password: Secret<String>,
+        phc: [Option<Secret<String>>; N],
+    ) -> Result<[bool; N], HashError> {
         let mut password = Zeroizing::new(password.into_inner());
-        let mut phc = phc.map_or_else(|| self.nobody.as_ref().into(), |phc| phc.expose().clone());
-        if password.len() > MAX_BYTES {
-            // Nobody has it, and it must not fill the memory while it waits.
+        // Nobody has a longer one, and it must not fill the memory while it waits.
+        let fits = password.len() <= MAX_BYTES;
+        if !fits {
             password = Zeroizing::default();
-            phc = self.nobody.as_ref().into();
         }
-        let phc = Zeroizing::new(phc);
+        let phc = phc.map(|phc| {
+            Zeroizing::new(phc.filter(|_| fits).map_or_else(|| self.nobody.as_ref().into(), Secret::into_inner))
+        });
         let argon2 = self.argon2.clone();
-        let checked = self
-            .run(move || {
-                let hash = PasswordHash::new(&phc)?;
-                argon2.verify_password(password.as_bytes(), &hash)
-            })
-            .await?;
-        match checked {
+        let compare = move |phc: &str| match argon2.verify_password(password.as_bytes(), &PasswordHash::new(phc)?) {
             Ok(()) => Ok(true),
             Err(password_hash::Error::PasswordInvalid) => Ok(false),
-            Err(error) => Err(broken(error)),
+            Err(error) => Err(error),
+        };
+        let compared = self.run(move || phc.map(|phc| compare(&phc))).await?;
+        let mut right = [false; N];
+        for (right, compared) in right.iter_mut().zip(compared) {
+            *right = compared.map_err(broken)?;
         }
+        Ok(right)
     }
 
-    /// Waits for a worker and computes on a blocking thread. A caller that goes away frees its
-    /// place; what is computed already runs to its end, and holds its worker until then.
+    /// Waits for a turn and computes on a blocking thread. A caller that goes away gives up its turn; what is computed
+    /// already runs to its end, and holds its turn and its place until then.
     async fn run<T: Send + 'static>(&self, compute: impl FnOnce() -> T + Send + 'static) -> Result<T, HashError> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| HashError::Overloaded)?;
-        let worker = Arc::clone(&self.workers).acquire_owned().await.map_err(broken)?;
+        let turn = self.turns.wait(self.requester).await;
+        let taking = Arc::clone(&self.taking);
         let computed = tokio::task::spawn_blocking(move || {
             let result = compute();
-            drop((place, worker));
+            drop((turn, taking));
             result
         });
         computed.await.map_err(broken)
     }
-}
-
-/// How many hashes are computed or wait.
-fn capacity(workers: usize, queue: usize) -> usize {
-    workers.max(1).saturating_add(queue).clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// Keeps the text of an error; none of these holds a password.
@@ -184,10 +217,12 @@ fn broken(error: impl std::fmt::Display) -> HashError {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::mpsc;
-    use std::time::Duration;
 
-    use tokio::time::{sleep, timeout};
+    use tokio::sync::oneshot;
+    use tokio::task::yield_now;
 
     use super::*;
 
@@ -201,27 +236,36 @@ mod tests {
         Secret::new(text.to_owned())
     }
 
+    async fn hashed(hasher: &PasswordHasher, password: &str) -> Result<Secret<String>, HashError> {
+        hasher.enter(somebody())?.hash(secret(password)).await
+    }
+
+    async fn verify(hasher: &PasswordHasher, password: &str, phc: Option<&Secret<String>>) -> Result<bool, HashError> {
+        let [right] = hasher.enter(somebody())?.verify(secret(password), [phc.cloned()]).await?;
+        Ok(right)
+    }
+
     #[tokio::test]
     async fn only_the_right_password_fits() {
         let hasher = hasher(2, 2);
-        let hash = hasher.hash(secret("päss")).await.unwrap();
+        let hash = hashed(&hasher, "päss").await.unwrap();
         assert!(hash.expose().starts_with("$argon2id$v=19$m=8,t=1,p=1$"));
-        assert_ne!(hash, hasher.hash(secret("päss")).await.unwrap());
-        assert!(hasher.verify(secret("päss"), Some(&hash)).await.unwrap());
+        assert_ne!(hash, hashed(&hasher, "päss").await.unwrap());
+        assert!(verify(&hasher, "päss", Some(&hash)).await.unwrap());
         for wrong in ["", "pass", "päss ", &"a".repeat(MAX_BYTES + 1)] {
-            assert!(!hasher.verify(secret(wrong), Some(&hash)).await.unwrap());
-            assert!(!hasher.verify(secret(wrong), None).await.unwrap());
+            assert!(!verify(&hasher, wrong, Some(&hash)).await.unwrap());
+            assert!(!verify(&hasher, wrong, None).await.unwrap());
         }
         let damaged = secret("$argon2id$v=19$m=8,t=1,p=1$x");
-        assert!(matches!(hasher.verify(secret("a"), Some(&damaged)).await, Err(HashError::Broken(_))));
+        assert!(matches!(verify(&hasher, "a", Some(&damaged)).await, Err(HashError::Broken(_))));
     }
 
     #[tokio::test]
     async fn older_settings_are_still_verified() {
-        let hash = hasher(1, 1).hash(secret("a")).await.unwrap();
+        let hash = hashed(&hasher(1, 1), "a").await.unwrap();
         let now = HashSettings { memory_kib: 64, passes: 2, ..HashSettings::default() };
         let now = PasswordHasher::new(now).unwrap();
-        assert!(now.verify(secret("a"), Some(&hash)).await.unwrap());
+        assert!(verify(&now, "a", Some(&hash)).await.unwrap());
     }
 
     /// Somebody without a password costs as much as a wrong password: the hash to compare with is
@@ -230,56 +274,49 @@ mod tests {
     async fn nobody_costs_as_much_as_somebody() {
         let settings = HashSettings { memory_kib: 4096, passes: 3, workers: 1, ..HashSettings::default() };
         let hasher = PasswordHasher::new(settings).unwrap();
-        let hash = hasher.hash(secret("a")).await.unwrap();
+        let hash = hashed(&hasher, "a").await.unwrap();
         let somebody = PasswordHash::new(hash.expose()).unwrap();
         let nobody = PasswordHash::new(&hasher.nobody).unwrap();
         assert_eq!((nobody.algorithm, nobody.version), (somebody.algorithm, somebody.version));
         assert_eq!(nobody.params, somebody.params);
         assert_eq!(nobody.salt.map(|s| s.len()), somebody.salt.map(|s| s.len()));
         assert_eq!(nobody.hash.map(|h| h.len()), somebody.hash.map(|h| h.len()));
-        assert!(!hasher.verify(secret("b"), None).await.unwrap());
+        assert!(!verify(&hasher, "b", None).await.unwrap());
+    }
+
+    /// Somebody at another address each time.
+    fn somebody() -> Requester {
+        static HOSTS: AtomicU32 = AtomicU32::new(1);
+        Requester { network: Ipv4Addr::from_bits(HOSTS.fetch_add(1, Ordering::Relaxed)).into(), account: None }
     }
 
     #[tokio::test]
     async fn the_queue_is_bounded_and_a_caller_that_leaves_frees_its_place() {
         let hasher = hasher(1, 2);
         let (open, gate) = mpsc::channel::<()>();
-        let busy = hasher.clone();
-        let busy = tokio::spawn(async move { busy.run(move || gate.recv().is_ok()).await });
-        while hasher.workers.available_permits() > 0 {
-            sleep(Duration::from_millis(1)).await;
+        let place = hasher.enter(somebody()).unwrap();
+        let busy = tokio::spawn(async move { place.run(move || gate.recv().is_ok()).await });
+        while hasher.turns.free() > 0 {
+            yield_now().await;
         }
         let waiting = |text: &'static str| {
-            let hasher = hasher.clone();
-            tokio::spawn(async move { hasher.hash(secret(text)).await })
+            let place = hasher.enter(somebody()).unwrap();
+            tokio::spawn(async move { place.hash(secret(text)).await })
         };
         let (first, second) = (waiting("a"), waiting("b"));
-        while hasher.places.available_permits() > 0 {
-            sleep(Duration::from_millis(1)).await;
-        }
         assert!((hasher.fullness() - 1.0).abs() < f64::EPSILON);
-        assert!(matches!(hasher.hash(secret("c")).await, Err(HashError::Overloaded)));
-        assert!(matches!(hasher.verify(secret("c"), None).await, Err(HashError::Overloaded)));
+        assert!(matches!(hasher.enter(somebody()), Err(HashError::Overloaded)));
 
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
         let third = waiting("c");
-        assert!(
-            timeout(Duration::from_millis(20), async {
-                while !third.is_finished() {
-                    sleep(Duration::from_millis(1)).await;
-                }
-            })
-            .await
-            .is_err(),
-            "it waits"
-        );
+        assert!(!second.is_finished() && !third.is_finished(), "they wait");
         open.send(()).unwrap();
         assert!(busy.await.unwrap().unwrap());
         assert!(second.await.unwrap().is_ok());
         assert!(third.await.unwrap().is_ok());
-        assert_eq!(hasher.places.available_permits(), 3);
         assert!(hasher.fullness().abs() < f64::EPSILON);
+        assert_eq!(hasher.turns.free(), 1);
     }
 
     /// A worker whose caller has left still counts: no third thread starts beside two.
@@ -287,11 +324,16 @@ mod tests {
     async fn an_abandoned_computation_keeps_its_worker() {
         let hasher = hasher(1, 1);
         let (open, gate) = mpsc::channel::<()>();
-        let gone = timeout(Duration::from_millis(10), hasher.run(move || gate.recv().is_ok())).await;
-        assert!(gone.is_err());
-        assert_eq!((hasher.workers.available_permits(), hasher.places.available_permits()), (0, 1));
+        let (begun, begins) = oneshot::channel();
+        let place = hasher.enter(somebody()).unwrap();
+        let run = tokio::spawn(async move { place.run(move || (begun.send(()), gate.recv().is_ok())).await.map(drop) });
+        begins.await.unwrap();
+        run.abort();
+        assert!(run.await.unwrap_err().is_cancelled());
+        assert_eq!(hasher.turns.free(), 0);
+        assert!((hasher.fullness() - 0.5).abs() < f64::EPSILON);
         open.send(()).unwrap();
-        assert!(hasher.hash(secret("a")).await.is_ok());
+        assert!(hashed(&hasher, "a").await.is_ok());
     }
 
     #[test]
