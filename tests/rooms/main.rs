@@ -203,7 +203,7 @@ fn the_checker_sees_what_is_not_allowed() {
         ("src/vault/x.rs", "#[handler(poem::handler)]", "uses the crate poem"),
         ("src/ledger/x.rs", "use poem_openapi::Object;", "uses the crate poem_openapi"),
         ("src/postgres/x.rs", "use crate::vault::Vault;", "uses the room vault"),
-        ("src/password.rs", "use crate::{http, config::Config};", "uses the room http"),
+        ("src/secret_file.rs", "use crate::{http, config::Config};", "uses the room http"),
         ("events/src/x.rs", "let now = SystemTime::now();", "is not pure: SystemTime::now"),
         ("events/src/x.rs", "use rand::random;", "uses the crate rand"),
         ("events/src/x.rs", "use tokio;", "uses the crate tokio"),
