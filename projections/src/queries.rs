@@ -28,6 +28,10 @@ pub enum ReadError {
     Foreign,
 }
 
+/// What PostgreSQL says of a statement that was made for tables of another shape: undefined table, column or function,
+/// and another type of a column.
+const UNDEFINED: [&str; 4] = ["42P01", "42703", "42883", "42804"];
+
 /// The reading statements of one generation.
 #[derive(Debug)]
 pub(crate) struct Statements {
@@ -149,8 +153,10 @@ impl ReadModels {
                     live
                 }
                 Err(error) => {
-                    // 42P01 undefined_table: an older generation that is already dropped.
-                    if error.as_database_error().and_then(|e| e.code()).as_deref() != Some("42P01") {
+                    // Undefined: the table, of an older generation that is already dropped, or what a table has not
+                    // that was made by a build of another shape.
+                    let code = error.as_database_error().and_then(|e| e.code()).unwrap_or_default();
+                    if !UNDEFINED.contains(&&*code) {
                         return Err(error.into());
                     }
                     let live: i32 = sqlx::query_scalar("select generation from log_head").fetch_one(&self.pool).await?;

@@ -128,3 +128,25 @@ async fn an_upgrade_rebuilds_at_start_and_stops_the_nodes_of_before() {
         assert!(setup.log().contains("be8: the live read models were made by be8 99.0.0, which is newer"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_upgrade_nobody_reads_by_statements_for_tables_of_another_shape() {
+    let server = Server::start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    alice.write(&thread, &bob, "before").await;
+    let pool = pool(&server).await;
+    let setup = server.kill().await;
+    // Tables as another build may have made them: columns of other names and types.
+    let shape = "update read_generations set models = '{}', build = '0.0.9';
+                 alter table read_1.account rename until to other;
+                 alter table read_1.message alter thread type text using thread::text;
+                 alter table read_1.device rename endpoint to other";
+    sqlx::raw_sql(shape).execute(&pool).await.unwrap();
+    let server = setup.start().await;
+    assert_eq!(bob.at(&server).messages(&thread).await.len(), 2);
+    assert_eq!(alice.at(&server).threads().await.len(), 2);
+    alice.at(&server).write(&thread, &bob, "after").await;
+    assert_eq!(value::<i32>(&pool, "select generation from log_head").await, 2);
+    let log = server.kill().await.log();
+    assert!(!log.contains("does not exist") && !log.contains("gave up"), "{log}");
+}
