@@ -262,6 +262,7 @@ impl Config {
             timeout: values.seconds("push-timeout-seconds")?,
             at_once: values.count("push-at-once")?,
             queue: values.count("push-queue")?,
+            refusals: values.count("push-refusals")?,
             // A count of seconds in 32 bits is a span of time.
             lifetime: TimeDelta::from_std(lifetime).unwrap_or(TimeDelta::MAX),
             test_peer,
@@ -365,6 +366,7 @@ impl Config {
                 message_bytes: values.count("message-max-bytes")?,
                 group_key_bytes: values.count("group-key-max-bytes")?,
                 devices: values.count("devices-per-account")?,
+                push_hosts: values.parse("push-hosts")?,
                 heartbeat: values.seconds("events-heartbeat-seconds")?,
                 admission: AdmissionSettings {
                     open: match values.text("registration") {

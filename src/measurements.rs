@@ -53,6 +53,8 @@ pub const MEASUREMENTS: &[(Kind, &str, &str)] = &[
     (Counter, "be8_audit_witness_answers_total", "Answers of witnesses to our checkpoints, by outcome."),
     (Counter, "be8_audit_witnessed_total", "Answers of this witness to checkpoints of others, by outcome."),
     (Counter, "be8_push_total", "Pushes by outcome."),
+    (Gauge, "be8_push_key_refused", "1 while a push service refuses every push, by service."),
+    (Counter, "be8_push_subscriptions_total", "Subscriptions, by whether pushes may be sent to their host."),
     (Gauge, "be8_push_waiting", "Pushes that wait."),
     (Gauge, "be8_push_under_way", "Pushes that were sent and have no answer yet."),
     (Histogram, "be8_push_seconds", "Time that sending a push took."),

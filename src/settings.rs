@@ -302,6 +302,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("push-at-once", "N", "16", "Pushes under way to one push service at a time"),
     setting("push-queue", "N", "10000", "Pushes that may wait for one push service; what is beyond is left out"),
+    setting(
+        "push-refusals",
+        "N",
+        "10",
+        "A device is dropped when its push service refused so many pushes to it in a row and accepted none",
+    ),
     setting("push-lifetime-seconds", "SECONDS", "86400", "For how long after it was written a message is pushed"),
     setting(
         "test-mode",

@@ -12,8 +12,26 @@ use crate::Hash32;
 pub struct DeviceSubscribed {
     /// The endpoint, as an HMAC under a key of the account: the device.
     pub endpoint: Hash32,
-    /// The whole subscription, likewise: an identical one is no event.
+    /// The whole subscription, likewise: an identical one of the same session is no event.
     pub subscription: Hash32,
+    /// The session that subscribed, by the hash of its token: the device ends with it. None where
+    /// version 1 of the event did not record it; such a device ends with any session of its account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Hash32>,
+}
+
+impl DeviceSubscribed {
+    /// Reads version 1, which did not record the session.
+    pub(crate) fn from_v1(payload: &[u8]) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct V1 {
+            endpoint: Hash32,
+            subscription: Hash32,
+        }
+        let V1 { endpoint, subscription } = serde_json::from_slice(payload)?;
+        Ok(Self { endpoint, subscription, session: None })
+    }
 }
 
 /// The secret part of [`DeviceSubscribed`]: a push subscription (W3C Push API, section 8).
@@ -39,6 +57,13 @@ pub struct DeviceDropped {
     pub why: Dropped,
 }
 
+impl DeviceDropped {
+    /// Reads version 1, which knew fewer reasons.
+    pub(crate) fn from_v1(payload: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(payload)
+    }
+}
+
 /// Why a device is no longer told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -48,4 +73,10 @@ pub enum Dropped {
     Gone,
     /// The account subscribed more devices than it may have; the oldest gave way.
     Displaced,
+    /// The session that subscribed it ended.
+    SessionEnded,
+    /// Another account subscribed the same endpoint.
+    Taken,
+    /// The push service refused many pushes in a row and accepted none.
+    Refused,
 }

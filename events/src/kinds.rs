@@ -113,9 +113,9 @@ kinds! {
     /// A session ended.
     session::SessionEnded = 1,
     /// A device subscribed to pushes.
-    device::DeviceSubscribed = 1,
+    device::DeviceSubscribed = 2 older { 1 => device::DeviceSubscribed::from_v1 },
     /// A device is no longer told.
-    device::DeviceDropped = 1,
+    device::DeviceDropped = 2 older { 1 => device::DeviceDropped::from_v1 },
     /// Two accounts began to talk.
     dialog::ConversationStarted = 1,
     /// A conversation is over.

@@ -58,9 +58,10 @@ impl Changes {
                     self.sessions.opened(hash, e.account, position);
                 }
             }
-            Event::SessionEnded(_) => {
+            Event::SessionEnded(e) => {
                 if let StreamName::Session(hash) = recorded.stream {
                     self.sessions.ended(hash);
+                    self.devices.session_ended(e.account);
                 }
             }
             Event::ConversationStarted(e) => {
@@ -185,7 +186,7 @@ impl Changes {
             }
             Event::DeviceSubscribed(e) => {
                 if let StreamName::Devices(account) = recorded.stream {
-                    self.devices.subscribed(account, e.endpoint, position);
+                    self.devices.subscribed(account, e.endpoint, position, e.session);
                 }
             }
             Event::DeviceDropped(e) => {

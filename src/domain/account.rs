@@ -8,7 +8,7 @@ use be8_events::{
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::session::{ended, opened};
+use super::session::{ends, opened};
 use super::{Command, Decision, Occurred, Rejection, Stop, View};
 
 /// The state of an `account-N` stream.
@@ -143,7 +143,7 @@ impl Command for CreateAccount {
         if let Some(old) = self.replaces
             && let Some(owner) = view.session(old)?.account()
         {
-            events.push(ended(old, owner, Ending::Replaced));
+            events.extend(ends(view, owner, &[old], Ending::Replaced)?);
         }
         events.push(opened(self.session, account, Opening::Created));
         Ok(Decision::events(events, account))

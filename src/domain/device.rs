@@ -6,36 +6,64 @@ use serde::{Deserialize, Serialize};
 
 use super::{Command, Decision, Occurred, Rejection, Stop, View};
 
+/// A device: its account, and the fingerprint of its endpoint under that account's key.
+pub type DeviceName = (AccId, Hash32);
+
 /// The state of a `devices-N` stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Devices {
-    /// Endpoint and subscription of each, by their fingerprints, the longest known first.
-    subscribed: Vec<(Hash32, Hash32)>,
+    /// The longest known first.
+    subscribed: Vec<Device>,
+}
+
+/// A device, by its fingerprints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its endpoint.
+    pub endpoint: Hash32,
+    /// Its whole subscription.
+    pub subscription: Hash32,
+    /// The session that subscribed it; none where that was not recorded.
+    pub session: Option<Hash32>,
 }
 
 impl Devices {
-    /// Endpoint and subscription of each device, by their fingerprints, the longest known first.
-    pub fn subscribed(&self) -> &[(Hash32, Hash32)] {
+    /// The devices, the longest known first.
+    pub fn subscribed(&self) -> &[Device] {
         &self.subscribed
     }
 
     pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
         match occurred.event {
             Event::DeviceSubscribed(e) => {
-                let known = self.subscribed.iter_mut().find(|(endpoint, _)| *endpoint == e.endpoint);
-                match known {
-                    Some(device) => device.1 = e.subscription,
-                    None => self.subscribed.push((e.endpoint, e.subscription)),
+                let device = Device { endpoint: e.endpoint, subscription: e.subscription, session: e.session };
+                match self.subscribed.iter_mut().find(|known| known.endpoint == e.endpoint) {
+                    Some(known) => *known = device,
+                    None => self.subscribed.push(device),
                 }
             }
-            Event::DeviceDropped(e) => self.subscribed.retain(|(endpoint, _)| *endpoint != e.endpoint),
+            Event::DeviceDropped(e) => self.subscribed.retain(|device| device.endpoint != e.endpoint),
             _ => {} // no other kind is in this stream
         }
     }
 }
 
-/// Subscribes a device of the session's account, or renews its subscription. The subscription was
-/// checked before.
+/// The ends of the devices of a session that ends. What version 1 recorded belongs to no session in
+/// particular, and ends with any.
+pub(super) fn dropped_with(view: &View<'_>, account: AccId, sessions: &[Hash32]) -> Result<Vec<NewEvent>, Stop> {
+    let ends = |device: &&Device| device.session.is_none_or(|session| sessions.contains(&session));
+    let devices = view.devices(account)?.subscribed().iter().filter(ends);
+    Ok(devices.map(|device| dropped(account, None, device.endpoint, Dropped::SessionEnded)).collect())
+}
+
+/// A device is dropped.
+fn dropped(account: AccId, actor: Option<AccId>, endpoint: Hash32, why: Dropped) -> NewEvent {
+    let event = DeviceDropped { endpoint, why }.into();
+    NewEvent { stream: StreamName::Devices(account), actor, event, secret: None }
+}
+
+/// Subscribes a device for the session of its account, or renews its subscription. The subscription
+/// was checked before.
 #[derive(Debug, Clone)]
 pub struct Subscribe {
     /// The session of the request.
@@ -50,6 +78,21 @@ pub struct Subscribe {
     pub secret: Secret<DeviceSecret>,
     /// The most devices of an account: the oldest gives way to one more.
     pub most: usize,
+    /// The fingerprint of the endpoint that is the same for all accounts.
+    pub place: Hash32,
+    /// The device that has the endpoint, as far as that is known: it loses it.
+    pub holder: Option<DeviceName>,
+}
+
+impl Subscribe {
+    const fn device(&self) -> DeviceName {
+        (self.account, self.endpoint)
+    }
+
+    /// The device of another account that has the endpoint.
+    fn former(&self) -> Option<DeviceName> {
+        self.holder.filter(|(account, _)| *account != self.account)
+    }
 }
 
 impl Command for Subscribe {
@@ -57,7 +100,13 @@ impl Command for Subscribe {
 
     fn streams(&self) -> Vec<StreamName> {
         let session = self.session.into_iter().map(StreamName::Session);
-        session.chain([StreamName::Account(self.account), StreamName::Devices(self.account)]).collect()
+        let own = [StreamName::Account(self.account), StreamName::Devices(self.account)];
+        let former = self.former().map(|(account, _)| StreamName::Devices(account));
+        session.chain(own).chain(former).collect()
+    }
+
+    fn endpoint(&self) -> Option<(Hash32, DeviceName)> {
+        Some((self.place, self.device()))
     }
 
     fn size(&self) -> usize {
@@ -69,36 +118,44 @@ impl Command for Subscribe {
         if me != self.account {
             return Err(Rejection::NotAuthenticated.into());
         }
+        let mut events = Vec::new();
+        if let Some((account, endpoint)) = self.former()
+            && view.devices(account)?.subscribed().iter().any(|device| device.endpoint == endpoint)
+        {
+            // Without an actor: the former account's log does not name the next one.
+            events.push(dropped(account, None, endpoint, Dropped::Taken));
+        }
         let known = view.devices(me)?.subscribed();
-        if known.contains(&(self.endpoint, self.subscription)) {
+        let (endpoint, subscription, session) = (self.endpoint, self.subscription, self.session);
+        // Without an event nothing would be written of who has the endpoint now.
+        if known.contains(&Device { endpoint, subscription, session }) && self.holder == Some(self.device()) {
             return Ok(Decision::nothing(())); // D17
         }
-        let new = |event: Event, secret| NewEvent { stream: StreamName::Devices(me), actor: Some(me), event, secret };
-        let renewed = known.iter().any(|(endpoint, _)| *endpoint == self.endpoint);
-        let room = if renewed { known.len() } else { self.most.max(1) - 1 };
-        let displaced = known.iter().take(known.len().saturating_sub(room));
-        let mut events: Vec<NewEvent> = displaced
-            .map(|&(endpoint, _)| new(DeviceDropped { endpoint, why: Dropped::Displaced }.into(), None))
-            .collect();
-        let event = DeviceSubscribed { endpoint: self.endpoint, subscription: self.subscription };
+        let renewed = known.iter().any(|device| device.endpoint == endpoint);
+        let places = if renewed { known.len() } else { self.most.max(1) - 1 };
+        let displaced = known.iter().take(known.len().saturating_sub(places));
+        events.extend(displaced.map(|device| dropped(me, Some(me), device.endpoint, Dropped::Displaced)));
         let secret = SecretPayload::new(Sealing::Lasting(Subject::Account(me)), &self.secret);
-        events.push(new(event.into(), Some(secret)));
+        let event = DeviceSubscribed { endpoint, subscription, session }.into();
+        events.push(NewEvent { stream: StreamName::Devices(me), actor: Some(me), event, secret: Some(secret) });
         Ok(Decision::events(events, ()))
     }
 }
 
-/// Drops a device whose push service says that it is gone, unless it subscribed anew since.
+/// Drops a device that pushes do not reach, unless it subscribed again since.
 #[derive(Debug, Clone)]
-pub struct DropGone {
+pub struct DropDevice {
     /// Whose.
     pub account: AccId,
     /// Which.
     pub endpoint: Hash32,
-    /// The subscription that is gone.
+    /// The subscription that pushes were sent to.
     pub subscription: Hash32,
+    /// Why.
+    pub why: Dropped,
 }
 
-impl Command for DropGone {
+impl Command for DropDevice {
     type Reply = ();
 
     fn streams(&self) -> Vec<StreamName> {
@@ -108,15 +165,10 @@ impl Command for DropGone {
     fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
         let known = view.devices(self.account)?.subscribed();
         // Of an account that is gone nothing is left to drop.
-        if !view.lives(self.account)? || !known.contains(&(self.endpoint, self.subscription)) {
+        let same = |device: &Device| device.endpoint == self.endpoint && device.subscription == self.subscription;
+        if !view.lives(self.account)? || !known.iter().any(same) {
             return Ok(Decision::nothing(()));
         }
-        let event = NewEvent {
-            stream: StreamName::Devices(self.account),
-            actor: None,
-            event: DeviceDropped { endpoint: self.endpoint, why: Dropped::Gone }.into(),
-            secret: None,
-        };
-        Ok(Decision::events(vec![event], ()))
+        Ok(Decision::events(vec![dropped(self.account, None, self.endpoint, self.why)], ()))
     }
 }

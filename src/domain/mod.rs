@@ -187,6 +187,12 @@ pub trait Command: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// The fingerprint of an endpoint of Web Push that is the same for all accounts, and the device that has it from the
+    /// append of such a command on. It is kept beside the log.
+    fn endpoint(&self) -> Option<(Hash32, device::DeviceName)> {
+        None
+    }
+
     /// How many bytes of content the command holds, for the bound of a batch. What is always small, as
     /// ids, does not count.
     fn size(&self) -> usize {
@@ -340,7 +346,7 @@ pub enum State {
 impl State {
     /// The format of a stored snapshot: raised whenever a state changes its shape, so that older
     /// snapshots are passed over.
-    pub const SNAPSHOT_FORMAT: i32 = 3;
+    pub const SNAPSHOT_FORMAT: i32 = 4;
 
     /// The state of a stream without events.
     pub fn new(stream: &StreamName) -> Self {

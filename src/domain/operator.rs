@@ -1,7 +1,7 @@
 //! What the operator does to the sessions of an account.
 
 use be8_events::session::Ending;
-use be8_events::{AccId, Hash32, StreamName};
+use be8_events::{AccId, Event, Hash32, StreamName};
 
 use super::session::ends;
 use super::{Command, Decision, Stop, View};
@@ -20,12 +20,13 @@ impl Command for EndSessions {
     type Reply = usize;
 
     fn streams(&self) -> Vec<StreamName> {
-        self.sessions.iter().map(|session| StreamName::Session(*session)).collect()
+        let sessions = self.sessions.iter().map(|session| StreamName::Session(*session));
+        sessions.chain([StreamName::Devices(self.account)]).collect()
     }
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<usize>, Stop> {
         let events = ends(view, self.account, &self.sessions, Ending::Operator)?;
-        let count = events.len();
+        let count = events.iter().filter(|new| matches!(new.event, Event::SessionEnded(_))).count();
         Ok(Decision::events(events, count))
     }
 }

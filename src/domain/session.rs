@@ -4,6 +4,7 @@ use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
 use be8_events::{AccId, Event, Hash32, NewEvent, StreamName};
 use serde::{Deserialize, Serialize};
 
+use super::device::dropped_with;
 use super::{Command, Decision, Occurred, Rejection, Stop, View};
 
 /// The state of a `session-H` stream.
@@ -44,7 +45,8 @@ impl Command for OpenSession {
 
     fn streams(&self) -> Vec<StreamName> {
         let sessions = self.displaces.iter().chain([&self.session]).copied().map(StreamName::Session);
-        sessions.chain([StreamName::Account(self.account)]).collect()
+        let devices = (!self.displaces.is_empty()).then_some(StreamName::Devices(self.account));
+        sessions.chain([StreamName::Account(self.account)]).chain(devices).collect()
     }
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
@@ -71,7 +73,8 @@ impl Command for DisplaceSessions {
     type Reply = ();
 
     fn streams(&self) -> Vec<StreamName> {
-        self.sessions.iter().copied().map(StreamName::Session).collect()
+        let sessions = self.sessions.iter().copied().map(StreamName::Session);
+        sessions.chain([StreamName::Devices(self.account)]).collect()
     }
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
@@ -79,14 +82,20 @@ impl Command for DisplaceSessions {
     }
 }
 
-/// The ends of those of these sessions that are open and the account's.
+/// The ends of those of these sessions that are open and the account's, and of their devices.
 pub(super) fn ends(view: &View<'_>, account: AccId, sessions: &[Hash32], why: Ending) -> Result<Vec<NewEvent>, Stop> {
-    let mut events = Vec::new();
+    let mut open = Vec::new();
     for &session in sessions {
         if view.session(session)?.account() == Some(account) {
-            events.push(ended(session, account, why));
+            open.push(session);
         }
     }
+    if open.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut events: Vec<NewEvent> = open.iter().map(|session| ended(*session, account, why)).collect();
+    // A browser that somebody else may use next, or a phone that was lost, is pushed to no more.
+    events.extend(dropped_with(view, account, &open)?);
     Ok(events)
 }
 
@@ -106,8 +115,8 @@ impl Command for EndSession {
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
         let account = view.authenticate(self.session)?;
-        let ended = self.session.map(|session| ended(session, account, Ending::LoggedOut));
-        Ok(Decision::events(ended.into_iter().collect(), ()))
+        let sessions: Vec<Hash32> = self.session.into_iter().collect();
+        Ok(Decision::events(ends(view, account, &sessions, Ending::LoggedOut)?, ()))
     }
 }
 
@@ -118,7 +127,7 @@ pub(super) fn opened(session: Hash32, account: AccId, how: Opening) -> NewEvent 
 }
 
 /// A session of an account ends.
-pub(super) fn ended(session: Hash32, account: AccId, why: Ending) -> NewEvent {
+fn ended(session: Hash32, account: AccId, why: Ending) -> NewEvent {
     // The operator is no account.
     let actor = (why != Ending::Operator).then_some(account);
     NewEvent { stream: StreamName::Session(session), actor, event: SessionEnded { account, why }.into(), secret: None }

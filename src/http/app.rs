@@ -22,6 +22,8 @@ use crate::feed::Hub;
 use crate::ledger::{CodeAttempts, Ledger, LedgerError, LogError};
 use crate::media::{Blobs, MediaError};
 use crate::password::PasswordHasher;
+use crate::push::AllowedHosts;
+use crate::push::hosts::BROWSERS;
 use crate::vault::{Vault, VaultError};
 
 /// What the routes do is bounded by these.
@@ -41,6 +43,8 @@ pub struct AppSettings {
     pub group_key_bytes: usize,
     /// The most devices of an account that are told of messages.
     pub devices: usize,
+    /// The push services that something may be sent to.
+    pub push_hosts: AllowedHosts,
     /// The pause between comment lines on a silent event stream.
     pub heartbeat: Duration,
     /// When new accounts are refused.
@@ -57,6 +61,7 @@ impl Default for AppSettings {
             message_bytes: 262_144,
             group_key_bytes: 8192,
             devices: 20,
+            push_hosts: BROWSERS.parse().expect("the list of the browsers' push services"),
             heartbeat: Duration::from_secs(15),
             admission: AdmissionSettings::default(),
         }

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use be8_events::{Secret, Subject};
+use be8_events::{AccId, Secret, Subject};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::Type;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::app::Handle;
+use super::app::{App, Handle};
 use super::body::Body;
 use super::document::Tag;
 use super::error::{Code, WireError};
@@ -18,8 +18,10 @@ use super::once::IdempotencyKey;
 use super::session::Session;
 use super::wire::{Answer, True};
 use crate::domain::device::Subscribe;
+use crate::domain::hours::StrikeHour;
+use crate::ledger::push_endpoints;
 use crate::push::subscription;
-use crate::vault::Found;
+use crate::vault::{DataKey, Found};
 
 /// Devices.
 pub struct Devices(pub Handle);
@@ -104,10 +106,18 @@ pub struct Subscribed {
 impl Devices {
     /// Subscribe a device
     ///
-    /// From now on the push service of the device is told of messages to the account, as far as the
-    /// server has a key pair for that and knows the push service. The same subscription again
-    /// changes nothing, other keys for the same endpoint replace the former ones. An account has a
-    /// bounded number of devices (20): one more displaces the oldest.
+    /// From now on messages to the account are pushed to the device, if the server has a key pair for
+    /// that and if its operator's list of push services (`--push-hosts`) has the host of the
+    /// `endpoint`. A subscription at another host is accepted, and nothing is ever sent to it: the
+    /// answer is the same.
+    ///
+    /// A device belongs to the session that subscribed it and ends with it: by `/logout`, by a new
+    /// account in the same browser, by the operator, or with the account. An endpoint that another
+    /// account subscribes is taken from the former one. So a client subscribes at each start. The same
+    /// subscription of the same session again changes nothing; by another session of the account, the
+    /// device moves to that; other keys for the same endpoint replace the former ones. An account has
+    /// a bounded number of devices (20): one more displaces the oldest. A device that its push service
+    /// calls gone (404, 410), or to which it refuses many pushes in a row (10), is dropped.
     ///
     /// Checks in order: `NOTAUTH` without a session of a living account; `INVALIDSUBSCRIBE` when
     /// `endpoint` is no https URL with a host, `expirationTime` is absent or not null, or `keys` has
@@ -123,21 +133,48 @@ impl Devices {
         let once = key.with(&body);
         let me = app.read.account(session.required()?, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
         let device = checked(&body).ok_or(WireError::from(Code::InvalidSubscribe))?;
-        let subject = Subject::Account(me.id);
-        let Some(Found::Live(own)) = app.vault.find(&[subject]).await?.remove(&subject) else {
+        let Some((own, server)) = keys_of(app, me.id).await? else {
             // The account was removed this moment.
             return Err(Code::NotAuth.into());
         };
+        let endpoint = own.mac("endpoint", device.endpoint.as_bytes());
         let whole = json!([device.endpoint, device.p256dh, device.auth]).to_string();
+        let place = push_endpoints::fingerprint(&server, &device.endpoint);
+        let listed = app.settings.push_hosts.admit(&device.endpoint).is_some();
         let command = Subscribe {
             session: session.0,
             account: me.id,
-            endpoint: own.mac("endpoint", device.endpoint.as_bytes()),
+            endpoint,
             subscription: own.mac("subscription", whole.as_bytes()),
             secret: Secret::new(device),
             most: app.settings.devices,
+            place,
+            holder: app.ledger.push_endpoints().holders(&[place]).await?.remove(&place),
         };
-        app.execute(once, command, |()| Subscribed::default()).await
+        let answer = app.execute(once, command, |()| Subscribed::default()).await?;
+        metrics::counter!("be8_push_subscriptions_total", "listed" => if listed { "yes" } else { "no" }).increment(1);
+        Ok(answer)
+    }
+}
+
+/// The keys for the fingerprints of a subscription: that of the account, and that of the server. None if the account has
+/// none any more.
+async fn keys_of(app: &App, account: AccId) -> Result<Option<(DataKey, DataKey)>, WireError> {
+    let (own, server) = (Subject::Account(account), Subject::Server);
+    let mut found = app.vault.find(&[own, server]).await?;
+    if !found.contains_key(&server) {
+        // It comes with the first hour, which a server that has just begun may not have recorded yet.
+        app.ledger.execute(StrikeHour).await?;
+        found = app.vault.find(&[own, server]).await?;
+    }
+    match (found.remove(&own), found.remove(&server)) {
+        (Some(Found::Live(own)), Some(Found::Live(server))) => Ok(Some((own, server))),
+        (Some(Found::Live(_)), _) => {
+            // It is never erased.
+            tracing::error!("the key of the server is not there");
+            Err(Code::Internal.into())
+        }
+        _ => Ok(None),
     }
 }
 

@@ -84,6 +84,7 @@ fn sql(generation: Generation, draft: &Draft) -> String {
         sql +=
             &format!("\n, io as (insert into idempotency_over (account) select u.* from head, unnest({accounts}) u)");
     }
+    sql += &draft.devices.sql(&mut p);
     sql += &draft.changes.sql(generation, &mut p);
     sql += &format!("\nselect pg_notify('{CHANNEL}', position::text) from head");
     sql
@@ -185,6 +186,7 @@ fn arguments(before: &Head, draft: &Draft, moved: TimeDelta) -> Result<PgArgumen
     if removed(draft).next().is_some() {
         to.add(removed(draft).collect::<Vec<_>>())?;
     }
+    draft.devices.bind(&mut to)?;
     draft.changes.bind(&mut to)?;
     Ok(to)
 }

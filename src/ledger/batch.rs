@@ -12,6 +12,7 @@ use be8_projections::Changes;
 
 use super::head::Head;
 use super::idempotency::{Answered, Claim, Idempotency, Known, Row};
+use super::push_endpoints::DeviceRows;
 use super::states::{Cache, Entry, KeyState, SNAPSHOT_EVERY, Snapshot};
 use super::{Job, LedgerError};
 use crate::domain::{Rejection, State, States, Stop, View, count_numbers};
@@ -48,6 +49,8 @@ pub(super) struct Draft {
     pub(super) changes: Changes,
     /// Answers to store under idempotency keys.
     pub(super) answers: Vec<Row>,
+    /// What changes beside the log for devices.
+    pub(super) devices: DeviceRows,
     /// The states after the batch.
     streams: HashMap<StreamName, Entry>,
     keys: HashMap<Subject, KeyState>,
@@ -110,6 +113,7 @@ pub(super) struct Pass<'a> {
     /// The idempotency keys of earlier commands of the batch.
     claimed: HashSet<Claim>,
     answers: Vec<Row>,
+    devices: DeviceRows,
     missing: Missing,
 }
 
@@ -164,6 +168,7 @@ impl<'a> Pass<'a> {
             known,
             claimed: HashSet::new(),
             answers: Vec::new(),
+            devices: DeviceRows::default(),
             missing: Missing::default(),
         };
         for job in jobs.iter() {
@@ -265,6 +270,7 @@ impl<'a> Pass<'a> {
             self.claimed.insert((account, once.key));
             self.answers.push(Row::new(&key, account, once, answered));
         }
+        let endpoint = job.endpoint().filter(|_| !decision.events.is_empty());
         let mut prepared = Vec::with_capacity(decision.events.len());
         for event in decision.events {
             let keys = match &event.secret {
@@ -275,6 +281,9 @@ impl<'a> Pass<'a> {
         }
         for (event, keys) in prepared {
             self.append(event, keys);
+        }
+        if let Some((endpoint, device)) = endpoint {
+            self.devices.claimed(endpoint, device);
         }
         self.erase(&decision.erase);
         Ok(())
@@ -353,6 +362,7 @@ impl<'a> Pass<'a> {
             event,
         };
         entry.evolve(&recorded);
+        self.devices.apply(&recorded);
         self.stream_ids.push(id);
         self.events.push((recorded, keys.zip(secret)));
     }
@@ -412,6 +422,7 @@ impl<'a> Pass<'a> {
             deleted_keys: self.deleted_keys,
             changes,
             answers: self.answers,
+            devices: self.devices,
             streams: self.streams,
             keys: self.keys,
             verdicts,

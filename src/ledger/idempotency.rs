@@ -220,6 +220,10 @@ impl<C: Command, F: Fn(C::Reply) -> Answered + Send> Job for Pending<C, F> {
         self.command.keys()
     }
 
+    fn endpoint(&self) -> Option<(Hash32, crate::domain::device::DeviceName)> {
+        self.command.endpoint()
+    }
+
     fn size(&self) -> usize {
         self.command.size()
     }

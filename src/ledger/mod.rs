@@ -19,6 +19,7 @@ mod pages;
 mod partitions;
 pub mod portable;
 mod push_attempts;
+pub mod push_endpoints;
 pub mod rebuild;
 mod refusal;
 mod registration;
@@ -37,13 +38,14 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use be8_events::{NewEvent, Position, Recorded, StreamName, Subject};
+use be8_events::{Hash32, NewEvent, Position, Recorded, StreamName, Subject};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::domain::device::DeviceName;
 use crate::domain::{Command, Decision, Rejection, Stop, View};
 use crate::vault::{Vault, VaultError};
 
@@ -52,6 +54,7 @@ pub use idempotency::{Answered, Idempotency};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use push_attempts::{Again, Attempt, Delivery};
+pub use push_endpoints::PushEndpoints;
 pub use subscription::Subscription;
 pub use sweep::{Broom, Sweeper};
 pub use traces::Trace;
@@ -301,6 +304,11 @@ impl Ledger {
         &self.trusted
     }
 
+    /// Which device has an endpoint of Web Push, which is kept beside the log.
+    pub fn push_endpoints(&self) -> PushEndpoints {
+        PushEndpoints::new(self.log.pool().clone())
+    }
+
     /// The newest position that this node knows of.
     pub fn position(&self) -> Position {
         *self.position.borrow()
@@ -359,6 +367,7 @@ impl Command for Append {
 trait Job: Send {
     fn streams(&self) -> Vec<StreamName>;
     fn keys(&self) -> Vec<Subject>;
+    fn endpoint(&self) -> Option<(Hash32, DeviceName)>;
     fn size(&self) -> usize;
     /// Whether anybody still waits for the verdict.
     fn wanted(&self) -> bool;
@@ -390,6 +399,10 @@ impl<C: Command> Job for Pending<C> {
 
     fn keys(&self) -> Vec<Subject> {
         self.command.keys()
+    }
+
+    fn endpoint(&self) -> Option<(Hash32, DeviceName)> {
+        self.command.endpoint()
     }
 
     fn size(&self) -> usize {

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 
 use super::{Lead, LogError};
+use crate::domain::device::DeviceName;
 
 /// A device that is to be told of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,18 +152,43 @@ impl Lead {
 
     /// Ends the attempts `over`, and puts back those that were not accepted. Where a newer message
     /// waits for the same device and thread meanwhile, that one is what waits, no earlier.
-    /// Answers which of `again` gave way so.
+    /// Answers which of `again` gave way so. What was refused to the devices `accepted` before does
+    /// not count any more.
     ///
     /// # Errors
     /// [`LogError::Database`]
-    pub async fn settle(&mut self, over: &[i64], again: &[Again]) -> Result<Vec<i64>, LogError> {
+    pub async fn settle(
+        &mut self,
+        over: &[i64],
+        again: &[Again],
+        accepted: &[DeviceName],
+    ) -> Result<Vec<i64>, LogError> {
         let gave_way = sqlx::query_scalar(SETTLE)
             .bind(over)
             .bind(again.iter().map(|again| again.id).collect::<Vec<_>>())
             .bind(again.iter().map(|again| again.due.to_utc()).collect::<Vec<_>>())
+            .bind(accepted.iter().map(|(account, _)| account.number()).collect::<Vec<_>>())
+            .bind(accepted.iter().map(|(_, device)| &device.0[..]).collect::<Vec<_>>())
             .fetch_all(self.connection())
             .await?;
         Ok(gave_way)
+    }
+
+    /// Counts a push that was refused to a device; answers how many that are in a row.
+    ///
+    /// # Errors
+    /// [`LogError::Database`]
+    pub async fn count_refusal(&mut self, (account, device): DeviceName) -> Result<u32, LogError> {
+        let count: i32 = sqlx::query_scalar(
+            "insert into push_refusals as p (account, device, refusals) values ($1, $2, 1)
+             on conflict (account, device) do update set refusals = least(p.refusals, 1000000000) + 1
+             returning refusals",
+        )
+        .bind(account.number())
+        .bind(&device.0[..])
+        .fetch_one(self.connection())
+        .await?;
+        Ok(count.cast_unsigned())
     }
 }
 
@@ -194,6 +220,9 @@ returning p.*";
 
 const SETTLE: &str = "
 with over as (delete from push_attempts where id = any ($1)),
+accepted as (
+    delete from push_refusals p using unnest($4::bigint[], $5::bytea[]) u(account, device)
+    where p.account = u.account and p.device = u.device),
 again as (
     select p.*, u.due as next from unnest($2::bigint[], $3::timestamptz[]) u(id, due)
     join push_attempts p on p.id = u.id),

@@ -7,6 +7,7 @@
 //! Whom to tell, and when again, is the business of the process (`crate::process::push`).
 
 pub mod connect;
+mod contact;
 pub mod guard;
 pub mod hosts;
 pub mod sender;
@@ -40,6 +41,8 @@ pub struct PushSettings {
     pub at_once: usize,
     /// How many pushes may wait for one service.
     pub queue: usize,
+    /// After so many refused pushes in a row a device is dropped.
+    pub refusals: u32,
     /// For how long a message is worth a push.
     pub lifetime: TimeDelta,
     /// Where all pushes go instead, in tests.

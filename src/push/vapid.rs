@@ -14,6 +14,7 @@ use web_push::{PartialVapidSignatureBuilder, SubscriptionInfo, VapidSignature, V
 use zeroize::Zeroizing;
 
 use super::PushSettings;
+use super::contact::{self, Contact};
 use crate::secret_file::{self, Refused};
 
 /// For how long a signature is used again; it is valid for 12 hours.
@@ -63,7 +64,9 @@ pub enum BadVapid {
         path: PathBuf,
     },
     /// The contact is none.
-    #[error("vapid-subject: {0:?} is neither a mailto: nor an https: URL")]
+    #[error(
+        "vapid-subject: {0:?} is neither a mailto: nor an https: URL with a public host name, such as mailto:admin@be8.example"
+    )]
     Subject(String),
 }
 
@@ -81,10 +84,13 @@ impl Vapid {
         };
         let key = read(path)?;
         let subject = settings.subject.clone().ok_or_else(|| BadVapid::NoSubject { path: path.clone() })?;
-        let contact = subject.strip_prefix("mailto:").is_some_and(|mail| mail.contains('@'))
-            || subject.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
-        if !contact {
-            return Err(BadVapid::Subject(subject));
+        match contact::check(&subject) {
+            Contact::Usable => {}
+            Contact::Placeholder => tracing::warn!(
+                subject,
+                "vapid-subject looks like a placeholder: push services may refuse every push, and cannot reach you"
+            ),
+            Contact::None => return Err(BadVapid::Subject(subject)),
         }
         Ok(Some(Self { public: public(&key), key, subject, signed: Mutex::default() }))
     }
@@ -184,6 +190,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             at_once: 1,
             queue: 1,
+            refusals: 10,
             lifetime: chrono::TimeDelta::days(1),
             test_peer: None,
         }
@@ -242,7 +249,7 @@ mod tests {
         Vapid::make(&file).unwrap();
         assert!(matches!(load(None), Err(BadVapid::NoSubject { .. })));
         assert!(matches!(Vapid::load(&nowhere), Err(BadVapid::NoSubject { .. })), "it is found where it is made");
-        for subject in ["", "a@b.c", "mailto:", "http://b.c", "https://"] {
+        for subject in ["", "a@b.c", "mailto:", "http://b.c", "https://", "mailto:push@localhost"] {
             assert!(matches!(load(Some(subject)), Err(BadVapid::Subject(_))), "{subject}");
         }
         write(&file, &fs::read_to_string(&file).unwrap(), 0o640);

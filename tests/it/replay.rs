@@ -136,7 +136,10 @@ async fn models_agree(rig: &Rig, states: &HashMap<StreamName, (State, i64)>) {
                 // They go with their account.
                 let State::Account(owner) = &states[&StreamName::Account(*account)].0 else { panic!("{account}") };
                 let subscribed = state.subscribed().iter().filter(|_| !owner.removed());
-                devices.extend(subscribed.map(|(endpoint, _)| (account.number(), endpoint.0.to_vec())));
+                devices.extend(subscribed.map(|device| {
+                    let session = device.session.map(|session| session.0.to_vec());
+                    (account.number(), device.endpoint.0.to_vec(), session)
+                }));
             }
             (StreamName::Media(sender, name), State::Media(state)) => {
                 let stored = state.stored().unwrap();
@@ -169,9 +172,20 @@ async fn models_agree(rig: &Rig, states: &HashMap<StreamName, (State, i64)>) {
     .await;
     assert_eq!(stored, groups);
     devices.sort();
-    let stored: Vec<(i64, Vec<u8>)> =
-        rows(&mut connection, "select account, endpoint from read_1.device order by 1, 2".to_owned()).await;
+    let stored: Vec<(i64, Vec<u8>, Option<Vec<u8>>)> =
+        rows(&mut connection, "select account, endpoint, session from read_1.device order by 1, 2".to_owned()).await;
     assert_eq!(stored, devices);
+    // Beside the log: only what is subscribed has an endpoint; and no device outlives its session.
+    let outlived: Vec<(i64, i64)> = rows(
+        &mut connection,
+        "select (select count(*) from push_endpoints p where not exists
+                    (select from read_1.device d where (d.account, d.endpoint) = (p.account, p.device))),
+                (select count(*) from read_1.device d where not exists
+                    (select from read_1.session s where (s.account, s.hash) = (d.account, d.session)))"
+            .to_owned(),
+    )
+    .await;
+    assert_eq!(outlived, [(0, 0)]);
     images.sort();
     let stored: Vec<(i64, Vec<u8>, i64, i32)> =
         rows(&mut connection, "select sender, name, thread, id from read_1.media order by 1, 2".to_owned()).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use be8::clock::{Clock, SystemClock};
 use be8::domain::account::SetPublicKey;
-use be8::domain::device::{DropGone, Subscribe};
+use be8::domain::device::{DropDevice, Subscribe};
 use be8::domain::dialog::StartConversation;
 use be8::domain::erasure::Erase;
 use be8::domain::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickMember, LeaveGroup, SignalUpdate};
@@ -21,7 +21,7 @@ use be8::domain::removal::{EndConversations, ErasePublicKey, LeaveGroups, Remove
 use be8::domain::token::{IssueToken, RevokeToken, UseToken};
 use be8::ledger::{Answered, Idempotency, Ledger, LedgerError, LedgerSettings};
 use be8_events::account::{Curve, PublicKeySecret};
-use be8_events::device::DeviceSecret;
+use be8_events::device::{DeviceSecret, Dropped};
 use be8_events::erasure::Cause;
 use be8_events::group::{Access, GroupKeySecret, GroupSecret, Update};
 use be8_events::server::{Link, Usage};
@@ -159,12 +159,18 @@ impl Storm {
                     let device = |nth: u32| Hash32([(nth % 5) as u8; 32]);
                     let (endpoint, subscription) = (device(shown), Hash32([(shown % 7) as u8; 32]));
                     if kind == 20 {
-                        ledger.execute(DropGone { account, endpoint, subscription }).await?;
+                        ledger.execute(DropDevice { account, endpoint, subscription, why: Dropped::Refused }).await?;
                         return Ok(None);
                     }
                     let secret = DeviceSecret { endpoint: String::new(), p256dh: String::new(), auth: String::new() };
                     let (session, secret) = (Some(token(session)), Secret::new(secret));
-                    ledger.execute(Subscribe { session, account, endpoint, subscription, secret, most: 1 }).await?;
+                    // Few places, so that they change hands; who has one may be known or not.
+                    let place = Hash32([(shown % 3) as u8; 32]);
+                    let holder = ledger.push_endpoints().holders(&[place]).await.ok();
+                    let holder = holder.filter(|_| kind > 21).and_then(|mut holders| holders.remove(&place));
+                    let command =
+                        Subscribe { session, account, endpoint, subscription, secret, most: 2, place, holder };
+                    ledger.execute(command).await?;
                     None
                 }
                 (26..45, _) | (45..100, None) => {

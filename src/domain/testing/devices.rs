@@ -1,9 +1,12 @@
 //! The rules of devices.
 
 use be8_events::device::{DeviceDropped, DeviceSecret, DeviceSubscribed, Dropped};
+use be8_events::session::{Ending, SessionEnded};
 use be8_events::{Sealing, Secret, Subject};
 
-use super::super::device::{DropGone, Subscribe};
+use super::super::device::{DropDevice, Subscribe};
+use super::super::operator::EndSessions;
+use super::super::session::{DisplaceSessions, EndSession, OpenSession};
 use super::*;
 
 const ZOE: i64 = 10_001;
@@ -16,11 +19,13 @@ fn hash(number: u8) -> Hash32 {
 fn subscribe(session: Option<Hash32>, device: u8, nth: u8, most: usize) -> Subscribe {
     let secret = DeviceSecret { endpoint: "https://push".to_owned(), p256dh: "BA".to_owned(), auth: "AA".to_owned() };
     let (endpoint, subscription) = (hash(device), hash(100 + nth));
-    Subscribe { session, account: id(ZOE), endpoint, subscription, secret: Secret::new(secret), most }
+    let (place, holder) = (hash(200), Some((id(ZOE), endpoint)));
+    Subscribe { session, account: id(ZOE), endpoint, subscription, secret: Secret::new(secret), most, place, holder }
 }
 
 fn subscribed(device: u8, nth: u8) -> (StreamName, Option<AccId>, Event) {
-    let event = DeviceSubscribed { endpoint: hash(device), subscription: hash(100 + nth) };
+    let session = Some(token(ZOE));
+    let event = DeviceSubscribed { endpoint: hash(device), subscription: hash(100 + nth), session };
     (StreamName::Devices(id(ZOE)), Some(id(ZOE)), event.into())
 }
 
@@ -71,6 +76,66 @@ fn one_device_too_many_displaces_the_one_that_is_known_longest() {
     world.answers(&subscribe(me, 4, 1, 3), (), &[displaced(1), subscribed(4, 1)]);
 }
 
+fn dropped(account: i64, device: u8, why: Dropped) -> (StreamName, Option<AccId>, Event) {
+    (StreamName::Devices(id(account)), None, DeviceDropped { endpoint: hash(device), why }.into())
+}
+
+#[test]
+fn a_device_ends_with_the_session_that_subscribed_it() {
+    let mut world = zoe_with(2);
+    // The second device moves to another session of the account.
+    let other = token(99);
+    let login = OpenSession { account: id(ZOE), session: other, displaces: Vec::new() };
+    let happened = world.when(&login).unwrap().events;
+    world.happen(happened);
+    let moved = subscribe(Some(other), 2, 1, 20);
+    let moves = world.when(&moved).unwrap().events;
+    assert!(
+        matches!(&moves[..], [new] if matches!(&new.event, Event::DeviceSubscribed(e) if e.session == Some(other)))
+    );
+    world.happen(moves);
+    world.answers(&moved, (), &[]);
+    let ended = |session, why| {
+        let actor = (why != Ending::Operator).then_some(id(ZOE));
+        (StreamName::Session(session), actor, SessionEnded { account: id(ZOE), why }.into())
+    };
+    let first = dropped(ZOE, 1, Dropped::SessionEnded);
+    let second = dropped(ZOE, 2, Dropped::SessionEnded);
+    let all = EndSessions { account: id(ZOE), sessions: vec![token(ZOE), other] };
+    let both = [ended(token(ZOE), Ending::Operator), ended(other, Ending::Operator), first.clone(), second.clone()];
+    world.answers(&all, 2, &both);
+    let excess = DisplaceSessions { account: id(ZOE), sessions: vec![token(ZOE)] };
+    world.answers(&excess, (), &[ended(token(ZOE), Ending::Displaced), first.clone()]);
+    let logout = EndSession { session: Some(token(ZOE)) };
+    world.answers(&logout, (), &[ended(token(ZOE), Ending::LoggedOut), first]);
+    let happened = world.when(&logout).unwrap().events;
+    world.happen(happened);
+    let logout = EndSession { session: Some(other) };
+    world.answers(&logout, (), &[ended(other, Ending::LoggedOut), second]);
+}
+
+#[test]
+fn an_endpoint_leaves_the_account_that_had_it() {
+    let mut world = zoe_with(2);
+    world.account(10_002);
+    let take = |holder| Subscribe { account: id(10_002), holder, ..subscribe(Some(token(10_002)), 50, 1, 20) };
+    let from_zoe = |device| take(Some((id(ZOE), hash(device))));
+    let event = DeviceSubscribed { endpoint: hash(50), subscription: hash(101), session: Some(token(10_002)) };
+    let subscribed = (StreamName::Devices(id(10_002)), Some(id(10_002)), event.into());
+    world.answers(&from_zoe(2), (), &[dropped(ZOE, 2, Dropped::Taken), subscribed.clone()]);
+    // It was gone already.
+    world.answers(&from_zoe(9), (), std::slice::from_ref(&subscribed));
+    let happened = world.when(&from_zoe(2)).unwrap().events;
+    world.happen(happened);
+    let own = take(Some((id(10_002), hash(50))));
+    world.answers(&own, (), &[]);
+    // Who has the endpoint is written with an event only: the same again writes one where somebody else has it, or nobody
+    // is known to.
+    world.answers(&from_zoe(2), (), std::slice::from_ref(&subscribed));
+    world.answers(&take(None), (), &[subscribed]);
+    assert_eq!(own.endpoint(), Some((hash(200), (id(10_002), hash(50)))));
+}
+
 #[test]
 fn only_the_account_itself_subscribes() {
     let mut world = zoe_with(0);
@@ -83,7 +148,12 @@ fn only_the_account_itself_subscribes() {
 #[test]
 fn what_is_gone_is_dropped_unless_it_is_there_anew() {
     let mut world = zoe_with(2);
-    let gone = |device, nth: u8| DropGone { account: id(ZOE), endpoint: hash(device), subscription: hash(100 + nth) };
+    let gone = |device, nth: u8| DropDevice {
+        account: id(ZOE),
+        endpoint: hash(device),
+        subscription: hash(100 + nth),
+        why: Dropped::Gone,
+    };
     let dropped = DeviceDropped { endpoint: hash(1), why: Dropped::Gone };
     let dropped = (StreamName::Devices(id(ZOE)), None, dropped.into());
     world.answers(&gone(1, 1), (), std::slice::from_ref(&dropped));

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use be8_events::account::{AccountSecret, NicknameSecret};
-use be8_events::device::{DeviceSecret, DeviceSubscribed};
+use be8_events::device::{DeviceSecret, DeviceSubscribed, Dropped};
 use be8_events::{AccId, Event, Hash32, Position, Recorded, Secret, SecretPayload, Subject, ThreadId};
 use be8_projections::StoredSealed;
 use chrono::TimeDelta;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::work::{Flight, Work};
+use super::work::{Flight, Refusal, Work, key_refused};
 use super::{MOST_TRIES, Message, ProcessError, Pusher, count, pause};
-use crate::domain::device::DropGone;
+use crate::domain::device::{DeviceName, DropDevice};
+use crate::ledger::push_endpoints::fingerprint;
 use crate::ledger::{Again, Attempt, Delivery, Lead};
 use crate::push::{Outcome, Push};
 use crate::vault::{DataKey, Found, Opener};
@@ -143,9 +144,14 @@ impl Pusher {
         }
         // All that can fail comes before the first of them leaves the list.
         let accounts: BTreeSet<AccId> = work.taken.iter().map(|attempt| attempt.delivery.account).collect();
-        let subjects: Vec<Subject> = accounts.iter().map(|account| Subject::Account(*account)).collect();
-        let keys = self.vault.find(&subjects).await?;
-        let mut devices = self.devices(accounts).await?;
+        let subjects = accounts.iter().map(|account| Subject::Account(*account)).chain([Subject::Server]);
+        let keys = self.vault.find(&subjects.collect::<Vec<_>>()).await?;
+        let devices = self.devices(accounts).await?;
+        let taken = match keys.get(&Subject::Server) {
+            Some(Found::Live(server)) => self.taken_by_others(server, work, &devices).await?,
+            // Nobody ever subscribed where the key is not there.
+            _ => BTreeSet::new(),
+        };
         let mut names: HashMap<Position, Option<Secret<String>>> = HashMap::new();
         for attempt in &work.taken {
             let position = attempt.delivery.nickname;
@@ -156,14 +162,15 @@ impl Pusher {
         for attempt in std::mem::take(&mut work.taken) {
             let delivery = &attempt.delivery;
             let ttl = self.worth_until(delivery.written).micros() - now.micros();
-            let device = devices.get_mut(&(delivery.account, delivery.device));
+            let device = (delivery.account, delivery.device);
+            let device = devices.get(&device).filter(|_| !taken.contains(&device));
             let key = match keys.get(&Subject::Account(delivery.account)) {
                 Some(Found::Live(key)) => Some(key),
                 _ => None,
             };
             let name = names.get(&delivery.nickname).and_then(Option::as_ref);
             let (Some((subscribed, secret)), Some(key), Some(name)) = (device, key, name) else {
-                // The account, the device or the sender is gone meanwhile.
+                // The account, the device, its session or the sender is gone meanwhile.
                 count("moot", 1);
                 work.over.push((attempt.id, delivery.service.clone()));
                 continue;
@@ -193,6 +200,42 @@ impl Pusher {
         Ok(())
     }
 
+    /// Those of the devices of what is about to be sent whose endpoint another account has subscribed since. They were
+    /// dropped with that, unless both subscribed at the same moment, or the log came from elsewhere; then here.
+    async fn taken_by_others(
+        &self,
+        server: &DataKey,
+        work: &Work,
+        devices: &Devices,
+    ) -> Result<BTreeSet<DeviceName>, ProcessError> {
+        let mut endpoints = HashMap::new();
+        for attempt in &work.taken {
+            let name = (attempt.delivery.account, attempt.delivery.device);
+            if let Some((subscribed, secret)) = devices.get(&name) {
+                let endpoint = fingerprint(server, &secret.expose().endpoint);
+                endpoints.insert(name, (endpoint, subscribed.subscription));
+            }
+        }
+        let asked: Vec<Hash32> = endpoints.values().map(|(endpoint, _)| *endpoint).collect();
+        let holders = self.ledger.push_endpoints().holders(&asked).await?;
+        let mut taken = BTreeSet::new();
+        for (device, (endpoint, subscription)) in endpoints {
+            if holders.get(&endpoint).is_some_and(|holder| *holder != device) {
+                taken.insert(device);
+                self.drop_device(device, subscription, Dropped::Taken).await;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Drops a device, unless it subscribed again since.
+    async fn drop_device(&self, (account, endpoint): DeviceName, subscription: Hash32, why: Dropped) {
+        if let Err(error) = self.ledger.execute(DropDevice { account, endpoint, subscription, why }).await {
+            // The next message finds out again.
+            tracing::warn!(%error, ?why, "a device was not dropped");
+        }
+    }
+
     /// The nickname that an event set; none once its key is gone.
     async fn nickname(&self, position: Position) -> Result<Option<Secret<String>>, ProcessError> {
         let (event, live) = self.read.sealed_event(position).await?;
@@ -217,12 +260,26 @@ impl Pusher {
         while let Some((flight, outcome)) = work.ended.pop() {
             self.judge(work, flight, outcome).await;
         }
-        if work.over.is_empty() && work.again.is_empty() {
-            return Ok(());
+        if !(work.over.is_empty() && work.again.is_empty()) {
+            Self::write_down(work, lead).await?;
         }
+        // Behind what was accepted, which begins the count again.
+        while let Some(Refusal { device, subscription }) = work.refused.last().copied() {
+            let count = lead.count_refusal(device).await?;
+            work.refused.pop();
+            if count >= self.refusals {
+                self.drop_device(device, subscription, Dropped::Refused).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what is judged.
+    async fn write_down(work: &mut Work, lead: &mut Lead) -> Result<(), ProcessError> {
         let over: Vec<i64> = work.over.iter().map(|(id, _)| *id).collect();
         let again: Vec<Again> = work.again.iter().map(|(again, _)| *again).collect();
-        let gave_way = lead.settle(&over, &again).await?;
+        let gave_way = lead.settle(&over, &again, &work.accepted).await?;
+        work.accepted.clear();
         for (_, service) in std::mem::take(&mut work.over) {
             work.shrank(&service);
         }
@@ -237,6 +294,7 @@ impl Pusher {
     async fn judge(&self, work: &mut Work, flight: Flight, outcome: Outcome) {
         let Flight { attempt: Attempt { id, tries, delivery }, subscription } = flight;
         let service = &*delivery.service;
+        let device = (delivery.account, delivery.device);
         let word = match outcome {
             Outcome::Accepted => "accepted",
             Outcome::Lost => "lost",
@@ -251,19 +309,31 @@ impl Pusher {
         };
         count(word, 1);
         match outcome {
-            Outcome::Accepted => {}
-            Outcome::Unauthorized(status) => {
-                if work.alarms(service, word) {
-                    tracing::error!(service, status, "a push service does not accept our VAPID key pair or contact");
+            Outcome::Accepted => {
+                work.service_accepts(service);
+                work.accepted.push(device);
+            }
+            Outcome::Unauthorized(status) | Outcome::Refused(status) => {
+                let of_key = matches!(outcome, Outcome::Unauthorized(_));
+                if work.service_refuses(service, device) {
+                    key_refused(service, true);
+                    if work.alarms(service, "key") {
+                        tracing::error!(
+                            service,
+                            status,
+                            "a push service refuses every push: it may not accept our VAPID key pair or contact, or \
+                             the devices were subscribed with another key"
+                        );
+                    }
+                } else if work.alarms(service, word) {
+                    tracing::warn!(service, status, "a push service refuses pushes to a device");
+                }
+                // A key that nobody's pushes are accepted with says nothing of the device.
+                if !of_key || work.accepts_key(service) {
+                    work.refused.push(Refusal { device, subscription });
                 }
             }
-            Outcome::Gone => {
-                let (account, endpoint) = (delivery.account, delivery.device);
-                if let Err(error) = self.ledger.execute(DropGone { account, endpoint, subscription }).await {
-                    // The next message finds out again.
-                    tracing::warn!(%error, "a device that is gone was not dropped");
-                }
-            }
+            Outcome::Gone => self.drop_device(device, subscription, Dropped::Gone).await,
             Outcome::NotNow(..) | Outcome::Unreachable => {
                 let wanted = match outcome {
                     Outcome::NotNow(_, wanted) => wanted,
@@ -281,7 +351,7 @@ impl Pusher {
                 }
                 count("given-up", 1);
             }
-            Outcome::Lost | Outcome::Refused(_) | Outcome::Forbidden | Outcome::Unusable => {
+            Outcome::Lost | Outcome::Forbidden | Outcome::Unusable => {
                 if work.alarms(service, word) {
                     tracing::warn!(service, ?outcome, "a push did not arrive, or may not have");
                 }

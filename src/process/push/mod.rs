@@ -49,6 +49,8 @@ pub struct Pusher {
     at_once: usize,
     /// How many may wait for one service.
     queue: usize,
+    /// After so many refused pushes in a row a device is dropped.
+    refusals: u32,
     /// For how long a message is worth a push.
     lifetime: TimeDelta,
     /// Where the log stood when this process was made.
@@ -91,6 +93,7 @@ impl Pusher {
             sender: Arc::new(sender),
             at_once: settings.at_once,
             queue: settings.queue,
+            refusals: settings.refusals,
             lifetime: settings.lifetime,
             work: Mutex::default(),
         }

@@ -1,14 +1,37 @@
 //! What the process has in hand: where it reads, what waits, what is under way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use be8_events::{Hash32, Position};
 use tokio::task::{Id, JoinError, JoinSet};
 
+use crate::domain::device::DeviceName;
 use crate::feed::Rosters;
 use crate::ledger::{Again, Attempt, Subscription};
 use crate::push::Outcome;
+
+/// For how long after it accepted a push a service is known to accept our key.
+const KEY_ACCEPTED: Duration = Duration::from_secs(60 * 60);
+/// So many refusals by a service that accepted no push since this process leads make the key suspicious.
+const SUSPICIOUS: u32 = 3;
+
+/// A push that a service refused, for a reason that the next one to the device will meet, too.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusal {
+    pub(super) device: DeviceName,
+    pub(super) subscription: Hash32,
+}
+
+/// What a service said of pushes lately.
+#[derive(Debug, Default)]
+struct Standing {
+    accepted: Option<Instant>,
+    /// How many it refused since.
+    refused: u32,
+    /// To which devices: two are enough to know.
+    devices: BTreeSet<DeviceName>,
+}
 
 /// How often at most the same trouble with a service is told in the log.
 const ALARM: Duration = Duration::from_secs(60);
@@ -39,6 +62,11 @@ pub(super) struct Work {
     /// Judged, not yet written: over, and to be tried again.
     pub(super) over: Vec<(i64, String)>,
     pub(super) again: Vec<(Again, String)>,
+    /// Devices that took a push, and those that are refused to, not yet counted.
+    pub(super) accepted: Vec<DeviceName>,
+    pub(super) refused: Vec<Refusal>,
+    /// What each service said of pushes lately.
+    services: HashMap<String, Standing>,
     alarmed: HashMap<(String, &'static str), Instant>,
 }
 
@@ -114,6 +142,34 @@ impl Work {
         self.ended.extend(self.flying.remove(&id).map(|flight| (flight, outcome)));
     }
 
+    /// A service accepted a push, and so our key.
+    pub(super) fn service_accepts(&mut self, service: &str) {
+        self.services.insert(service.to_owned(), Standing { accepted: Some(Instant::now()), ..Standing::default() });
+        key_refused(service, false);
+    }
+
+    /// A service refused a push to a device. Answers whether it accepts no push at all, so that the key may be what it
+    /// refuses: one that accepted some before does so when it refuses those to several devices and has not accepted any
+    /// for a while.
+    pub(super) fn service_refuses(&mut self, service: &str, device: DeviceName) -> bool {
+        let accepts = self.accepts_key(service);
+        let standing = self.services.entry(service.to_owned()).or_default();
+        standing.refused = standing.refused.saturating_add(1);
+        if standing.devices.len() < 2 {
+            standing.devices.insert(device);
+        }
+        match standing.accepted {
+            None => standing.refused >= SUSPICIOUS,
+            Some(_) => !accepts && standing.devices.len() >= 2,
+        }
+    }
+
+    /// Whether a service accepted a push, and so our key, not long ago.
+    pub(super) fn accepts_key(&self, service: &str) -> bool {
+        let accepted = self.services.get(service).and_then(|standing| standing.accepted);
+        accepted.is_some_and(|at| at.elapsed() < KEY_ACCEPTED)
+    }
+
     /// Whether it is time to tell of this trouble with a service.
     pub(super) fn alarms(&mut self, service: &str, trouble: &'static str) -> bool {
         let key = (service.to_owned(), trouble);
@@ -123,4 +179,9 @@ impl Work {
         self.alarmed.insert(key, Instant::now());
         true
     }
+}
+
+/// Shows whether a service seems to refuse our key.
+pub(super) fn key_refused(service: &str, refused: bool) {
+    metrics::gauge!("be8_push_key_refused", "service" => service.to_owned()).set(f64::from(u8::from(refused)));
 }

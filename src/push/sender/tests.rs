@@ -93,6 +93,7 @@ fn sender(address: SocketAddr, roots: RootCertStore, resolves_to: &[&str]) -> Se
         timeout: Duration::from_millis(500),
         at_once: 1,
         queue: 1,
+        refusals: 10,
         lifetime: TimeDelta::days(1),
         test_peer: None,
     };

@@ -105,7 +105,7 @@ async fn a_refused_push_is_not_repeated_and_the_device_stays() {
     assert_eq!(device_events(scene.server()).await.len(), 1);
     // Told once, and not for each push.
     let log = scene.server().setup().log();
-    assert_eq!(log.matches("does not accept our VAPID key pair").count(), 1, "{log}");
+    assert_eq!(log.matches("may not accept our VAPID key pair").count(), 1, "{log}");
 }
 
 #[tokio::test]
@@ -153,4 +153,93 @@ async fn a_late_answer_is_an_answer_and_a_lost_one_counts_as_sent() {
     scene.write().await;
     scene.peer().tells(&scene.device, 4).await;
     assert_eq!(device_events(scene.server()).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_device_that_is_refused_to_again_and_again_is_dropped() {
+    let pushing = Pushing::start_with(|setup| setup.with("push-timeout-seconds", 2).with("push-refusals", 3)).await;
+    let (alice, bob, thread) = two_people(&pushing.server).await;
+    let [dead, unknown, alive] = [pushing.peer.device(), pushing.peer.device(), pushing.peer.device()];
+    for device in [&dead, &unknown, &alive] {
+        bob.subscribes(device).await;
+    }
+    pushing.peer.always(&dead, Some(Manner::Status(400)));
+    pushing.peer.always(&unknown, Some(Manner::Status(403)));
+    let write = async |nth: usize| {
+        alice.write(&thread, &bob, "a text").await;
+        pushing.peer.tells(&alive, nth).await;
+        eventually("all is over", async || unfinished(pushing.server.setup()).await == 0).await;
+    };
+    // Which devices were dropped, by the order in which they subscribed.
+    let dropped = async || {
+        let events = device_events(&pushing.server).await;
+        let subscribed: Vec<_> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::DeviceSubscribed(e) => Some(e.endpoint),
+                _ => None,
+            })
+            .collect();
+        let nth = |event: &Event| match event {
+            Event::DeviceDropped(e) if e.why == Dropped::Refused => subscribed.iter().position(|of| *of == e.endpoint),
+            _ => None,
+        };
+        events.iter().filter_map(nth).collect::<std::collections::BTreeSet<_>>()
+    };
+    write(1).await;
+    write(2).await;
+    // One that is accepted begins the count again.
+    pushing.peer.always(&dead, None);
+    write(3).await;
+    assert!(!dropped().await.contains(&0));
+    pushing.peer.always(&dead, Some(Manner::Status(400)));
+    for nth in 4..=8 {
+        write(nth).await;
+    }
+    assert_eq!(dropped().await, [0, 1].into());
+    assert_eq!(pushing.peer.told(&dead).len(), 6);
+    // The first one to be refused by 403 may have come before the service accepted any.
+    assert!((3..=4).contains(&pushing.peer.told(&unknown).len()));
+    // Others are pushed to there, so the key is right.
+    assert!(!pushing.server.setup().log().contains("a push service refuses every push: it may"));
+    let refusals = "select count(*) from push_refusals";
+    let pool = sqlx::PgPool::connect(pushing.server.setup().database_url()).await.unwrap();
+    assert_eq!(sqlx::query_scalar::<_, i64>(refusals).fetch_one(&pool).await.unwrap(), 0);
+    // The browser subscribes again at its next start, now with the right key.
+    pushing.peer.always(&dead, None);
+    bob.subscribes(&dead).await;
+    write(9).await;
+    pushing.peer.tells(&dead, 7).await;
+}
+
+#[tokio::test]
+async fn a_key_that_a_service_does_not_know_raises_one_alarm() {
+    for status in [400, 401, 403] {
+        let scene = Scene::new().await;
+        let other = scene.peer().device();
+        scene.bob.subscribes(&other).await;
+        for device in [&scene.device, &other] {
+            scene.peer().always(device, Some(Manner::Status(status)));
+        }
+        for nth in 1..=4 {
+            scene.write().await;
+            scene.peer().tells(&scene.device, nth).await;
+            scene.peer().tells(&other, nth).await;
+            scene.all_is_over().await;
+        }
+        let log = scene.server().setup().log();
+        let alarms: Vec<&str> = log.lines().filter(|line| line.contains("a push service refuses every push")).collect();
+        assert!(matches!(alarms[..], [line] if line.contains("ERROR") && line.contains("key")), "{status}: {log}");
+        assert!(!device_events(scene.server()).await.iter().any(|event| matches!(event, Event::DeviceDropped(_))));
+        let gauge = async |value: &str| {
+            let metrics = scene.server().get("/metrics").await.text;
+            metrics.lines().any(|line| line.starts_with("be8_push_key_refused{") && line.ends_with(value))
+        };
+        assert!(gauge("} 1").await, "{status}");
+        scene.peer().always(&scene.device, None);
+        scene.write().await;
+        scene.peer().tells(&scene.device, 5).await;
+        scene.all_is_over().await;
+        eventually("the alarm is over", async || gauge("} 0").await).await;
+    }
 }

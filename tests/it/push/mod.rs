@@ -6,6 +6,7 @@ mod faults;
 mod limits;
 pub mod peer;
 mod sending;
+mod sessions;
 mod subscribing;
 
 use std::path::PathBuf;

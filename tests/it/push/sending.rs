@@ -86,7 +86,7 @@ async fn without_a_key_pair_nothing_is_sent() {
     bob.subscribes(&Device::new()).await;
     alice.write(&thread, &bob, "a text").await;
     assert_eq!(unfinished(server.setup()).await, 0);
-    assert!(!server.get("/metrics").await.text.contains("be8_push"));
+    assert!(!server.get("/metrics").await.text.contains("be8_push_total{"));
 }
 
 #[tokio::test]
@@ -108,6 +108,10 @@ async fn endpoints_that_are_not_on_the_list_get_nothing() {
     assert_eq!(peer.received().len(), 2);
     let metrics = server.get("/metrics").await.text;
     assert!(metrics.contains("be8_push_total{outcome=\"forbidden\"} 6"), "{metrics}");
+    // That something is subscribed there is known before anybody writes.
+    for line in ["be8_push_subscriptions_total{listed=\"no\"} 6", "be8_push_subscriptions_total{listed=\"yes\"} 2"] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
 }
 
 #[tokio::test]
