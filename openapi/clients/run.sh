@@ -133,21 +133,8 @@ done
 install_missing "${wanted[@]}"
 python_tools openapi/tools/requirements.txt
 start_server --checkpoint-interval 1
-# A story makes this file when it wants the server restarted, and goes on when the file is gone.
-export BE8_RESTART=$server_files/restart
 for client in "${clients[@]}"; do
   section "The story in $client"
-  "${client//-/_}" &
-  story=$!
-  restarts=0
-  while kill -0 "$story" 2>/dev/null; do
-    if [ -e "$BE8_RESTART" ]; then
-      restart_server
-      rm "$BE8_RESTART"
-      restarts=$((restarts + 1))
-    fi
-    sleep 0.1
-  done
-  wait "$story"
+  with_restarts "${client//-/_}"
   [ "$restarts" -gt 0 ] || fail "the story in $client did not come back to a restarted server"
 done

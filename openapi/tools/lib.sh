@@ -72,6 +72,25 @@ restart_server() {
   launch_server "${BE8_URL#http://}"
 }
 
+# with_restarts <command>: runs it, and restarts the server as often as it makes the file $BE8_RESTART, which is removed when the
+# server listens again. Sets $restarts.
+with_restarts() {
+  local command
+  restarts=0
+  export BE8_RESTART=$server_files/restart
+  "$@" &
+  command=$!
+  while kill -0 "$command" 2>/dev/null; do
+    if [ -e "$BE8_RESTART" ]; then
+      restart_server
+      rm "$BE8_RESTART"
+      restarts=$((restarts + 1))
+    fi
+    sleep 0.1
+  done
+  wait "$command"
+}
+
 stop_server() {
   local status=$?
   kill "$server" 2>/dev/null || true

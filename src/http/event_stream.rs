@@ -3,8 +3,10 @@
 //!
 //! Some parsers dispatch an event without data at each empty line, so an empty line ends an event and nothing else: neither
 //! `retry:` nor a comment. `data` comes before `id`, since some take the id of an event over before the event is whole: cut in
-//! between, the event would be lost. Each event is one write and, over HTTP/1.1, one chunk.
+//! between, the event would be lost. Each event is one write and, over HTTP/1.1, one chunk. Its data is ASCII: some clients decode
+//! each piece of the stream alone, or as Latin-1, and end lines at U+0085, U+2028 and U+2029.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -23,6 +25,22 @@ const HEARTBEAT: &[u8] = b":\n";
 /// How long a client waits before it comes back.
 pub(super) fn retry(after: Duration) -> Bytes {
     format!("retry: {}\n", after.as_millis()).into()
+}
+
+/// The same JSON in ASCII: outside of strings it is that already, in them any character can be escaped by its UTF-16 units.
+pub(super) fn ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() {
+            out.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    out
 }
 
 /// An event. Its data is one line.
@@ -75,5 +93,20 @@ impl RefusedStreams {
         });
         let pieces = stream::iter([Some(retry(after))]).chain(held).filter_map(std::future::ready);
         response(pieces, Duration::from_secs(3600))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ascii;
+
+    proptest::proptest! {
+        #[test]
+        fn json_in_ascii_is_the_same_json(text: String) {
+            let json = serde_json::to_string(&text).unwrap();
+            let escaped = ascii(&json);
+            proptest::prop_assert!(escaped.is_ascii());
+            proptest::prop_assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
+        }
     }
 }

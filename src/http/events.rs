@@ -224,7 +224,7 @@ impl IntoResponse for Streaming {
 impl Events {
     /// Stream changes
     ///
-    /// A stream of server-sent events. Each line of data is one change as JSON; each event's `id`
+    /// A stream of server-sent events. Each line of data is one change as JSON, in ASCII; each event's `id`
     /// is opaque: keep the last one and give it back. A stream that is opened with `Last-Event-ID` (or the query
     /// parameter `last_event_id`, which a browser's first request needs) gets exactly what it
     /// missed; beyond 1000 missed changes one `newMessage` a thread instead. A reader that is too
@@ -342,7 +342,7 @@ fn written(
         .take_until(stop.cancelled_owned())
 }
 
-/// The JSON of a change, the same for all who hear of it.
+/// The JSON of a change, in ASCII, the same for all who receive it.
 async fn render(app: &App, shared: &Shared) -> Result<Arc<str>, WireError> {
     let object = match &shared.change {
         Change::NewConversation { partner } => {
@@ -382,7 +382,7 @@ async fn render(app: &App, shared: &Shared) -> Result<Arc<str>, WireError> {
         }
         Change::GroupUpdate { group } => ChangeObject::GroupUpdate(GroupUpdate { group_id: group.to_string() }),
     };
-    Ok(object.to_json_string().into())
+    Ok(event_stream::ascii(&object.to_json_string()).into())
 }
 
 /// What the client calls a thread's type.

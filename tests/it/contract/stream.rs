@@ -94,7 +94,7 @@ async fn a_talk_as_both_sides_hear_it() {
 async fn the_transcript_of_a_talk() {
     let server = Server::start().await;
     let alice = Person::sign_up(&server, "Alice").await;
-    let bob = Person::sign_up(&server, "B\"o\\b\n🦢").await;
+    let bob = Person::sign_up(&server, "B\"o\\b\n🦢\u{85}\u{2028}").await;
     let mut stream = alice.client.events().await;
     let thread = alice.start_conversation(&bob).await;
     alice.write(&thread, &bob, "one").await;
@@ -121,7 +121,7 @@ async fn the_transcript_of_a_talk() {
     data: {"action":"messageRead","messageID":"2","receiver":"10002","threadID":"10001:10002","type":"user"}
     id: (opaque)
 
-    data: {"action":"newMessage","groupID":"10001:10002","nickname":"B\"o\\b\n🦢","sender":"10002","threadID":"10001:10002","type":"user"}
+    data: {"action":"newMessage","groupID":"10001:10002","nickname":"B\"o\\b\n\ud83e\udda2\u0085\u2028","sender":"10002","threadID":"10001:10002","type":"user"}
     id: (opaque)
     "#);
 }
