@@ -25,9 +25,11 @@ use crate::ledger::LedgerSettings;
 use crate::media::{MediaSettings, S3Settings};
 use crate::memory;
 use crate::password::HashSettings;
+use crate::process::rotation::RotationSettings;
 use crate::push::PushSettings;
 use crate::settings::SETTINGS;
 pub use crate::settings::{flags, markdown};
+use crate::vault::KeyFiles;
 
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +81,10 @@ pub struct Config {
     pub postgres_buffers_mib: u32,
     /// The key that opens the vault.
     pub master_key_file: PathBuf,
+    /// The key that is changed on a schedule.
+    pub rotating_key_file: PathBuf,
+    /// When it is changed.
+    pub rotation: RotationSettings,
     /// A file with the operator's token.
     pub operator_token_file: Option<PathBuf>,
     /// A file with tokens to issue.
@@ -202,6 +208,15 @@ fn read_file(path: &Path) -> Result<HashMap<String, String>, ConfigError> {
 }
 
 impl Config {
+    /// Where the keys of the vault lie.
+    pub fn key_files(&self) -> KeyFiles {
+        KeyFiles {
+            master: self.master_key_file.clone(),
+            rotating: self.rotating_key_file.clone(),
+            rotate: self.rotation.every.is_some(),
+        }
+    }
+
     /// Reads and checks all settings.
     ///
     /// # Errors
@@ -276,8 +291,23 @@ impl Config {
             let what = format!("{other:?} is neither text nor json");
             return Err(ConfigError::Value { name: "log-format", what });
         }
+        let minutes = |name| Ok::<_, ConfigError>(TimeDelta::minutes(i64::from(values.count::<u32>(name)?)));
+        let rotation = RotationSettings {
+            every: match values.text("vault-rotation-hours") {
+                Some("off") => None,
+                _ => Some(TimeDelta::hours(i64::from(values.count::<u16>("vault-rotation-hours")?))),
+            },
+            after_erasure: minutes("vault-erasure-minutes")?,
+            grace: minutes("vault-grace-minutes")?,
+        };
         let master_key_file = values.text("master-key-file").map_or_else(|| data_dir.join("master.key"), PathBuf::from);
+        let rotating_key_file = match values.text("rotating-key-file") {
+            Some(file) => PathBuf::from(file),
+            None => master_key_file.with_file_name("rotating.key"),
+        };
         Ok(Self {
+            rotating_key_file,
+            rotation,
             audit: AuditSettings::new(
                 |name| values.text(name),
                 [values.seconds("checkpoint-interval")?, values.seconds("checkpoint-request-interval")?],

@@ -1,6 +1,7 @@
 //! A node: the database, the vault, the ledger and the feed, wired together.
 
 mod attached;
+mod files;
 
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
@@ -21,7 +22,6 @@ use crate::audit::notes::{NoteKey, Role};
 use crate::audit::{AuditSettings, Transparency, TransparencyError, Witness};
 use crate::clock::{Clock, FileClock, SystemClock};
 use crate::config::Config;
-use crate::data_dir;
 use crate::domain::hours::StrikeHour;
 use crate::feed::Hub;
 use crate::http::App;
@@ -35,17 +35,18 @@ use crate::ledger::rebuild::{RebuildError, Step, Workshop};
 use crate::ledger::{Broom, Leads, Ledger, Log, LogError, TransparencyTables};
 use crate::media::{Blobs, MediaError};
 use crate::password::{BadHashSettings, PasswordHasher};
-use crate::postgres::{ClusterSettings, PostgresError, PrivateCluster};
+use crate::postgres::{PostgresError, PrivateCluster};
 use crate::process::answers::AnswerSweeper;
 use crate::process::{
     Office, checkpoints::Checkpoints, expiry::Expiry, hours::Striker, media::Sweeper, push::Pusher, removal::Removals,
-    sweep::Sweeping, witnesses::Witnesses,
+    rotation::Rotation, sweep::Sweeping, witnesses::Witnesses,
 };
 use crate::push::{BadVapid, Sender, Vapid};
 use crate::tokens::{self, TokenError};
-use crate::vault::{MasterKey, Vault, VaultError};
+use crate::vault::{self, Vault, VaultError};
 
 pub use attached::Attached;
+pub use files::{cluster_settings, make_data_dir};
 
 /// The database of a private cluster.
 const DATABASE: &str = "be8";
@@ -156,12 +157,7 @@ impl Database {
             let description = format!("{} at {}", connect.get_database().unwrap_or("postgres"), connect.get_host());
             return Ok(Self { cluster: None, connect: tuned(connect), description });
         }
-        let mut settings = ClusterSettings::new(config.data_dir.join("postgres"));
-        settings.buffers_mib = config.postgres_buffers_mib;
-        settings.bin.clone_from(&config.pg_bin);
-        // Beside the readers: the ledger, the leads, commands of the operator, and room for a person who looks.
-        let wanted = config.database_connections.saturating_add(40);
-        settings.max_connections = settings.max_connections.max(u16::try_from(wanted).unwrap_or(u16::MAX));
+        let settings = cluster_settings(config);
         let cluster =
             if attach { PrivateCluster::attach(&settings).await? } else { PrivateCluster::start(&settings).await? };
         cluster.create_database(DATABASE).await?;
@@ -222,8 +218,18 @@ impl Database {
         if !filled || !config.master_key_file.exists() {
             return Ok(None);
         }
-        let master = MasterKey::load_or_create(&config.master_key_file)?;
-        Ok(Some(Vault::open(reading_pool(&self.connect, 2), master).await?))
+        Ok(Some(Vault::open_files(reading_pool(&self.connect, 2), &config.key_files()).await?))
+    }
+
+    /// Collects what the planner of the private cluster goes by.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn analyze(&self) -> Result<(), NodeError> {
+        match &self.cluster {
+            Some(cluster) => Ok(cluster.analyze(DATABASE).await?),
+            None => Ok(()),
+        }
     }
 
     /// Stops the private cluster, if there is one.
@@ -255,15 +261,6 @@ fn log_step(step: Step) {
         Step::Indexing(left) => tracing::info!(left, "making indexes"),
         Step::Comparing(position) => tracing::info!(position = position.0, "comparing live and rebuilt tables"),
     }
-}
-
-/// Makes the data directory, before anything is put into it.
-///
-/// # Errors
-/// [`NodeError::DataDir`]
-pub fn make_data_dir(config: &Config) -> Result<(), NodeError> {
-    data_dir::make(&config.data_dir)
-        .map_err(|cause| NodeError::DataDir { dir: config.data_dir.display().to_string(), cause })
 }
 
 /// What every connection sets: the guarded append and the readers rely on it.
@@ -341,7 +338,7 @@ impl Node {
             return Err(NodeError::NoVault);
         }
         let pool = reading_pool(&database.connect, config.database_connections);
-        let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
+        let vault = Vault::open_files(pool.clone(), &config.key_files()).await?;
         let log = Log::new(pool.clone());
         // Before anything is written: a database that was put back from an older copy stays as it is.
         let transparency = Arc::new(transparency(&log, &config.audit).await?);
@@ -381,6 +378,8 @@ impl Node {
                 config.audit.interval,
                 config.audit.on_request,
             )),
+            tokio::spawn(vault::watch(vault.clone(), stop.clone())),
+            office.appoint(Rotation::new(vault.clone(), log.clone(), clock.clone(), trusted.clone(), config.rotation)),
             office.appoint(Removals { ledger: ledger.clone(), read: read.clone() }),
             office.appoint(Sweeping { log: ledger.log().clone(), broom: broom.clone() }),
             office.appoint(Expiry {

@@ -76,6 +76,30 @@ pub const SETTINGS: &[Setting] = &[
         "The key that opens the vault; made on the first start as master.key in the data directory",
     ),
     setting(
+        "rotating-key-file",
+        "FILE",
+        "",
+        "A second key that the vault needs, changed on a schedule; made as rotating.key beside the master key; servers on one database share the file",
+    ),
+    setting(
+        "vault-rotation-hours",
+        "HOURS|off",
+        "24",
+        "How often that key is changed; off: never, and a new vault gets none: copies of erased keys then open with the master key",
+    ),
+    setting(
+        "vault-erasure-minutes",
+        "MINUTES",
+        "60",
+        "After an erasure that key is changed within this time, so that older copies of the erased keys open nothing",
+    ),
+    setting(
+        "vault-grace-minutes",
+        "MINUTES",
+        "60",
+        "How long the key before it is kept, for a database that comes back without its last minutes, before it is overwritten",
+    ),
+    setting(
         "operator-token-file",
         "FILE",
         "",

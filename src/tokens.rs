@@ -11,6 +11,7 @@ use rand::RngExt as _;
 use crate::domain::hours::StrikeHour;
 use crate::domain::token::{Issue, IssueToken};
 use crate::ledger::{Ledger, LedgerError};
+use crate::secret_file::{self, Reason, Refused};
 use crate::vault::{Found, Vault, VaultError};
 
 /// The fewest characters of a token, and as many as one has that is made here: what the web
@@ -18,6 +19,8 @@ use crate::vault::{Found, Vault, VaultError};
 pub const LENGTH: usize = 32;
 /// The longest time that a promo token can give: a hundred years.
 pub const LONGEST_MILLIS: u64 = 36_525 * 86_400_000;
+/// The longest file of tokens.
+const LONGEST: u64 = 64 << 20;
 /// How many orders go to the ledger at once.
 const AT_ONCE: usize = 512;
 /// What the fingerprints are for.
@@ -35,14 +38,9 @@ pub struct NewToken {
 /// Why tokens cannot be issued.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The file cannot be read.
-    #[error("tokens file {}: {cause}", file.display())]
-    Unreadable {
-        /// Which.
-        file: PathBuf,
-        /// Why.
-        cause: std::io::Error,
-    },
+    /// The file is refused: it cannot be read, others may read it, or it is no file.
+    #[error("tokens file {0}")]
+    Refused(Refused),
     /// The file does not hold what it should. Tokens are not shown.
     #[error("tokens file {}: {what}", file.display())]
     Malformed {
@@ -67,9 +65,15 @@ pub enum TokenError {
 /// # Errors
 /// [`TokenError`], which never shows a token.
 pub fn load(file: &Path) -> Result<Vec<NewToken>, TokenError> {
-    let cause = |cause| TokenError::Unreadable { file: file.to_owned(), cause };
-    let text = std::fs::read_to_string(file).map_err(cause)?;
-    parse(&text).map_err(|what| TokenError::Malformed { file: file.to_owned(), what })
+    let malformed = |what: String| TokenError::Malformed { file: file.to_owned(), what };
+    let bytes = match secret_file::read(file, LONGEST) {
+        // It lists no token.
+        Err(Refused { reason: Reason::Empty, .. }) => return Ok(Vec::new()),
+        read => read.map_err(TokenError::Refused)?,
+    };
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| malformed(format!("holds {}", secret_file::recognise(&bytes))))?;
+    parse(text).map_err(malformed)
 }
 
 fn parse(text: &str) -> Result<Vec<NewToken>, String> {

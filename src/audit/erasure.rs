@@ -62,6 +62,19 @@ pub struct Retained {
     pub why: String,
 }
 
+/// What older copies of deleted keys are worth, in versions of rows and in the write-ahead log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Copies {
+    /// Whether they open nothing with the key files as they are now.
+    pub worthless: bool,
+    /// Otherwise, by when they open nothing at the latest; none: that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Why that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<&'static str>,
+}
+
 /// The report of an erasure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -88,6 +101,9 @@ pub struct ErasureReport {
     pub retained: Vec<Retained>,
     /// Positions of payloads that can be read and should not be.
     pub readable: Vec<i64>,
+    /// What older copies of the deleted keys are worth; none where no key was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copies: Option<Copies>,
     /// What still has to follow from the removal: conversations, groups.
     pub unfinished: [usize; 2],
 }
@@ -167,6 +183,7 @@ pub async fn erasure_report(log: &Log, read: &ReadModels, account: AccId) -> Res
         swept: 0,
         retained: Vec::new(),
         readable: Vec::new(),
+        copies: None,
         unfinished: [ties.partners.len(), ties.groups.len()],
     };
     survey.judge(log, &holds, &mut report).await?;

@@ -24,19 +24,16 @@ pub enum KeyFileError {
         /// Why.
         cause: io::Error,
     },
-    /// Others than its owner have rights on a key.
-    #[error("{path}: mode {mode:04o} lets others than its owner read or change the key (chmod 600)")]
-    Mode {
-        /// Which.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    /// It is refused as it is: others may read it, it is empty, or no file.
+    #[error("key file {0}")]
+    Refused(Refused),
     /// It holds something else.
-    #[error("{path} does not hold what it should: {cause}")]
+    #[error("{path} does not hold a key that signs checkpoints, but {what}: {cause}")]
     Content {
         /// Which.
         path: PathBuf,
+        /// What it seems to hold.
+        what: &'static str,
         /// What is wrong.
         cause: BadNote,
     },
@@ -59,15 +56,12 @@ fn unusable(path: &Path) -> impl Fn(io::Error) -> KeyFileError {
 /// # Errors
 /// [`KeyFileError`]
 pub fn load(path: &Path, role: Role) -> Result<Option<NoteKey>, KeyFileError> {
-    let file = match secret_file::open(path) {
-        Err(Refused::Unreadable(cause)) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(Refused::Unreadable(cause)) => return Err(unusable(path)(cause)),
-        Err(Refused::Mode(mode)) => return Err(KeyFileError::Mode { path: path.to_owned(), mode }),
-        Ok(file) => file,
+    let bytes = match secret_file::read(path, MOST) {
+        Err(refused) if refused.is_missing() => return Ok(None),
+        read => read.map_err(KeyFileError::Refused)?,
     };
-    let mut text = Zeroizing::new(String::new());
-    file.take(MOST).read_to_string(&mut text).map_err(unusable(path))?;
-    let key = NoteKey::from_text(&text).map_err(|cause| KeyFileError::Content { path: path.to_owned(), cause })?;
+    let bad = |cause| KeyFileError::Content { path: path.to_owned(), what: secret_file::recognise(&bytes), cause };
+    let key = NoteKey::from_text(String::from_utf8_lossy(bytes.trim_ascii()).as_ref()).map_err(bad)?;
     match key.public().role() {
         found if found == role => Ok(Some(key)),
         Role::Log => Err(KeyFileError::Role { path: path.to_owned(), what: "a log, not of a witness" }),
@@ -86,7 +80,7 @@ pub fn load_or_create(path: &Path, role: Role, name: &str) -> Result<NoteKey, Ke
     }
     let mut seed = Zeroizing::new([0; 32]);
     rand::rng().fill_bytes(seed.as_mut_slice());
-    let bad = |cause| KeyFileError::Content { path: path.to_owned(), cause };
+    let bad = |cause| KeyFileError::Content { path: path.to_owned(), what: "a new one", cause };
     let key = NoteKey::new(name, role, &seed).map_err(bad)?;
     match secret_file::write(path, key.to_text().as_bytes(), false) {
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
@@ -170,8 +164,15 @@ mod tests {
         assert_eq!(read.public(), made.public());
         assert!(matches!(load(&path, Role::Witness), Err(KeyFileError::Role { .. })));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(load(&path, Role::Log), Err(KeyFileError::Mode { mode: 0o640, .. })));
+        assert!(load(&path, Role::Log).unwrap_err().to_string().contains("mode is 0640"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        // As an editor may leave it.
+        let marked = format!("\u{feff}{}", fs::read_to_string(&path).unwrap().replace('\n', "\r\n"));
+        fs::write(&path, marked).unwrap();
+        assert_eq!(load(&path, Role::Log).unwrap().unwrap().public(), made.public());
+        fs::write(&path, "0".repeat(64)).unwrap();
+        let error = load(&path, Role::Log).unwrap_err().to_string();
+        assert!(error.contains("but 64 hexadecimal digits, as a master key has"), "{error}");
         fs::write(&path, "something else").unwrap();
         assert!(matches!(load_or_create(&path, Role::Log, "x"), Err(KeyFileError::Content { .. })));
         assert_eq!(fs::read_to_string(&path).unwrap(), "something else", "never overwritten");

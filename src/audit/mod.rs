@@ -24,7 +24,7 @@ use be8_projections::{ReadError, ReadModels};
 
 use crate::ledger::{Log, LogError};
 
-pub use erasure::{Deleted, ErasureReport, KeyFate, Moment, Retained, erasure_report};
+pub use erasure::{Copies, Deleted, ErasureReport, KeyFate, Moment, Retained, erasure_report};
 pub use findings::{Finding, Knowledge, Rule, findings};
 pub use history::{Act, Entry, Page, Turn, history};
 pub use settings::AuditSettings;

@@ -1,13 +1,16 @@
 //! `be8 erasure-report`: the proof that an account is erased.
 
+use be8_events::Timestamp;
 use clap::ArgMatches;
 
 use super::columns::{Cell, Tone, coloured, table};
 use super::{named_account, print};
-use crate::audit::{ErasureReport, erasure_report};
+use crate::audit::{Copies, Deleted, ErasureReport, erasure_report};
 use crate::config::Config;
 use crate::ledger::Log;
 use crate::node::{Database, reading_pool};
+use crate::process::rotation::RotationSettings;
+use crate::vault::{RotationState, holds_only, rotation_state};
 
 /// How many positions of what is readable are printed.
 const SHOWN: usize = 20;
@@ -21,9 +24,17 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let json = matches.get_one::<String>("format").is_some_and(|format| format == "json");
     let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
     let pool = reading_pool(&database.connect, 2);
-    let report = erasure_report(&Log::new(pool.clone()), &be8_projections::ReadModels::new(pool), account).await;
+    let report =
+        erasure_report(&Log::new(pool.clone()), &be8_projections::ReadModels::new(pool.clone()), account).await;
+    let state = rotation_state(&pool).await;
     database.close().await;
-    let report = report.map_err(|error| error.to_string())?.ok_or_else(|| format!("there is no account {account}"))?;
+    let mut report =
+        report.map_err(|error| error.to_string())?.ok_or_else(|| format!("there is no account {account}"))?;
+    if let Some(state) = state.map_err(|error| error.to_string())? {
+        let only = holds_only(&config.rotating_key_file, state.generation).map_err(|error| error.to_string())?;
+        let last = report.keys.iter().filter_map(|key| key.deleted).max_by_key(|deleted| deleted.position);
+        report.copies = last.map(|last| copies(&state, only, report.created.position, last, &config.rotation));
+    }
     if json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
         print(&format!("{text}\n"));
@@ -31,6 +42,24 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
         print(&text(&report, coloured()));
     }
     if report.removed.is_none() || report.complete() { Ok(()) } else { Err("the erasure is not complete".to_owned()) }
+}
+
+/// What older copies of keys are worth that were made behind position `first` and all deleted up to `last`; `only` says
+/// whether the file holds no other rotating key than the newest one.
+fn copies(state: &RotationState, only: bool, first: i64, last: Deleted, settings: &RotationSettings) -> Copies {
+    let unknown = |why| Copies { worthless: false, until: None, why: Some(why) };
+    let until = |time: Timestamp| Copies { worthless: false, until: Some(time.plus(settings.grace)), why: None };
+    if state.alone_until.is_none_or(|until| first <= until) {
+        return unknown("some may be of a time without a rotating key, and the master key alone opens those");
+    }
+    match state.wrapped_at {
+        _ if state.under_way || state.position < last.position => match settings.every {
+            Some(_) => until(last.time.plus(settings.after_erasure)),
+            None => unknown("the rotating key is not changed by itself"),
+        },
+        _ if only => Copies { worthless: true, until: None, why: None },
+        wrapped_at => until(wrapped_at.map_or(last.time, Timestamp::from)),
+    }
 }
 
 /// The word that the log uses for a value.
@@ -76,6 +105,16 @@ fn text(report: &ErasureReport, colour: bool) -> String {
         report.swept,
         report.sealed - report.unreadable - report.readable.len(),
     );
+    if let Some(copies) = &report.copies {
+        let worth = match copies {
+            Copies { worthless: true, .. } => "open nothing any more".to_owned(),
+            Copies { until: Some(until), .. } => {
+                format!("open nothing from {until} on, or as soon as the other keys are wrapped again")
+            }
+            Copies { why, .. } => format!("may open with the key files: {}", why.unwrap_or_default()),
+        };
+        out += &format!("copies on disk    of the deleted keys {worth}\n");
+    }
     out.push_str("\nRetained, and why\n");
     for kept in &report.retained {
         out += &format!("- {} x {}: {}\n", kept.count, kept.what, kept.why);
@@ -105,7 +144,7 @@ mod tests {
     use be8_events::erasure::Cause;
 
     use super::*;
-    use crate::audit::{Deleted, KeyFate, Moment, Retained};
+    use crate::audit::{KeyFate, Moment, Retained};
 
     fn sample() -> ErasureReport {
         let time = "2026-11-23T12:00:00.000000Z".parse().unwrap();
@@ -130,6 +169,7 @@ mod tests {
                 Retained { what: "its public key".to_owned(), count: 1, why: "g10001 needs it".to_owned() },
             ],
             readable: vec![],
+            copies: Some(Copies { worthless: false, until: Some(time), why: None }),
             unfinished: [0, 0],
         }
     }
@@ -138,6 +178,43 @@ mod tests {
     fn a_report_is_told() {
         insta::assert_snapshot!(text(&sample(), false));
         insta::assert_snapshot!("a_report_for_programs", serde_json::to_string_pretty(&sample()).unwrap());
+    }
+
+    #[test]
+    fn what_copies_are_worth_follows_from_the_newest_rotation() {
+        let minutes = chrono::TimeDelta::minutes;
+        let settings = RotationSettings { every: Some(minutes(1440)), after_erasure: minutes(60), grace: minutes(30) };
+        let time: Timestamp = "2026-11-23T12:00:00.000000Z".parse().unwrap();
+        let last = Deleted { position: 100, time, cause: Cause::AccountRemoved };
+        let wrapped_at = Some(time.plus(minutes(10)).to_utc());
+        let after = RotationState {
+            generation: 2,
+            position: 100,
+            alone_until: Some(0),
+            made_at: time.to_utc(),
+            wrapped_at,
+            under_way: false,
+        };
+        let worth = |state, only, settings| copies(&state, only, 10, last, settings);
+        let until = |minutes_on| Copies { worthless: false, until: Some(time.plus(minutes(minutes_on))), why: None };
+        assert_eq!(worth(after, true, &settings), Copies { worthless: true, until: None, why: None });
+        assert_eq!(worth(after, false, &settings), until(40));
+        assert_eq!(worth(RotationState { under_way: true, ..after }, false, &settings), until(90));
+        let before = RotationState { position: 99, ..after };
+        assert_eq!(worth(before, true, &settings), until(90));
+        let never = RotationSettings { every: None, ..settings };
+        let said = |copies: Copies| (copies.worthless, copies.until, copies.why.unwrap_or_default());
+        assert_eq!(said(worth(before, true, &never)), (false, None, "the rotating key is not changed by itself"));
+        // One that was changed by the command is destroyed all the same.
+        assert_eq!(worth(after, false, &never), until(40));
+        // Keys of a time without a rotating key.
+        for alone_until in [None, Some(10), Some(200)] {
+            let (worthless, until, why) = said(worth(RotationState { alone_until, ..after }, true, &settings));
+            assert!(
+                !worthless && until.is_none() && why.contains("the master key alone opens those"),
+                "{alone_until:?}"
+            );
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod logging;
 pub mod migrate;
 pub mod openapi;
 pub mod portable;
+pub mod postgres_upgrade;
 mod progress;
 pub mod rebuild;
 pub mod registration;
@@ -22,6 +23,7 @@ pub mod serve;
 pub mod state;
 pub mod token;
 pub mod vapid;
+pub mod vault;
 pub mod verify_bundle;
 
 use be8_events::{AccId, GroupId};
@@ -98,6 +100,8 @@ pub fn command() -> Command {
                 ),
         )
         .subcommand(token::command())
+        .subcommand(vault::command())
+        .subcommand(postgres_upgrade::command())
         .subcommand(
             flags(Command::new("registration").about("Open or close registration, or show whether it is open"))
                 .arg(Arg::new("STATE").value_parser(["open", "close"]).help("What it is to be")),
@@ -140,11 +144,13 @@ pub async fn run(matches: &ArgMatches) -> Result<(), String> {
         Some(("log", matches)) => log::run(config(matches)?, matches).await,
         Some(("export", matches)) => portable::run_export(config(matches)?, matches).await,
         Some(("import", matches)) => portable::run_import(config(matches)?, matches).await,
+        Some(("postgres-upgrade", matches)) => postgres_upgrade::run(config(matches)?, matches).await,
         Some(("vapid", matches)) => vapid::run(&config(matches)?).map_err(|error| error.to_string()),
         Some(("account", matches)) => account::run(matches).await,
         Some(("erasure-report", matches)) => erasure::run(config(matches)?, matches).await,
         Some(("expire", matches)) => expire::run(config(matches)?, matches).await,
         Some(("token", matches)) => token::run(matches).await,
+        Some(("vault", matches)) => vault::run(matches).await,
         Some(("registration", matches)) => registration::run(config(matches)?, matches).await,
         Some(("openapi", _)) => {
             openapi::run();

@@ -1,7 +1,6 @@
 //! The operator's access, and what an auditor shows instead: a session.
 
 use std::fmt;
-use std::io::Read as _;
 use std::path::Path;
 
 use be8_events::Hash32;
@@ -21,6 +20,8 @@ use crate::secret_file::{self, Refused};
 const SCHEME: &str = "operator";
 /// The fewest bytes of a token.
 const LEAST: usize = 32;
+/// The longest file of a token.
+const LONGEST: u64 = 64 * 1024;
 
 /// The operator's token, as its hash: what is compared has one length, whatever was sent.
 #[derive(Clone)]
@@ -29,14 +30,9 @@ pub struct OperatorToken(Hash32);
 /// Why a token file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BadOperatorToken {
-    /// The file cannot be read.
-    #[error("operator token file {0}: {1}")]
-    Unreadable(String, std::io::Error),
-    /// Others than the owner have rights on the file.
-    #[error(
-        "operator token file {0}: its mode is {1:04o}, but nobody except its owner may have rights on it: chmod 600"
-    )]
-    Mode(String, u32),
+    /// The file is refused: it cannot be read, others may read it, it is empty, or no file.
+    #[error("operator token file {0}")]
+    Refused(Refused),
     /// The token is too short to be unguessable.
     #[error("operator token file {0}: fewer than {LEAST} bytes")]
     Short(String),
@@ -48,17 +44,10 @@ impl OperatorToken {
     /// # Errors
     /// [`BadOperatorToken`]
     pub fn load(path: &Path) -> Result<Self, BadOperatorToken> {
-        let name = || path.display().to_string();
-        let unreadable = |error| BadOperatorToken::Unreadable(name(), error);
-        let mut file = secret_file::open(path).map_err(|refused| match refused {
-            Refused::Unreadable(error) => unreadable(error),
-            Refused::Mode(mode) => BadOperatorToken::Mode(name(), mode),
-        })?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(unreadable)?;
+        let text = secret_file::read(path, LONGEST).map_err(BadOperatorToken::Refused)?;
         let token = text.trim_ascii();
         if token.len() < LEAST {
-            return Err(BadOperatorToken::Short(name()));
+            return Err(BadOperatorToken::Short(path.display().to_string()));
         }
         Ok(Self(Hash32::sha256(token)))
     }

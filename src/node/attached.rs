@@ -11,7 +11,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::ledger::{Broom, Leads, Ledger, Log, LogError};
 use crate::process::expiry::Expiry;
-use crate::vault::{MasterKey, Vault};
+use crate::vault::Vault;
 
 /// The database with a ledger of its own, beside servers that may run: for commands that write.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Attached {
             return Err(NodeError::NoVault);
         }
         let pool = reading_pool(&database.connect, config.database_connections.min(4));
-        let vault = Vault::open(pool.clone(), MasterKey::load_or_create(&config.master_key_file)?).await?;
+        let vault = Vault::open_files(pool.clone(), &config.key_files()).await?;
         // As at the start of a server: nothing is written to a database that does not extend what was signed.
         transparency(&Log::new(pool.clone()), &config.audit).await?;
         let clock = test_clock(config).unwrap_or_else(|| Arc::new(SystemClock));

@@ -30,7 +30,7 @@ use crate::data_dir;
 pub(super) const SHORT_PREFIX: &str = "be8-pg-";
 
 /// How the temporary name of a cluster being made begins.
-const UNFINISHED_PREFIX: &str = "cluster.new-";
+pub(super) const UNFINISHED_PREFIX: &str = "cluster.new-";
 
 /// The longest path of a socket that Linux and PostgreSQL take is 107 bytes; keep away from it.
 const LONGEST_SOCKET: usize = 100;
@@ -98,12 +98,7 @@ impl Layout {
         installation: &Installation,
         server_lock: File,
     ) -> Result<(), PostgresError> {
-        for unfinished in self.unfinished().map_err(PostgresError::io("list", &self.dir))? {
-            if let Err(error) = fs::remove_dir_all(&unfinished) {
-                // The last helper of a killed initdb may still be writing. It is in nobody's way; a later start removes it.
-                tracing::debug!(%error, directory = %unfinished.display(), "cannot remove a cluster half made");
-            }
-        }
+        self.remove_unfinished()?;
         let cluster = self.cluster();
         if cluster.join("PG_VERSION").exists() {
             return Ok(());
@@ -134,6 +129,17 @@ impl Layout {
         // Its old name has nothing left to remove.
         let _ = unfinished.keep();
         File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(PostgresError::io("make durable", &self.dir))
+    }
+
+    /// Removes clusters that a killed process left half made.
+    pub fn remove_unfinished(&self) -> Result<(), PostgresError> {
+        for unfinished in self.unfinished().map_err(PostgresError::io("list", &self.dir))? {
+            if let Err(error) = fs::remove_dir_all(&unfinished) {
+                // The last helper of a killed initdb may still be writing. It is in nobody's way; a later start removes it.
+                tracing::debug!(%error, directory = %unfinished.display(), "cannot remove a cluster half made");
+            }
+        }
+        Ok(())
     }
 
     /// Clusters that a killed process left half made.

@@ -70,6 +70,12 @@ pub enum PostgresError {
         /// What is wrong with it.
         what: String,
     },
+    /// There is no cluster that could be upgraded.
+    #[error("there is no cluster in {}", cluster.display())]
+    NoCluster {
+        /// Where one would be.
+        cluster: PathBuf,
+    },
     /// The programs of the version that made the cluster are needed and not there.
     #[error(
         "the upgrade needs the programs of PostgreSQL {made_by}, which made the cluster: install them (Debian: package \

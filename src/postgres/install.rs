@@ -23,10 +23,7 @@ impl Installation {
     /// Finds the installation to use: the one in `bin` if that is given; else the one that made `cluster` if that
     /// exists already (a distribution's upgrade leaves both installed); else the newest.
     pub fn find(bin: Option<&Path>, cluster: &Path) -> Result<Self, PostgresError> {
-        let found = match bin {
-            Some(bin) => vec![Self::given(bin)?],
-            None => Self::installed(),
-        };
+        let found = Self::all(bin)?;
         let Some(newest) = found.first() else {
             return Err(PostgresError::NotInstalled { minimum: MINIMUM });
         };
@@ -39,6 +36,29 @@ impl Installation {
                 false => PostgresError::NewerCluster { cluster, made_by: made_by.text, installed },
             }
         })
+    }
+
+    /// The one in `bin` if that is given, else all that are installed, newest first.
+    fn all(bin: Option<&Path>) -> Result<Vec<Self>, PostgresError> {
+        match bin {
+            Some(bin) => Ok(vec![Self::given(bin)?]),
+            None => Ok(Self::installed()),
+        }
+    }
+
+    /// The one in `bin` if that is given, else the newest that is installed.
+    pub fn newest(bin: Option<&Path>) -> Result<Self, PostgresError> {
+        Self::all(bin)?.into_iter().next().ok_or(PostgresError::NotInstalled { minimum: MINIMUM })
+    }
+
+    /// The installation of this major version, if one was found.
+    pub fn of_version(major: u32) -> Option<Self> {
+        Self::installed().into_iter().find(|one| one.major == major)
+    }
+
+    /// Where its programs are.
+    pub fn bin(&self) -> &Path {
+        &self.bin
     }
 
     /// The path of one of its programs.
@@ -64,7 +84,7 @@ impl Installation {
     }
 
     /// The installation with these programs, or what is wrong with it.
-    fn given(bin: &Path) -> Result<Self, PostgresError> {
+    pub fn given(bin: &Path) -> Result<Self, PostgresError> {
         let unusable = |reason: String| PostgresError::UnusableBin { bin: bin.into(), reason };
         // The server is started from another working directory.
         let bin = bin.canonicalize().map_err(|error| unusable(error.to_string()))?;

@@ -114,6 +114,14 @@ impl OwnerLock {
     }
 }
 
+impl Drop for OwnerLock {
+    fn drop(&mut self) {
+        // By word, since closing our descriptor leaves the lock with a process that was forked just now and has not closed its
+        // copy yet.
+        let _ = self.file.unlock();
+    }
+}
+
 /// Whether the kernel's list of locks names this process as the holder of a lock on this file. Where the file is not
 /// listed, since some file systems count their files in two ways, a lock of the process on any file has to do.
 fn holds(locks: &str, pid: u32, inode: u64) -> bool {
@@ -154,6 +162,18 @@ mod tests {
         assert_eq!(holder, Holder { pid: process::id(), used_for: Use::Serving, socket: "/socket".into() });
         drop(lock);
         OwnerLock::take(&layout).expect("the lock opens").expect("the lock is free again");
+    }
+
+    #[test]
+    fn a_lock_that_was_given_back_is_free_even_while_a_fork_holds_the_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let layout = Layout::open(dir.path()).expect("a directory of ours");
+        let lock = OwnerLock::take(&layout).expect("the lock opens").expect("the lock is free");
+        // As a child has it between fork and exec.
+        let copy = lock.file.try_clone().expect("a copy");
+        drop(lock);
+        drop(OwnerLock::take(&layout).expect("the lock opens").expect("the lock is free again"));
+        drop(copy);
     }
 
     #[test]

@@ -10,7 +10,9 @@ mod identity;
 mod install;
 mod locks;
 mod pidfile;
+mod place;
 mod supervisor;
+mod upgrade;
 
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -28,6 +30,7 @@ pub use error::PostgresError;
 use locks::{OwnerLock, Use};
 use pidfile::Postmaster;
 use supervisor::{Phase, Stop, Task};
+pub use upgrade::{Upgraded, remove_old_clusters, upgrade};
 
 /// The database superuser.
 const SUPERUSER: &str = "be8";
@@ -197,6 +200,17 @@ impl PrivateCluster {
                 result?;
             }
         }
+        Ok(connection.close().await?)
+    }
+
+    /// Collects the statistics that the planner of PostgreSQL goes by, which an upgrade may leave behind.
+    ///
+    /// # Errors
+    ///
+    /// [`PostgresError::Sql`].
+    pub async fn analyze(&self, database: &str) -> Result<(), PostgresError> {
+        let mut connection = self.connect_options(database).connect().await?;
+        connection.execute("analyze").await?;
         Ok(connection.close().await?)
     }
 

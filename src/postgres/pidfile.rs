@@ -100,6 +100,21 @@ fn data_directory<'a>(mut words: impl Iterator<Item = &'a OsStr>) -> Option<Path
     None
 }
 
+/// The servers that pg_upgrade started when an upgrade of ours ran it, on the old cluster or the new one: in binary mode,
+/// with its data in this directory. They outlive it when it is killed, and hold no lock of ours.
+pub(super) fn of_upgrades(dir: &Path) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = processes.filter_map(|entry| Some((pid(entry.file_name().to_str()?)?, entry.path())));
+    let ours = |proc: &Path| {
+        let called = fs::read(proc.join("cmdline")).unwrap_or_default();
+        let words: Vec<&OsStr> = called.split(|byte| *byte == 0).map(OsStr::from_bytes).collect();
+        words.first().is_some_and(|program| is_server(program))
+            && words.contains(&OsStr::new("-b"))
+            && data_directory(words.into_iter()).is_some_and(|data| data.starts_with(dir))
+    };
+    processes.filter(|(_, proc)| ours(proc)).map(|(pid, _)| pid).collect()
+}
+
 /// The process that started one: the second field behind the name, which is in parentheses and may hold anything.
 fn parent(proc: &Path) -> Option<Pid> {
     let stat = fs::read(proc.join("stat")).ok()?;

@@ -107,13 +107,14 @@ fn prepare(
     used_for: Use,
     stop: &Receiver<Stop>,
 ) -> Result<(Identity, Installation, SocketDir), PostgresError> {
+    let server_lock = outlive_predecessor(layout, stop)?;
+    layout.finish_upgrade()?;
     let cluster = layout.cluster();
     let identity = Identity::detect(&cluster)?;
     identity.announce();
     let installation = Installation::find(settings.bin.as_deref(), &cluster)?;
     identity.check_reach(&installation.program("postgres"))?;
     identity.check_reach(layout.dir())?;
-    let server_lock = outlive_predecessor(layout, stop)?;
     lock.sweep_predecessor([identity.own.uid, identity.server.uid]);
     layout.ensure_cluster(&identity, &installation, server_lock)?;
     layout.write_config(&identity, settings)?;
@@ -125,7 +126,7 @@ fn prepare(
 /// Waits until no process of an earlier PostgreSQL lives on the cluster, helping it to its end, and returns the lock that
 /// proves it. Every process of PostgreSQL inherits that lock, so the kernel knows, across containers too. Otherwise we
 /// would have to go by process numbers, and two servers on one cluster destroy it.
-fn outlive_predecessor(layout: &Layout, stop: &Receiver<Stop>) -> Result<File, PostgresError> {
+pub(super) fn outlive_predecessor(layout: &Layout, stop: &Receiver<Stop>) -> Result<File, PostgresError> {
     let (cluster, path) = (layout.cluster(), layout.server_lock());
     let lock = open_private(&path, File::options().truncate(false).read(true).write(true));
     let lock = lock.map_err(PostgresError::io("open", &path))?;
@@ -152,6 +153,7 @@ fn outlive_predecessor(layout: &Layout, stop: &Receiver<Stop>) -> Result<File, P
             return Err(PostgresError::Stopped);
         }
     }
+    end_upgrade_servers(layout, stop)?;
     let living = pidfile::living(&cluster);
     if !living.is_empty() {
         // Somebody started it by hand, so it does not have our lock.
@@ -163,6 +165,27 @@ fn outlive_predecessor(layout: &Layout, stop: &Receiver<Stop>) -> Result<File, P
     let stale = pidfile::path(&cluster);
     pidfile::remove_stale(&stale).map_err(PostgresError::io("remove", &stale))?;
     Ok(lock)
+}
+
+/// Ends the servers that a killed upgrade left.
+fn end_upgrade_servers(layout: &Layout, stop: &Receiver<Stop>) -> Result<(), PostgresError> {
+    let began = Instant::now();
+    loop {
+        let left = pidfile::of_upgrades(layout.dir());
+        if left.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() > FAST {
+            return Err(still_running(layout.cluster(), &left));
+        }
+        for pid in left {
+            // It may have ended by itself in this moment.
+            let _ = kill_process(pid, Signal::INT);
+        }
+        if asked(stop, CALM) {
+            return Err(PostgresError::Stopped);
+        }
+    }
 }
 
 fn still_running(cluster: PathBuf, living: &[Pid]) -> PostgresError {

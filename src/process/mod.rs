@@ -12,6 +12,7 @@ pub mod hours;
 pub mod media;
 pub mod push;
 pub mod removal;
+pub mod rotation;
 pub mod sweep;
 pub mod witnesses;
 

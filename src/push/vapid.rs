@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,19 +43,16 @@ pub enum BadVapid {
         /// Why.
         cause: io::Error,
     },
-    /// Others than the owner have rights on the file.
-    #[error("VAPID key file {}: its mode is {mode:04o}, but nobody except its owner may have rights on it: chmod 600", path.display())]
-    Mode {
-        /// Which.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    /// The file is refused as it is: others may read it, it is empty, or no file.
+    #[error("VAPID key file {0}")]
+    Refused(Refused),
     /// The file holds something else.
-    #[error("VAPID key file {}: holds no private key of P-256 in base64url", path.display())]
+    #[error("VAPID key file {}: holds no private key of P-256 in base64url, but {what}", path.display())]
     Content {
         /// Which.
         path: PathBuf,
+        /// What it seems to hold.
+        what: &'static str,
     },
     /// There is a key pair and no contact.
     #[error("vapid-subject is missing: push services want a contact, such as mailto:admin@example.org, for the key in {}", path.display())]
@@ -148,18 +145,15 @@ fn public(key: &PartialVapidSignatureBuilder) -> String {
 
 /// Reads a private key: its 32 bytes in base64url, as `be8 vapid` and other tools write them.
 fn read(path: &Path) -> Result<PartialVapidSignatureBuilder, BadVapid> {
-    let file = secret_file::open(path).map_err(|refused| match refused {
-        Refused::Unreadable(cause) => BadVapid::File { path: path.to_owned(), cause },
-        Refused::Mode(mode) => BadVapid::Mode { path: path.to_owned(), mode },
-    })?;
-    let wrong = || BadVapid::Content { path: path.to_owned() };
-    let mut text = Zeroizing::new(String::new());
-    file.take(LONGEST).read_to_string(&mut text).map_err(|_| wrong())?;
+    let text = secret_file::read(path, LONGEST).map_err(BadVapid::Refused)?;
+    let wrong = || BadVapid::Content { path: path.to_owned(), what: secret_file::recognise(&text) };
     // Checked first: the crate takes for granted that a key has 32 bytes.
-    let bytes = URL_SAFE_NO_PAD.decode(text.trim().trim_end_matches('=')).map(Zeroizing::new).map_err(|_| wrong())?;
+    let key = text.trim_ascii();
+    let padding = key.iter().rev().take_while(|byte| **byte == b'=').count();
+    let bytes = URL_SAFE_NO_PAD.decode(&key[..key.len() - padding]).map(Zeroizing::new).map_err(|_| wrong())?;
     p256::SecretKey::from_slice(&bytes).map_err(|_| wrong())?;
-    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
-    VapidSignatureBuilder::from_base64_no_sub(&text).map_err(|_| wrong())
+    let plain = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
+    VapidSignatureBuilder::from_base64_no_sub(&plain).map_err(|_| wrong())
 }
 
 fn create(path: &Path) -> io::Result<()> {
@@ -236,12 +230,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("key");
         let load = |subject| Vapid::load(&settings(&file, subject));
-        assert!(matches!(load(Some("mailto:a@b.c")), Err(BadVapid::File { .. })), "named and not there");
+        assert!(matches!(load(Some("mailto:a@b.c")), Err(BadVapid::Refused(_))), "named and not there");
         let nowhere = PushSettings { key_file: None, ..settings(&file, None) };
         assert!(Vapid::load(&nowhere).unwrap().is_none(), "not named and not there");
-        for text in
-            ["", "x", "AAAA", &"A".repeat(43), &"A".repeat(86), &"_".repeat(43), "-----BEGIN PRIVATE KEY-----\n"]
-        {
+        for text in ["x", "AAAA", &"A".repeat(43), &"A".repeat(86), &"_".repeat(43), "-----BEGIN PRIVATE KEY-----\n"] {
             write(&file, text, 0o600);
             assert!(matches!(load(Some("mailto:a@b.c")), Err(BadVapid::Content { .. })), "{text:?}");
         }
@@ -253,7 +245,7 @@ mod tests {
             assert!(matches!(load(Some(subject)), Err(BadVapid::Subject(_))), "{subject}");
         }
         write(&file, &fs::read_to_string(&file).unwrap(), 0o640);
-        assert!(matches!(load(Some("mailto:a@b.c")), Err(BadVapid::Mode { mode: 0o640, .. })));
+        assert!(matches!(load(Some("mailto:a@b.c")), Err(BadVapid::Refused(_))));
     }
 
     #[test]

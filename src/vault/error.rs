@@ -5,34 +5,59 @@ use std::path::PathBuf;
 
 use be8_events::{KeyId, ParseError};
 
+use crate::secret_file::Refused;
+
 /// A failure of the vault.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    /// The master key file cannot be read, or not be made.
-    #[error("master key file {path}: {cause}", path = path.display())]
+    /// A key file cannot be read, made or replaced.
+    #[error("key file {path}: {cause}", path = path.display())]
     MasterFile {
         /// The file.
         path: PathBuf,
         /// What the system says.
         cause: io::Error,
     },
-    /// Others than its owner have rights on the master key file.
-    #[error(
-        "master key file {path} is open to others (mode {mode:04o}): make it private with chmod 600",
-        path = path.display()
-    )]
-    MasterFileMode {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The master key file is not a regular file of 64 hexadecimal digits and a line end.
-    #[error("master key file {path} does not hold 64 hexadecimal digits", path = path.display())]
+    /// A key file is refused as it is: others may read it, it is empty, or no file.
+    #[error("key file {0}")]
+    File(Refused),
+    /// The master key file does not hold 64 hexadecimal digits and a line end.
+    #[error("master key file {path} does not hold 64 hexadecimal digits, but {what}", path = path.display())]
     MasterFileContent {
         /// The file.
         path: PathBuf,
+        /// What it seems to hold.
+        what: &'static str,
     },
+    /// The file of rotating keys holds something else than lines of a generation and 64 hexadecimal digits.
+    #[error("rotating key file {path}: line {line} is no generation with a key of 64 hexadecimal digits", path = path.display())]
+    RotatingFileContent {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+    },
+    /// The key files do not open the vault.
+    #[error(
+        "no master key given opens the vault (generation {generation}): {master} and {rotating} are not, or no longer, those \
+         that it was wrapped under; all servers on one database need the same two files, and a restored database those that \
+         were saved with it",
+        master = master.display(), rotating = rotating.display()
+    )]
+    WrongFiles {
+        /// The generation that stays closed.
+        generation: i32,
+        /// The file of the master key.
+        master: PathBuf,
+        /// The file of rotating keys.
+        rotating: PathBuf,
+    },
+    /// The rotation of a vault without a file of rotating keys was asked for.
+    #[error("the vault has no file of rotating keys: --vault-rotation-hours is off")]
+    NoRotatingFile,
+    /// Another process changes the rotating key just now.
+    #[error("another process rotates the key of the vault; try again")]
+    RotationBusy,
     /// No master key at hand opens this generation of the vault: it is another installation's
     /// key, or a rotation has gone past it.
     #[error("no master key given opens the vault (generation {generation})")]
@@ -83,8 +108,12 @@ impl VaultError {
             | Self::KeyCount(_)
             | Self::Subject(_) => true,
             Self::MasterFile { .. }
-            | Self::MasterFileMode { .. }
+            | Self::File(_)
             | Self::MasterFileContent { .. }
+            | Self::RotatingFileContent { .. }
+            | Self::WrongFiles { .. }
+            | Self::NoRotatingFile
+            | Self::RotationBusy
             | Self::WrongMaster { .. }
             | Self::RotationUnderWay { .. }
             | Self::Database(_) => false,

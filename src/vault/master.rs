@@ -1,8 +1,7 @@
 //! The master key and the file that holds it.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use rand::Rng;
@@ -10,7 +9,10 @@ use zeroize::Zeroizing;
 
 use super::VaultError;
 use super::key::KeyBytes;
-use crate::secret_file::{self, Refused};
+use crate::secret_file;
+
+/// A longer file holds something else.
+const LONGEST: u64 = 64 * 1024;
 
 /// The key that wraps all data keys; it never enters the database. Wiped when dropped, and boxed so
 /// that a move leaves no copy behind.
@@ -27,25 +29,15 @@ impl MasterKey {
     /// holds something else.
     pub fn load_or_create(path: impl AsRef<Path>) -> Result<Self, VaultError> {
         let path = path.as_ref();
-        match secret_file::open(path) {
-            Err(Refused::Unreadable(cause)) if cause.kind() == io::ErrorKind::NotFound => Self::create(path),
-            opened => Self::load(path, opened),
+        match secret_file::read(path, LONGEST) {
+            Ok(text) => {
+                let what =
+                    || VaultError::MasterFileContent { path: path.to_owned(), what: secret_file::recognise(&text) };
+                from_hex(text.trim_ascii()).map(Self).ok_or_else(what)
+            }
+            Err(refused) if refused.is_missing() => Self::create(path),
+            Err(refused) => Err(VaultError::File(refused)),
         }
-    }
-
-    fn load(path: &Path, opened: Result<File, Refused>) -> Result<Self, VaultError> {
-        let wrong = || VaultError::MasterFileContent { path: path.to_owned() };
-        let file = match opened {
-            Err(Refused::Mode(_)) | Ok(_) if path.is_dir() => return Err(wrong()),
-            Err(Refused::Mode(mode)) => return Err(VaultError::MasterFileMode { path: path.to_owned(), mode }),
-            Err(Refused::Unreadable(cause)) => return Err(unreadable(path, cause)),
-            Ok(file) => file,
-        };
-        // Room for one byte more than expected: a longer file is not cut to a key.
-        let mut text = Zeroizing::new(Vec::with_capacity(66));
-        file.take(66).read_to_end(&mut text).map_err(|cause| unreadable(path, cause))?;
-        let digits = text.strip_suffix(b"\n").unwrap_or(&text);
-        Self::from_hex(digits).ok_or_else(wrong)
     }
 
     fn create(path: &Path) -> Result<Self, VaultError> {
@@ -54,32 +46,16 @@ impl MasterKey {
         let key = Self(bytes);
         match secret_file::write(path, &key.to_hex(), false) {
             Ok(()) => Ok(key),
-            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Self::load(path, secret_file::open(path)),
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Self::load_or_create(path),
             Err(cause) => Err(unreadable(path, cause)),
         }
     }
 
     fn to_hex(&self) -> Zeroizing<Vec<u8>> {
-        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
         let mut text = Zeroizing::new(Vec::with_capacity(65));
-        for byte in self.0.iter() {
-            text.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-        }
+        put_hex(&mut text, &self.0);
         text.push(b'\n');
         text
-    }
-
-    fn from_hex(digits: &[u8]) -> Option<Self> {
-        let mut bytes = Box::<KeyBytes>::default();
-        if digits.len() != 2 * bytes.len() {
-            return None;
-        }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            for &digit in pair {
-                *byte = *byte << 4 | u8::try_from(char::from(digit).to_digit(16)?).ok()?;
-            }
-        }
-        Some(Self(bytes))
     }
 
     /// The key itself.
@@ -92,6 +68,28 @@ impl MasterKey {
     pub(super) fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Box::new(KeyBytes::new(bytes)))
     }
+}
+
+/// Appends the hexadecimal digits of a key.
+pub(super) fn put_hex(text: &mut Vec<u8>, key: &KeyBytes) {
+    let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+    for byte in key.iter() {
+        text.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+}
+
+/// The key of 64 hexadecimal digits.
+pub(super) fn from_hex(digits: &[u8]) -> Option<Box<KeyBytes>> {
+    let mut bytes = Box::<KeyBytes>::default();
+    if digits.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        for &digit in pair {
+            *byte = *byte << 4 | u8::try_from(char::from(digit).to_digit(16)?).ok()?;
+        }
+    }
+    Some(bytes)
 }
 
 impl fmt::Debug for MasterKey {
@@ -147,8 +145,7 @@ mod tests {
         for open in [0o640, 0o604, 0o620, 0o601] {
             fs::set_permissions(&path, fs::Permissions::from_mode(open)).unwrap();
             let error = MasterKey::load_or_create(&path).unwrap_err();
-            assert!(matches!(error, VaultError::MasterFileMode { mode, .. } if mode == open));
-            assert!(error.to_string().contains(&format!("mode {open:04o}")), "{error}");
+            assert!(error.to_string().contains(&format!("mode is {open:04o}")), "{error}");
         }
         for private in [0o600, 0o400] {
             fs::set_permissions(&path, fs::Permissions::from_mode(private)).unwrap();
@@ -161,20 +158,28 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("master.key");
         let good = "0123456789abcdefABCDEF".repeat(3)[..64].to_owned();
-        for text in [good.clone(), format!("{good}\n")] {
+        for text in [good.clone(), format!("{good}\n"), format!("\u{feff}{good}\r\n")] {
             write(&path, text);
             assert_eq!(MasterKey::load_or_create(&path).unwrap().bytes()[..3], [1, 0x23, 0x45]);
         }
-        let bad = ["", "\n", &good[1..], &format!("{good}0"), &format!("{good}\n\n"), &good.replace('0', "g")];
-        for text in bad {
+        let bad = [
+            ("", "is empty"),
+            ("\n", "is empty"),
+            (&good[1..], "something else"),
+            (&format!("{good}0"), "something else"),
+            (&good.replace('0', "g"), "something else"),
+            ("PRIVATE+KEY+example.com/log+0+x", "a key that signs checkpoints"),
+            ("-----BEGIN PRIVATE KEY-----\n", "a private key in PEM"),
+        ];
+        for (text, what) in bad {
             write(&path, text);
             let error = MasterKey::load_or_create(&path).unwrap_err();
-            assert!(matches!(error, VaultError::MasterFileContent { .. }), "{text:?}");
+            assert!(error.to_string().contains(what), "{text:?}: {error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text, "never overwritten");
         }
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(matches!(MasterKey::load_or_create(&path), Err(VaultError::MasterFileContent { .. })));
+        assert!(matches!(MasterKey::load_or_create(&path), Err(VaultError::File(_))));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 mod block;
 mod cache;
+mod epochs;
 mod error;
 #[cfg(test)]
 mod fixtures;
@@ -20,27 +21,33 @@ mod key;
 mod master;
 mod opener;
 mod rotate;
+mod rotation;
 mod seal;
 #[cfg(test)]
 mod vectors;
+mod watch;
 mod wrap;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use be8_events::erasure::DeletedKey;
 use be8_events::{KeyId, Sealed, SealedContext, Subject};
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 pub use block::BlockCipher;
 pub use error::VaultError;
 pub use key::DataKey;
 pub use master::MasterKey;
 pub use opener::Opener;
+pub use rotation::{Begin, RotationLock, RotationState, RotationStep, holds_only, rotation_state};
 pub use seal::KeySet;
+pub use watch::watch;
 
 use cache::{Cache, Moment};
+use epochs::{Epoch, EpochFile};
 use wrap::{Ring, WrappingKey};
 
 /// The keys of one log, opened with the master key.
@@ -48,6 +55,56 @@ pub struct Vault {
     pool: PgPool,
     ring: RwLock<Arc<Ring>>,
     cache: Cache,
+    /// The files that the keys come from, for a vault that was opened by them.
+    files: Option<Files>,
+}
+
+/// Where the keys of a vault lie.
+#[derive(Clone, Debug)]
+pub struct KeyFiles {
+    /// The master key.
+    pub master: PathBuf,
+    /// The rotating keys, which change on a schedule.
+    pub rotating: PathBuf,
+    /// Whether a new vault gets a rotating key.
+    pub rotate: bool,
+}
+
+/// The master key with the file of rotating keys.
+struct Files {
+    names: KeyFiles,
+    master: MasterKey,
+    epochs: EpochFile,
+}
+
+impl Files {
+    /// The rotating keys that are there now.
+    fn epochs(&self) -> Result<Vec<Epoch>, VaultError> {
+        Ok(self.epochs.read()?.unwrap_or_default())
+    }
+
+    /// Every key that may wrap data keys: the rotating ones, and the master key alone, which did so before there were any.
+    fn keys(&self) -> Result<Vec<Arc<WrappingKey>>, VaultError> {
+        let rotating = self.epochs()?.into_iter().map(|epoch| self.wrapping(&epoch));
+        Ok(rotating.chain([WrappingKey::new(&self.master)]).map(Arc::new).collect())
+    }
+
+    /// What the master key and a rotating key make together.
+    fn wrapping(&self, epoch: &Epoch) -> WrappingKey {
+        WrappingKey::rotating(&self.master, &epoch.key)
+    }
+
+    /// Names the files in the error that no key opens a generation.
+    fn named(&self, error: VaultError) -> VaultError {
+        match error {
+            VaultError::WrongMaster { generation } => VaultError::WrongFiles {
+                generation,
+                master: self.names.master.clone(),
+                rotating: self.names.rotating.clone(),
+            },
+            other => other,
+        }
+    }
 }
 
 /// A new data key, of use once its row is committed.
@@ -110,13 +167,39 @@ impl Vault {
 
     async fn open_with(pool: PgPool, masters: &[MasterKey]) -> Result<Arc<Self>, VaultError> {
         let keys: Vec<_> = masters.iter().map(|master| Arc::new(WrappingKey::new(master))).collect();
-        let mut rows = master_rows(&pool).await?;
-        if let ([], Some(first)) = (&rows[..], keys.first()) {
-            add_generation(&pool, 1, first).await?;
-            rows = master_rows(&pool).await?;
+        let ring = Self::first_ring(&pool, keys).await?;
+        Ok(Arc::new(Self { pool, ring: RwLock::new(Arc::new(ring)), cache: Cache::default(), files: None }))
+    }
+
+    /// Opens the vault with the keys of files, which are made where they are missing and the vault is empty.
+    ///
+    /// # Errors
+    /// A file that cannot be used; [`VaultError::WrongFiles`] for keys that do not open all of the vault.
+    pub async fn open_files(pool: PgPool, names: &KeyFiles) -> Result<Arc<Self>, VaultError> {
+        let master = MasterKey::load_or_create(&names.master)?;
+        let files = Files { names: names.clone(), master, epochs: EpochFile(names.rotating.clone()) };
+        if names.rotate && master_rows(&pool).await?.is_empty() {
+            files.epochs.create(1, &names.master)?;
         }
-        let ring = RwLock::new(Arc::new(Ring::new(&rows, keys)?));
-        Ok(Arc::new(Self { pool, ring, cache: Cache::default() }))
+        let mut ring = Self::first_ring(&pool, files.keys()?).await;
+        if matches!(ring, Err(VaultError::WrongMaster { .. })) {
+            // A rotation may have come to its end between the look at the file and the one at the database.
+            ring = Self::first_ring(&pool, files.keys()?).await;
+        }
+        let ring = RwLock::new(Arc::new(ring.map_err(|error| files.named(error))?));
+        Ok(Arc::new(Self { pool, ring, cache: Cache::default(), files: Some(files) }))
+    }
+
+    /// What opens the vault; an empty one takes the first of these keys.
+    async fn first_ring(pool: &PgPool, keys: Vec<Arc<WrappingKey>>) -> Result<Ring, VaultError> {
+        let mut rows = master_rows(pool).await?;
+        if let ([], Some(first)) = (&rows[..], keys.first()) {
+            // With a rotating key from the beginning, the master key alone never wraps anything.
+            let alone_until = first.is_rotating().then_some(0);
+            add_generation(pool, 1, first, alone_until).await?;
+            rows = master_rows(pool).await?;
+        }
+        Ring::new(&rows, keys)
     }
 
     /// A new random key with the row that makes it durable. If the append that inserts it fails
@@ -260,9 +343,19 @@ impl Vault {
 
     /// Learns which generations the vault has now.
     async fn renew_ring(&self) -> Result<Arc<Ring>, VaultError> {
+        // In this order: what the database names, the file holds.
         let rows = master_rows(&self.pool).await?;
+        let keys = self.files.as_ref().map(Files::keys).transpose()?;
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
-        *ring = Arc::new(ring.renewed(&rows)?);
+        let renewed = match keys {
+            None => ring.renewed(&rows),
+            Some(keys) => ring.with_keys(&rows, keys),
+        };
+        let renewed = renewed.map_err(|error| match &self.files {
+            Some(files) => files.named(error),
+            None => error,
+        });
+        *ring = Arc::new(renewed?);
         Ok(ring.clone())
     }
 
@@ -280,18 +373,26 @@ impl fmt::Debug for Vault {
 }
 
 /// The generations of the master key, the oldest first.
-async fn master_rows(pool: &PgPool) -> Result<Vec<MasterRow>, VaultError> {
+async fn master_rows(database: impl PgExecutor<'_>) -> Result<Vec<MasterRow>, VaultError> {
     let rows = sqlx::query_as("select generation, check_value from vault.master order by generation");
-    let rows: Vec<(i32, Vec<u8>)> = rows.fetch_all(pool).await?;
+    let rows: Vec<(i32, Vec<u8>)> = rows.fetch_all(database).await?;
     Ok(rows.into_iter().map(|(generation, check_value)| MasterRow { generation, check_value }).collect())
 }
 
 /// Makes `key` the one of a generation, unless there is one: who asks reads again who won.
-async fn add_generation(pool: &PgPool, generation: i32, key: &WrappingKey) -> Result<(), VaultError> {
-    sqlx::query("insert into vault.master (generation, check_value) values ($1, $2) on conflict do nothing")
-        .bind(generation)
-        .bind(key.check_value(generation))
-        .execute(pool)
-        .await?;
+async fn add_generation(
+    pool: &PgPool,
+    generation: i32,
+    key: &WrappingKey,
+    alone_until: Option<i64>,
+) -> Result<(), VaultError> {
+    sqlx::query(
+        "insert into vault.master (generation, check_value, alone_until) values ($1, $2, $3) on conflict do nothing",
+    )
+    .bind(generation)
+    .bind(key.check_value(generation))
+    .bind(alone_until)
+    .execute(pool)
+    .await?;
     Ok(())
 }

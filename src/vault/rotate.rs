@@ -50,7 +50,7 @@ impl Vault {
         if let [only] = &rows[..]
             && !key.opens(only)
         {
-            add_generation(&self.pool, only.generation + 1, key).await?;
+            add_generation(&self.pool, only.generation + 1, key, None).await?;
         }
         let rows = master_rows(&self.pool).await?;
         let newest = rows.last().ok_or(VaultError::WrongMaster { generation: 1 })?;
@@ -73,7 +73,7 @@ impl Vault {
     }
 
     /// Wraps the next keys anew; the last one's id and how many they were, none at the end.
-    async fn wrap_step(
+    pub(super) async fn wrap_step(
         &self,
         generation: i32,
         key: &WrappingKey,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit};
 use be8_events::{KeyId, put_field};
+use zeroize::Zeroizing;
 
-use super::key::{DataKey, derive};
+use super::key::{DataKey, KeyBytes, derive};
 use super::master::MasterKey;
 use super::seal::{NONCE, TAG, random_nonce};
 use super::{MasterRow, VaultError};
@@ -18,11 +19,40 @@ const KEY: usize = 32;
 const CHECK: &[u8; KEY] = b"be8: this master key is the one.";
 
 /// AES-256-GCM under the key that HKDF-SHA-256 derives from a master key.
-pub(super) struct WrappingKey(Aes256Gcm);
+pub(super) struct WrappingKey {
+    cipher: Aes256Gcm,
+    name: [u8; 8],
+    rotating: bool,
+}
 
 impl WrappingKey {
     pub(super) fn new(master: &MasterKey) -> Self {
-        Self(Aes256Gcm::new((&*derive(master.bytes(), b"be8/wrap/1", &[])).into()))
+        Self::derived(master.bytes(), b"be8/wrap/1", false)
+    }
+
+    /// The key that the master key and a rotating key make together: without either, nothing opens.
+    pub(super) fn rotating(master: &MasterKey, rotating: &KeyBytes) -> Self {
+        let mut both = Zeroizing::new([0; 64]);
+        both[..32].copy_from_slice(master.bytes());
+        both[32..].copy_from_slice(rotating.as_slice());
+        Self::derived(both.as_slice(), b"be8/wrap/2", true)
+    }
+
+    fn derived(secret: &[u8], label: &[u8], rotating: bool) -> Self {
+        let named = derive(secret, b"be8/wrap-name/1", &[]);
+        let mut name = [0; 8];
+        name.copy_from_slice(&named[..8]);
+        Self { cipher: Aes256Gcm::new((&*derive(secret, label, &[])).into()), name, rotating }
+    }
+
+    /// Whether a rotating key has a part in it.
+    pub(super) const fn is_rotating(&self) -> bool {
+        self.rotating
+    }
+
+    /// What tells keys apart without saying anything of them.
+    pub(super) const fn name(&self) -> [u8; 8] {
+        self.name
     }
 
     /// The data key as `vault.key` has it, bound to its id and subject.
@@ -56,7 +86,7 @@ impl WrappingKey {
         out.extend_from_slice(&nonce);
         out.extend_from_slice(plain);
         let tag = self
-            .0
+            .cipher
             .encrypt_inout_detached(&nonce.into(), data, (&mut out[NONCE..]).into())
             .expect("32 bytes are less than GCM's 64 GiB");
         out.extend_from_slice(&tag);
@@ -69,7 +99,7 @@ impl WrappingKey {
         let Some((sealed, tag)) = rest.split_first_chunk::<KEY>() else { return false };
         let Ok(tag) = <[u8; TAG]>::try_from(tag) else { return false };
         *plain = *sealed;
-        self.0.decrypt_inout_detached(&(*nonce).into(), data, plain.as_mut_slice().into(), &tag.into()).is_ok()
+        self.cipher.decrypt_inout_detached(&(*nonce).into(), data, plain.as_mut_slice().into(), &tag.into()).is_ok()
     }
 }
 
@@ -144,6 +174,36 @@ impl Ring {
             }
         }
         Ok(ring)
+    }
+
+    /// The same with the keys that are at hand now. Of the generations that are gone the last one stays, whose name an
+    /// answer on its way may bear; older ones go with their keys.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn with_keys(&self, rows: &[MasterRow], keys: Vec<Arc<WrappingKey>>) -> Result<Self, VaultError> {
+        let mut ring = Self::new(rows, keys)?;
+        for generation in self.older.iter().chain([&self.newest]) {
+            if ring.generation(generation.number).is_err() && generation.number + 1 >= ring.newest.number {
+                ring.older.push(generation.clone());
+            }
+        }
+        Ok(ring)
+    }
+
+    /// Whether a rotating key has a part in what wraps new keys.
+    pub(super) fn is_rotating(&self) -> bool {
+        self.newest.key.is_rotating()
+    }
+
+    /// The key of a generation, to be kept.
+    ///
+    /// # Errors
+    /// [`VaultError::UnknownGeneration`].
+    pub(super) fn wrapping(&self, number: i32) -> Result<Arc<WrappingKey>, VaultError> {
+        let mut all = self.older.iter().chain([&self.newest]);
+        let found = all.find(|generation| generation.number == number).map(|generation| generation.key.clone());
+        found.ok_or(VaultError::UnknownGeneration { generation: number })
     }
 
     /// The generation that wraps new keys.

@@ -188,6 +188,17 @@ echo "There are $(be8 token list --format json | wc -l) tokens."
         prints: &["is revoked", "There are 53 tokens."],
     },
     Scene {
+        name: "the rotating key",
+        script: r#"
+be8 serve
+@README.md /startconversation
+@docs/operations.md be8 vault rotate
+echo "Read again: $(say ben /getmessages -d "{\"threadID\": \"$anna:$ben\"}")"
+"#,
+        words: &[],
+        prints: &["older keys    kept", "older keys    destroyed", "Read again: {\"valid\":true"],
+    },
+    Scene {
         name: "the settings of the service",
         script: r#"
 @docs/operations.md file=be8.toml
@@ -302,7 +313,7 @@ async fn an_export_as_the_page_makes_it_is_imported() {
 
 #[tokio::test]
 async fn the_other_commands_of_operators_work_as_they_stand() {
-    for name in ["a key pair for pushes", "tokens", "the settings of the service"] {
+    for name in ["a key pair for pushes", "tokens", "the rotating key", "the settings of the service"] {
         play(name).await;
     }
 }

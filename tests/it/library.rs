@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use be8::clock::{Clock, SystemClock};
 use be8::ledger::{Ledger, LedgerSettings};
-use be8::vault::{MasterKey, Vault};
+use be8::vault::{KeyFiles, Vault};
 use be8_events::account::LifetimeExtended;
 use be8_events::message::MessageSecret;
 use be8_events::{
@@ -40,8 +40,9 @@ impl Library {
     pub async fn with_clock(setup: &Setup, clock: Arc<dyn Clock>) -> Self {
         let connect: PgConnectOptions = setup.database_url().parse().expect("a database URL");
         let pool = be8::node::reading_pool(&connect, 4);
-        let master = MasterKey::load_or_create(setup.master_key()).expect("a master key");
-        let vault = Vault::open(pool.clone(), master).await.expect("a vault");
+        let master = setup.master_key();
+        let files = KeyFiles { rotating: master.with_file_name("rotating.key"), master, rotate: true };
+        let vault = Vault::open_files(pool.clone(), &files).await.expect("a vault");
         let settings = LedgerSettings::default();
         let stop = CancellationToken::new();
         let started = Ledger::start(pool.clone(), connect, vault.clone(), clock, settings, stop.clone()).await;

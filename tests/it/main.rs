@@ -40,6 +40,7 @@ mod rebuild;
 mod removal;
 mod replay;
 mod rig;
+mod rotation;
 mod server;
 mod settings;
 mod signups;

@@ -1,6 +1,7 @@
 //! HTTPS by the server itself: HTTP/2, cookies that stay on it, certificates that are exchanged while it runs.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rcgen::{CertificateParams, KeyPair};
@@ -18,6 +19,7 @@ fn certify(folder: &Path) -> String {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
     fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    fs::set_permissions(folder.join("key.pem"), Permissions::from_mode(0o600)).unwrap();
     fs::write(folder.join("cert.pem"), certificate.pem()).unwrap();
     certificate.pem()
 }
@@ -194,5 +196,10 @@ async fn a_certificate_that_cannot_be_used_is_told_at_start() {
     certify(other.path());
     let foreign = other.path().join("key.pem");
     refused(setup().with("tls-cert", cert.display()).with("tls-key", foreign.display()), "cannot be served").await;
-    refused(setup().with("tls-cert", key.display()).with("tls-key", key.display()), "cannot be served").await;
+    let (no_cert, right) = (setup().with("tls-cert", key.display()), setup().with("tls-cert", cert.display()));
+    refused(no_cert.with("tls-key", key.display()), "holds a private key in PEM").await;
+    fs::set_permissions(&cert, Permissions::from_mode(0o600)).unwrap();
+    refused(right.clone().with("tls-key", cert.display()), "holds a certificate in PEM").await;
+    fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
+    refused(right.with("tls-key", key.display()), "its mode is 0640").await;
 }

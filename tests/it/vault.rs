@@ -32,6 +32,7 @@ async fn empty_vault() -> PgPool {
     let database = fresh_database().await;
     let pool = PgPoolOptions::new().max_connections(5).connect(&database.url).await.unwrap();
     sqlx::raw_sql(include_str!("../../migrations/0002_vault.sql")).execute(&pool).await.unwrap();
+    sqlx::raw_sql(include_str!("../../migrations/0016_vault_rotation.sql")).execute(&pool).await.unwrap();
     pool
 }
 

@@ -140,7 +140,21 @@ pub const ROOMS: &[Room] = &[
     room(
         "src/cli/",
         Crates::AllBut(&["sqlx"]),
-        &["config", "node", "http", "ledger", "audit", "clock", "domain", "measurements", "process", "push", "tokens"],
+        &[
+            "config",
+            "node",
+            "http",
+            "ledger",
+            "audit",
+            "clock",
+            "domain",
+            "measurements",
+            "postgres",
+            "process",
+            "push",
+            "tokens",
+            "vault",
+        ],
     ),
     // What belongs to these files of `src`.
     Room { path: "src/node/", crates: Crates::AllBut(&["poem"]), rooms: None, pure: false, clock: false },
@@ -161,15 +175,15 @@ pub const FILES: &[Room] = &[
     room("src/memory.rs", Crates::Only(&[]), &[]),
     room("src/data_dir.rs", Crates::Only(&["rustix", "tempfile"]), &[]),
     room("src/measurements.rs", Crates::Only(&["metrics"]), &[]),
-    room("src/secret_file.rs", Crates::Only(&["tempfile"]), &[]),
+    room("src/secret_file.rs", Crates::Only(&["rustix", "tempfile", "thiserror", "zeroize"]), &[]),
     // Issuing tokens takes a command and a key.
-    room("src/tokens.rs", Crates::AllBut(&["poem", "sqlx"]), &["domain", "ledger", "vault"]),
+    room("src/tokens.rs", Crates::AllBut(&["poem", "sqlx"]), &["domain", "ledger", "vault", "secret_file"]),
     room("src/settings.rs", Crates::Only(&["clap"]), &["push"]),
     // What is set names the settings of each room.
     room(
         "src/config.rs",
         Crates::AllBut(&["poem", "sqlx"]),
-        &["audit", "feed", "http", "ledger", "memory", "password", "process", "push", "media", "settings"],
+        &["audit", "feed", "http", "ledger", "memory", "password", "process", "push", "media", "settings", "vault"],
     ),
     // Wiring: all rooms, and the migrations.
     Room { path: "src/node.rs", crates: Crates::AllBut(&["poem"]), rooms: None, pure: false, clock: false },

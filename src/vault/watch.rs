@@ -1,0 +1,74 @@
+//! What every server does for a rotation: it reads the file of keys again and again, and shows by locks of the database
+//! which keys it has read. The locks go with their connection, so a server that ended is not waited for; one that cannot read
+//! the file is.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+use super::rotation::{LOCKS, SERVER};
+use super::{Vault, VaultError};
+
+/// How often the file is read.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How often the log says that it cannot be.
+const REPEAT: Duration = Duration::from_secs(60);
+
+/// Reads the file of keys again and again until `stop`. A vault that was opened without files has nothing to read.
+pub async fn watch(vault: Arc<Vault>, stop: CancellationToken) {
+    if !vault.has_files() {
+        return;
+    }
+    let mut complaints = Complaints(None);
+    loop {
+        // Whatever it waits for, it does not hold up a stop: the locks go with the connection.
+        let Err(error) =
+            tokio::select! { () = stop.cancelled() => return, ended = show(&vault, &mut complaints) => ended };
+        complaints.say(&error);
+        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => {} }
+    }
+}
+
+/// When the log said last that something is wrong.
+struct Complaints(Option<Instant>);
+
+impl Complaints {
+    fn say(&mut self, error: &VaultError) {
+        if self.0.is_none_or(|said| said.elapsed() >= REPEAT) {
+            self.0 = Some(Instant::now());
+            tracing::warn!(%error, "the rotating key of the vault cannot be followed; trying again");
+        }
+    }
+}
+
+/// Holds the locks of the keys that were read, as long as the connection lives.
+async fn show(vault: &Vault, complaints: &mut Complaints) -> Result<Infallible, VaultError> {
+    let mut connection = PgConnection::connect_with(&vault.connect_options()).await?;
+    lock(&mut connection, "select pg_advisory_lock_shared($1, $2)", SERVER).await?;
+    let mut shown = BTreeSet::new();
+    loop {
+        // A server that cannot read the file shows no key, and so no key is changed.
+        let read: BTreeSet<i32> = vault.locks_of_keys().await.map(BTreeSet::from_iter).unwrap_or_else(|error| {
+            complaints.say(&error);
+            BTreeSet::new()
+        });
+        for key in read.difference(&shown) {
+            lock(&mut connection, "select pg_advisory_lock_shared($1, $2)", *key).await?;
+        }
+        for key in shown.difference(&read) {
+            lock(&mut connection, "select pg_advisory_unlock_shared($1, $2)", *key).await?;
+        }
+        shown = read;
+        connection.ping().await?;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn lock(connection: &mut PgConnection, statement: &'static str, key: i32) -> Result<(), VaultError> {
+    sqlx::query(statement).bind(LOCKS).bind(key).execute(connection).await?;
+    Ok(())
+}
