@@ -55,8 +55,8 @@ has_openssl() {
 }
 
 # Installs Debian's packages for what is missing; does nothing, not even ask for rights, when nothing is.
-# With "no-postgres" among the arguments, PostgreSQL may be missing; with "curl", "python", "browser", "venv", "java", "go" or
-# "php", that is needed too.
+# With "no-postgres" among the arguments, PostgreSQL may be missing; with "curl", "pgbouncer", "python", "browser", "venv", "java",
+# "go" or "php", that is needed too.
 install_missing() {
   local packages=() wanted=" $* "
   if [[ "$wanted" != *" no-postgres "* ]] && ! has_postgres; then
@@ -78,6 +78,10 @@ install_missing() {
   if [[ "$wanted" == *" curl "* ]] && ! command -v curl >/dev/null; then
     echo "curl is missing. The first conversation of the README is had with it, and tested: package curl."
     packages+=(curl)
+  fi
+  if [[ "$wanted" == *" pgbouncer "* ]] && ! [ -x /usr/sbin/pgbouncer ]; then
+    echo "PgBouncer is missing. The tests put it in front of PostgreSQL: package pgbouncer."
+    packages+=(pgbouncer)
   fi
   if [[ "$wanted" == *" python "* ]] && ! has_python; then
     echo "Python 3 with cryptography is missing. The second verifier of bundles is written in it: packages python3 and python3-cryptography."

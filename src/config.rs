@@ -75,6 +75,8 @@ pub struct Config {
     pub database_url: Option<String>,
     /// Connections for reading.
     pub database_connections: u32,
+    /// How long a statement that reads may take.
+    pub database_read: Duration,
     /// Where the programs of PostgreSQL are.
     pub pg_bin: Option<PathBuf>,
     /// `shared_buffers` of the private PostgreSQL, in MiB.
@@ -333,6 +335,7 @@ impl Config {
             },
             database_url: values.text("database-url").map(str::to_owned).or_else(|| environment("DATABASE_URL")),
             database_connections: values.count("database-connections")?,
+            database_read: values.seconds("database-read-seconds")?,
             postgres_buffers_mib: match values.text("postgres-buffers-mib") {
                 None => default_buffers_mib(memory::total()),
                 Some(_) => values.count("postgres-buffers-mib")?,

@@ -1,6 +1,7 @@
 //! The program `be8`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use be8::cli::logging::{self, Level, say};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -8,10 +9,20 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// How long threads that cannot be interrupted, such as a look-up of a name, may take to end.
+const GRACE: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
     logging::choose_by_words(std::env::args(), std::env::var("BE8_LOG_FORMAT").ok().as_deref());
     keep_memory_private();
+    // Before there is another thread: sqlx and PostgreSQL's programs read these by themselves, and would apply what was meant
+    // for another database to the private one.
+    let names = be8_database::of_libpq();
+    be8_database::capture(&names);
+    temp_env::with_vars_unset(names, run)
+}
+
+fn run() -> ExitCode {
     let matches = match be8::cli::command().try_get_matches() {
         Ok(matches) => matches,
         // Help and the version go to standard output.
@@ -21,7 +32,16 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match be8::cli::run(&matches).await {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(Level::Error, &format!("be8: no threads can be started: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(be8::cli::run(&matches));
+    runtime.shutdown_timeout(GRACE);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(Level::Error, &format!("be8: {error}"));

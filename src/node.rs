@@ -3,16 +3,15 @@
 mod attached;
 mod files;
 
-use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use be8_database::{Address, BadAddress, Bounded, ConnectError, Connector, Pool, bounded, check_sessions, reason};
 use be8_events::{Event, Recorded, StreamName};
 use be8_projections::ReadModels;
 use be8_projections::generation::shapes;
 use futures_util::TryStreamExt;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::Connection;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -75,15 +74,18 @@ pub enum NodeError {
     },
     /// The address of the database is none.
     #[error("the database URL cannot be used: {0}")]
-    DatabaseUrl(sqlx::Error),
+    DatabaseUrl(#[from] BadAddress),
     /// The private PostgreSQL does not start.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
     /// The database does not answer.
-    #[error("the database does not answer: {0}")]
+    #[error("the database does not answer: {}", reason(.0))]
     Database(#[from] sqlx::Error),
+    /// No connection to the database can be used.
+    #[error("the database cannot be used: {0}")]
+    Connect(#[from] ConnectError),
     /// The schema cannot be brought up to this version.
-    #[error("the schema of the database cannot be brought up to this version: {0}")]
+    #[error("the schema of the database cannot be brought up to this version: {}", reason(.0))]
     Migrate(#[from] sqlx::migrate::MigrateError),
     /// The read models are of a newer version.
     #[error(
@@ -134,12 +136,17 @@ pub enum NodeError {
     Hash(#[from] BadHashSettings),
 }
 
+/// How long a short statement at the start may take.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long a statement of a command that reads may take, at least.
+const COMMAND: Duration = Duration::from_secs(60);
+
 /// The database of a node: its own private one, or a given one.
 #[derive(Debug)]
 pub struct Database {
     cluster: Option<PrivateCluster>,
     /// How to connect.
-    pub connect: PgConnectOptions,
+    pub connect: Connector,
     description: String,
 }
 
@@ -150,18 +157,35 @@ impl Database {
     /// # Errors
     /// [`NodeError`]
     pub async fn open(config: &Config, attach: bool) -> Result<Self, NodeError> {
+        let database = Self::find(config, attach).await?;
+        let connect = database.connect.clone().for_writing()?;
+        check_sessions(&connect).await?;
+        Ok(Self { connect, ..database })
+    }
+
+    /// Finds the database that is set, for a command that only reads: a standby will do.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn open_to_read(config: &Config) -> Result<Self, NodeError> {
+        let database = Self::find(config, true).await?;
+        check_sessions(&database.connect).await?;
+        Ok(database)
+    }
+
+    async fn find(config: &Config, attach: bool) -> Result<Self, NodeError> {
         make_data_dir(config)?;
         if let Some(url) = &config.database_url {
-            let connect = PgConnectOptions::from_str(url).map_err(NodeError::DatabaseUrl)?;
+            let connect = Connector::from(Address::parse(url)?);
             // Never the URL itself: it may hold a password.
-            let description = format!("{} at {}", connect.get_database().unwrap_or("postgres"), connect.get_host());
-            return Ok(Self { cluster: None, connect: tuned(connect), description });
+            let description = connect.describe();
+            return Ok(Self { cluster: None, connect, description });
         }
         let settings = cluster_settings(config);
         let cluster =
             if attach { PrivateCluster::attach(&settings).await? } else { PrivateCluster::start(&settings).await? };
         cluster.create_database(DATABASE).await?;
-        let connect = tuned(cluster.connect_options(DATABASE));
+        let connect = Connector::from(Address::private(cluster.connect_options(DATABASE)));
         let description = format!("private PostgreSQL in {}", settings.dir.display());
         Ok(Self { cluster: Some(cluster), connect, description })
     }
@@ -177,7 +201,11 @@ impl Database {
     /// # Errors
     /// [`NodeError`]
     pub async fn migrate(&self) -> Result<(), NodeError> {
-        let mut connection = PgConnection::connect_with(&self.connect).await?;
+        self.connect.watched(self.migrate_now()).await
+    }
+
+    async fn migrate_now(&self) -> Result<(), NodeError> {
+        let mut connection = self.connect.connect().await?;
         sqlx::migrate!().run(&mut connection).await?;
         let live: Option<(Vec<String>, String)> =
             sqlx::query_as("select models, build from log_head join read_generations using (generation)")
@@ -197,10 +225,10 @@ impl Database {
 
     /// Whether the keys of what is sealed are not here: after an import without the vault.
     async fn lacks_vault(&self) -> Result<bool, NodeError> {
-        let mut connection = PgConnection::connect_with(&self.connect).await?;
+        let mut connection = self.connect.connect().await?;
         let lacks = "select keys > 0 and not exists (select from vault.master) from log_head";
-        let lacks = sqlx::query_scalar(lacks).fetch_one(&mut connection).await?;
-        connection.close().await?;
+        let lacks = sqlx::query_scalar(lacks).fetch_one(Bounded::new(&mut connection, ANSWER)).await?;
+        bounded(ANSWER, connection.close()).await?;
         Ok(lacks)
     }
 
@@ -209,16 +237,17 @@ impl Database {
     /// # Errors
     /// [`NodeError::Vault`] for a key that does not open it.
     pub async fn vault(&self, config: &Config) -> Result<Option<Arc<Vault>>, NodeError> {
-        let mut connection = PgConnection::connect_with(&self.connect).await?;
-        let there: bool =
-            sqlx::query_scalar("select to_regclass('vault.master') is not null").fetch_one(&mut connection).await?;
-        let filled =
-            there && sqlx::query_scalar("select exists (select from vault.master)").fetch_one(&mut connection).await?;
-        connection.close().await?;
+        let mut connection = self.connect.connect().await?;
+        let mut ask = async |sql: &'static str| -> Result<bool, sqlx::Error> {
+            sqlx::query_scalar(sql).fetch_one(Bounded::new(&mut connection, ANSWER)).await
+        };
+        let there = ask("select to_regclass('vault.master') is not null").await?;
+        let filled = there && ask("select exists (select from vault.master)").await?;
+        bounded(ANSWER, connection.close()).await?;
         if !filled || !config.master_key_file.exists() {
             return Ok(None);
         }
-        Ok(Some(Vault::open_files(reading_pool(&self.connect, 2), &config.key_files()).await?))
+        Ok(Some(Vault::open_files(self.reader(config), &config.key_files()).await?))
     }
 
     /// Collects what the planner of the private cluster goes by.
@@ -227,9 +256,14 @@ impl Database {
     /// [`NodeError`]
     pub async fn analyze(&self) -> Result<(), NodeError> {
         match &self.cluster {
-            Some(cluster) => Ok(cluster.analyze(DATABASE).await?),
+            Some(cluster) => self.connect.watched(async { Ok(cluster.analyze(DATABASE).await?) }).await,
             None => Ok(()),
         }
+    }
+
+    /// A pool for reading, for a command: unlike a request it can wait.
+    pub fn reader(&self, config: &Config) -> Pool {
+        reading_pool(&self.connect, 2, config.database_read.max(COMMAND))
     }
 
     /// Stops the private cluster, if there is one.
@@ -263,43 +297,9 @@ fn log_step(step: Step) {
     }
 }
 
-/// What every connection sets: the guarded append and the readers rely on it.
-fn tuned(connect: PgConnectOptions) -> PgConnectOptions {
-    connect.application_name("be8").options([
-        ("default_transaction_isolation", "read committed"),
-        ("synchronous_commit", "on"),
-        ("jit", "off"),
-        // "already exists, skipping" at every start is no news.
-        ("client_min_messages", "warning"),
-    ])
-}
-
-/// How readers connect. All their statements look things up by key, so plans are made once and by
-/// index, whatever the statistics of a young or fast-growing table say.
-fn for_reading(connect: &PgConnectOptions) -> PgConnectOptions {
-    connect.clone().options([
-        ("plan_cache_mode", "force_generic_plan"),
-        ("enable_seqscan", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
-    ])
-}
-
-/// How long an idle connection is taken to be alive.
-const TRUSTED: Duration = Duration::from_millis(500);
-
-/// The pool for reading, as a node makes it.
-pub fn reading_pool(connect: &PgConnectOptions, connections: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(5))
-        // A connection in steady use needs no test, which would cost a round trip; one that lay
-        // idle may have died with the database.
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move { Ok(meta.idle_for < TRUSTED || connection.ping().await.is_ok()) })
-        })
-        .connect_lazy_with(for_reading(connect))
+/// The pool for reading, as a node makes it: all its statements look things up by key.
+pub fn reading_pool(connect: &Connector, connections: u32, limit: Duration) -> Pool {
+    connect.by_key().pool(connections, limit)
 }
 
 /// The clock that a test turns, if one does.
@@ -337,7 +337,7 @@ impl Node {
         if database.lacks_vault().await? {
             return Err(NodeError::NoVault);
         }
-        let pool = reading_pool(&database.connect, config.database_connections);
+        let pool = reading_pool(&database.connect, config.database_connections, config.database_read);
         let vault = Vault::open_files(pool.clone(), &config.key_files()).await?;
         let log = Log::new(pool.clone());
         // Before anything is written: a database that was put back from an older copy stays as it is.

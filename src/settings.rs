@@ -58,6 +58,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("database-connections", "N", "16", "Connections for reading"),
     setting(
+        "database-read-seconds",
+        "N",
+        "10",
+        "How long a statement that reads may take before its request is answered by 503",
+    ),
+    setting(
         "pg-bin",
         "DIR",
         "",

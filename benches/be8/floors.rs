@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use be8_database::{Connector, Pool};
 use be8_events::{Hash32, Timestamp};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use sqlx::AssertSqlSafe;
 use tokio::task::JoinSet;
 
 use crate::closed_loop::{Laps, Window};
@@ -20,13 +20,13 @@ const PAYLOAD: &[u8] = br#"{"thread":"10001:10002","id":1234,"sender":10001,"nic
 
 /// A database with the tables of the log and nothing in them.
 pub struct Writing {
-    connect: PgConnectOptions,
+    connect: Connector,
     next: Arc<AtomicI64>,
 }
 
 impl Writing {
     /// With this database, which is migrated.
-    pub fn new(connect: PgConnectOptions) -> Self {
+    pub fn new(connect: Connector) -> Self {
         Self { connect, next: Arc::new(AtomicI64::new(1)) }
     }
 
@@ -34,7 +34,7 @@ impl Writing {
     pub async fn single_inserts(&self, window: Window) -> Laps {
         let mut workers = JoinSet::new();
         for _ in 0..CONNECTIONS {
-            let connection = PgConnection::connect_with(&self.connect).await.expect("a connection");
+            let connection = self.connect.connect().await.expect("a connection");
             let next = self.next.clone();
             workers.spawn(async move {
                 let connection = tokio::sync::Mutex::new(connection);
@@ -66,7 +66,7 @@ impl Writing {
 
     /// Floor 2: 256 events in one INSERT, on one connection.
     pub async fn batches(&self, window: Window) -> Laps {
-        let connection = PgConnection::connect_with(&self.connect).await.expect("a connection");
+        let connection = self.connect.connect().await.expect("a connection");
         let connection = tokio::sync::Mutex::new(connection);
         Laps::walk(window, || async {
             let first = self.next.fetch_add(i64::from(ROWS), Ordering::Relaxed);
@@ -98,7 +98,7 @@ impl Writing {
 
 /// Floor 3: the prepared statement of an answer, on 16 connections that are set as the server's
 /// are. `questions` are the sessions and, for messages, the threads.
-pub async fn statement(pool: &PgPool, sql: Arc<str>, questions: Arc<[(Hash32, Option<i64>)]>, window: Window) -> Laps {
+pub async fn statement(pool: &Pool, sql: Arc<str>, questions: Arc<[(Hash32, Option<i64>)]>, window: Window) -> Laps {
     let mut workers = JoinSet::new();
     for nth in 0..CONNECTIONS {
         let mut connection = pool.acquire().await.expect("a connection");

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use be8::ledger::rebuild::{Rebuild, Step, Workshop};
 use be8::node::BUILD;
+use be8_database::Connector;
 use futures_util::TryStreamExt;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::Connection;
 
 use crate::world::World;
 
@@ -61,7 +61,7 @@ pub fn accounts_for(events: usize) -> usize {
     (events / EVENTS_OF_AN_ACCOUNT / 2 * 2).max(40)
 }
 
-async fn read_out(connect: &PgConnectOptions) -> (usize, Duration) {
+async fn read_out(connect: &Connector) -> (usize, Duration) {
     let mut connection = connect.connect().await.expect("a connection");
     let begun = Instant::now();
     let mut rows = 0;
@@ -79,7 +79,7 @@ async fn read_out(connect: &PgConnectOptions) -> (usize, Duration) {
 }
 
 /// Until the comparison begins: replayed, indexed, caught up.
-async fn rebuild(connect: &PgConnectOptions) -> Duration {
+async fn rebuild(connect: &Connector) -> Duration {
     let mut workshop = Workshop::open(connect, false).await.expect("the lock");
     let begun = Instant::now();
     let ready = Mutex::new(None);

@@ -9,9 +9,10 @@ use be8::config::{Config, flags};
 use be8::http::App;
 use be8::node::{Database, Node, reading_pool};
 use be8::postgres::{ClusterSettings, PrivateCluster};
+use be8_database::Pool;
 use be8_events::Hash32;
 use be8_projections::ReadModels;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -57,7 +58,7 @@ struct Ground {
     server: ServerProcess,
     memory: ServerProcess,
     /// Set as the server's own.
-    pool: PgPool,
+    pool: Pool,
     read: ReadModels,
     questions: Questions,
 }
@@ -110,7 +111,7 @@ impl World {
         let server = ServerProcess::be8(&arguments(&self.directory, &self.cluster, &main));
         let connect = config(&arguments(&self.directory, &self.cluster, &main));
         let connect = Database::open(&connect, false).await.expect("the database").connect;
-        let pool = reading_pool(&connect, floors::CONNECTIONS as u32);
+        let pool = reading_pool(&connect, floors::CONNECTIONS as u32, std::time::Duration::from_secs(30));
         let read = ReadModels::new(pool.clone());
         let questions = Questions::new(&data);
         while !driver::says_yes(server.address, &questions.threads[0]).await {

@@ -3,9 +3,10 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use be8_database::{Pool, reason};
 use be8_events::DecodeError;
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{AssertSqlSafe, PgPool, Row, error::BoxDynError};
+use sqlx::{AssertSqlSafe, Row, error::BoxDynError};
 
 use crate::{
     Generation, account, credential, device, ends, group, image, insight, keyholder, message, registry, thread, token,
@@ -15,7 +16,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The database did not answer, or refused.
-    #[error("the database did not answer a reader: {0}")]
+    #[error("the database did not answer a reader: {}", reason(.0))]
     Database(#[from] sqlx::Error),
     /// A stored event that this build cannot read.
     #[error(transparent)]
@@ -105,14 +106,14 @@ impl Statements {
 /// The read models of the live generation.
 #[derive(Debug)]
 pub struct ReadModels {
-    pool: PgPool,
+    pool: Pool,
     statements: RwLock<Arc<Statements>>,
 }
 
 impl ReadModels {
     /// Reads through this pool.
-    pub fn new(pool: PgPool) -> Self {
-        Self { pool, statements: RwLock::new(Arc::new(Statements::new(Generation::FIRST))) }
+    pub fn new(pool: impl Into<Pool>) -> Self {
+        Self { pool: pool.into(), statements: RwLock::new(Arc::new(Statements::new(Generation::FIRST))) }
     }
 
     /// The statements that an answer needs, by name: what a benchmark measures as the floor.

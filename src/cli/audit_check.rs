@@ -4,15 +4,15 @@ use super::print;
 use crate::audit::Transparency;
 use crate::config::Config;
 use crate::ledger::Log;
-use crate::node::{Database, reading_pool};
+use crate::node::Database;
 
 /// Compares, and tells in one line that all is well.
 ///
 /// # Errors
 /// What is not.
 pub async fn run(config: Config) -> Result<(), String> {
-    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
-    let log = Log::new(reading_pool(&database.connect, 2));
+    let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
+    let log = Log::new(database.reader(&config));
     let audit = &config.audit;
     let checked = async {
         let transparency = Transparency::open(&log, &audit.key_file, &audit.name, Vec::new()).await?;

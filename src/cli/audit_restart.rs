@@ -5,7 +5,7 @@ use super::print;
 use crate::audit::{Transparency, TransparencyError};
 use crate::config::Config;
 use crate::ledger::{Leads, Log};
-use crate::node::{Database, reading_pool};
+use crate::node::Database;
 use crate::process::checkpoints;
 
 /// Begins another log, and prints its key.
@@ -14,7 +14,7 @@ use crate::process::checkpoints;
 /// One line for people.
 pub async fn run(config: Config) -> Result<(), String> {
     let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
-    let log = Log::new(reading_pool(&database.connect, 2));
+    let log = Log::new(database.reader(&config));
     let audit = &config.audit;
     let restarted = async {
         let Some(mut lead) = Leads::new(&database.connect).take(checkpoints::NAME).await? else { return Ok(None) };

@@ -15,7 +15,7 @@ use crate::node::Database;
 /// One line for people: what kept it from looking, or that something is wrong.
 pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let json = matches.get_one::<String>("format").is_some_and(|format| format == "json");
-    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
+    let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
     let report = look(&config, &database).await;
     database.close().await;
     let report = report?;

@@ -8,7 +8,7 @@ use super::{named_account, print};
 use crate::audit::{Copies, Deleted, ErasureReport, erasure_report};
 use crate::config::Config;
 use crate::ledger::Log;
-use crate::node::{Database, reading_pool};
+use crate::node::Database;
 use crate::process::rotation::RotationSettings;
 use crate::vault::{RotationState, holds_only, rotation_state};
 
@@ -22,8 +22,8 @@ const SHOWN: usize = 20;
 pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let account = named_account(matches)?;
     let json = matches.get_one::<String>("format").is_some_and(|format| format == "json");
-    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
-    let pool = reading_pool(&database.connect, 2);
+    let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
+    let pool = database.reader(&config);
     let report =
         erasure_report(&Log::new(pool.clone()), &be8_projections::ReadModels::new(pool.clone()), account).await;
     let state = rotation_state(&pool).await;

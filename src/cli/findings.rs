@@ -9,7 +9,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::http::audit::Finding as FindingJson;
 use crate::ledger::Log;
-use crate::node::{Database, reading_pool};
+use crate::node::Database;
 
 /// Prints the findings of the named group.
 ///
@@ -17,8 +17,8 @@ use crate::node::{Database, reading_pool};
 /// One line for people.
 pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let (group, json) = named_group(matches)?;
-    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
-    let log = Log::new(reading_pool(&database.connect, 2));
+    let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
+    let log = Log::new(database.reader(&config));
     let now = SystemClock.now();
     let told = async {
         let state = state_at(&log, group, Point::Time(now)).await?;

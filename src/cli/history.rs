@@ -9,7 +9,7 @@ use crate::audit::{Act, Entry, Point, Sight, StateThen, Turn, history, state_at}
 use crate::config::Config;
 use crate::http::audit::{GroupThen, HistoryEntry};
 use crate::ledger::Log;
-use crate::node::{Database, reading_pool};
+use crate::node::Database;
 
 /// How many entries are read at once.
 const PAGE: u32 = 1000;
@@ -22,8 +22,8 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let (group, json) = named_group(matches)?;
     let at = matches.get_one::<String>("at").map(|text| text.parse::<Point>());
     let at = at.transpose().map_err(|error| format!("--at: {error}"))?;
-    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
-    let log = Log::new(reading_pool(&database.connect, 2));
+    let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
+    let log = Log::new(database.reader(&config));
     let told = match at {
         Some(point) => tell_state(&log, group, point, json).await,
         None => tell_history(&log, group, json).await,

@@ -11,7 +11,7 @@ use super::columns::{Tone, coloured, styled};
 use super::print;
 use crate::config::{Config, flags};
 use crate::ledger::{Log, LogError};
-use crate::node::{Database, reading_pool};
+use crate::node::Database;
 
 /// How many events are read at once.
 const PAGE: u32 = 1000;
@@ -69,8 +69,8 @@ impl Wanted {
 /// One line for people.
 pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let wanted = Wanted::new(matches)?;
-    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
-    let log = Log::new(reading_pool(&database.connect, 2));
+    let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
+    let log = Log::new(database.reader(&config));
     let told = tokio::select! {
         told = tell(&log, wanted) => told,
         // Whoever follows ends it so.

@@ -92,9 +92,9 @@ pub fn complain(error: &clap::Error) -> std::io::Result<()> {
     error.print()
 }
 
-/// Whose lines are never logged, whatever is asked for: these crates write whole pushes, with endpoints
-/// and keys, into their traces.
-const SILENT: [&str; 2] = ["web_push", "ece"];
+/// Whose lines are never logged, whatever is asked for: the first two write whole pushes, with endpoints and keys, into their
+/// traces; the last one repeats PostgreSQL's words on a connection that was lost while it lay idle, with lines of its source.
+const SILENT: [&str; 3] = ["web_push", "ece", "sqlx_core::pool::connection"];
 
 /// What is logged.
 fn filter(wanted: &str) -> EnvFilter {

@@ -28,11 +28,12 @@ pub async fn run_export(config: Config, matches: &ArgMatches) -> Result<(), Stri
         "-" => Box::new(std::io::stdout()),
         name => Box::new(options.open(name).map_err(|error| format!("{name}: {error}"))?),
     };
-    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
+    let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
     let progress = Progress::new("export");
     let mut to = BufWriter::with_capacity(BUFFER, to);
     let told = |reached, target| progress.at(reached, target);
-    let done = export(&database.connect, &mut to, matches.get_flag("with-vault"), &told).await;
+    let done = export(&database.connect, &mut to, matches.get_flag("with-vault"), &told);
+    let done = database.connect.watched(done).await;
     progress.end();
     database.close().await;
     if done.is_err() && name != "-" {
@@ -57,7 +58,8 @@ pub async fn run_import(config: Config, matches: &ArgMatches) -> Result<(), Stri
     let done = match database.migrate().await {
         Ok(()) => {
             let told = |reached, target| progress.at(reached, target);
-            import(&database.connect, &mut BufReader::with_capacity(BUFFER, from), &told).await
+            let mut from = BufReader::with_capacity(BUFFER, from);
+            database.connect.watched(import(&database.connect, &mut from, &told)).await
         }
         Err(error) => {
             database.close().await;

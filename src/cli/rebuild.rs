@@ -42,7 +42,7 @@ pub(super) fn command() -> Command {
 /// One line for people.
 pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
-    let done = act(&database, matches).await;
+    let done = database.connect.watched(act(&database, matches)).await;
     database.close().await;
     done.map_err(|error| error.to_string())
 }

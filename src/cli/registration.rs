@@ -5,7 +5,7 @@ use clap::ArgMatches;
 use super::print;
 use crate::config::Config;
 use crate::ledger::Log;
-use crate::node::{Database, reading_pool};
+use crate::node::Database;
 
 /// Opens or closes registration, or shows which it is.
 ///
@@ -21,7 +21,7 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     };
     let open = async {
         database.migrate().await.map_err(|error| told(&error))?;
-        let log = Log::new(reading_pool(&database.connect, 1));
+        let log = Log::new(database.reader(&config));
         if let Some(open) = set {
             log.set_registration(open).await.map_err(|error| told(&error))?;
         }

@@ -8,7 +8,7 @@ use crate::audit::Point;
 use crate::config::Config;
 use crate::ledger::Log;
 use crate::ledger::state_at::{StateAt, state_at};
-use crate::node::{Database, reading_pool};
+use crate::node::Database;
 
 /// Prints the state as JSON.
 ///
@@ -21,8 +21,8 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     })?;
     let at = matches.get_one::<String>("at").map(|text| text.parse::<Point>());
     let at = at.transpose().map_err(|error| format!("--at: {error}"))?;
-    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
-    let log = Log::new(reading_pool(&database.connect, 2));
+    let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
+    let log = Log::new(database.reader(&config));
     let then = look(&log, stream, at).await;
     database.close().await;
     let then = then?.ok_or_else(|| format!("there was no stream {stream} then"))?;

@@ -10,7 +10,7 @@ use super::print;
 use crate::clock::SystemClock;
 use crate::config::{Config, flags};
 use crate::ledger::Log;
-use crate::node::{Database, reading_pool, test_clock};
+use crate::node::{Database, test_clock};
 use crate::vault::{Begin, RotationLock, RotationState, RotationStep, Vault, holds_only};
 
 /// How long the command waits for another rotation, and for servers that have not read the new key.
@@ -43,8 +43,10 @@ pub fn command() -> Command {
 pub async fn run(matches: &ArgMatches) -> Result<(), String> {
     let (name, matches) = matches.subcommand().ok_or("no such command")?;
     let config = Config::new(matches).map_err(|error| error.to_string())?;
-    let database = Database::open(&config, true).await.map_err(|error| error.to_string())?;
-    let done = on(&database, &config, name == "rotate", matches).await;
+    let rotating = name == "rotate";
+    let database = if rotating { Database::open(&config, true).await } else { Database::open_to_read(&config).await };
+    let database = database.map_err(|error| error.to_string())?;
+    let done = on(&database, &config, rotating, matches).await;
     database.close().await;
     done
 }
@@ -54,7 +56,7 @@ async fn on(database: &Database, config: &Config, rotating: bool, matches: &ArgM
     let vault = vault.ok_or("there is no vault yet: a server makes it at its first start")?;
     if rotating {
         let first = vault.is_without_rotating_key();
-        let log = Log::new(reading_pool(&database.connect, 1));
+        let log = Log::new(database.reader(&config));
         let position = log.newest().await.map_err(|error| error.to_string())?;
         let grace = if matches.get_flag("destroy-old") { TimeDelta::zero() } else { config.rotation.grace };
         rotate(&vault, config, position, grace).await?;

@@ -47,14 +47,15 @@ impl Operations {
 
     /// Is the server ready?
     ///
-    /// The database answers, its schema is current, and the clock is not ahead of the database's; else `UNAVAILABLE`.
+    /// The database answers and takes writes, its schema is current, and the clock is not ahead of the database's; else
+    /// `UNAVAILABLE`.
     #[oai(path = "/readyz", method = "get", operation_id = "getReadiness", tag = "Tag::Operations")]
     async fn readyz(&self) -> Result<Answer<Health>, WireError> {
         let app = self.app.get()?;
-        let newest = tokio::time::timeout(PATIENCE, app.ledger.log().newest()).await;
+        let writable = tokio::time::timeout(PATIENCE, app.ledger.is_writable()).await;
         let clock = app.ledger.trusted_time().state();
-        match newest {
-            Ok(Ok(_)) if !app.stop.is_cancelled() && !clock.refuses() => {
+        match writable {
+            Ok(Ok(true)) if !app.stop.is_cancelled() && !clock.refuses() => {
                 let wrong = clock.sentences();
                 Ok(Answer::new(&Health { status: "ok", clock: (!wrong.is_empty()).then_some(wrong) }))
             }

@@ -81,8 +81,9 @@ fn sql(generation: Generation, draft: &Draft) -> String {
     }
     if removed(draft).next().is_some() {
         let accounts = p.arrays(&["bigint"]);
-        sql +=
-            &format!("\n, io as (insert into idempotency_over (account) select u.* from head, unnest({accounts}) u)");
+        sql += &format!(
+            "\n, io as (insert into idempotency_over (account) select u.* from head, unnest({accounts}) u on conflict do nothing)"
+        );
     }
     sql += &draft.devices.sql(&mut p);
     sql += &draft.changes.sql(generation, &mut p);

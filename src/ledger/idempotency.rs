@@ -8,12 +8,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use be8_database::Pool;
 use be8_events::{AccId, Hash32, Timestamp};
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{PgPool, Row as _};
+use sqlx::Row as _;
 use tokio::sync::oneshot;
 
-use super::{Job, Ledger, LedgerError, LogError};
+use super::{Job, Ledger, LedgerError, LogError, Ticket};
 use crate::domain::{Command, Decision, Stop, View};
 use crate::vault::DataKey;
 
@@ -86,12 +87,7 @@ fn request_mac(key: &DataKey, once: &Idempotency) -> Hash32 {
 }
 
 /// Reads what is stored under these keys and not too old, with one query.
-pub(super) async fn load(
-    pool: PgPool,
-    key: DataKey,
-    claims: HashSet<Claim>,
-    now: Timestamp,
-) -> Result<Known, LogError> {
+pub(super) async fn load(pool: Pool, key: DataKey, claims: HashSet<Claim>, now: Timestamp) -> Result<Known, LogError> {
     let claims: Vec<Claim> = claims.into_iter().collect();
     let accounts: Vec<i64> = claims.iter().map(|(account, _)| account.number()).collect();
     let macs: Vec<Hash32> = claims.iter().map(|claim| key_mac(&key, *claim)).collect();
@@ -156,8 +152,9 @@ impl Ledger {
     ) -> Result<Answered, LedgerError> {
         let _run = self.running.begin(&once).ok_or(LedgerError::InFlight)?;
         let (reply_to, reply) = oneshot::channel();
-        self.enqueue(Box::new(Pending { command, once, encode, answered: None, reply_to }))?;
-        reply.await.unwrap_or(Err(LedgerError::Unavailable))
+        let ticket = Ticket::default();
+        self.enqueue(Box::new(Pending { command, once, encode, answered: None, ticket: ticket.clone(), reply_to }))?;
+        ticket.verdict(reply, self.log.pool(), &self.answers, self.patience).await
     }
 
     /// Deletes answers that are over, at most `most` of those that are too old and as many of
@@ -203,6 +200,7 @@ struct Pending<C, F> {
     once: Idempotency,
     encode: F,
     answered: Option<Answered>,
+    ticket: Ticket,
     reply_to: oneshot::Sender<Result<Answered, LedgerError>>,
 }
 
@@ -228,8 +226,12 @@ impl<C: Command, F: Fn(C::Reply) -> Answered + Send> Job for Pending<C, F> {
         self.command.size()
     }
 
-    fn wanted(&self) -> bool {
-        !self.reply_to.is_closed()
+    fn is_wanted(&self) -> bool {
+        !self.reply_to.is_closed() && self.ticket.is_wanted()
+    }
+
+    fn begin(&self) -> bool {
+        self.ticket.begin()
     }
 
     fn decide(&mut self, view: &View<'_>) -> Result<Decision<()>, Stop> {

@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
+use be8_database::{Bounded, Connector, bounded};
 use sqlx::{Connection, PgConnection};
 
 use super::LogError;
 
 /// How long PostgreSQL may take to answer the holder of a lead before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a statement of a process may take.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// The lead of one process: nobody else has it while this value lives and its connection does.
 #[derive(Debug)]
@@ -21,13 +23,13 @@ pub struct Lead {
 
 /// Where leads are taken.
 #[derive(Debug, Clone)]
-pub struct Leads(PgConnectOptions);
+pub struct Leads(Connector);
 
 impl Leads {
     /// Leads in this database.
-    pub fn new(connect: &PgConnectOptions) -> Self {
+    pub fn new(connect: &Connector) -> Self {
         // A node that vanished must not keep the lead for as long as TCP believes in it.
-        Self(connect.clone().options([
+        Self(connect.with([
             ("tcp_keepalives_idle", "5"),
             ("tcp_keepalives_interval", "2"),
             ("tcp_keepalives_count", "3"),
@@ -39,16 +41,16 @@ impl Leads {
     /// # Errors
     /// [`LogError::Database`]
     pub async fn take(&self, name: &'static str) -> Result<Option<Lead>, LogError> {
-        let mut connection = PgConnection::connect_with(&self.0).await?;
+        let mut connection = self.0.connect().await?;
         // Two keys: the first one sets the processes of be8 apart from other locks.
         let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('be8 process'), hashtext($1))")
             .bind(name)
-            .fetch_one(&mut connection)
+            .fetch_one(Bounded::new(&mut connection, PATIENCE))
             .await?;
         if taken {
             return Ok(Some(Lead { connection, name, checkpoint: None }));
         }
-        connection.close().await?;
+        bounded(PATIENCE, connection.close()).await?;
         Ok(None)
     }
 
@@ -57,9 +59,9 @@ impl Leads {
     /// # Errors
     /// [`LogError::Database`]
     pub async fn checkpoint(&self, name: &str) -> Result<i64, LogError> {
-        let mut connection = PgConnection::connect_with(&self.0).await?;
+        let mut connection = self.0.connect().await?;
         let saved = saved(&mut connection, name).await?;
-        connection.close().await?;
+        bounded(PATIENCE, connection.close()).await?;
         Ok(saved)
     }
 }
@@ -68,7 +70,7 @@ impl Leads {
 async fn saved(connection: &mut PgConnection, name: &str) -> Result<i64, LogError> {
     let saved: Option<i64> = sqlx::query_scalar("select reached from checkpoints where process = $1")
         .bind(name)
-        .fetch_optional(connection)
+        .fetch_optional(Bounded::new(connection, PATIENCE))
         .await?;
     Ok(saved.unwrap_or(0))
 }
@@ -79,10 +81,7 @@ impl Lead {
     /// # Errors
     /// [`LogError::Database`] when the connection, and with it the lock, is gone.
     pub async fn confirm(&mut self) -> Result<(), LogError> {
-        match tokio::time::timeout(PATIENCE, self.connection.ping()).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(LogError::Database(sqlx::Error::PoolTimedOut)),
-        }
+        Ok(bounded(PATIENCE, self.connection.ping()).await?)
     }
 
     /// How far the process has come: what it saved last, 0 at first.
@@ -108,20 +107,25 @@ impl Lead {
         )
         .bind(self.name)
         .bind(reached)
-        .execute(&mut self.connection)
+        .execute(self.connection())
         .await?;
         self.checkpoint = Some(reached);
         Ok(())
     }
 
-    /// The connection that holds the lock: what is written through it is written by the leader.
-    pub(super) const fn connection(&mut self) -> &mut PgConnection {
+    /// The connection that holds the lock, for one statement: what is written through it is written by the leader.
+    pub(super) const fn connection(&mut self) -> Bounded<'_> {
+        Bounded::new(&mut self.connection, LIMIT)
+    }
+
+    /// The same for a transaction, which the caller bounds.
+    pub(super) const fn transactions(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
 
     /// Gives the lead up.
     pub async fn resign(self) {
         // The lock goes with the connection, however that ends.
-        let _ = self.connection.close().await;
+        let _ = bounded(PATIENCE, self.connection.close()).await;
     }
 }

@@ -1,11 +1,12 @@
 //! Reading the log: one stream both ways, or everything from a position.
 
+use be8_database::Pool;
 use be8_events::{Position, Recorded, StreamName, Timestamp};
 use chrono::{DateTime, Utc};
 use futures_util::Stream;
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 
 use super::LogError;
 use super::pages::Raw;
@@ -37,16 +38,16 @@ pub enum Direction {
 /// The log, for reading.
 #[derive(Debug, Clone)]
 pub struct Log {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl Log {
     /// Reads through this pool.
-    pub const fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub fn new(pool: impl Into<Pool>) -> Self {
+        Self { pool: pool.into() }
     }
 
-    pub(super) const fn pool(&self) -> &PgPool {
+    pub(super) const fn pool(&self) -> &Pool {
         &self.pool
     }
 
@@ -209,6 +210,12 @@ impl Log {
         count: u32,
     ) -> Result<Vec<Recorded>, LogError> {
         self.events(sqlx::query(READ_RANGE).bind(after.0).bind(until.0).bind(kind).bind(i64::from(count))).await
+    }
+
+    /// Whether the database of this log is there and takes writes.
+    pub(super) async fn is_writable(&self) -> Result<bool, LogError> {
+        let sql = "select not pg_is_in_recovery() and not current_setting('transaction_read_only')::bool from log_head";
+        Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
     }
 
     /// The position of the newest event.

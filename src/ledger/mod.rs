@@ -29,6 +29,7 @@ pub mod state_at;
 mod states;
 mod subscription;
 mod sweep;
+mod ticket;
 mod traces;
 mod transparency;
 mod trust;
@@ -38,9 +39,8 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
+use be8_database::{ConnectError, Connector, Pool, reason};
 use be8_events::{Hash32, NewEvent, Position, Recorded, StreamName, Subject};
-use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +48,7 @@ use crate::clock::Clock;
 use crate::domain::device::DeviceName;
 use crate::domain::{Command, Decision, Rejection, Stop, View};
 use crate::vault::{Vault, VaultError};
+use ticket::{Answers, Ticket};
 
 pub use code_attempts::CodeAttempts;
 pub use idempotency::{Answered, Idempotency};
@@ -122,7 +123,7 @@ pub enum LedgerError {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The database did not answer, or refused.
-    #[error("the log could not be reached: {0}")]
+    #[error("the log could not be reached: {}", reason(.0))]
     Database(#[from] sqlx::Error),
     /// A stored event that this build cannot read.
     #[error("position {position}: {cause}")]
@@ -176,6 +177,12 @@ pub enum LogError {
     Clock,
 }
 
+impl From<ConnectError> for LogError {
+    fn from(error: ConnectError) -> Self {
+        Self::Database(error.into())
+    }
+}
+
 impl LogError {
     /// Whether something stored is not as it must be: it will be so at the next attempt, too.
     pub(crate) const fn is_damage(&self) -> bool {
@@ -205,6 +212,8 @@ pub struct Ledger {
     log: Log,
     running: idempotency::Running,
     trusted: TrustedTime,
+    answers: Answers,
+    patience: Duration,
 }
 
 impl Ledger {
@@ -215,19 +224,21 @@ impl Ledger {
     /// # Errors
     /// [`LogError`] when the head row cannot be read.
     pub async fn start(
-        pool: PgPool,
-        connect: PgConnectOptions,
+        pool: Pool,
+        connect: Connector,
         vault: Arc<Vault>,
         clock: Arc<dyn Clock>,
         settings: LedgerSettings,
         stop: CancellationToken,
     ) -> Result<(Self, tokio::task::JoinHandle<Result<(), LogError>>), LogError> {
         let (queue, commands) = mpsc::channel(settings.queue.max(1));
+        let patience = settings.patience;
         let (tail, _) = broadcast::channel(1024);
         let trusted = TrustedTime::open(pool.clone(), clock.clone()).await?;
         let log = Log::new(pool);
         let (writer, position) =
             writer::Writer::new(log.clone(), connect, vault, clock, trusted.clone(), settings, tail.clone()).await?;
+        let answers = writer.answers();
         tokio::spawn(trusted.clone().watch(stop.clone()));
         // A thread of its own: the loop never waits for its turn behind the requests, which would
         // leave PostgreSQL idle, and no request waits while a batch is sealed.
@@ -248,7 +259,8 @@ impl Ledger {
                 Err(LogError::Died)
             })
         });
-        Ok((Self { queue, tail, position, log, running: idempotency::Running::default(), trusted }, task))
+        let running = idempotency::Running::default();
+        Ok((Self { queue, tail, position, log, running, trusted, answers, patience }, task))
     }
 
     /// Has a command decided and its events appended; answers once they are durable.
@@ -257,8 +269,9 @@ impl Ledger {
     /// [`LedgerError`]
     pub async fn execute<C: Command>(&self, command: C) -> Result<C::Reply, LedgerError> {
         let (reply_to, reply) = oneshot::channel();
-        self.enqueue(Box::new(Pending { command, reply: None, reply_to }))?;
-        reply.await.unwrap_or(Err(LedgerError::Unavailable))
+        let ticket = Ticket::default();
+        self.enqueue(Box::new(Pending { command, reply: None, ticket: ticket.clone(), reply_to }))?;
+        ticket.verdict(reply, self.log.pool(), &self.answers, self.patience).await
     }
 
     fn enqueue(&self, job: Box<dyn Job>) -> Result<(), LedgerError> {
@@ -307,6 +320,18 @@ impl Ledger {
     /// Which device has an endpoint of Web Push, which is kept beside the log.
     pub fn push_endpoints(&self) -> PushEndpoints {
         PushEndpoints::new(self.log.pool().clone())
+    }
+
+    /// Whether the database takes writes, as far as is known without writing: it is no standby, not set to read-only, and
+    /// nothing that the loop asked it waits for an answer for too long.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub async fn is_writable(&self) -> Result<bool, LogError> {
+        if self.log.pool().is_stalled() || self.answers.lack_for(self.patience) {
+            return Ok(false);
+        }
+        self.log.is_writable().await
     }
 
     /// The newest position that this node knows of.
@@ -369,8 +394,10 @@ trait Job: Send {
     fn keys(&self) -> Vec<Subject>;
     fn endpoint(&self) -> Option<(Hash32, DeviceName)>;
     fn size(&self) -> usize;
-    /// Whether anybody still waits for the verdict.
-    fn wanted(&self) -> bool;
+    /// Whether somebody waits for the verdict.
+    fn is_wanted(&self) -> bool;
+    /// Begins: from here on it may be written. Not if it was given up.
+    fn begin(&self) -> bool;
     /// Decides and keeps the reply for [`Job::finish`].
     fn decide(&mut self, view: &View<'_>) -> Result<Decision<()>, Stop>;
     /// Under which idempotency key it was sent, if under one.
@@ -389,6 +416,7 @@ trait Job: Send {
 struct Pending<C: Command> {
     command: C,
     reply: Option<C::Reply>,
+    ticket: Ticket,
     reply_to: oneshot::Sender<Result<C::Reply, LedgerError>>,
 }
 
@@ -409,8 +437,12 @@ impl<C: Command> Job for Pending<C> {
         self.command.size()
     }
 
-    fn wanted(&self) -> bool {
-        !self.reply_to.is_closed()
+    fn is_wanted(&self) -> bool {
+        !self.reply_to.is_closed() && self.ticket.is_wanted()
+    }
+
+    fn begin(&self) -> bool {
+        self.ticket.begin()
     }
 
     fn decide(&mut self, view: &View<'_>) -> Result<Decision<()>, Stop> {

@@ -4,9 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use be8_database::Pool;
 use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName, Timestamp};
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use sqlx::{PgConnection, PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 
 use super::LogError;
 
@@ -104,12 +105,12 @@ async fn found(from: impl PgExecutor<'_>, ids: Vec<i64>) -> Result<Vec<(i64, Str
 /// A reader of pages.
 #[derive(Debug, Clone)]
 pub(super) struct Pages {
-    pool: PgPool,
+    pool: Pool,
     names: Arc<Mutex<Arc<Names>>>,
 }
 
 impl Pages {
-    pub(super) fn new(pool: PgPool) -> Self {
+    pub(super) fn new(pool: Pool) -> Self {
         Self { pool, names: Arc::default() }
     }
 
@@ -145,7 +146,7 @@ impl Pages {
 
     async fn rows(&self, after: i64, until: i64) -> Result<Vec<Raw>, LogError> {
         let mut connection = self.pool.acquire().await?;
-        rows(&mut connection, after, until).await
+        Ok(connection.bounded(|connection| Box::pin(rows(connection, after, until))).await?)
     }
 
     /// The names of the streams of these rows.
@@ -171,7 +172,7 @@ fn ranges(after: Position, until: Position) -> impl Stream<Item = (i64, i64)> {
 }
 
 /// The rows behind `after` up to `until`, as this connection sees them.
-pub(super) async fn rows(connection: &mut PgConnection, after: i64, until: i64) -> Result<Vec<Raw>, LogError> {
+pub(super) async fn rows(connection: &mut PgConnection, after: i64, until: i64) -> Result<Vec<Raw>, sqlx::Error> {
     let sql = format!(
         "copy (select position, stream, version, kind, schema, time, actor, salt, payload, sealed from events
                where position > {after} and position <= {until} order by position) to stdout (format binary)"
@@ -185,7 +186,6 @@ pub(super) async fn rows(connection: &mut PgConnection, after: i64, until: i64) 
     tokio::task::spawn_blocking(move || parse(&bytes).ok_or_else(garbled))
         .await
         .map_err(|_| sqlx::Error::WorkerCrashed)?
-        .map_err(LogError::from)
 }
 
 fn garbled() -> sqlx::Error {

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use be8_database::Pool;
 use be8_events::{AccId, Event, Hash32, Recorded, StreamName, Subject};
 use be8_projections::Parameters;
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{Arguments, PgPool, Row, error::BoxDynError};
+use sqlx::{Arguments, Row, error::BoxDynError};
 
 use super::LogError;
 use crate::domain::device::DeviceName;
@@ -19,10 +20,10 @@ pub fn fingerprint(server: &DataKey, endpoint: &str) -> Hash32 {
 
 /// The devices that have endpoints. They change in the append of what changes them, see `DeviceRows`.
 #[derive(Debug, Clone)]
-pub struct PushEndpoints(PgPool);
+pub struct PushEndpoints(Pool);
 
 impl PushEndpoints {
-    pub(super) const fn new(pool: PgPool) -> Self {
+    pub(super) const fn new(pool: Pool) -> Self {
         Self(pool)
     }
 

@@ -7,14 +7,14 @@
 
 use std::time::Duration;
 
+use be8_database::{ConnectError, Connector, Pool, reason};
 use be8_events::Position;
 use be8_projections::compare::{Tally, tally};
 use be8_projections::generation::{MODELS, Model, shapes, with_needed};
 use be8_projections::registry::{self, Entry, Phase};
 use be8_projections::{Changes, Generation};
 use futures_util::{StreamExt, TryStreamExt};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection};
 
 use super::LogError;
 use super::head::Head;
@@ -140,6 +140,12 @@ impl From<sqlx::Error> for RebuildError {
     }
 }
 
+impl From<ConnectError> for RebuildError {
+    fn from(error: ConnectError) -> Self {
+        Self::Log(error.into())
+    }
+}
+
 fn names(differences: &[Discrepancy]) -> String {
     let name = |d: &Discrepancy| format!("{} ({} rows live, {} rebuilt)", d.live.table, d.live.rows, d.rebuilt.rows);
     differences.iter().map(name).collect::<Vec<_>>().join(", ")
@@ -149,7 +155,7 @@ fn names(differences: &[Discrepancy]) -> String {
 pub struct Workshop {
     /// Holds the lock and writes; none while a page is being written.
     hand: Option<PgConnection>,
-    pool: PgPool,
+    pool: Pool,
     pages: Pages,
 }
 
@@ -158,15 +164,15 @@ impl Workshop {
     ///
     /// # Errors
     /// [`RebuildError::Running`]
-    pub async fn open(connect: &PgConnectOptions, wait: bool) -> Result<Self, RebuildError> {
-        let connect = connect.clone().options([
+    pub async fn open(connect: &Connector, wait: bool) -> Result<Self, RebuildError> {
+        let connect = connect.with([
             // A page that is lost is replayed again; the switch itself is durable.
             ("synchronous_commit", "off"),
             ("maintenance_work_mem", "256MB"),
             // One that is killed lets go of the lock soon.
             ("client_connection_check_interval", "500ms"),
         ]);
-        let mut hand = PgConnection::connect_with(&connect).await?;
+        let mut hand = connect.connect().await?;
         let begun = tokio::time::Instant::now();
         while !sqlx::query_scalar(TRY_LOCK).fetch_one(&mut hand).await? {
             if !wait && begun.elapsed() > PATIENCE {
@@ -174,7 +180,8 @@ impl Workshop {
             }
             tokio::time::sleep(RETRY).await;
         }
-        let pool = PgPoolOptions::new().max_connections(3).connect_lazy_with(connect);
+        // Its statements read whole pages of the log, or count tables; whoever rebuilds watches the database.
+        let pool = connect.pool(3, Duration::from_secs(24 * 60 * 60));
         Ok(Self { hand: Some(hand), pages: Pages::new(pool.clone()), pool })
     }
 
@@ -241,7 +248,7 @@ impl Workshop {
             if old.generation != instead_of
                 && let Err(error) = registry::remove(self.hand()?, old.generation).await
             {
-                tracing::warn!(%error, generation = old.generation.0, "an earlier generation was not removed");
+                tracing::warn!(error = %reason(&error), generation = old.generation.0, "an earlier generation was not removed");
             }
         }
         Ok(Rebuilt { generation, instead_of, position, tables, differences })
@@ -278,8 +285,7 @@ impl Workshop {
         if registry::enter(self.hand()?, generation, phase).await? { Ok(()) } else { Err(RebuildError::Aborted) }
     }
 
-    /// Replays what is behind `after` up to `until`. A page is written while the next one is read
-    /// and folded.
+    /// Replays what is behind `after` up to `until`. A page is written while the next one is read and folded.
     async fn replay(
         &mut self,
         generation: Generation,
@@ -347,8 +353,7 @@ impl Workshop {
         self.replay(generation, entry.reached, until, &all, EVENTS_AT_ONCE, told).await
     }
 
-    /// Compares the live tables with the fresh ones as they are at one position; those whose shape
-    /// is the same.
+    /// Compares the live tables with the fresh ones as they are at one position; those whose shape is the same.
     async fn compare(
         &mut self,
         generation: Generation,
@@ -358,7 +363,8 @@ impl Workshop {
         // Not to hold a snapshot for as long as it takes to come near.
         let head = Head::read(self.hand()?).await?;
         self.catch_up(generation, head.position, told).await?;
-        let mut seen = self.pool.begin_with("begin isolation level repeatable read read only").await?;
+        let mut held = self.pool.acquire().await?;
+        let mut seen = held.begin_with("begin isolation level repeatable read read only").await?;
         let head = Head::read(&mut seen).await?;
         self.catch_up(generation, head.position, told).await?;
         told(Step::Comparing(head.position));
@@ -438,8 +444,7 @@ impl Workshop {
         Ok(dropped)
     }
 
-    /// Makes the read models those of this build: makes the tables of an empty log, and rebuilds
-    /// those of an older build.
+    /// Makes the read models those of this build: makes the tables of an empty log, and rebuilds those of an older build.
     ///
     /// # Errors
     /// [`RebuildError`]
@@ -462,13 +467,12 @@ impl Workshop {
 
 type Writing = tokio::task::JoinHandle<Result<(PgConnection, bool), sqlx::Error>>;
 
-/// Asks the rebuild that is under way to stop and removes what it has made. Answers which
-/// generation that was.
+/// Asks the rebuild that is under way to stop and removes what it has made. Answers which generation that was.
 ///
 /// # Errors
 /// [`RebuildError`]
-pub async fn abort(connect: &PgConnectOptions) -> Result<Option<Generation>, RebuildError> {
-    let mut connection = PgConnection::connect_with(connect).await?;
+pub async fn abort(connect: &Connector) -> Result<Option<Generation>, RebuildError> {
+    let mut connection = connect.connect().await?;
     let aborted = registry::abort(&mut connection).await?;
     connection.close().await?;
     if let Some(generation) = aborted {
@@ -484,8 +488,8 @@ pub async fn abort(connect: &PgConnectOptions) -> Result<Option<Generation>, Reb
 ///
 /// # Errors
 /// [`RebuildError::Log`]
-pub async fn status(connect: &PgConnectOptions) -> Result<(Vec<Entry>, Position, bool), RebuildError> {
-    let mut connection = PgConnection::connect_with(connect).await?;
+pub async fn status(connect: &Connector) -> Result<(Vec<Entry>, Position, bool), RebuildError> {
+    let mut connection = connect.connect().await?;
     let entries = Entry::all(&mut connection).await?;
     let head = Head::read(&mut connection).await?;
     let free: bool = sqlx::query_scalar(TRY_LOCK).fetch_one(&mut connection).await?;

@@ -24,15 +24,15 @@ pub(super) fn kind_of(error: &sqlx::Error) -> ErrorKind {
     if error.severity() != PgSeverity::Error {
         return ErrorKind::Unknown;
     }
-    // Classes of SQLSTATE (PostgreSQL, appendix A): 40 transaction rollback, 53 insufficient
-    // resources, 55 object not in prerequisite state (lock timeout), 57 operator intervention.
     match error.code() {
         // check_violation: of a constraint, which is named then, or of the partitions of a table. Not by
         // its text, which is in the language of the server.
         "23514" if error.table() == Some("sealed_message") && error.constraint().is_none() => ErrorKind::NoPartition,
         // undefined_table, invalid_schema_name
         "42P01" | "3F000" => ErrorKind::NoTable,
-        code if ["40", "53", "55", "57"].iter().any(|class| code.starts_with(class)) => ErrorKind::Passing,
+        // statement_completion_unknown, and what poolers say of a connection that they lost.
+        code if code == "40003" || code.starts_with("08") => ErrorKind::Unknown,
+        code if be8_database::is_passing(code) => ErrorKind::Passing,
         _ => ErrorKind::Refused,
     }
 }

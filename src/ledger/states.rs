@@ -3,9 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use be8_database::Pool;
 use be8_events::{Position, Recorded, StreamName, Subject};
 use lru::LruCache;
-use sqlx::{PgPool, Row};
+use sqlx::Row;
 
 use super::LogError;
 use super::head::Head;
@@ -132,7 +133,7 @@ impl Cache {
 /// Loads the states of these streams as they are at this head, with one query; with a second one
 /// for those whose snapshot cannot be read.
 pub(super) async fn load(
-    pool: PgPool,
+    pool: Pool,
     streams: HashSet<StreamName>,
     head: Head,
 ) -> Result<HashMap<StreamName, Entry>, LogError> {
@@ -156,7 +157,7 @@ const LOAD: &str = select!(
 /// Loads from snapshots of this format and the rest of the streams; answers also which of the
 /// snapshots cannot be read.
 async fn load_from(
-    pool: &PgPool,
+    pool: &Pool,
     streams: &HashSet<StreamName>,
     head: Head,
     format: i32,
@@ -214,7 +215,7 @@ pub(super) struct Snapshot {
 pub(super) const SNAPSHOT_EVERY: i64 = 128;
 
 /// Stores snapshots; a newer one stays.
-pub(super) async fn store_snapshots(pool: &PgPool, snapshots: Vec<Snapshot>) -> Result<(), LogError> {
+pub(super) async fn store_snapshots(pool: &Pool, snapshots: Vec<Snapshot>) -> Result<(), LogError> {
     let mut ids = Vec::with_capacity(snapshots.len());
     let mut versions = Vec::with_capacity(snapshots.len());
     let mut positions = Vec::with_capacity(snapshots.len());

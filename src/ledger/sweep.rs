@@ -1,20 +1,26 @@
 //! Sweeping: freeing the bytes of what is sealed and can never be read again. It touches rows that
 //! no append touches, in bounded steps, and whatever it is stopped in can be done again.
 
+use std::time::Duration;
+
+use be8_database::{Bounded, Connector, bounded};
 use be8_events::erasure::DeletedKey;
 use be8_events::{Day, StreamName, Subject, ThreadId};
 use chrono::NaiveDate;
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::{LogError, partitions};
 
 /// How many events of a thread one step looks at, and how many rows it deletes.
 const STEP: i64 = 1000;
+/// How long one step may take. Detaching a partition waits for all that may still use it.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long the end of a connection may take.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// Where sweepers come from.
 #[derive(Debug, Clone)]
-pub struct Broom(PgConnectOptions);
+pub struct Broom(Connector);
 
 /// A connection that sweeps.
 #[derive(Debug)]
@@ -24,9 +30,9 @@ pub struct Sweeper {
 
 impl Broom {
     /// Sweeping in this database.
-    pub fn new(connect: &PgConnectOptions) -> Self {
+    pub fn new(connect: &Connector) -> Self {
         // Whoever sweeps waits for nobody long: it comes again.
-        Self(connect.clone().options([("lock_timeout", "2s")]))
+        Self(connect.with([("lock_timeout", "2s"), ("statement_timeout", "55s")]))
     }
 
     /// Connects.
@@ -34,15 +40,19 @@ impl Broom {
     /// # Errors
     /// [`LogError::Database`]
     pub async fn take(&self) -> Result<Sweeper, LogError> {
-        Ok(Sweeper { connection: PgConnection::connect_with(&self.0).await? })
+        Ok(Sweeper { connection: self.0.connect().await? })
     }
 }
 
 impl Sweeper {
+    fn connection(&mut self) -> Bounded<'_> {
+        Bounded::new(&mut self.connection, LIMIT)
+    }
+
     /// Lets the connection go.
     pub async fn close(self) {
         // It ends with this value, politely or not.
-        let _ = self.connection.close().await;
+        let _ = bounded(CLOSE, self.connection.close()).await;
     }
 
     /// The days before `day` whose key still lives, ascending.
@@ -54,7 +64,7 @@ impl Sweeper {
             "select subject from vault.key where subject >= 'day/' and subject < 'day0' and wrapped is not null
              order by subject",
         )
-        .fetch_all(&mut self.connection)
+        .fetch_all(self.connection())
         .await?;
         let days = subjects.iter().filter_map(|subject| match subject.parse() {
             Ok(Subject::Day(day)) => Some(day),
@@ -69,7 +79,7 @@ impl Sweeper {
     /// # Errors
     /// [`LogError`]
     pub async fn dead_partitions(&mut self, before: Day) -> Result<Vec<Day>, LogError> {
-        let days = partitions::all(&mut self.connection).await?;
+        let days = bounded(LIMIT, partitions::all(&mut self.connection)).await?;
         let live = self.live_days(before).await?;
         Ok(days.into_iter().filter(|day| *day < before && !live.contains(day)).collect())
     }
@@ -79,7 +89,7 @@ impl Sweeper {
     /// # Errors
     /// [`LogError`]; what is half done is finished by the next call.
     pub async fn drop_partition(&mut self, day: Day) -> Result<(), LogError> {
-        Ok(partitions::remove(&mut self.connection, day).await?)
+        Ok(bounded(LIMIT, partitions::remove(&mut self.connection, day)).await?)
     }
 
     /// Frees all that one deleted key had sealed; answers how many payloads that were.
@@ -105,7 +115,7 @@ impl Sweeper {
             )
             .bind(key)
             .bind(STEP)
-            .execute(&mut self.connection)
+            .execute(self.connection())
             .await?;
             swept += done.rows_affected();
             if done.rows_affected() < STEP.cast_unsigned() {
@@ -121,14 +131,16 @@ impl Sweeper {
             ThreadId::Group(group) => StreamName::Chat(group),
             ThreadId::System(_) => return Ok(0),
         };
-        let Some(oldest) = partitions::all(&mut self.connection).await?.into_iter().min() else { return Ok(0) };
+        let Some(oldest) = bounded(LIMIT, partitions::all(&mut self.connection)).await?.into_iter().min() else {
+            return Ok(0);
+        };
         let begin: Option<(i64, i64)> = sqlx::query_as(
             "select id, stream_version_after(id, position_at($2::date::timestamp at time zone 'UTC'))
              from streams where name = $1",
         )
         .bind(stream.to_string())
         .bind(oldest.0)
-        .fetch_optional(&mut self.connection)
+        .fetch_optional(self.connection())
         .await?;
         let Some((stream, mut from)) = begin else { return Ok(0) };
         let mut swept = 0;
@@ -140,7 +152,7 @@ impl Sweeper {
             .bind(stream)
             .bind(from)
             .bind(STEP)
-            .fetch_all(&mut self.connection)
+            .fetch_all(self.connection())
             .await?;
             for of_day in rows.chunk_by(|a, b| a.1 == b.1) {
                 let positions: Vec<i64> = of_day.iter().map(|row| row.0).collect();
@@ -149,7 +161,7 @@ impl Sweeper {
                         .bind(of_day[0].1)
                         .bind(positions)
                         .bind(key)
-                        .execute(&mut self.connection)
+                        .execute(self.connection())
                         .await?;
                 swept += done.rows_affected();
             }
@@ -158,7 +170,7 @@ impl Sweeper {
                 sqlx::query_scalar("select exists (select from events where stream = $1 and version >= $2)")
                     .bind(stream)
                     .bind(from)
-                    .fetch_one(&mut self.connection)
+                    .fetch_one(self.connection())
                     .await?;
             if !more {
                 return Ok(swept);

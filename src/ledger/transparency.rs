@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use be8_database::{Pool, bounded};
 use be8_events::Hash32;
 use sqlx::postgres::PgRow;
-use sqlx::{Connection, PgPool, Row};
+use sqlx::{Connection, Row};
 
 use super::{Lead, Log, LogError};
 
@@ -49,7 +50,7 @@ pub struct Witnessed {
 /// The tables of the transparency log, for reading.
 #[derive(Debug, Clone)]
 pub struct TransparencyTables {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl TransparencyTables {
@@ -235,24 +236,26 @@ impl Lead {
         }
         let wanted = levels.len() as u64;
         // What was there before must be the beginning of what is there then.
-        let mut transaction = self.connection().begin().await?;
-        let written = sqlx::query(
-            "insert into audit_tiles as t (level, number, hashes)
-             select * from unnest($1::smallint[], $2::bigint[], $3::bytea[])
-             on conflict (level, number) do update set hashes = excluded.hashes
-             where substring(excluded.hashes for length(t.hashes)) = t.hashes",
-        )
-        .bind(levels)
-        .bind(numbers)
-        .bind(hashes)
-        .execute(&mut *transaction)
-        .await?
-        .rows_affected();
-        if written != wanted {
-            return Err(LogError::Stored(REWRITTEN));
-        }
-        transaction.commit().await?;
-        Ok(())
+        let write = async {
+            let mut transaction = self.transactions().begin().await?;
+            let written = sqlx::query(
+                "insert into audit_tiles as t (level, number, hashes)
+                 select * from unnest($1::smallint[], $2::bigint[], $3::bytea[])
+                 on conflict (level, number) do update set hashes = excluded.hashes
+                 where substring(excluded.hashes for length(t.hashes)) = t.hashes",
+            )
+            .bind(levels)
+            .bind(numbers)
+            .bind(hashes)
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
+            if written != wanted {
+                return Err(LogError::Stored(REWRITTEN));
+            }
+            Ok(transaction.commit().await?)
+        };
+        bounded(LIMIT, write).await
     }
 
     /// Begins another log under another key, over the same events. The heads of the one before stay.
@@ -260,14 +263,17 @@ impl Lead {
     /// # Errors
     /// [`LogError`]
     pub async fn begin_log(&mut self, key: &str) -> Result<(), LogError> {
-        let mut transaction = self.connection().begin().await?;
-        // Made anew from the events, whatever they were.
-        sqlx::query("delete from audit_tiles").execute(&mut *transaction).await?;
-        sqlx::query("insert into audit_logs (id, key) select coalesce(max(id), 0) + 1, $1 from audit_logs")
-            .bind(key)
-            .execute(&mut *transaction)
-            .await?;
-        Ok(transaction.commit().await?)
+        let begin = async {
+            let mut transaction = self.transactions().begin().await?;
+            // Made anew from the events, whatever they were.
+            sqlx::query("delete from audit_tiles").execute(&mut *transaction).await?;
+            sqlx::query("insert into audit_logs (id, key) select coalesce(max(id), 0) + 1, $1 from audit_logs")
+                .bind(key)
+                .execute(&mut *transaction)
+                .await?;
+            Ok(transaction.commit().await?)
+        };
+        bounded(LIMIT, begin).await
     }
 
     /// Publishes a head that was signed. Heads only grow.
@@ -317,6 +323,9 @@ impl Lead {
         Ok(())
     }
 }
+
+/// How long a transaction that writes tiles may take; one that begins another log deletes those of all events.
+const LIMIT: Duration = Duration::from_secs(120);
 
 const REWRITTEN: &str = "a tile of the transparency log that does not begin as the stored one";
 

@@ -8,9 +8,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use be8_database::{Pool, is_timeout};
 use be8_events::Timestamp;
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{PgPool, Row};
+use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
 use super::LogError;
@@ -30,7 +31,7 @@ pub struct TrustedTime(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    pool: PgPool,
+    pool: Pool,
     clock: Arc<dyn Clock>,
     known: Mutex<Known>,
 }
@@ -93,12 +94,14 @@ impl ClockState {
 
 /// A span of time for people.
 fn span(time: TimeDelta) -> String {
-    let seconds = time.num_seconds();
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
+    // Rounded: between the two readings of clocks that are compared a thread may wait for its turn, and a jump of 40 days
+    // is then some milliseconds less.
+    let rounded = |unit: i64| (time.num_milliseconds() + 500 * unit) / (1000 * unit);
+    match rounded(1) {
+        ..120 => format!("{} s", rounded(1)),
+        120..7200 => format!("{} min", rounded(60)),
+        7200..172_800 => format!("{} h", rounded(3600)),
+        _ => format!("{} days", rounded(86_400)),
     }
 }
 
@@ -127,7 +130,7 @@ impl TrustedTime {
     ///
     /// # Errors
     /// [`LogError::Database`]
-    pub(super) async fn open(pool: PgPool, clock: Arc<dyn Clock>) -> Result<Self, LogError> {
+    pub(super) async fn open(pool: Pool, clock: Arc<dyn Clock>) -> Result<Self, LogError> {
         let mut stored = read(&pool).await?;
         if stored.trusted.is_none() {
             let now = clock.now();
@@ -224,13 +227,18 @@ impl TrustedTime {
             (trust, known.confirmed)
         };
         // Not over a confirmation that this node does not know of yet.
-        sqlx::query(KEEP)
+        let kept = sqlx::query(KEEP)
             .bind(trust.time.to_utc())
             .bind(trust.ahead.map(|ahead| ahead.by.num_microseconds().unwrap_or(i64::MAX)))
             .bind(trust.ahead.map(|ahead| ahead.steady_from.to_utc()))
             .bind(confirmed)
             .execute(&self.0.pool)
-            .await?;
+            .await;
+        if is_timeout(&kept) {
+            // A server that nobody writes to learns here that PostgreSQL does not answer writes.
+            self.0.pool.set_stalled(true);
+        }
+        kept?;
         self.lock().stored = Some((trust.ahead, elapsed));
         Ok(())
     }
@@ -274,7 +282,7 @@ impl Clock for TrustedTime {
     }
 }
 
-async fn read(pool: &PgPool) -> Result<Stored, LogError> {
+async fn read(pool: &Pool) -> Result<Stored, LogError> {
     let row = sqlx::query(READ).fetch_one(pool).await?;
     let time = |column| row.try_get::<DateTime<Utc>, _>(column).map(Timestamp::from);
     let trusted = match row.try_get::<Option<i64>, _>("confirmed")? {
@@ -287,4 +295,24 @@ async fn read(pool: &PgPool) -> Result<Stored, LogError> {
         }
     };
     Ok(Stored { position: row.try_get("position")?, head: time("head")?, database: time("database")?, trusted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_rounded() {
+        for (span_of, text) in [
+            (TimeDelta::milliseconds(5_400), "5 s"),
+            (TimeDelta::milliseconds(119_499), "119 s"),
+            (TimeDelta::hours(2) - TimeDelta::seconds(1), "120 min"),
+            (TimeDelta::hours(47) + TimeDelta::minutes(50), "48 h"),
+            (TimeDelta::days(40) - TimeDelta::microseconds(1), "40 days"),
+            (TimeDelta::days(40) - TimeDelta::milliseconds(300), "40 days"),
+            (TimeDelta::days(40) + TimeDelta::seconds(30), "40 days"),
+        ] {
+            assert_eq!(span(span_of), text);
+        }
+    }
 }

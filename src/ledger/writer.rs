@@ -2,12 +2,13 @@
 //! node and no other way into the log.
 
 mod follow;
+mod settle;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use be8_database::{Connector, bounded, is_timeout, reason};
 use be8_events::{Day, Position, Subject};
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,7 @@ use super::log::Log;
 use super::refusal::{ErrorKind, kind_of};
 use super::seen::Seen;
 use super::states::{self, Cache, KeyState, Snapshot, store_snapshots};
+use super::ticket::Answers;
 use super::{Batch, Job, LedgerError, LedgerSettings, LogError, TrustedTime, append, listener, partitions};
 use crate::clock::Clock;
 use crate::vault::{Found, Vault};
@@ -28,12 +30,16 @@ use crate::vault::{Found, Vault};
 const POLL: Duration = Duration::from_millis(500);
 /// How often a database that is away is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// How long making partitions may take.
+const MAKING: Duration = Duration::from_secs(30);
+/// How long what is under way may take to end when the server stops.
+const GRACE: Duration = Duration::from_secs(3);
 /// How many rounds a batch may lose to other nodes before it takes the row lock first.
 const LOST_ROUNDS: u32 = 2;
 
 pub(super) struct Writer {
     log: Log,
-    connect: PgConnectOptions,
+    connect: Connector,
     connection: Option<PgConnection>,
     vault: Arc<Vault>,
     clock: Arc<dyn Clock>,
@@ -48,8 +54,12 @@ pub(super) struct Writer {
     snapshots: Option<tokio::task::JoinHandle<()>>,
     /// The runtime of everything but the loop.
     runtime: tokio::runtime::Handle,
+    /// When PostgreSQL last answered.
+    answers: Answers,
     /// An append of this node may still be in flight on a dead connection.
     unsettled: bool,
+    /// An append of the batch in hand was sent, and its outcome is not known yet.
+    in_flight: bool,
     /// The day on which partitions were last made ahead.
     partitions_of: Day,
     /// Why this node must not go on: another version of be8 serves this log in a way that this one cannot follow, or the
@@ -60,30 +70,24 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) async fn new(
         log: Log,
-        connect: PgConnectOptions,
+        connect: Connector,
         vault: Arc<Vault>,
         clock: Arc<dyn Clock>,
         trusted: TrustedTime,
         settings: LedgerSettings,
         tail: broadcast::Sender<Batch>,
     ) -> Result<(Self, watch::Receiver<Position>), LogError> {
-        // A frozen node must not hold the head. Plans are kept, so they must not be those of a
-        // young database: by key whatever the statistics say.
-        let connect = connect.options([
-            ("plan_cache_mode", "force_generic_plan"),
-            ("enable_seqscan", "off"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-            ("idle_in_transaction_session_timeout", "5s"),
-            ("synchronous_commit", "on"),
-            ("default_transaction_isolation", "read committed"),
-        ]);
-        let mut connection = PgConnection::connect_with(&connect).await?;
-        let head = Head::read(&mut connection).await?;
+        // A frozen node must not hold the head. What waits for a lock ends on PostgreSQL's side before this side gives up:
+        // nothing is left there that waits, too.
+        let lock = format!("{}ms", settings.patience.as_millis() * 4 / 5);
+        let connect =
+            connect.by_key().with([("idle_in_transaction_session_timeout", "5s"), ("lock_timeout", lock.as_str())]);
+        let mut connection = connect.connect().await?;
+        let head = bounded(settings.patience, Head::read(&mut connection)).await?;
         let today = clock.now().max(head.time);
-        partitions::ensure(&mut connection, today).await?;
+        bounded(MAKING, partitions::ensure(&mut connection, today)).await?;
         // It belongs to this runtime; the loop has one of its own.
-        connection.close().await?;
+        bounded(settings.patience, connection.close()).await?;
         let (position, watcher) = watch::channel(head.position);
         let cache = Cache::new(settings.cached_streams);
         let writer = Self {
@@ -101,11 +105,18 @@ impl Writer {
             position,
             snapshots: None,
             runtime: tokio::runtime::Handle::current(),
+            answers: Answers::new(),
             unsettled: false,
+            in_flight: false,
             partitions_of: today.day(),
             ended: None,
         };
         Ok((writer, watcher))
+    }
+
+    /// When PostgreSQL last answered the loop.
+    pub(super) fn answers(&self) -> Answers {
+        self.answers.clone()
     }
 
     /// Runs until `stop`, then finishes what is in flight and refuses what waits.
@@ -130,16 +141,25 @@ impl Writer {
                     None => break,
                     Some(job) => {
                         self.take(&mut commands, job, &mut jobs);
-                        self.process(&mut jobs).await;
+                        tokio::select! {
+                            () = self.process(&mut jobs) => {}
+                            // The database does not answer, and this server is to end.
+                            () = overdue(&stop) => {
+                                let unknown = self.in_flight;
+                                finish_all(&mut jobs, || {
+                                    if unknown { LedgerError::OutcomeUnknown } else { LedgerError::Unavailable }
+                                });
+                            }
+                        }
                         self.cache.trim();
                     }
                 },
                 Ok(()) = woken.changed() => {
                     if *woken.borrow_and_update() > self.head.position {
-                        self.follow().await;
+                        tokio::select! { () = self.follow() => {}, () = overdue(&stop) => {} }
                     }
                 }
-                _ = poll.tick() => self.follow().await,
+                _ = poll.tick() => tokio::select! { () = self.follow() => {}, () = overdue(&stop) => {} },
             }
             if self.ended.is_some() {
                 stop.cancel();
@@ -152,7 +172,7 @@ impl Writer {
         listener.abort();
         if let Some(connection) = self.connection.take() {
             // The server is going: a connection that does not close politely is closed anyway.
-            let _ = connection.close().await;
+            let _ = bounded(RETRY * 10, connection.close()).await;
         }
         match self.ended {
             // A newer version serves: an end in good order.
@@ -163,11 +183,14 @@ impl Writer {
 
     /// Fills a batch with what waits, never waiting for more.
     fn take(&self, commands: &mut mpsc::Receiver<Box<dyn Job>>, first: Box<dyn Job>, jobs: &mut Vec<Box<dyn Job>>) {
-        let mut bytes = first.size();
-        jobs.push(first);
+        let mut bytes = 0;
+        if first.is_wanted() {
+            bytes = first.size();
+            jobs.push(first);
+        }
         while jobs.len() < self.settings.batch_commands && bytes < self.settings.batch_bytes {
             let Ok(job) = commands.try_recv() else { break };
-            if job.wanted() {
+            if job.is_wanted() {
                 bytes += job.size();
                 jobs.push(job);
             }
@@ -180,6 +203,10 @@ impl Writer {
     async fn process(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
         let begun = Instant::now();
         let mut lost = 0;
+        let mut failed = false;
+        if jobs.is_empty() {
+            return;
+        }
         loop {
             match self.attempt(jobs, lost >= LOST_ROUNDS).await {
                 Ok(Outcome::Committed(draft)) => {
@@ -208,8 +235,13 @@ impl Writer {
                     return finish_all(jobs, || LedgerError::Internal);
                 }
                 Err(Failure::Unknown(error, draft)) => {
-                    tracing::warn!(%error, "connection lost during an append, finding out what became of it");
-                    match self.settle(&draft).await {
+                    tracing::warn!(
+                        error = %reason(&error),
+                        "connection lost during an append, finding out what became of it"
+                    );
+                    let settled = self.settle(&draft, begun).await;
+                    self.in_flight = false;
+                    match settled {
                         Some(true) => {
                             self.committed(*draft, jobs.drain(..));
                             return;
@@ -220,11 +252,19 @@ impl Writer {
                 }
                 Err(Failure::NotWritten(error)) => {
                     self.connection = None;
-                    if begun.elapsed() > self.settings.patience {
-                        tracing::error!(%error, "the log cannot be written");
+                    // Said once: while that lasts, many batches fail, and each of them many times.
+                    if self.connect.is_stalled() {
+                        tracing::debug!(%error, "the log still cannot be written");
                         return finish_all(jobs, || LedgerError::Unavailable);
                     }
-                    tracing::warn!(%error, "append failed before anything was written, trying again");
+                    if begun.elapsed() > self.settings.patience {
+                        tracing::error!(%error, "the log cannot be written");
+                        self.connect.set_stalled(true);
+                        return finish_all(jobs, || LedgerError::Unavailable);
+                    }
+                    if !std::mem::replace(&mut failed, true) {
+                        tracing::warn!(%error, "append failed before anything was written, trying again");
+                    }
                     tokio::time::sleep(RETRY).await;
                 }
             }
@@ -232,40 +272,63 @@ impl Writer {
     }
 
     /// One round: decide, append. With `lock_first` the head cannot move in between.
-    async fn attempt(&mut self, jobs: &mut [Box<dyn Job>], lock_first: bool) -> Result<Outcome, Failure> {
+    async fn attempt(&mut self, jobs: &mut Vec<Box<dyn Job>>, lock_first: bool) -> Result<Outcome, Failure> {
+        let limit = self.settings.patience;
         let mut connection = self.connection().await?;
         if lock_first {
-            sqlx::query("begin").execute(&mut connection).await?;
-            let head = Head::lock(&mut connection).await?;
-            self.catch_up(&mut connection, head).await?;
+            bounded(limit, async {
+                sqlx::query("begin").execute(&mut connection).await?;
+                let head = Head::lock(&mut connection).await?;
+                self.catch_up(&mut connection, head).await
+            })
+            .await?;
         }
-        let draft = match self.decide(jobs).await {
-            Ok(draft) => draft,
-            Err(error) => {
-                // Nothing was asked on it. With the lock it is dropped, which rolls back.
-                self.connection = (!lock_first).then_some(connection);
-                return Err(error.into());
+        let draft = loop {
+            let draft = match self.decide(jobs).await {
+                Ok(draft) => draft,
+                Err(error) => {
+                    // Nothing was asked on it. With the lock it is dropped, which rolls back.
+                    self.connection = (!lock_first).then_some(connection);
+                    return Err(error.into());
+                }
+            };
+            let decided = jobs.len();
+            if !draft.events.is_empty() {
+                jobs.retain(|job| job.begin());
+            }
+            // What was given up meanwhile is not written.
+            if jobs.len() == decided {
+                break draft;
             }
         };
         if draft.events.is_empty() {
             // A verdict without events is only as good as the states that it was found on.
-            let head = Head::read(&mut connection).await?;
+            let head = bounded(limit, Head::read(&mut connection)).await?;
             if lock_first {
-                sqlx::query("commit").execute(&mut connection).await?;
+                bounded(limit, sqlx::query("commit").execute(&mut connection)).await?;
             }
             if head == self.head {
+                self.answers.note();
                 self.connection = Some(connection);
                 return Ok(Outcome::Committed(Box::new(draft)));
             }
-            self.catch_up(&mut connection, head).await?;
+            bounded(limit, self.catch_up(&mut connection, head)).await?;
             self.connection = Some(connection);
             return Ok(Outcome::Lost);
         }
         let before = self.head.generation;
-        let mut written = append::execute(&mut connection, &self.head, &draft, self.clock.moved()).await;
+        self.in_flight = true;
+        let append = append::execute(&mut connection, &self.head, &draft, self.clock.moved());
+        let mut written = bounded(limit, append).await;
         if lock_first && matches!(written, Ok(true)) {
-            written = sqlx::query("commit").execute(&mut connection).await.map(|_| true);
+            written = bounded(limit, sqlx::query("commit").execute(&mut connection)).await.map(|_| true);
         }
+        if is_timeout(&written) {
+            self.connect.set_stalled(true);
+        } else {
+            self.answers.note();
+        }
+        self.in_flight = matches!(&written, Err(error) if matches!(kind_of(error), ErrorKind::Unknown));
         match written {
             Ok(true) => {
                 self.connection = Some(connection);
@@ -273,15 +336,15 @@ impl Writer {
             }
             Ok(false) => {
                 if lock_first {
-                    sqlx::query("rollback").execute(&mut connection).await?;
+                    bounded(limit, sqlx::query("rollback").execute(&mut connection)).await?;
                 }
-                let head = Head::read(&mut connection).await?;
+                let head = bounded(limit, Head::read(&mut connection)).await?;
                 if head == self.head {
                     self.connection = Some(connection);
                     // Nobody was faster, so it is the clock.
                     return Err(LogError::Clock.into());
                 }
-                self.catch_up(&mut connection, head).await?;
+                bounded(limit, self.catch_up(&mut connection, head)).await?;
                 self.connection = Some(connection);
                 Ok(Outcome::Lost)
             }
@@ -299,18 +362,18 @@ impl Writer {
                 ErrorKind::NoTable => {
                     // A generation that is dropped since: this node slept through a switch.
                     let mut connection = self.connection().await?;
-                    let head = Head::read(&mut connection).await?;
+                    let head = bounded(limit, Head::read(&mut connection)).await?;
                     if head.generation == before {
                         self.connection = Some(connection);
                         return Err(Failure::Refused(error.into()));
                     }
-                    self.catch_up(&mut connection, head).await?;
+                    bounded(limit, self.catch_up(&mut connection, head)).await?;
                     self.connection = Some(connection);
                     Ok(Outcome::Lost)
                 }
                 ErrorKind::NoPartition => {
                     let mut connection = self.connection().await?;
-                    partitions::ensure(&mut connection, draft.head.time).await?;
+                    bounded(MAKING, partitions::ensure(&mut connection, draft.head.time)).await?;
                     self.connection = Some(connection);
                     Ok(Outcome::Lost)
                 }
@@ -348,6 +411,7 @@ impl Writer {
                 self.cache.put_stream(stream, entry);
             }
             let mut found = found??;
+            self.answers.note();
             for subject in subjects {
                 let state = match found.remove(&subject) {
                     None => KeyState::None,
@@ -363,54 +427,6 @@ impl Writer {
     async fn aside<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, LogError> {
         // It does not fail unless the process is ending.
         self.runtime.spawn(work).await.map_err(|_| LogError::Database(sqlx::Error::PoolClosed))
-    }
-
-    /// The loop's connection, made anew if need be. Whoever takes it gives it back while it is whole.
-    async fn connection(&mut self) -> Result<PgConnection, LogError> {
-        if let Some(connection) = self.connection.take() {
-            return Ok(connection);
-        }
-        let mut connection = PgConnection::connect_with(&self.connect).await?;
-        let head =
-            if self.unsettled { Head::move_fence(&mut connection).await? } else { Head::read(&mut connection).await? };
-        self.catch_up(&mut connection, head).await?;
-        self.unsettled = false;
-        Ok(connection)
-    }
-
-    /// Finds out whether a draft was written: moves the fence, so that a statement which is still
-    /// in flight has ended or will find nothing, and looks for the draft's salt. None if the
-    /// database stays away too long.
-    async fn settle(&mut self, draft: &Draft) -> Option<bool> {
-        let begun = Instant::now();
-        self.unsettled = true;
-        loop {
-            match self.look_for(draft).await {
-                Ok(found) => return Some(found),
-                // What was acknowledged before is lost: of this one nobody can know.
-                Err(_) if self.ended.is_some() => return None,
-                Err(error) if begun.elapsed() > self.settings.outcome_patience => {
-                    tracing::error!(%error, "the outcome of an append stays unknown");
-                    return None;
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "the database is away");
-                    tokio::time::sleep(RETRY).await;
-                }
-            }
-        }
-    }
-
-    async fn look_for(&mut self, draft: &Draft) -> Result<bool, LogError> {
-        let mut connection = PgConnection::connect_with(&self.connect).await?;
-        let head = Head::move_fence(&mut connection).await?;
-        self.check(&mut connection, &head).await?;
-        let salt = Head::salt_at(&mut connection, self.head.position.next()).await?;
-        let ours = draft.events.first().map(|event| event.salt);
-        // What came behind it, and the fence, are taken over when the next connection is made.
-        self.connection = None;
-        self.unsettled = false;
-        Ok(salt.is_some() && salt == ours)
     }
 
     /// A batch is durable: takes its states over, tells the feed, answers the callers.
@@ -451,6 +467,12 @@ impl Writer {
             }
         }));
     }
+}
+
+/// Ends when the server was told to stop a while ago.
+async fn overdue(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(GRACE).await;
 }
 
 fn finish_all(jobs: &mut Vec<Box<dyn Job>>, error: impl Fn() -> LedgerError) {

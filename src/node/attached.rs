@@ -42,7 +42,7 @@ impl Attached {
         if database.lacks_vault().await? {
             return Err(NodeError::NoVault);
         }
-        let pool = reading_pool(&database.connect, config.database_connections.min(4));
+        let pool = reading_pool(&database.connect, config.database_connections.min(4), config.database_read);
         let vault = Vault::open_files(pool.clone(), &config.key_files()).await?;
         // As at the start of a server: nothing is written to a database that does not extend what was signed.
         transparency(&Log::new(pool.clone()), &config.audit).await?;

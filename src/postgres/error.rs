@@ -177,11 +177,16 @@ pub enum PostgresError {
         source: io::Error,
     },
     /// The running cluster refused a connection or a statement.
-    #[error("the private PostgreSQL refused: {0}")]
+    #[error("the private PostgreSQL: {}", be8_database::reason(.0))]
     Sql(#[from] sqlx::Error),
 }
 
 impl PostgresError {
+    /// Whether the running cluster did not answer in time.
+    pub(super) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Sql(sqlx::Error::Io(error)) if error.kind() == io::ErrorKind::TimedOut)
+    }
+
     /// An [`PostgresError::Io`] maker for `map_err`, which names the deed and the path.
     pub(super) fn io(deed: &str, path: &Path) -> impl FnOnce(io::Error) -> PostgresError {
         let action = format!("{deed} {}", path.display());

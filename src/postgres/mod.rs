@@ -17,10 +17,12 @@ mod upgrade;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use be8_database::{bounded, is_timeout};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tokio::sync::{oneshot, watch};
@@ -43,6 +45,15 @@ const PORT: u16 = 5432;
 
 /// How long a command waits for the cluster's owner to be ready for it, or to be done.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a ready PostgreSQL may take to answer. One whose processes are stopped takes connections, but never answers.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long a PostgreSQL that is to stop may take to answer, before it counts as frozen.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
+/// How long making a database may take: a checkpoint, and copying the template.
+const MAKING: Duration = Duration::from_secs(120);
 
 /// How long a cluster that is dropped without [`PrivateCluster::stop`] may hold up its thread.
 const DROP_PATIENCE: Duration = Duration::from_secs(10);
@@ -79,6 +90,8 @@ pub struct PrivateCluster {
 #[derive(Debug)]
 struct Owned {
     stop: mpsc::Sender<Stop>,
+    /// It does not answer, so there is nothing to wait for when it is stopped.
+    frozen: Arc<AtomicBool>,
     phase: watch::Receiver<Phase>,
     thread: JoinHandle<()>,
 }
@@ -118,9 +131,12 @@ impl PrivateCluster {
             };
             if let Some(socket) = socket {
                 let cluster = Self { layout, socket, owned: None };
-                // It may be restarting just now.
-                if cluster.check().await.is_ok() {
-                    return Ok(cluster);
+                match cluster.check().await {
+                    Ok(()) => return Ok(cluster),
+                    // It takes connections and does not answer: frozen, and not about to be ready.
+                    Err(error) if error.is_timeout() => return Err(error),
+                    // It may be restarting just now.
+                    Err(_) => {}
                 }
             }
             if began.elapsed() > PATIENCE {
@@ -138,6 +154,7 @@ impl PrivateCluster {
         used_for: Use,
     ) -> Result<Self, PostgresError> {
         let (stop, stop_asked) = mpsc::channel();
+        let frozen = Arc::new(AtomicBool::new(false));
         let (phase_told, phase) = watch::channel(Phase::Down);
         let (started, start) = oneshot::channel();
         let task = Task {
@@ -146,24 +163,25 @@ impl PrivateCluster {
             lock,
             used_for,
             stop: stop_asked,
+            frozen: frozen.clone(),
             phase: phase_told,
             started,
         };
         let thread = thread::Builder::new().name("postgres".into()).spawn(|| task.run());
         let thread = thread.map_err(PostgresError::io("start a thread for", &layout.cluster()))?;
         let socket = start.await.map_err(|_| PostgresError::Stopped)??;
-        let cluster = Self { layout, socket, owned: Some(Owned { stop, phase, thread }) };
+        let cluster = Self { layout, socket, owned: Some(Owned { stop, frozen, phase, thread }) };
         cluster.check().await?;
         Ok(cluster)
     }
 
     /// Whether a connection works.
     async fn check(&self) -> Result<(), PostgresError> {
-        Ok(self.maintenance().await?.close().await?)
+        Ok(bounded(ANSWER, self.maintenance().await?.close()).await?)
     }
 
     async fn maintenance(&self) -> Result<PgConnection, PostgresError> {
-        Ok(self.connect_options(MAINTENANCE).connect().await?)
+        Ok(bounded(ANSWER, self.connect_options(MAINTENANCE).connect()).await?)
     }
 
     /// How to connect to one of its databases.
@@ -194,13 +212,13 @@ impl PrivateCluster {
     pub async fn create_database(&self, name: &str) -> Result<(), PostgresError> {
         let statement = format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""));
         let mut connection = self.maintenance().await?;
-        match connection.execute(AssertSqlSafe(statement)).await {
+        match bounded(MAKING, connection.execute(AssertSqlSafe(statement))).await {
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P04") => {}
             result => {
                 result?;
             }
         }
-        Ok(connection.close().await?)
+        Ok(bounded(ANSWER, connection.close()).await?)
     }
 
     /// Collects the statistics that the planner of PostgreSQL goes by, which an upgrade may leave behind.
@@ -227,10 +245,14 @@ impl PrivateCluster {
         pid.and_then(|pid| pid.as_raw_pid().try_into().ok())
     }
 
-    /// Stops the cluster, cutting off whoever is still connected, and waits until it has stopped. One that belongs to
-    /// another process goes on.
+    /// Stops the cluster, cutting off whoever is still connected, and waits until it has stopped. One that does not answer is
+    /// killed: it writes no checkpoint either, and recovers at its next start. One that belongs to another process goes on.
     pub async fn stop(&self) {
         if let Some(owned) = &self.owned {
+            if is_timeout(&bounded(SIGN_OF_LIFE, self.connect_options(MAINTENANCE).connect()).await) {
+                tracing::warn!("PostgreSQL does not answer: it is killed, and recovers at its next start");
+                owned.frozen.store(true, Ordering::SeqCst);
+            }
             // It fails if the thread has ended, and so does the wait.
             let _ = owned.stop.send(Stop);
             let _ = owned.phase.clone().wait_for(|phase| *phase == Phase::Ended).await;

@@ -6,6 +6,8 @@
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -66,6 +68,7 @@ pub(super) struct Supervisor {
     used_for: Use,
     socket: SocketDir,
     stop: Receiver<Stop>,
+    frozen: Arc<AtomicBool>,
     phase: watch::Sender<Phase>,
 }
 
@@ -77,6 +80,7 @@ pub(super) struct Task {
     pub lock: OwnerLock,
     pub used_for: Use,
     pub stop: Receiver<Stop>,
+    pub frozen: Arc<AtomicBool>,
     pub phase: watch::Sender<Phase>,
     pub started: Started,
 }
@@ -84,11 +88,11 @@ pub(super) struct Task {
 impl Task {
     /// The thread's whole life.
     pub fn run(self) {
-        let Self { settings, layout, mut lock, used_for, stop, phase, started } = self;
+        let Self { settings, layout, mut lock, used_for, stop, frozen, phase, started } = self;
         let prepared = prepare(&settings, &layout, &mut lock, used_for, &stop);
         match prepared {
             Ok((identity, installation, socket)) => {
-                Supervisor { layout, identity, installation, lock, used_for, socket, stop, phase }.run(started);
+                Supervisor { layout, identity, installation, lock, used_for, socket, stop, frozen, phase }.run(started);
             }
             Err(error) => {
                 drop(lock);
@@ -242,7 +246,7 @@ impl Supervisor {
         let mut child = self.command(server_lock, log).spawn().map_err(Identity::spawn_error("postgres".as_ref()))?;
         let attended = self.attend(&mut child, log_start, started);
         if !matches!(attended, Err(PostgresError::Died { .. })) {
-            end(&mut child);
+            end(&mut child, &self.frozen);
         }
         attended
     }
@@ -320,10 +324,15 @@ impl Supervisor {
     }
 }
 
-/// Ends PostgreSQL: fast, then by force.
-fn end(child: &mut Child) {
+/// Ends PostgreSQL: fast, then by force; by force at once if it is frozen.
+fn end(child: &mut Child, frozen: &AtomicBool) {
     let pid = Pid::from_child(child);
-    for (signal, patience) in [(Signal::INT, FAST), (Signal::QUIT, IMMEDIATE), (Signal::KILL, IMMEDIATE)] {
+    let steps: &[(Signal, Duration)] = if frozen.load(Ordering::SeqCst) {
+        &[(Signal::KILL, IMMEDIATE)]
+    } else {
+        &[(Signal::INT, FAST), (Signal::QUIT, IMMEDIATE), (Signal::KILL, IMMEDIATE)]
+    };
+    for &(signal, patience) in steps {
         // It fails if the process has ended, which the wait tells.
         let _ = kill_process(pid, signal);
         let began = Instant::now();

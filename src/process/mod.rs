@@ -30,6 +30,9 @@ use crate::audit::tree::BrokenTree;
 use crate::ledger::{Lead, Leads, LedgerError, LogError};
 use crate::vault::VaultError;
 
+/// How long a turn that is under way may go on when the server stops.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// How often a node that does not lead asks whether it can.
 const CANDIDACY: Duration = Duration::from_secs(1);
 
@@ -105,11 +108,12 @@ impl Office {
         Self { leads, stop }
     }
 
-    /// Runs a process whenever this node leads it. A turn that is under way is finished when the
-    /// server stops, so turns are short.
+    /// Runs a process whenever this node leads it. A turn that is under way when the server stops may go on for a
+    /// while; one that takes longer is given up, as by a node that is killed.
     pub fn appoint(&self, process: impl Process) -> JoinHandle<()> {
         let Self { leads, stop } = self.clone();
-        tokio::spawn(async move {
+        let stopped = stop.clone();
+        let running = async move {
             while !stop.is_cancelled() {
                 match leads.take(process.name()).await {
                     Ok(Some(mut lead)) => {
@@ -129,6 +133,13 @@ impl Office {
                 }
                 tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(CANDIDACY) => {} }
             }
+        };
+        tokio::spawn(async move {
+            let overdue = async {
+                stopped.cancelled().await;
+                tokio::time::sleep(GRACE).await;
+            };
+            tokio::select! { () = running => {}, () = overdue => {} }
         })
     }
 }

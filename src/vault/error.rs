@@ -93,7 +93,7 @@ pub enum VaultError {
     #[error(transparent)]
     Subject(#[from] ParseError),
     /// The database failed.
-    #[error("the vault's database: {0}")]
+    #[error("the vault's database: {}", be8_database::reason(.0))]
     Database(#[from] sqlx::Error),
 }
 
@@ -118,5 +118,11 @@ impl VaultError {
             | Self::RotationUnderWay { .. }
             | Self::Database(_) => false,
         }
+    }
+}
+
+impl From<be8_database::ConnectError> for VaultError {
+    fn from(error: be8_database::ConnectError) -> Self {
+        Self::Database(error.into())
     }
 }

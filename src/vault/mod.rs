@@ -33,9 +33,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use be8_database::Pool;
 use be8_events::erasure::DeletedKey;
 use be8_events::{KeyId, Sealed, SealedContext, Subject};
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgExecutor;
 
 pub use block::BlockCipher;
 pub use error::VaultError;
@@ -52,7 +53,7 @@ use wrap::{Ring, WrappingKey};
 
 /// The keys of one log, opened with the master key.
 pub struct Vault {
-    pool: PgPool,
+    pool: Pool,
     ring: RwLock<Arc<Ring>>,
     cache: Cache,
     /// The files that the keys come from, for a vault that was opened by them.
@@ -151,8 +152,8 @@ impl Vault {
     /// # Errors
     /// [`VaultError::WrongMaster`] for a key that does not open all of the vault: a node must not
     /// start with it. While a rotation is under way that takes [`Self::open_rotating`].
-    pub async fn open(pool: PgPool, master: MasterKey) -> Result<Arc<Self>, VaultError> {
-        Self::open_with(pool, &[master]).await
+    pub async fn open(pool: impl Into<Pool>, master: MasterKey) -> Result<Arc<Self>, VaultError> {
+        Self::open_with(pool.into(), &[master]).await
     }
 
     /// Opens the vault with two master keys, around a rotation: one under way, or one to come
@@ -161,11 +162,15 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::WrongMaster`] if a part of the vault opens with neither.
-    pub async fn open_rotating(pool: PgPool, master: MasterKey, other: MasterKey) -> Result<Arc<Self>, VaultError> {
-        Self::open_with(pool, &[master, other]).await
+    pub async fn open_rotating(
+        pool: impl Into<Pool>,
+        master: MasterKey,
+        other: MasterKey,
+    ) -> Result<Arc<Self>, VaultError> {
+        Self::open_with(pool.into(), &[master, other]).await
     }
 
-    async fn open_with(pool: PgPool, masters: &[MasterKey]) -> Result<Arc<Self>, VaultError> {
+    async fn open_with(pool: Pool, masters: &[MasterKey]) -> Result<Arc<Self>, VaultError> {
         let keys: Vec<_> = masters.iter().map(|master| Arc::new(WrappingKey::new(master))).collect();
         let ring = Self::first_ring(&pool, keys).await?;
         Ok(Arc::new(Self { pool, ring: RwLock::new(Arc::new(ring)), cache: Cache::default(), files: None }))
@@ -175,7 +180,7 @@ impl Vault {
     ///
     /// # Errors
     /// A file that cannot be used; [`VaultError::WrongFiles`] for keys that do not open all of the vault.
-    pub async fn open_files(pool: PgPool, names: &KeyFiles) -> Result<Arc<Self>, VaultError> {
+    pub async fn open_files(pool: Pool, names: &KeyFiles) -> Result<Arc<Self>, VaultError> {
         let master = MasterKey::load_or_create(&names.master)?;
         let files = Files { names: names.clone(), master, epochs: EpochFile(names.rotating.clone()) };
         if names.rotate && master_rows(&pool).await?.is_empty() {
@@ -191,7 +196,7 @@ impl Vault {
     }
 
     /// What opens the vault; an empty one takes the first of these keys.
-    async fn first_ring(pool: &PgPool, keys: Vec<Arc<WrappingKey>>) -> Result<Ring, VaultError> {
+    async fn first_ring(pool: &Pool, keys: Vec<Arc<WrappingKey>>) -> Result<Ring, VaultError> {
         let mut rows = master_rows(pool).await?;
         if let ([], Some(first)) = (&rows[..], keys.first()) {
             // With a rotating key from the beginning, the master key alone never wraps anything.
@@ -381,7 +386,7 @@ async fn master_rows(database: impl PgExecutor<'_>) -> Result<Vec<MasterRow>, Va
 
 /// Makes `key` the one of a generation, unless there is one: who asks reads again who won.
 async fn add_generation(
-    pool: &PgPool,
+    pool: &Pool,
     generation: i32,
     key: &WrappingKey,
     alone_until: Option<i64>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use be8_events::KeyId;
+use sqlx::Connection as _;
 
 use super::wrap::WrappingKey;
 use super::{MasterKey, Vault, VaultError, add_generation, master_rows};
@@ -79,8 +80,19 @@ impl Vault {
         key: &WrappingKey,
         after: KeyId,
     ) -> Result<Option<(KeyId, u64)>, VaultError> {
+        // A connection that does not answer is not kept: it does not show that it lives when it is given back.
+        be8_database::bounded(self.pool.limit(), self.wrap_next(generation, key, after)).await
+    }
+
+    async fn wrap_next(
+        &self,
+        generation: i32,
+        key: &WrappingKey,
+        after: KeyId,
+    ) -> Result<Option<(KeyId, u64)>, VaultError> {
         let ring = self.ring();
-        let mut step = self.pool.begin().await?;
+        let mut held = self.pool.acquire().await?;
+        let mut step = held.begin().await?;
         // An append locks rows in its own order. Waiting for one while holding others could be a
         // deadlock, so rows that somebody holds are left to the next pass.
         let rows: Vec<(KeyId, String, Vec<u8>, i32)> = sqlx::query_as(

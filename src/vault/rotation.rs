@@ -14,10 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use be8_database::{Bounded, Connector, Pool, bounded};
 use be8_events::{KeyId, Timestamp};
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection};
 
 use super::epochs::{Epoch, EpochFile};
 use super::wrap::WrappingKey;
@@ -25,6 +25,9 @@ use super::{Files, MasterRow, Vault, VaultError, master_rows};
 
 /// How long one step wraps keys before it returns.
 const STEP: Duration = Duration::from_millis(250);
+
+/// How long a statement may take.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// The times of two servers agree as far.
 const AGREEMENT: TimeDelta = TimeDelta::minutes(1);
@@ -47,18 +50,23 @@ pub struct RotationLock {
 
 impl RotationLock {
     /// Takes the lock; none if somebody else has it.
-    async fn take(connect: &PgConnectOptions) -> Result<Option<Self>, VaultError> {
-        let mut connection = PgConnection::connect_with(connect).await?;
+    async fn take(connect: &Connector) -> Result<Option<Self>, VaultError> {
+        let mut connection = connect.connect().await?;
         let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
             .bind(LOCKS)
             .bind(ROTATION)
-            .fetch_one(&mut connection)
+            .fetch_one(Bounded::new(&mut connection, LIMIT))
             .await?;
         if taken {
             return Ok(Some(Self { connection, wrapped_to: KeyId::MIN }));
         }
-        connection.close().await?;
+        bounded(LIMIT, connection.close()).await?;
         Ok(None)
+    }
+
+    /// The connection, for one statement.
+    const fn bounded(&mut self) -> Bounded<'_> {
+        Bounded::new(&mut self.connection, LIMIT)
     }
 
     /// How many servers there are, and how many of them have read this key.
@@ -72,13 +80,17 @@ impl RotationLock {
         .bind(i64::from(LOCKS))
         .bind(i64::from(SERVER))
         .bind(i64::from(lock_of(key)))
-        .fetch_one(&mut self.connection)
+        .fetch_one(self.bounded())
         .await?;
         Ok(counted)
     }
 
     /// Ends all generations before this one, and notes when; false if one of them still wraps a key.
     async fn end_older(&mut self, generation: i32, now: Timestamp) -> Result<bool, VaultError> {
+        bounded(LIMIT, self.end_older_now(generation, now)).await
+    }
+
+    async fn end_older_now(&mut self, generation: i32, now: Timestamp) -> Result<bool, VaultError> {
         let mut end = self.connection.begin().await?;
         let ended =
             sqlx::query("delete from vault.master where generation < $1").bind(generation).execute(&mut *end).await;
@@ -110,7 +122,7 @@ impl RotationLock {
         let (wrapped_at, made_at): (Option<DateTime<Utc>>, DateTime<Utc>) =
             sqlx::query_as("select wrapped_at, made_at from vault.master where generation = $1")
                 .bind(generation)
-                .fetch_one(&mut self.connection)
+                .fetch_one(self.bounded())
                 .await?;
         let from = wrapped_at.unwrap_or(made_at);
         if from > now + AGREEMENT {
@@ -118,7 +130,7 @@ impl RotationLock {
             sqlx::query("update vault.master set wrapped_at = $2 where generation = $1")
                 .bind(generation)
                 .bind(now)
-                .execute(&mut self.connection)
+                .execute(self.bounded())
                 .await?;
             return Ok(begin.grace <= TimeDelta::zero());
         }
@@ -128,7 +140,7 @@ impl RotationLock {
     /// Gives the lock back.
     pub async fn release(self) {
         // It goes with the connection, however that ends.
-        let _ = self.connection.close().await;
+        let _ = bounded(LIMIT, self.connection.close()).await;
     }
 }
 
@@ -160,7 +172,7 @@ pub struct RotationState {
 ///
 /// # Errors
 /// If the database fails.
-pub async fn rotation_state(pool: &PgPool) -> Result<Option<RotationState>, VaultError> {
+pub async fn rotation_state(pool: &Pool) -> Result<Option<RotationState>, VaultError> {
     type Row = (i32, i64, Option<i64>, DateTime<Utc>, Option<DateTime<Utc>>, i64);
     let row: Option<Row> = sqlx::query_as(
         "select generation, position, alone_until, made_at, wrapped_at, (select count(*) from vault.master)
@@ -266,7 +278,7 @@ impl Vault {
     /// # Errors
     /// If the database fails.
     pub async fn take_rotation_lock(&self) -> Result<Option<RotationLock>, VaultError> {
-        RotationLock::take(&self.pool.connect_options()).await
+        RotationLock::take(self.pool.connector()).await
     }
 
     /// Does the next bit of a rotation: what is under way, or the begin of one that is wanted.
@@ -275,7 +287,7 @@ impl Vault {
     /// [`VaultError`]: what was begun is gone on with by the next call.
     pub async fn rotation_step(&self, lock: &mut RotationLock, begin: Begin) -> Result<RotationStep, VaultError> {
         let files = self.files.as_ref().ok_or(VaultError::NoRotatingFile)?;
-        let rows = master_rows(&mut lock.connection).await?;
+        let rows = master_rows(lock.bounded()).await?;
         let newest = rows.last().ok_or(VaultError::WrongMaster { generation: 1 })?;
         files.epochs.overwrite_left()?;
         if rows.len() > 1 {
@@ -322,7 +334,7 @@ impl Vault {
         .bind(key.check_value(generation))
         .bind(begin.position)
         .bind(begin.now.to_utc())
-        .execute(&mut lock.connection)
+        .execute(lock.bounded())
         .await?;
         lock.wrapped_to = KeyId::MIN;
         self.renew_ring().await?;
@@ -369,18 +381,23 @@ impl Vault {
     /// # Errors
     /// If the database fails.
     pub async fn vacuum(&self) -> Result<bool, VaultError> {
-        let mut connection = PgConnection::connect_with(&self.pool.connect_options()).await?;
-        // It must not wait for ever for the holder of a lock, but may take its time with a large one.
-        for statement in
-            ["set statement_timeout = '10min'", "set lock_timeout = '10s'", "vacuum (index_cleanup on) vault.key"]
-        {
-            sqlx::raw_sql(statement).execute(&mut connection).await?;
-        }
-        let left: Option<i64> =
-            sqlx::query_scalar("select n_dead_tup from pg_stat_all_tables where relid = 'vault.key'::regclass")
-                .fetch_optional(&mut connection)
-                .await?;
-        connection.close().await?;
+        let connector = self.pool.connector();
+        let vacuum = async {
+            let mut connection = connector.connect().await?;
+            // It must not wait for ever for the holder of a lock, but may take its time with a large one.
+            for statement in
+                ["set statement_timeout = '10min'", "set lock_timeout = '10s'", "vacuum (index_cleanup on) vault.key"]
+            {
+                sqlx::raw_sql(statement).execute(&mut connection).await?;
+            }
+            let left: Option<i64> =
+                sqlx::query_scalar("select n_dead_tup from pg_stat_all_tables where relid = 'vault.key'::regclass")
+                    .fetch_optional(&mut connection)
+                    .await?;
+            connection.close().await?;
+            Ok::<_, VaultError>(left)
+        };
+        let left = connector.watched(vacuum).await?;
         Ok(left == Some(0))
     }
 
@@ -393,8 +410,8 @@ impl Vault {
     }
 
     /// How this vault's database is connected to.
-    pub(super) fn connect_options(&self) -> Arc<PgConnectOptions> {
-        self.pool.connect_options()
+    pub(super) const fn connector(&self) -> &Connector {
+        self.pool.connector()
     }
 
     /// Whether its keys come from files.

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use be8_database::{Bounded, bounded};
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,8 @@ use super::{Vault, VaultError};
 
 /// How often the file is read.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How long a statement may take. Locks of these numbers are only ever shared: nobody waits for one.
+const LIMIT: Duration = Duration::from_secs(30);
 /// How often the log says that it cannot be.
 const REPEAT: Duration = Duration::from_secs(60);
 
@@ -47,7 +50,7 @@ impl Complaints {
 
 /// Holds the locks of the keys that were read, as long as the connection lives.
 async fn show(vault: &Vault, complaints: &mut Complaints) -> Result<Infallible, VaultError> {
-    let mut connection = PgConnection::connect_with(&vault.connect_options()).await?;
+    let mut connection = vault.connector().connect().await?;
     lock(&mut connection, "select pg_advisory_lock_shared($1, $2)", SERVER).await?;
     let mut shown = BTreeSet::new();
     loop {
@@ -63,12 +66,12 @@ async fn show(vault: &Vault, complaints: &mut Complaints) -> Result<Infallible, 
             lock(&mut connection, "select pg_advisory_unlock_shared($1, $2)", *key).await?;
         }
         shown = read;
-        connection.ping().await?;
+        bounded(LIMIT, connection.ping()).await?;
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 async fn lock(connection: &mut PgConnection, statement: &'static str, key: i32) -> Result<(), VaultError> {
-    sqlx::query(statement).bind(LOCKS).bind(key).execute(connection).await?;
+    sqlx::query(statement).bind(LOCKS).bind(key).execute(Bounded::new(connection, LIMIT)).await?;
     Ok(())
 }

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use be8::clock::{Clock, SystemClock};
 use be8::ledger::{Ledger, LedgerSettings};
 use be8::vault::{KeyFiles, Vault};
+use be8_database::{Address, Connector};
 use be8_events::account::LifetimeExtended;
 use be8_events::message::MessageSecret;
 use be8_events::{
     AccId, Event, Hash32, NewEvent, Position, Sealed, SealedContext, SecretPayload, StreamName, Timestamp,
 };
 use chrono::{TimeDelta, Utc};
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
@@ -38,8 +39,8 @@ impl Library {
 
     /// On the database of a setup, whose schema must be there; with any clock, even one that is far ahead.
     pub async fn with_clock(setup: &Setup, clock: Arc<dyn Clock>) -> Self {
-        let connect: PgConnectOptions = setup.database_url().parse().expect("a database URL");
-        let pool = be8::node::reading_pool(&connect, 4);
+        let connect = Connector::from(Address::parse(setup.database_url()).expect("a database URL"));
+        let pool = be8::node::reading_pool(&connect, 4, Duration::from_secs(30));
         let master = setup.master_key();
         let files = KeyFiles { rotating: master.with_file_name("rotating.key"), master, rotate: true };
         let vault = Vault::open_files(pool.clone(), &files).await.expect("a vault");
@@ -47,6 +48,7 @@ impl Library {
         let stop = CancellationToken::new();
         let started = Ledger::start(pool.clone(), connect, vault.clone(), clock, settings, stop.clone()).await;
         let (ledger, _) = started.expect("a ledger");
+        let pool = PgPool::connect(setup.database_url()).await.expect("a pool");
         Self { ledger, vault, pool, stop }
     }
 

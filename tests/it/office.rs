@@ -1,6 +1,5 @@
 //! A process that panics goes on.
 
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use be8::ledger::{Lead, Leads};
 use be8::process::{Office, Process, ProcessError};
-use sqlx::postgres::PgConnectOptions;
+use be8_database::Connector;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::fresh_database;
@@ -35,7 +34,7 @@ async fn a_process_that_panics_has_another_turn() {
     let database = fresh_database().await;
     let _rig = Rig::on(&database.url).await;
     let (turns, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
-    let leads = Leads::new(&PgConnectOptions::from_str(&database.url).unwrap());
+    let leads = Leads::new(&Connector::from(database.options.clone()));
     let task = Office::new(leads, stop.clone()).appoint(Clumsy(turns.clone()));
     eventually("it has a third turn", async || turns.load(Ordering::SeqCst) > 2).await;
     stop.cancel();

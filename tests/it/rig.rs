@@ -18,7 +18,8 @@ use be8_events::account::AccountSecret;
 use be8_events::message::{ImageSecret, MessageSecret};
 use be8_events::{AccId, Hash32, MessageNo, Position, Recorded, Secret, StreamName, ThreadId, Timestamp};
 use chrono::TimeDelta;
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection as _, PgPool};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -108,7 +109,7 @@ impl Rig {
         let config = Config::new(&command.get_matches_from(arguments)).unwrap();
         let database = Database::open(&config, true).await.unwrap();
         database.migrate().await.unwrap();
-        let pool = node::reading_pool(&database.connect, 8);
+        let pool = PgPoolOptions::new().max_connections(8).connect_lazy(url).unwrap();
         Self { pool, database, files }
     }
 
@@ -132,18 +133,18 @@ impl Rig {
     }
 
     pub async fn node_with(&self, clock: Arc<dyn Clock>, settings: LedgerSettings) -> Node {
+        let pool = node::reading_pool(&self.database.connect, 8, Duration::from_secs(30));
         let master = MasterKey::load_or_create(self.master_key()).unwrap();
-        let vault = Vault::open(self.pool.clone(), master).await.unwrap();
+        let vault = Vault::open(pool.clone(), master).await.unwrap();
         let stop = CancellationToken::new();
         let connect = self.database.connect.clone();
-        let (ledger, task) =
-            Ledger::start(self.pool.clone(), connect, vault.clone(), clock, settings, stop.clone()).await.unwrap();
+        let (ledger, task) = Ledger::start(pool, connect, vault.clone(), clock, settings, stop.clone()).await.unwrap();
         Node { ledger, vault, stop, task }
     }
 
     /// Does what the database refuses, as a superuser can.
     pub async fn damage(&self, sql: &str) {
-        let mut connection = PgConnection::connect_with(&self.database.connect).await.unwrap();
+        let mut connection = self.database.connect.connect().await.unwrap();
         sqlx::raw_sql("set session_replication_role = replica").execute(&mut connection).await.unwrap();
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();

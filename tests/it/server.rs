@@ -249,6 +249,12 @@ impl Setup {
     }
 }
 
+/// Asks a process to stop.
+pub fn terminate(process: &Child) {
+    let pid = Pid::from_raw(process.id().expect("it runs").cast_signed()).expect("a process id");
+    kill_process(pid, Signal::TERM).expect("a signal");
+}
+
 /// Starts a process that kills the server when this process is gone.
 fn guard(server: &Child) -> Child {
     let mut command = Command::new("sh");
@@ -346,6 +352,11 @@ pub struct Said {
 impl Setup {
     /// Runs a command of the program with the settings of this server, beside it.
     pub async fn run(&self, arguments: &[&str]) -> Said {
+        within("the end of a command", self.run_for_long(arguments)).await
+    }
+
+    /// The same for a command that may take long.
+    pub async fn run_for_long(&self, arguments: &[&str]) -> Said {
         let mut command = Command::new(env!("CARGO_BIN_EXE_be8"));
         command.env_clear().args(arguments);
         command.args(self.database_url.iter().flat_map(|url| ["--database-url", url]));
@@ -353,7 +364,7 @@ impl Setup {
         command.arg("--master-key-file").arg(self.master_key());
         command.args(["--test-mode", "true"]).args(&self.flags);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let output = within("the end of a command", command.output()).await.expect("its output");
+        let output = command.output().await.expect("its output");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Said { success: output.status.success(), out: text(&output.stdout), err: text(&output.stderr) }
     }

@@ -38,7 +38,7 @@ fn dependencies(manifest: &str, table: &str) -> BTreeSet<String> {
 }
 
 fn libraries() -> Libraries {
-    let manifests = ["Cargo.toml", "events/Cargo.toml", "projections/Cargo.toml"];
+    let manifests = ["Cargo.toml", "database/Cargo.toml", "events/Cargo.toml", "projections/Cargo.toml"];
     let of = |table| manifests.iter().flat_map(move |manifest| dependencies(manifest, table)).collect();
     let needed: BTreeSet<String> = of("dependencies");
     let of_tests: BTreeSet<String> = of("dev-dependencies");
@@ -61,7 +61,7 @@ fn files() -> Vec<String> {
         }
     }
     let mut out = Vec::new();
-    for part in ["events", "projections", "src", "tests", "benches"] {
+    for part in ["database", "events", "projections", "src", "tests", "benches"] {
         walk(&root().join(part), &mut out);
     }
     out.sort();
@@ -160,15 +160,19 @@ fn the_crates_below_know_nothing_of_those_above() {
     let events: BTreeSet<_> = dependencies("events/Cargo.toml", "dependencies");
     let allowed = ["chrono", "serde", "serde_json", "sha2", "thiserror"].map(str::to_owned).into();
     assert!(events.is_subset(&allowed), "be8-events depends on {:?}", events.difference(&allowed));
+    let database = dependencies("database/Cargo.toml", "dependencies");
+    assert!(!database.iter().any(|name| name.starts_with("be8")), "be8-database depends on {database:?}");
     let projections = dependencies("projections/Cargo.toml", "dependencies");
-    let allowed = ["be8_events", "chrono", "futures_util", "rangemap", "sqlx", "thiserror"].map(str::to_owned).into();
+    let allowed = ["be8_database", "be8_events", "chrono", "futures_util", "rangemap", "sqlx", "thiserror"]
+        .map(str::to_owned)
+        .into();
     assert!(projections.is_subset(&allowed), "be8-projections depends on {:?}", projections.difference(&allowed));
 }
 
 #[test]
 fn no_crate_allows_unsafe_code() {
     assert!(read("Cargo.toml").contains("unsafe_code = \"forbid\""));
-    for manifest in ["Cargo.toml", "events/Cargo.toml", "projections/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "database/Cargo.toml", "events/Cargo.toml", "projections/Cargo.toml"] {
         let table: toml::Table = read(manifest).parse().unwrap();
         assert_eq!(table["lints"]["workspace"].as_bool(), Some(true), "{manifest}");
     }

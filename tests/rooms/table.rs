@@ -83,8 +83,16 @@ pub const ROOMS: &[Room] = &[
         clock: false,
     },
     Room {
+        path: "database/",
+        crates: Crates::Only(&["futures_util", "percent_encoding", "sqlx", "thiserror", "tokio", "tracing"]),
+        rooms: Some(&[]),
+        pure: false,
+        clock: false,
+    },
+    Room {
         path: "projections/",
         crates: Crates::Only(&[
+            "be8_database",
             "be8_events",
             "be8_projections",
             "chrono",

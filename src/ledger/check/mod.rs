@@ -7,11 +7,11 @@ mod walk;
 
 use std::sync::Arc;
 
+use be8_database::Connector;
 use be8_events::{Hash32, Position};
 use be8_projections::compare::{Difference, differences, unknown_tables};
 use be8_projections::generation::MODELS;
 use be8_projections::{Generation, registry};
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::LogError;
@@ -96,15 +96,19 @@ impl Report {
 /// # Errors
 /// [`LogError`] if it could not be done; what is wrong is in the report.
 pub async fn check(
-    connect: &PgConnectOptions,
+    connect: &Connector,
     vault: Option<Arc<Vault>>,
     told: &(dyn Fn(Position, Position) + Send + Sync),
 ) -> Result<Report, LogError> {
-    // Its temporary tables stay in memory as far as that goes.
-    let mut connection = PgConnection::connect_with(&connect.clone().options([("temp_buffers", "64MB")])).await?;
-    let report = in_snapshot(&mut connection, vault, told).await;
-    connection.close().await?;
-    report
+    connect
+        .watched(async {
+            // Its temporary tables stay in memory as far as that goes.
+            let mut connection = connect.with([("temp_buffers", "64MB")]).connect().await?;
+            let report = in_snapshot(&mut connection, vault, told).await;
+            connection.close().await?;
+            report
+        })
+        .await
 }
 
 async fn in_snapshot(
@@ -120,8 +124,12 @@ async fn in_snapshot(
         notes
             .push("there is no master key at hand: sealed payloads were compared with their hashes, not opened".into());
     }
-    Generation::SCRATCH.create(&mut tx).await?;
-    let mut walk = Walk::new(keys, vault);
+    // A standby, and a session that is read-only, has no temporary tables.
+    let replays = !read_only(&mut tx).await?;
+    if replays {
+        Generation::SCRATCH.create(&mut tx).await?;
+    }
+    let mut walk = Walk::new(keys, vault, replays);
     let mut after = 0;
     told(Position(after), head.position);
     while after < head.position.0 {
@@ -135,7 +143,13 @@ async fn in_snapshot(
 
     let mut found = Vec::new();
     let mut tables = 0;
-    if !walk.all_decoded {
+    if !replays {
+        notes.push(
+            "the read models were not compared: this is a standby or read-only, where no temporary tables can be made. Run \
+             the check on the primary for that"
+                .into(),
+        );
+    } else if !walk.all_decoded {
         notes.push("the read models were not compared: not every event can be replayed".into());
     } else if !registry::is_ours(head.generation, &mut *tx).await? {
         notes.push("the read models were not compared: the live ones are of another version of be8".into());
@@ -157,4 +171,9 @@ async fn in_snapshot(
         differences: found,
         notes,
     })
+}
+
+/// Whether this transaction cannot write.
+async fn read_only(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select current_setting('transaction_read_only')::bool").fetch_one(connection).await
 }

@@ -32,10 +32,12 @@ pub(super) struct Walk {
     pub(super) sealed: SealedCount,
     pub(super) problems: Problems,
     pub(super) all_decoded: bool,
+    /// Whether the events are replayed into the scratch tables.
+    replays: bool,
 }
 
 impl Walk {
-    pub(super) fn new(keys: Keys, vault: Option<Arc<Vault>>) -> Self {
+    pub(super) fn new(keys: Keys, vault: Option<Arc<Vault>>, replays: bool) -> Self {
         Self {
             keys,
             vault,
@@ -50,6 +52,7 @@ impl Walk {
             sealed: SealedCount::default(),
             problems: Problems::default(),
             all_decoded: true,
+            replays,
         }
     }
 
@@ -61,7 +64,7 @@ impl Walk {
         Hash32(self.digest.clone().finalize().into())
     }
 
-    /// Looks at the events behind `after` up to `until`, and replays them.
+    /// Looks at the events after `after` up to `until`, and replays them where that is possible.
     pub(super) async fn page(
         &mut self,
         tx: &mut PgConnection,
@@ -76,7 +79,7 @@ impl Walk {
             self.slice(slice, sealed, &mut changes).await?;
         }
         self.miss(until + 1);
-        if self.all_decoded {
+        if self.all_decoded && self.replays {
             changes.write(tx, Generation::SCRATCH).await?;
         }
         Ok(())

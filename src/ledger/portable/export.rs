@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
+use be8_database::Connector;
 use be8_events::{Hash32, Position, Sealed};
 use sha2::{Digest, Sha256};
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::super::head::Head;
@@ -21,12 +21,12 @@ use super::{
 /// # Errors
 /// [`PortableError`]
 pub async fn export(
-    connect: &PgConnectOptions,
+    connect: &Connector,
     to: &mut (dyn Write + Send),
     with_vault: bool,
     told: &(dyn Fn(Position, Position) + Send + Sync),
 ) -> Result<Summary, PortableError> {
-    let mut connection = PgConnection::connect_with(connect).await?;
+    let mut connection = connect.connect().await?;
     let mut tx = connection.begin_with("begin isolation level repeatable read read only").await?;
     let head = Head::read(&mut tx).await?;
     let mut out = Lines { to, hash: Sha256::new() };

@@ -4,10 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, Read as _};
 
+use be8_database::Connector;
 use be8_events::{AccId, Day, Event, Hash32, Position, Recorded, Sealed, StreamName, Timestamp};
 use be8_projections::{Changes, registry};
 use sha2::{Digest, Sha256};
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::super::head::Head;
@@ -28,11 +28,11 @@ const LINE_BYTES: u64 = 256 << 20;
 /// # Errors
 /// [`PortableError`]; nothing was written then.
 pub async fn import(
-    connect: &PgConnectOptions,
+    connect: &Connector,
     from: &mut (dyn BufRead + Send),
     told: &(dyn Fn(Position, Position) + Send + Sync),
 ) -> Result<Summary, PortableError> {
-    let mut connection = PgConnection::connect_with(connect).await?;
+    let mut connection = connect.connect().await?;
     let mut tx = connection.begin().await?;
     let head = Head::lock(&mut tx).await?;
     let vault: bool = sqlx::query_scalar("select exists (select from vault.key)").fetch_one(&mut *tx).await?;

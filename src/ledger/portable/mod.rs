@@ -47,6 +47,12 @@ pub enum PortableError {
     NotEmpty,
 }
 
+impl From<be8_database::ConnectError> for PortableError {
+    fn from(error: be8_database::ConnectError) -> Self {
+        Self::Log(error.into())
+    }
+}
+
 impl From<sqlx::Error> for PortableError {
     fn from(error: sqlx::Error) -> Self {
         Self::Log(error.into())

@@ -1,10 +1,11 @@
 //! Following what other nodes append, and checking that the database continues the log that was seen.
 
+use be8_database::{bounded, reason};
 use be8_events::DecodeError;
 use be8_projections::registry;
 use sqlx::PgConnection;
 
-use super::Writer;
+use super::{MAKING, Writer};
 use crate::ledger::head::Head;
 use crate::ledger::log::Log;
 use crate::ledger::{LogError, partitions};
@@ -19,20 +20,21 @@ impl Writer {
     pub(super) async fn follow(&mut self) {
         let followed = async {
             let mut connection = self.connection().await?;
-            let head = Head::read(&mut connection).await?;
+            let limit = self.settings.patience;
+            let head = bounded(limit, Head::read(&mut connection)).await?;
             let today = self.clock.now().max(head.time);
             if self.partitions_of != today.day() {
-                partitions::ensure(&mut connection, today).await?;
+                bounded(MAKING, partitions::ensure(&mut connection, today)).await?;
                 self.partitions_of = today.day();
             }
-            self.catch_up(&mut connection, head).await?;
+            bounded(limit, self.catch_up(&mut connection, head)).await?;
             self.connection = Some(connection);
             Ok(())
         };
         match followed.await {
             Ok(()) => {}
             // It is tried again soon, and a command that comes meanwhile gets the error.
-            Err(LogError::Database(error)) => tracing::debug!(%error, "cannot follow the log"),
+            Err(LogError::Database(error)) => tracing::debug!(error = %reason(&error), "cannot follow the log"),
             // It was logged where it was found.
             Err(_) if self.ended.is_some() => {}
             Err(error) => tracing::warn!(%error, "cannot follow the log"),
@@ -55,6 +57,7 @@ impl Writer {
     /// Brings states, keys and followers up to a head that was just read on this connection.
     pub(super) async fn catch_up(&mut self, connection: &mut PgConnection, head: Head) -> Result<(), LogError> {
         self.check(connection, &head).await?;
+        self.answers.note();
         if head.generation != self.head.generation {
             let (pool, live) = (self.log.pool().clone(), head.generation);
             let ours = self.aside(async move { registry::is_ours(live, &pool).await }).await??;
@@ -86,6 +89,7 @@ impl Writer {
                 self.seen.extend(&page);
                 self.cache.catch_up(&page, &self.vault);
                 self.publish(page);
+                self.answers.note();
             }
         }
         self.head = head;

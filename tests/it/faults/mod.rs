@@ -2,6 +2,7 @@
 
 mod clocks;
 mod concurrency;
+mod database;
 mod erasure;
 mod forks;
 mod guards;

@@ -32,6 +32,7 @@ struct State {
     open: Mutex<CancellationToken>,
     reachable: AtomicBool,
     writer_flows: watch::Sender<bool>,
+    flows: watch::Sender<bool>,
 }
 
 /// A proxy in front of one database.
@@ -54,6 +55,7 @@ impl Proxy {
             open: Mutex::new(CancellationToken::new()),
             reachable: AtomicBool::new(true),
             writer_flows: watch::Sender::new(true),
+            flows: watch::Sender::new(true),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("its address").port();
@@ -82,6 +84,16 @@ impl Proxy {
         if !reachable {
             self.state.open.lock().expect("no panic").cancel();
         }
+    }
+
+    /// Swallows everything, as a network that drops packets does, or lets it pass again. Connections stay open, and are taken.
+    pub fn flows(&self, flows: bool) {
+        self.state.flows.send_replace(flows);
+    }
+
+    /// Its port.
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Holds up what PostgreSQL tells the server's ledger, or lets it pass again. Reading is not affected.
@@ -135,6 +147,9 @@ async fn requests(
     let mut buffer = vec![0; 1 << 16];
     loop {
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
+        if state.flows.subscribe().wait_for(|flows| *flows).await.is_err() {
+            return;
+        }
         let bytes = &buffer[..length];
         // Only the ledger's connections say this, in their first message.
         if contains(bytes, b"idle_in_transaction_session_timeout") {
@@ -175,6 +190,9 @@ async fn answers(
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
         // The answer to what is to be cut: PostgreSQL has committed, the server never hears of it.
         if silent.load(Ordering::SeqCst) {
+            return;
+        }
+        if state.flows.subscribe().wait_for(|flows| *flows).await.is_err() {
             return;
         }
         if ledger.load(Ordering::SeqCst) && flows.wait_for(|flows| *flows).await.is_err() {
