@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use be8_database::{Address, BadAddress, Bounded, ConnectError, Connector, Pool, bounded, check_sessions, reason};
-use be8_events::{Event, Recorded, StreamName};
+use be8_events::{ErasureEvent, Event, Recorded, StreamName};
 use be8_projections::ReadModels;
-use be8_projections::generation::shapes;
+use be8_projections::shapes;
 use futures_util::TryStreamExt;
 use sqlx::Connection;
 use tokio::sync::Semaphore;
@@ -469,7 +469,7 @@ async fn apply_erasures(log: &Log, vault: &Vault) -> Result<(), NodeError> {
     let mut pages = std::pin::pin!(log.whole_stream(StreamName::Erasure));
     while let Some(page) = pages.try_next().await? {
         let keys = |recorded: &Recorded| match &recorded.event {
-            Event::KeysDeleted(deleted) => deleted.keys.clone(),
+            Event::Erasure(ErasureEvent::KeysDeleted(deleted)) => deleted.keys.clone(),
             _ => Vec::new(),
         };
         let deleted: Vec<_> = page.iter().flat_map(keys).collect();

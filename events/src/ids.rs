@@ -175,7 +175,7 @@ impl ThreadId {
         match self {
             Self::Dialog { initiator, receiver } if initiator == account => Some(receiver),
             Self::Dialog { initiator, receiver } if receiver == account => Some(initiator),
-            _ => None,
+            Self::Dialog { .. } | Self::Group(_) | Self::System(_) => None,
         }
     }
 }

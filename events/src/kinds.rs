@@ -25,35 +25,61 @@ pub enum DecodeError {
     },
 }
 
-/// Declares the kinds. Each line: the payload struct (its name is the kind), its newest schema
-/// version, and optionally `older` versions, each with a function from the stored bytes to the
-/// newest struct (the upcaster).
+/// Declares the kinds, by family. A family is declared by its variant of [`Event`], its own enum and the module of its payloads;
+/// each line of it by the payload struct (its name is the kind), its newest schema version, and optionally `older` versions,
+/// each with a function from the stored bytes to the newest struct (the upcaster).
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $module:ident::$kind:ident = $newest:literal $(older { $($old:literal => $upcast:path),+ })?,)+) => {
-        /// What happened: the public part of an event.
+    ($(
+        $(#[$about:meta])* $family:ident($events:ident) in $module:ident {
+            $($(#[$doc:meta])* $kind:ident = $newest:literal $(older { $($old:literal => $upcast:path),+ })?,)+
+        }
+    )+) => {
+        /// What happened: the public part of an event, by the family of its kind.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Event {
-            $($(#[$doc])* $kind($module::$kind),)+
+            $($(#[$about])* $family($events),)+
         }
+
+        $(
+            $(#[$about])*
+            #[derive(Clone, Debug, PartialEq)]
+            pub enum $events {
+                $($(#[$doc])* $kind($module::$kind),)+
+            }
+
+            impl From<$events> for Event {
+                fn from(event: $events) -> Self {
+                    Self::$family(event)
+                }
+            }
+
+            $(impl From<$module::$kind> for Event {
+                fn from(payload: $module::$kind) -> Self {
+                    Self::$family($events::$kind(payload))
+                }
+            })+
+        )+
 
         impl Event {
             /// Every kind with its newest schema version.
-            pub const KINDS: &'static [(&'static str, u16)] = &[$((stringify!($kind), $newest)),+];
+            pub const KINDS: &'static [(&'static str, u16)] = &[$($((stringify!($kind), $newest)),+),+];
 
             /// The name of the kind, as the log stores it.
             pub fn kind(&self) -> &'static str {
-                match self { $(Self::$kind(_) => stringify!($kind),)+ }
+                match self { $($(Self::$family($events::$kind(_)) => stringify!($kind),)+)+ }
             }
 
             /// The newest schema version of the kind: the one that is written.
             pub fn schema(&self) -> u16 {
-                match self { $(Self::$kind(_) => $newest,)+ }
+                match self { $($(Self::$family($events::$kind(_)) => $newest,)+)+ }
             }
 
             /// The public payload as it is stored and hashed: compact JSON, members in the order
             /// of the struct.
             pub fn payload(&self) -> Vec<u8> {
-                let json = match self { $(Self::$kind(payload) => serde_json::to_vec(payload),)+ };
+                let json = match self {
+                    $($(Self::$family($events::$kind(payload)) => serde_json::to_vec(payload),)+)+
+                };
                 json.expect("payloads hold numbers, strings and lists under string names")
             }
 
@@ -64,14 +90,14 @@ macro_rules! kinds {
             /// bytes that are not of its shape.
             pub fn decode(kind: &str, schema: u16, payload: &[u8]) -> Result<Self, DecodeError> {
                 match (kind, schema) {
-                    $(
-                        (stringify!($kind), $newest) => serde_json::from_slice(payload)
-                            .map(Self::$kind)
+                    $($(
+                        (stringify!($kind), $newest) => serde_json::from_slice::<$module::$kind>(payload)
+                            .map(Self::from)
                             .map_err(|cause| DecodeError::Malformed { kind: stringify!($kind), schema, cause }),
                         $($((stringify!($kind), $old) => $upcast(payload)
-                            .map(Self::$kind)
+                            .map(Self::from)
                             .map_err(|cause| DecodeError::Malformed { kind: stringify!($kind), schema, cause }),)+)?
-                    )+
+                    )+)+
                     _ => Err(DecodeError::Unknown { kind: kind.to_owned(), schema }),
                 }
             }
@@ -79,89 +105,116 @@ macro_rules! kinds {
             /// The JSON Schema of every newest payload, for the test that guards the shapes.
             #[cfg(test)]
             pub(crate) fn shapes() -> Vec<(&'static str, u16, schemars::Schema)> {
-                vec![$((stringify!($kind), $newest, schemars::schema_for!($module::$kind))),+]
+                vec![$($((stringify!($kind), $newest, schemars::schema_for!($module::$kind))),+),+]
             }
         }
-
-        $(impl From<$module::$kind> for Event {
-            fn from(payload: $module::$kind) -> Self {
-                Self::$kind(payload)
-            }
-        })+
     };
 }
 
 kinds! {
-    /// An account came into being.
-    account::AccountCreated = 1,
-    /// An account took another nickname.
-    account::NicknameChanged = 1,
-    /// An account set its status text.
-    account::StatusSet = 1,
-    /// An account set its public key.
-    account::PublicKeySet = 1,
-    /// An account set its lock codes.
-    account::CodesSet = 1,
-    /// An account changed a lock code.
-    account::CodeChanged = 1,
-    /// A token extended the life of an account.
-    account::LifetimeExtended = 1,
-    /// An account is gone.
-    account::AccountRemoved = 1,
-    /// A session was opened for an account.
-    session::SessionOpened = 1,
-    /// A session ended.
-    session::SessionEnded = 1,
-    /// A device subscribed to pushes.
-    device::DeviceSubscribed = 2 older { 1 => device::DeviceSubscribed::from_v1 },
-    /// A device is no longer told.
-    device::DeviceDropped = 2 older { 1 => device::DeviceDropped::from_v1 },
-    /// Two accounts began to talk.
-    dialog::ConversationStarted = 1,
-    /// A conversation is over.
-    dialog::ConversationEnded = 1,
-    /// A group came into being.
-    group::GroupCreated = 1,
-    /// Somebody joined a group.
-    group::MemberJoined = 1,
-    /// A member added somebody to a group.
-    group::MemberAdded = 1,
-    /// A member left a group.
-    group::MemberLeft = 1,
-    /// The admin removed a member from a group.
-    group::MemberKicked = 1,
-    /// A member took the next version of a group's key.
-    group::VersionAllocated = 1,
-    /// A wrapped group key was stored for a member.
-    group::GroupKeyStored = 1,
-    /// A group is gone.
-    group::GroupDestroyed = 1,
-    /// A member asked all members to look at a group again.
-    group::GroupUpdateSignalled = 1,
-    /// Somebody wrote a message.
-    message::MessageWritten = 1,
-    /// Somebody posted an image.
-    message::ImagePosted = 1,
-    /// A sender's name for an image is known from here on.
-    image::MediaStored = 1,
-    /// Somebody read messages of others.
-    reads::MessagesRead = 1,
-    /// A token was issued.
-    token::TokenIssued = 1,
-    /// An account took an endless token.
-    token::TokenTaken = 1,
-    /// An endless token can be taken again.
-    token::TokenFreed = 1,
-    /// A promo token was used up.
-    token::TokenConsumed = 1,
-    /// A token was revoked.
-    token::TokenRevoked = 1,
-    /// An invite link was sent or used.
-    server::LinkCounted = 1,
-    /// An hour began.
-    server::HourStruck = 1,
-    /// Data keys were deleted: what they sealed can never be read again.
-    erasure::KeysDeleted = 1,
+    /// Accounts: what they set, and how long they live.
+    Account(AccountEvent) in account {
+        /// An account came into being.
+        AccountCreated = 1,
+        /// An account took another nickname.
+        NicknameChanged = 1,
+        /// An account set its status text.
+        StatusSet = 1,
+        /// An account set its public key.
+        PublicKeySet = 1,
+        /// An account set its lock codes.
+        CodesSet = 1,
+        /// An account changed a lock code.
+        CodeChanged = 1,
+        /// A token extended the life of an account.
+        LifetimeExtended = 1,
+        /// An account is gone.
+        AccountRemoved = 1,
+    }
+    /// Sessions.
+    Session(SessionEvent) in session {
+        /// A session was opened for an account.
+        SessionOpened = 1,
+        /// A session ended.
+        SessionEnded = 1,
+    }
+    /// Devices that receive pushes.
+    Device(DeviceEvent) in device {
+        /// A device subscribed to pushes.
+        DeviceSubscribed = 2 older { 1 => device::DeviceSubscribed::from_v1 },
+        /// A device is no longer told.
+        DeviceDropped = 2 older { 1 => device::DeviceDropped::from_v1 },
+    }
+    /// Conversations of two accounts.
+    Dialog(DialogEvent) in dialog {
+        /// Two accounts began to talk.
+        ConversationStarted = 1,
+        /// A conversation is over.
+        ConversationEnded = 1,
+    }
+    /// Groups, their members and keys.
+    Group(GroupEvent) in group {
+        /// A group came into being.
+        GroupCreated = 1,
+        /// Somebody joined a group.
+        MemberJoined = 1,
+        /// A member added somebody to a group.
+        MemberAdded = 1,
+        /// A member left a group.
+        MemberLeft = 1,
+        /// The admin removed a member from a group.
+        MemberKicked = 1,
+        /// A member took the next version of a group's key.
+        VersionAllocated = 1,
+        /// A wrapped group key was stored for a member.
+        GroupKeyStored = 1,
+        /// A group is gone.
+        GroupDestroyed = 1,
+        /// A member asked all members to look at a group again.
+        GroupUpdateSignalled = 1,
+    }
+    /// Messages, of conversations and groups.
+    Message(MessageEvent) in message {
+        /// Somebody wrote a message.
+        MessageWritten = 1,
+        /// Somebody posted an image.
+        ImagePosted = 1,
+    }
+    /// Senders' names for images.
+    Media(MediaEvent) in image {
+        /// A sender's name for an image is known from here on.
+        MediaStored = 1,
+    }
+    /// Read marks.
+    Reads(ReadsEvent) in reads {
+        /// Somebody read messages of others.
+        MessagesRead = 1,
+    }
+    /// Tokens that extend the life of accounts.
+    Token(TokenEvent) in token {
+        /// A token was issued.
+        TokenIssued = 1,
+        /// An account took an endless token.
+        TokenTaken = 1,
+        /// An endless token can be taken again.
+        TokenFreed = 1,
+        /// A promo token was used up.
+        TokenConsumed = 1,
+        /// A token was revoked.
+        TokenRevoked = 1,
+    }
+    /// The server itself.
+    Server(ServerEvent) in server {
+        /// An invite link was sent or used.
+        LinkCounted = 1,
+        /// An hour began.
+        HourStruck = 1,
+    }
+    /// Erasures.
+    Erasure(ErasureEvent) in erasure {
+        /// Data keys were deleted: what they sealed can never be read again.
+        KeysDeleted = 1,
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@
 //! assert_eq!(Event::decode(event.kind(), event.schema(), &payload).unwrap(), event);
 //! ```
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 // The samples of the fixtures name this crate as its users do.
 #[cfg(test)]
 extern crate self as be8_events;
@@ -46,7 +48,10 @@ pub use envelope::{CANONICAL_VERSION, CanonicalError, NewEvent, Position, Record
 pub use field::{field_length, put_field};
 pub use hash::Hash32;
 pub use ids::{AccId, GroupId, GroupVersion, MessageNo, ParseError, StayNo, ThreadId};
-pub use kinds::{DecodeError, Event};
+pub use kinds::{
+    AccountEvent, DecodeError, DeviceEvent, DialogEvent, ErasureEvent, Event, GroupEvent, MediaEvent, MessageEvent,
+    ReadsEvent, ServerEvent, SessionEvent, TokenEvent,
+};
 pub use secret::{Sealed, SealedContext, Secret, SecretPayload};
 pub use subject::{KeyId, Sealing, Subject};
 pub use time::{Day, Timestamp};

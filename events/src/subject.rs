@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 #[cfg(doc)]
 use crate::Sealed;
-use crate::{AccId, Day, Event, GroupId, ParseError, StayNo, StreamName, ThreadId};
+use crate::{
+    AccId, AccountEvent, Day, DeviceEvent, Event, GroupEvent, GroupId, MessageEvent, ParseError, StayNo, StreamName,
+    ThreadId,
+};
 
 /// Whose data key seals something. A subject has one key in its life; deleting the key erases
 /// all that was sealed under it.
@@ -118,62 +121,53 @@ impl Event {
     /// Under which keys the secret part of this event is sealed in this stream; none if events of its
     /// kind have no secret part.
     pub fn sealing(&self, stream: StreamName) -> Option<Sealing> {
-        let subject = match (self, stream) {
-            (Self::AccountCreated(e), _) => Subject::Account(e.account),
-            (
-                Self::NicknameChanged(_) | Self::StatusSet(_) | Self::CodesSet(_) | Self::CodeChanged(_),
-                StreamName::Account(account),
-            )
-            | (Self::DeviceSubscribed(_), StreamName::Devices(account)) => Subject::Account(account),
-            (Self::PublicKeySet(_), StreamName::Account(account)) => Subject::PublicKey(account),
-            (Self::GroupCreated(e), _) => Subject::GroupName(e.group),
-            (Self::GroupKeyStored(_), StreamName::Group(group)) => Subject::GroupKeys(group),
-            (Self::MessageWritten(e), _) => {
-                return Some(Sealing::Message { author: e.sender, thread: e.thread, stay: e.stay });
+        let lasting = |subject| Some(Sealing::Lasting(subject));
+        match self {
+            Self::Account(event) => {
+                let StreamName::Account(account) = stream else { return None };
+                match event {
+                    AccountEvent::AccountCreated(_)
+                    | AccountEvent::NicknameChanged(_)
+                    | AccountEvent::StatusSet(_)
+                    | AccountEvent::CodesSet(_)
+                    | AccountEvent::CodeChanged(_) => lasting(Subject::Account(account)),
+                    AccountEvent::PublicKeySet(_) => lasting(Subject::PublicKey(account)),
+                    AccountEvent::LifetimeExtended(_) | AccountEvent::AccountRemoved(_) => None,
+                }
             }
-            (Self::ImagePosted(e), _) => {
-                return Some(Sealing::Message { author: e.sender, thread: e.thread, stay: e.stay });
+            Self::Device(event) => match (event, stream) {
+                (DeviceEvent::DeviceSubscribed(_), StreamName::Devices(account)) => lasting(Subject::Account(account)),
+                (DeviceEvent::DeviceSubscribed(_) | DeviceEvent::DeviceDropped(_), _) => None,
+            },
+            Self::Group(event) => match event {
+                GroupEvent::GroupCreated(e) => lasting(Subject::GroupName(e.group)),
+                GroupEvent::GroupKeyStored(_) => {
+                    let StreamName::Group(group) = stream else { return None };
+                    lasting(Subject::GroupKeys(group))
+                }
+                GroupEvent::MemberJoined(_)
+                | GroupEvent::MemberAdded(_)
+                | GroupEvent::MemberLeft(_)
+                | GroupEvent::MemberKicked(_)
+                | GroupEvent::VersionAllocated(_)
+                | GroupEvent::GroupDestroyed(_)
+                | GroupEvent::GroupUpdateSignalled(_) => None,
+            },
+            Self::Message(event) => {
+                let (author, thread, stay) = match event {
+                    MessageEvent::MessageWritten(e) => (e.sender, e.thread, e.stay),
+                    MessageEvent::ImagePosted(e) => (e.sender, e.thread, e.stay),
+                };
+                Some(Sealing::Message { author, thread, stay })
             }
-            // In another stream than they belong to.
-            (
-                Self::NicknameChanged(_)
-                | Self::StatusSet(_)
-                | Self::CodesSet(_)
-                | Self::CodeChanged(_)
-                | Self::DeviceSubscribed(_)
-                | Self::PublicKeySet(_)
-                | Self::GroupKeyStored(_),
-                _,
-            )
-            | (
-                Self::LifetimeExtended(_)
-                | Self::AccountRemoved(_)
-                | Self::SessionOpened(_)
-                | Self::SessionEnded(_)
-                | Self::DeviceDropped(_)
-                | Self::ConversationStarted(_)
-                | Self::ConversationEnded(_)
-                | Self::MemberJoined(_)
-                | Self::MemberAdded(_)
-                | Self::MemberLeft(_)
-                | Self::MemberKicked(_)
-                | Self::VersionAllocated(_)
-                | Self::GroupDestroyed(_)
-                | Self::GroupUpdateSignalled(_)
-                | Self::MediaStored(_)
-                | Self::MessagesRead(_)
-                | Self::TokenIssued(_)
-                | Self::TokenTaken(_)
-                | Self::TokenFreed(_)
-                | Self::TokenConsumed(_)
-                | Self::TokenRevoked(_)
-                | Self::LinkCounted(_)
-                | Self::HourStruck(_)
-                | Self::KeysDeleted(_),
-                _,
-            ) => return None,
-        };
-        Some(Sealing::Lasting(subject))
+            Self::Session(_)
+            | Self::Dialog(_)
+            | Self::Media(_)
+            | Self::Reads(_)
+            | Self::Token(_)
+            | Self::Server(_)
+            | Self::Erasure(_) => None,
+        }
     }
 }
 

@@ -2,15 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use be8_events::{AccId, Hash32, KeyId, Position, Timestamp};
+use be8_events::account::CodeKind;
+use be8_events::{AccId, AccountEvent, Event, Hash32, KeyId, Position, Recorded, StreamName, Timestamp};
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments, Row, error::BoxDynError};
 
+use crate::derived::Derived;
+use crate::model::{Model, ReadModel, Table};
+use crate::queries::Query;
+use crate::statement::Rows;
 use crate::stored::{Stored, StoredSealed, optional_sealed, second_sealed};
-use crate::{Generation, Parameters, ReadError, ReadModels};
+use crate::{Generation, ReadError, ReadModels, Statement};
 
-pub(crate) const TABLE: &str = "
+const TABLES: &[Table] = &[Table::new(
+    "account",
+    "
 create table if not exists {schema}.account (
     id         bigint primary key,
     nickname   bigint not null,      -- position of the event that set it
@@ -23,7 +30,8 @@ create table if not exists {schema}.account (
 );
 -- Whose time is over: those that are removed are in no such list.
 create index if not exists account_until on {schema}.account (until) where until > 'epoch';
-";
+",
+)];
 
 /// The part of a reading statement that finds the living account of a session: `$1` the hash of
 /// the token, `$2` the time.
@@ -55,39 +63,6 @@ pub(crate) struct Accounts {
 const NEVER: Timestamp = Timestamp::from_micros(0);
 
 impl Accounts {
-    pub(crate) fn created(&mut self, account: AccId, nickname: Position, until: Timestamp) {
-        let row = Set { nickname: Some(nickname), until: Some(until), endless: Some(false), ..Set::default() };
-        self.created.insert(account, row);
-    }
-
-    pub(crate) fn nickname(&mut self, account: AccId, position: Position) {
-        self.row(account).nickname = Some(position);
-    }
-
-    pub(crate) fn status(&mut self, account: AccId, position: Position) {
-        self.row(account).status = Some(position);
-    }
-
-    pub(crate) fn public_key(&mut self, account: AccId, position: Position) {
-        self.row(account).public_key = Some(position);
-    }
-
-    /// The lock codes, as far as they are set.
-    pub(crate) fn codes(&mut self, account: AccId, unlock: Option<Position>, destroy: Option<Position>) {
-        let row = self.row(account);
-        row.unlock = unlock.or(row.unlock);
-        row.destroy = destroy.or(row.destroy);
-    }
-
-    pub(crate) fn extended(&mut self, account: AccId, until: Timestamp, endless: bool) {
-        let row = self.row(account);
-        (row.until, row.endless) = (Some(until), Some(endless));
-    }
-
-    pub(crate) fn removed(&mut self, account: AccId) {
-        self.row(account).until = Some(NEVER);
-    }
-
     fn row(&mut self, account: AccId) -> &mut Set {
         match self.created.get_mut(&account) {
             Some(row) => row,
@@ -95,53 +70,70 @@ impl Accounts {
         }
     }
 
-    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
-        let mut sql = String::new();
-        if !self.created.is_empty() {
-            sql += &format!(
-                "
-, account_created as (
-    insert into {generation}.account (id, nickname, status, public_key, unlock, destroy, endless, until)
-    select u.* from head, unnest({}) u)",
-                p.arrays(&COLUMNS),
-            );
+    fn set(&mut self, account: AccId, event: &AccountEvent, here: Position) {
+        match event {
+            AccountEvent::AccountCreated(e) => {
+                let row = Set { nickname: Some(here), until: Some(e.until), endless: Some(false), ..Set::default() };
+                self.created.insert(account, row);
+            }
+            AccountEvent::NicknameChanged(_) => self.row(account).nickname = Some(here),
+            AccountEvent::StatusSet(_) => self.row(account).status = Some(here),
+            AccountEvent::PublicKeySet(_) => self.row(account).public_key = Some(here),
+            AccountEvent::CodesSet(_) => {
+                let row = self.row(account);
+                (row.unlock, row.destroy) = (Some(here), Some(here));
+            }
+            AccountEvent::CodeChanged(e) => match e.which {
+                CodeKind::Unlock => self.row(account).unlock = Some(here),
+                CodeKind::Destroy => self.row(account).destroy = Some(here),
+            },
+            AccountEvent::LifetimeExtended(e) => {
+                let row = self.row(account);
+                (row.until, row.endless) = (Some(e.until), Some(e.endless));
+            }
+            AccountEvent::AccountRemoved(_) => self.row(account).until = Some(NEVER),
         }
-        if !self.changed.is_empty() {
-            sql += &format!(
-                "
-, account_changed as (
-    update {generation}.account a set
+    }
+
+    /// The columns of new or changed rows.
+    fn columns<'s>(to: &'s mut Statement, rows: &BTreeMap<AccId, Set>) -> Rows<'s> {
+        let position =
+            |of: fn(&Set) -> Option<Position>| rows.values().map(move |row| of(row).map(|position| position.0));
+        to.rows()
+            .column("id", rows.keys().map(|account| account.number()))
+            .column("nickname", position(|row| row.nickname))
+            .column("status", position(|row| row.status))
+            .column("public_key", position(|row| row.public_key))
+            .column("unlock", position(|row| row.unlock))
+            .column("destroy", position(|row| row.destroy))
+            .column("endless", rows.values().map(|row| row.endless))
+            .column("until", rows.values().map(|row| row.until.map(Timestamp::to_utc)))
+    }
+}
+
+impl ReadModel for Accounts {
+    const MODEL: Model = Model { name: "accounts", version: 1, tables: TABLES, needs: &[] };
+
+    fn apply(&mut self, recorded: &Recorded, _: &Derived) {
+        if let (Event::Account(event), StreamName::Account(account)) = (&recorded.event, recorded.stream) {
+            self.set(account, event, recorded.position);
+        }
+    }
+
+    fn write(&self, to: &mut Statement) {
+        Self::columns(to, &self.created).insert("account_created", "{schema}.account", "");
+        Self::columns(to, &self.changed).write(
+            "account_changed",
+            "
+    update {schema}.account a set
         nickname = coalesce(u.nickname, a.nickname), status = coalesce(u.status, a.status),
         public_key = coalesce(u.public_key, a.public_key), unlock = coalesce(u.unlock, a.unlock),
         destroy = coalesce(u.destroy, a.destroy), endless = coalesce(u.endless, a.endless),
         until = coalesce(u.until, a.until)
-    from head, unnest({}) u(id, nickname, status, public_key, unlock, destroy, endless, until) where a.id = u.id)",
-                p.arrays(&COLUMNS),
-            );
-        }
-        sql
-    }
-
-    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        for rows in [&self.created, &self.changed].into_iter().filter(|rows| !rows.is_empty()) {
-            let position = |of: fn(&Set) -> Option<Position>| {
-                rows.values().map(|row| of(row).map(|position| position.0)).collect::<Vec<_>>()
-            };
-            to.add(rows.keys().map(|account| account.number()).collect::<Vec<_>>())?;
-            to.add(position(|row| row.nickname))?;
-            to.add(position(|row| row.status))?;
-            to.add(position(|row| row.public_key))?;
-            to.add(position(|row| row.unlock))?;
-            to.add(position(|row| row.destroy))?;
-            to.add(rows.values().map(|row| row.endless).collect::<Vec<_>>())?;
-            to.add(rows.values().map(|row| row.until.map(Timestamp::to_utc)).collect::<Vec<_>>())?;
-        }
-        Ok(())
+    from head, {rows} u({columns}) where a.id = u.id",
+        );
     }
 }
-
-/// The types of a row's columns, in the order of [`Accounts::bind`].
-const COLUMNS: [&str; 8] = ["bigint", "bigint", "bigint", "bigint", "bigint", "bigint", "boolean", "timestamptz"];
 
 /// An account as its owner sees it.
 #[derive(Debug)]
@@ -178,7 +170,7 @@ impl ReadModels {
     /// # Errors
     /// [`ReadError`]
     pub async fn account(&self, session: Hash32, now: Timestamp) -> Result<Option<AccountView>, ReadError> {
-        let rows = self.fetch(|sql| &sql.account, |to| session_arguments(to, session, now)).await?;
+        let rows = self.fetch(&ACCOUNT, |to| session_arguments(to, session, now)).await?;
         let Some(row) = rows.into_iter().next().filter(|row| !is_null(row, "me")) else { return Ok(None) };
         let mut live = Vec::new();
         let nickname = StoredSealed::read(&row, &mut live)?;
@@ -198,7 +190,7 @@ impl ReadModels {
     /// # Errors
     /// [`ReadError`]
     pub async fn sealed_event(&self, position: Position) -> Result<(Option<StoredSealed>, Vec<KeyId>), ReadError> {
-        let rows = self.fetch(|sql| &sql.sealed_event, |to| to.add(position.0)).await?;
+        let rows = self.fetch(&SEALED_EVENT, |to| to.add(position.0)).await?;
         let mut live = Vec::new();
         let event = rows.first().map(|row| optional_sealed(row, &mut live)).transpose()?.flatten();
         Ok((event, live))
@@ -217,13 +209,10 @@ impl ReadModels {
         of: &[AccId],
     ) -> Result<Option<PublicKeys>, ReadError> {
         let rows = self
-            .fetch(
-                |sql| &sql.public_keys,
-                |to| {
-                    session_arguments(to, session, now)?;
-                    to.add(of.iter().map(|account| account.number()).collect::<Vec<_>>())
-                },
-            )
+            .fetch(&PUBLIC_KEYS, |to| {
+                session_arguments(to, session, now)?;
+                to.add(of.iter().map(|account| account.number()).collect::<Vec<_>>())
+            })
             .await?;
         let mut keys = PublicKeys { found: Vec::new(), live: Vec::new() };
         for row in rows {
@@ -258,7 +247,9 @@ pub(crate) fn time(row: &PgRow, column: &str) -> Result<Timestamp, ReadError> {
 }
 
 /// The statement of [`ReadModels::account`].
-pub(crate) fn account_sql(generation: Generation) -> String {
+pub(crate) static ACCOUNT: Query = Query::new(account_sql);
+
+fn account_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 select h.generation, me.id as me, me.until, me.unlock is not null as codes, me.endless, {columns}, {second}
@@ -272,12 +263,16 @@ from log_head h left join me on true {sealed} {status}",
 }
 
 /// The statement of [`ReadModels::sealed_event`]; `$1` the position.
-pub(crate) fn sealed_event_sql() -> String {
+static SEALED_EVENT: Query = Query::new(sealed_event_sql);
+
+fn sealed_event_sql(_: Generation) -> String {
     format!("select h.generation, {} from log_head h {}", Stored::COLUMNS, Stored::join("$1"))
 }
 
 /// The statement of [`ReadModels::public_keys`]; `$3` the accounts.
-pub(crate) fn public_keys_sql(generation: Generation) -> String {
+pub(crate) static PUBLIC_KEYS: Query = Query::new(public_keys_sql);
+
+fn public_keys_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 select h.generation, me.id as me, a.id, {columns}

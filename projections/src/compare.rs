@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::Generation;
-use crate::generation::{MODELS, Model};
+use crate::model::{MODELS, Model};
 
 /// A table as a whole: equal tables have equal ones, in whatever order their rows lie.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use be8_events::{AccId, Hash32, KeyId, Timestamp};
 use sqlx::Arguments;
 
 use crate::account::{ME, account_id, is_null, session_arguments};
+use crate::queries::Query;
 use crate::stored::{Stored, StoredSealed, optional_sealed, second_sealed};
 use crate::{Generation, ReadError, ReadModels};
 
@@ -34,13 +35,10 @@ impl ReadModels {
     /// [`ReadError`]
     pub async fn credential(&self, account: AccId, now: Timestamp) -> Result<Option<Credential>, ReadError> {
         let rows = self
-            .fetch(
-                |sql| &sql.credential,
-                |to| {
-                    to.add(account.number())?;
-                    to.add(now.to_utc())
-                },
-            )
+            .fetch(&CREDENTIAL, |to| {
+                to.add(account.number())?;
+                to.add(now.to_utc())
+            })
             .await?;
         let mut live = Vec::new();
         let created = rows.first().map(|row| optional_sealed(row, &mut live)).transpose()?.flatten();
@@ -52,7 +50,7 @@ impl ReadModels {
     /// # Errors
     /// [`ReadError`]
     pub async fn codes(&self, session: Hash32, now: Timestamp) -> Result<Option<Codes>, ReadError> {
-        let rows = self.fetch(|sql| &sql.codes, |to| session_arguments(to, session, now)).await?;
+        let rows = self.fetch(&CODES, |to| session_arguments(to, session, now)).await?;
         let Some(row) = rows.first().filter(|row| !is_null(row, "me")) else { return Ok(None) };
         let mut live = Vec::new();
         let (unlock, destroy) = (optional_sealed(row, &mut live)?, second_sealed(row, &mut live)?);
@@ -62,7 +60,9 @@ impl ReadModels {
 
 /// The statement of [`ReadModels::credential`]; `$1` the account, `$2` the time. The hash stands in
 /// the first event of the account's stream.
-pub(crate) fn credential_sql(generation: Generation) -> String {
+static CREDENTIAL: Query = Query::new(credential_sql);
+
+fn credential_sql(generation: Generation) -> String {
     format!(
         "select h.generation, {columns}
 from log_head h
@@ -76,7 +76,9 @@ left join events c on c.stream = n.id and c.version = 1
 }
 
 /// The statement of [`ReadModels::codes`].
-pub(crate) fn codes_sql(generation: Generation) -> String {
+static CODES: Query = Query::new(codes_sql);
+
+fn codes_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 select h.generation, me.id as me, {unlock}, {destroy}

@@ -2,15 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use be8_events::{AccId, Hash32, KeyId, Position, Timestamp};
+use be8_events::{
+    AccId, AccountEvent, DeviceEvent, Event, Hash32, KeyId, Position, Recorded, SessionEvent, StreamName, Timestamp,
+};
+use sqlx::Arguments;
 use sqlx::postgres::PgArguments;
-use sqlx::{Arguments, error::BoxDynError};
 
 use crate::account::{account_id, is_null};
+use crate::derived::Derived;
+use crate::model::{Model, ReadModel, Table};
+use crate::queries::Query;
 use crate::stored::{Stored, StoredSealed};
-use crate::{Generation, Parameters, ReadError, ReadModels};
+use crate::{Generation, ReadError, ReadModels, Statement};
 
-pub(crate) const TABLE: &str = "
+const TABLES: &[Table] = &[Table::new(
+    "device",
+    "
 create table if not exists {schema}.device (
     account  bigint not null,
     endpoint bytea not null,   -- its fingerprint under the account's key
@@ -18,7 +25,8 @@ create table if not exists {schema}.device (
     session  bytea,            -- that it ends with, by the hash of its token; null: not recorded by version 1 of the event
     primary key (account, endpoint)
 );
-";
+",
+)];
 
 /// What is kept of a device.
 #[derive(Debug, Clone, Copy)]
@@ -38,99 +46,80 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    pub(crate) fn subscribed(&mut self, account: AccId, endpoint: Hash32, position: Position, session: Option<Hash32>) {
-        self.rows.insert((account, endpoint), Some(Row { position, session }));
-    }
-
     /// A session of an account ended. Its devices are dropped by events of their own; those of version 1 of the event,
     /// which did not record the session, end with any.
-    pub(crate) fn session_ended(&mut self, account: AccId) {
+    fn session_ended(&mut self, account: AccId) {
         let unrecorded = |of: AccId, row: &Option<Row>| of == account && row.is_some_and(|row| row.session.is_none());
         self.rows.iter_mut().filter(|((of, _), row)| unrecorded(*of, row)).for_each(|(_, row)| *row = None);
         self.ended.insert(account);
     }
+}
 
-    pub(crate) fn dropped(&mut self, account: AccId, endpoint: Hash32) {
-        self.rows.insert((account, endpoint), None);
-    }
+impl ReadModel for Devices {
+    const MODEL: Model = Model { name: "devices", version: 1, tables: TABLES, needs: &[] };
 
-    /// All devices of an account go with it.
-    pub(crate) fn removed(&mut self, account: AccId) {
-        self.rows.retain(|(of, _), _| *of != account);
-        self.ended.remove(&account);
-        self.removed.insert(account);
-    }
-
-    fn set(&self) -> impl Iterator<Item = (AccId, &Hash32, Row)> {
-        self.rows.iter().filter_map(|((account, endpoint), row)| Some((*account, endpoint, (*row)?)))
-    }
-
-    fn unset(&self) -> impl Iterator<Item = (AccId, &Hash32)> {
-        self.rows.iter().filter(|(_, row)| row.is_none()).map(|((account, endpoint), _)| (*account, endpoint))
-    }
-
-    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
-        let mut sql = String::new();
-        if self.set().next().is_some() {
-            sql += &format!(
-                "
-, device_set as (
-    insert into {generation}.device (account, endpoint, position, session)
-    select u.* from head, unnest({}) u
-    on conflict (account, endpoint) do update set position = excluded.position, session = excluded.session)",
-                p.arrays(&["bigint", "bytea", "bigint", "bytea"]),
-            );
+    fn apply(&mut self, recorded: &Recorded, _: &Derived) {
+        if let (Event::Device(event), StreamName::Devices(account)) = (&recorded.event, recorded.stream) {
+            match event {
+                DeviceEvent::DeviceSubscribed(e) => {
+                    let row = Row { position: recorded.position, session: e.session };
+                    self.rows.insert((account, e.endpoint), Some(row));
+                }
+                DeviceEvent::DeviceDropped(e) => _ = self.rows.insert((account, e.endpoint), None),
+            }
         }
-        if self.unset().next().is_some() {
-            sql += &format!(
-                "
-, device_dropped as (
-    delete from {generation}.device d using head, unnest({}) u(account, endpoint)
-    where d.account = u.account and d.endpoint = u.endpoint)",
-                p.arrays(&["bigint", "bytea"]),
-            );
+        if let Event::Session(event) = &recorded.event {
+            match event {
+                SessionEvent::SessionEnded(e) => self.session_ended(e.account),
+                SessionEvent::SessionOpened(_) => {}
+            }
         }
+        if let Event::Account(AccountEvent::AccountRemoved(e)) = &recorded.event {
+            self.rows.retain(|(of, _), _| *of != e.account);
+            self.ended.remove(&e.account);
+            self.removed.insert(e.account);
+        }
+    }
+
+    fn write(&self, to: &mut Statement) {
+        let set = || self.rows.iter().filter_map(|(key, row)| Some((key, (*row)?)));
+        to.rows()
+            .column("account", set().map(|((account, _), _)| account.number()))
+            .column("endpoint", set().map(|((_, endpoint), _)| &endpoint.0[..]))
+            .column("position", set().map(|(_, row)| row.position.0))
+            .column("session", set().map(|(_, row)| row.session.map(|session| session.0.to_vec())))
+            .insert(
+                "device_set",
+                "{schema}.device",
+                "
+    on conflict (account, endpoint) do update set position = excluded.position, session = excluded.session",
+            );
+        let dropped = || self.rows.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| key);
+        to.rows()
+            .column("account", dropped().map(|(account, _)| account.number()))
+            .column("endpoint", dropped().map(|(_, endpoint)| &endpoint.0[..]))
+            .write(
+                "device_dropped",
+                "
+    delete from {schema}.device d using head, {rows} u({columns})
+    where d.account = u.account and d.endpoint = u.endpoint",
+            );
         if !self.ended.is_empty() {
             // What the batch itself says of a device has its own row above.
-            sql += &format!(
-                "
-, device_ended as (
-    delete from {generation}.device d using head, unnest({}) u(account)
-    where d.account = u.account and d.session is null and d.endpoint <> all ({}))",
-                p.arrays(&["bigint"]),
-                p.arrays(&["bytea"]),
+            let said = to.bind(self.rows.keys().map(|(_, endpoint)| &endpoint.0[..]).collect::<Vec<_>>());
+            to.rows().column("account", self.ended.iter().map(|account| account.number())).write(
+                "device_ended",
+                &format!(
+                    "
+    delete from {{schema}}.device d using head, {{rows}} u({{columns}})
+    where d.account = u.account and d.session is null and d.endpoint <> all ({said}::bytea[])"
+                ),
             );
         }
-        if !self.removed.is_empty() {
-            sql += &format!(
-                "
-, device_removed as (
-    delete from {generation}.device d using head, unnest({}) u(account) where d.account = u.account)",
-                p.arrays(&["bigint"]),
-            );
-        }
-        sql
-    }
-
-    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        if self.set().next().is_some() {
-            to.add(self.set().map(|(account, ..)| account.number()).collect::<Vec<_>>())?;
-            to.add(self.set().map(|(_, endpoint, _)| &endpoint.0[..]).collect::<Vec<_>>())?;
-            to.add(self.set().map(|(.., row)| row.position.0).collect::<Vec<_>>())?;
-            to.add(self.set().map(|(.., row)| row.session.map(|session| session.0.to_vec())).collect::<Vec<_>>())?;
-        }
-        if self.unset().next().is_some() {
-            to.add(self.unset().map(|(account, _)| account.number()).collect::<Vec<_>>())?;
-            to.add(self.unset().map(|(_, endpoint)| &endpoint.0[..]).collect::<Vec<_>>())?;
-        }
-        if !self.ended.is_empty() {
-            to.add(self.ended.iter().map(|account| account.number()).collect::<Vec<_>>())?;
-            to.add(self.rows.keys().map(|(_, endpoint)| &endpoint.0[..]).collect::<Vec<_>>())?;
-        }
-        if !self.removed.is_empty() {
-            to.add(self.removed.iter().map(|account| account.number()).collect::<Vec<_>>())?;
-        }
-        Ok(())
+        to.rows().column("account", self.removed.iter().map(|account| account.number())).write(
+            "device_removed",
+            "delete from {schema}.device d using head, {rows} u({columns}) where d.account = u.account",
+        );
     }
 }
 
@@ -153,7 +142,7 @@ impl ReadModels {
             to.add(of.iter().map(|account| account.number()).collect::<Vec<_>>())?;
             to.add(now.to_utc())
         };
-        let rows = self.fetch(|sql| &sql.devices, bind).await?;
+        let rows = self.fetch(&DEVICES, bind).await?;
         let mut devices = DevicesOf { found: Vec::with_capacity(rows.len()), live: Vec::new() };
         for row in rows.iter().filter(|row| !is_null(row, "account")) {
             devices.found.push((account_id(row, "account")?, StoredSealed::read(row, &mut devices.live)?));
@@ -163,7 +152,9 @@ impl ReadModels {
 }
 
 /// The statement of [`ReadModels::devices`]; `$1` the accounts, `$2` the time.
-pub(crate) fn devices_sql(generation: Generation) -> String {
+static DEVICES: Query = Query::new(devices_sql);
+
+fn devices_sql(generation: Generation) -> String {
     format!(
         "with d as (
     select d.* from {generation}.device d join {generation}.account a on a.id = d.account

@@ -1,23 +1,36 @@
 //! The read model of what is over: removed accounts and destroyed groups in the order of the log, and
 //! what is still left to do about them. Process managers work it off.
 
-use be8_events::{AccId, GroupId, Hash32, Position, Timestamp};
+use be8_events::{AccId, AccountEvent, Event, GroupEvent, GroupId, Hash32, Position, Recorded, Timestamp};
 use sqlx::postgres::PgArguments;
-use sqlx::{Arguments, Row, error::BoxDynError};
+use sqlx::{Arguments, Row};
 
 use crate::account::{account_id, is_null, time};
-use crate::{Generation, Parameters, ReadError, ReadModels};
+use crate::derived::Derived;
+use crate::model::{Model, ReadModel, Table};
+use crate::queries::Query;
+use crate::{Generation, ReadError, ReadModels, Statement};
 
-pub(crate) const TABLE: &str = "
+const TABLES: &[Table] = &[
+    Table::new(
+        "removal",
+        "
 create table if not exists {schema}.removal (
     position bigint primary key,    -- of the event
     account  bigint not null unique
 );
+",
+    ),
+    Table::new(
+        "group_end",
+        "
 create table if not exists {schema}.group_end (
     position bigint primary key,    -- of the event
     group_id bigint not null
 );
-";
+",
+    ),
+];
 
 /// What ends in a batch.
 #[derive(Debug, Default)]
@@ -26,44 +39,27 @@ pub(crate) struct Ends {
     groups: Vec<(Position, GroupId)>,
 }
 
-impl Ends {
-    pub(crate) fn account(&mut self, position: Position, account: AccId) {
-        self.accounts.push((position, account));
+impl ReadModel for Ends {
+    const MODEL: Model = Model { name: "ends", version: 1, tables: TABLES, needs: &[] };
+
+    fn apply(&mut self, recorded: &Recorded, _: &Derived) {
+        if let Event::Account(AccountEvent::AccountRemoved(e)) = &recorded.event {
+            self.accounts.push((recorded.position, e.account));
+        }
+        if let Event::Group(GroupEvent::GroupDestroyed(e)) = &recorded.event {
+            self.groups.push((recorded.position, e.group));
+        }
     }
 
-    pub(crate) fn group(&mut self, position: Position, group: GroupId) {
-        self.groups.push((position, group));
-    }
-
-    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
-        let mut sql = String::new();
-        if !self.accounts.is_empty() {
-            let rows = p.arrays(&["bigint", "bigint"]);
-            sql += &format!(
-                "\n, removals as (
-    insert into {generation}.removal (position, account) select u.* from head, unnest({rows}) u)"
-            );
-        }
-        if !self.groups.is_empty() {
-            let rows = p.arrays(&["bigint", "bigint"]);
-            sql += &format!(
-                "\n, group_ends as (
-    insert into {generation}.group_end (position, group_id) select u.* from head, unnest({rows}) u)"
-            );
-        }
-        sql
-    }
-
-    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        if !self.accounts.is_empty() {
-            to.add(self.accounts.iter().map(|row| row.0.0).collect::<Vec<_>>())?;
-            to.add(self.accounts.iter().map(|row| row.1.number()).collect::<Vec<_>>())?;
-        }
-        if !self.groups.is_empty() {
-            to.add(self.groups.iter().map(|row| row.0.0).collect::<Vec<_>>())?;
-            to.add(self.groups.iter().map(|row| row.1.number()).collect::<Vec<_>>())?;
-        }
-        Ok(())
+    fn write(&self, to: &mut Statement) {
+        to.rows()
+            .column("position", self.accounts.iter().map(|row| row.0.0))
+            .column("account", self.accounts.iter().map(|row| row.1.number()))
+            .insert("removals", "{schema}.removal", "");
+        to.rows()
+            .column("position", self.groups.iter().map(|row| row.0.0))
+            .column("group_id", self.groups.iter().map(|row| row.1.number()))
+            .insert("group_ends", "{schema}.group_end", "");
     }
 }
 
@@ -103,7 +99,7 @@ impl ReadModels {
             to.add(after.0)?;
             to.add(count)
         };
-        let rows = self.fetch(|sql| &sql.ends, bind).await?;
+        let rows = self.fetch(&ENDS, bind).await?;
         let rows = rows.iter().filter(|row| !is_null(row, "position"));
         rows.map(|row| {
             let end = match row.try_get::<Option<i64>, _>("group_id")? {
@@ -128,7 +124,7 @@ impl ReadModels {
             to.add(after.0)?;
             to.add(count)
         };
-        let rows = self.fetch(|sql| &sql.group_ends, bind).await?;
+        let rows = self.fetch(&GROUP_ENDS, bind).await?;
         let rows = rows.iter().filter(|row| !is_null(row, "position"));
         rows.map(|row| {
             let group = GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("a group id"))?;
@@ -146,7 +142,7 @@ impl ReadModels {
             to.add(account.number())?;
             to.add(count)
         };
-        let rows = self.fetch(|sql| &sql.ties, bind).await?;
+        let rows = self.fetch(&TIES, bind).await?;
         let mut ties = Ties::default();
         for row in &rows {
             if !is_null(row, "partner") {
@@ -168,7 +164,7 @@ impl ReadModels {
             to.add(now.to_utc())?;
             to.add(count)
         };
-        let rows = self.fetch(|sql| &sql.overdue, bind).await?;
+        let rows = self.fetch(&OVERDUE, bind).await?;
         rows.iter().filter(|row| !is_null(row, "account")).map(|row| account_id(row, "account")).collect()
     }
 
@@ -177,7 +173,7 @@ impl ReadModels {
     /// # Errors
     /// [`ReadError`]
     pub async fn sessions(&self, account: AccId) -> Result<Vec<Hash32>, ReadError> {
-        let rows = self.fetch(|sql| &sql.sessions, |to| to.add(account.number())).await?;
+        let rows = self.fetch(&SESSIONS, |to| to.add(account.number())).await?;
         let rows = rows.iter().filter(|row| !is_null(row, "hash"));
         rows.map(|row| {
             let hash: &[u8] = row.try_get("hash")?;
@@ -191,14 +187,16 @@ impl ReadModels {
     /// # Errors
     /// [`ReadError`]
     pub async fn groups_ever(&self, account: AccId) -> Result<Vec<GroupId>, ReadError> {
-        let rows = self.fetch(|sql| &sql.groups_ever, |to| to.add(account.number())).await?;
+        let rows = self.fetch(&GROUPS_EVER, |to| to.add(account.number())).await?;
         let rows = rows.iter().filter(|row| !is_null(row, "group_id"));
         rows.map(|row| GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("a group id"))).collect()
     }
 }
 
 /// The statement of [`ReadModels::ends`]; `$1` the position, `$2` how many.
-pub(crate) fn ends_sql(generation: Generation) -> String {
+static ENDS: Query = Query::new(ends_sql);
+
+fn ends_sql(generation: Generation) -> String {
     format!(
         "select h.generation, e.* from log_head h
 left join (
@@ -212,7 +210,9 @@ order by e.position"
 }
 
 /// The statement of [`ReadModels::group_ends`]; `$1` the position, `$2` how many.
-pub(crate) fn group_ends_sql(generation: Generation) -> String {
+static GROUP_ENDS: Query = Query::new(group_ends_sql);
+
+fn group_ends_sql(generation: Generation) -> String {
     format!(
         "select h.generation, g.position, g.group_id, e.time from log_head h
 left join (select * from {generation}.group_end where position > $1 order by position limit $2) g on true
@@ -223,7 +223,9 @@ order by g.position"
 
 /// The statement of [`ReadModels::ties`]; `$1` the account, `$2` how many of each. The key of a
 /// dialog holds both accounts (`ThreadId::key`).
-pub(crate) fn ties_sql(generation: Generation) -> String {
+static TIES: Query = Query::new(ties_sql);
+
+fn ties_sql(generation: Generation) -> String {
     format!(
         "select h.generation, t.* from log_head h
 left join (
@@ -241,7 +243,9 @@ left join (
 
 /// The statement of [`ReadModels::overdue`]; `$1` the time, `$2` how many. A removed account has no
 /// time: it is in no such list.
-pub(crate) fn overdue_sql(generation: Generation) -> String {
+static OVERDUE: Query = Query::new(overdue_sql);
+
+fn overdue_sql(generation: Generation) -> String {
     format!(
         "select h.generation, a.id as account from log_head h
 left join (select id, until from {generation}.account
@@ -251,7 +255,9 @@ order by a.until, a.id"
 }
 
 /// The statement of [`ReadModels::sessions`]; `$1` the account.
-pub(crate) fn sessions_sql(generation: Generation) -> String {
+static SESSIONS: Query = Query::new(sessions_sql);
+
+fn sessions_sql(generation: Generation) -> String {
     format!(
         "select h.generation, s.hash from log_head h left join {generation}.session s on s.account = $1
 order by s.opened"
@@ -259,7 +265,9 @@ order by s.opened"
 }
 
 /// The statement of [`ReadModels::groups_ever`]; `$1` the account.
-pub(crate) fn groups_ever_sql(generation: Generation) -> String {
+static GROUPS_EVER: Query = Query::new(groups_ever_sql);
+
+fn groups_ever_sql(generation: Generation) -> String {
     format!(
         "select h.generation, s.group_id from log_head h
 left join (select distinct group_id from {generation}.group_stay where account = $1) s on true

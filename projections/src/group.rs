@@ -3,16 +3,25 @@
 
 use std::collections::BTreeMap;
 
-use be8_events::group::{Access, GroupCreated};
-use be8_events::{AccId, GroupId, GroupVersion, Hash32, KeyId, MessageNo, Position, StayNo, Timestamp};
+use be8_events::group::Access;
+use be8_events::{
+    AccId, Event, GroupEvent, GroupId, GroupVersion, Hash32, KeyId, MessageNo, Position, Recorded, StayNo, StreamName,
+    Timestamp,
+};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments, Row, error::BoxDynError};
 
 use crate::account::{ME, account_id, is_null, session_arguments, time};
+use crate::derived::{Arrival, Departure, Derived};
+use crate::model::{Model, ReadModel, Table};
+use crate::queries::Query;
 use crate::stored::{self, Stored, StoredSealed};
-use crate::{Generation, Parameters, ReadError, ReadModels};
+use crate::{Generation, ReadError, ReadModels, Statement};
 
-pub(crate) const TABLE: &str = "
+const TABLES: &[Table] = &[
+    Table::new(
+        "groups",
+        "
 create table if not exists {schema}.groups (
     id        bigint primary key,
     admin     bigint not null,
@@ -22,6 +31,11 @@ create table if not exists {schema}.groups (
     version   integer,                   -- of its key; none allocated yet
     destroyed boolean not null
 );
+",
+    ),
+    Table::new(
+        "group_stay",
+        "
 create table if not exists {schema}.group_stay (
     group_id bigint not null,
     account  bigint not null,
@@ -33,6 +47,11 @@ create table if not exists {schema}.group_stay (
     primary key (group_id, account, stay)
 );
 create index if not exists group_stay_account on {schema}.group_stay (account);
+",
+    ),
+    Table::new(
+        "group_key",
+        "
 create table if not exists {schema}.group_key (
     group_id bigint not null,
     account  bigint not null,            -- for whom it is wrapped
@@ -40,7 +59,9 @@ create table if not exists {schema}.group_key (
     position bigint not null,            -- of the event that stored it
     primary key (group_id, account, version)
 );
-";
+",
+    ),
+];
 
 #[derive(Debug, Clone, Copy)]
 struct Stay {
@@ -68,48 +89,30 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    pub(crate) fn created(&mut self, event: &GroupCreated, position: Position) {
-        let private = event.access == Access::Private;
-        let new = New { admin: event.admin, private, capacity: event.capacity, name: position };
-        self.created.insert(event.group, new);
-    }
-
-    pub(crate) fn version(&mut self, group: GroupId, version: GroupVersion) {
-        self.changed.entry(group).or_default().0 = Some(version);
-    }
-
-    pub(crate) fn destroyed(&mut self, group: GroupId) {
-        self.changed.entry(group).or_default().1 = true;
-    }
-
     /// A stay begins; a creator's first one has begun with the group and is not touched.
-    pub(crate) fn opened(
-        &mut self,
-        group: GroupId,
-        account: AccId,
-        stay: StayNo,
-        first: MessageNo,
-        position: Position,
-    ) {
+    fn opened(&mut self, group: GroupId, account: AccId, stay: StayNo, first: MessageNo, position: Position) {
         let stay = self.stays.entry((group, account, stay)).or_insert(Stay { opened: None, closed: None });
         stay.opened.get_or_insert((first, position));
     }
 
-    /// A stay ends before the message `until`; without one the group has ended.
-    pub(crate) fn closed(
-        &mut self,
-        group: GroupId,
-        account: AccId,
-        stay: StayNo,
-        until: Option<MessageNo>,
-        position: Position,
-    ) {
-        let stay = self.stays.entry((group, account, stay)).or_insert(Stay { opened: None, closed: None });
-        stay.closed = Some((until, position));
-    }
-
-    pub(crate) fn key(&mut self, group: GroupId, account: AccId, version: GroupVersion, position: Position) {
-        self.keys.insert((group, account, version), position);
+    fn group(&mut self, group: GroupId, event: &GroupEvent, here: Position) {
+        match event {
+            GroupEvent::GroupCreated(e) => {
+                let private = e.access == Access::Private;
+                let new = New { admin: e.admin, private, capacity: e.capacity, name: here };
+                self.created.insert(group, new);
+                self.opened(group, e.admin, 1, 1, here);
+            }
+            GroupEvent::VersionAllocated(e) => self.changed.entry(group).or_default().0 = Some(e.version),
+            GroupEvent::GroupKeyStored(e) => _ = self.keys.insert((group, e.account, e.version), here),
+            GroupEvent::GroupDestroyed(_) => self.changed.entry(group).or_default().1 = true,
+            // The stays that these begin and end are derived.
+            GroupEvent::MemberJoined(_)
+            | GroupEvent::MemberAdded(_)
+            | GroupEvent::MemberLeft(_)
+            | GroupEvent::MemberKicked(_)
+            | GroupEvent::GroupUpdateSignalled(_) => {}
+        }
     }
 
     /// Groups that are changed but not new in this batch: what is new is written complete, since
@@ -117,87 +120,75 @@ impl Groups {
     fn changed(&self) -> impl Iterator<Item = (&GroupId, &(Option<GroupVersion>, bool))> {
         self.changed.iter().filter(|(group, _)| !self.created.contains_key(group))
     }
+}
 
-    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
-        let mut sql = String::new();
-        if !self.created.is_empty() {
-            sql += &format!(
-                "
-, group_created as (
-    insert into {generation}.groups (id, admin, private, capacity, name, version, destroyed)
-    select u.* from head, unnest({}) u)",
-                p.arrays(&["bigint", "bigint", "boolean", "integer", "bigint", "integer", "boolean"]),
-            );
+impl ReadModel for Groups {
+    const MODEL: Model = Model { name: "groups", version: 1, tables: TABLES, needs: &[] };
+
+    fn apply(&mut self, recorded: &Recorded, derived: &Derived) {
+        let here = recorded.position;
+        if let (Event::Group(event), StreamName::Group(group)) = (&recorded.event, recorded.stream) {
+            self.group(group, event, here);
         }
-        if self.changed().next().is_some() {
-            sql += &format!(
-                "
-, group_changed as (
-    update {generation}.groups g
-    set version = coalesce(u.version, g.version), destroyed = g.destroyed or u.destroyed
-    from head, unnest({}) u(id, version, destroyed) where g.id = u.id)",
-                p.arrays(&["bigint", "integer", "boolean"]),
-            );
+        if let Some(Arrival { group, account, stay, first }) = derived.arrival {
+            self.opened(group, account, stay, first, here);
         }
-        if !self.stays.is_empty() {
-            sql += &format!(
-                "
-, group_stays as (
-    insert into {generation}.group_stay as s (group_id, account, stay, from_id, until_id, opened, closed)
-    select u.* from head, unnest({}) u
-    on conflict (group_id, account, stay) do update set until_id = excluded.until_id, closed = excluded.closed)",
-                p.arrays(&["bigint", "bigint", "integer", "integer", "integer", "bigint", "bigint"]),
-            );
+        for &Departure { group, account, stay, until } in &derived.departures {
+            let stay = self.stays.entry((group, account, stay)).or_insert(Stay { opened: None, closed: None });
+            stay.closed = Some((until, here));
         }
-        if !self.keys.is_empty() {
-            sql += &format!(
-                "
-, group_keys as (
-    insert into {generation}.group_key (group_id, account, version, position)
-    select u.* from head, unnest({}) u
-    on conflict (group_id, account, version) do update set position = excluded.position)",
-                p.arrays(&["bigint", "bigint", "integer", "bigint"]),
-            );
-        }
-        sql
     }
 
-    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        if !self.created.is_empty() {
-            let created = || self.created.values();
-            let now = |group: &GroupId| self.changed.get(group).copied().unwrap_or_default();
-            to.add(self.created.keys().map(|group| group.number()).collect::<Vec<_>>())?;
-            to.add(created().map(|row| row.admin.number()).collect::<Vec<_>>())?;
-            to.add(created().map(|row| row.private).collect::<Vec<_>>())?;
-            to.add(created().map(|row| row.capacity.cast_signed()).collect::<Vec<_>>())?;
-            to.add(created().map(|row| row.name.0).collect::<Vec<_>>())?;
-            to.add(self.created.keys().map(|group| now(group).0.map(u32::cast_signed)).collect::<Vec<_>>())?;
-            to.add(self.created.keys().map(|group| now(group).1).collect::<Vec<_>>())?;
-        }
-        if self.changed().next().is_some() {
-            to.add(self.changed().map(|(group, _)| group.number()).collect::<Vec<_>>())?;
-            to.add(self.changed().map(|(_, change)| change.0.map(u32::cast_signed)).collect::<Vec<_>>())?;
-            to.add(self.changed().map(|(_, change)| change.1).collect::<Vec<_>>())?;
-        }
-        if !self.stays.is_empty() {
-            let stays = || self.stays.iter();
-            let opened = |stay: &Stay| stay.opened.unwrap_or_default();
-            let until = |stay: &Stay| stay.closed.and_then(|closed| closed.0).map(u32::cast_signed);
-            to.add(stays().map(|(key, _)| key.0.number()).collect::<Vec<_>>())?;
-            to.add(stays().map(|(key, _)| key.1.number()).collect::<Vec<_>>())?;
-            to.add(stays().map(|(key, _)| key.2.cast_signed()).collect::<Vec<_>>())?;
-            to.add(stays().map(|(_, stay)| opened(stay).0.cast_signed()).collect::<Vec<_>>())?;
-            to.add(stays().map(|(_, stay)| until(stay)).collect::<Vec<_>>())?;
-            to.add(stays().map(|(_, stay)| opened(stay).1.0).collect::<Vec<_>>())?;
-            to.add(stays().map(|(_, stay)| stay.closed.map(|closed| closed.1.0)).collect::<Vec<_>>())?;
-        }
-        if !self.keys.is_empty() {
-            to.add(self.keys.keys().map(|key| key.0.number()).collect::<Vec<_>>())?;
-            to.add(self.keys.keys().map(|key| key.1.number()).collect::<Vec<_>>())?;
-            to.add(self.keys.keys().map(|key| key.2.cast_signed()).collect::<Vec<_>>())?;
-            to.add(self.keys.values().map(|position| position.0).collect::<Vec<_>>())?;
-        }
-        Ok(())
+    fn write(&self, to: &mut Statement) {
+        let created = || self.created.values();
+        let now = |group: &GroupId| self.changed.get(group).copied().unwrap_or_default();
+        to.rows()
+            .column("id", self.created.keys().map(|group| group.number()))
+            .column("admin", created().map(|row| row.admin.number()))
+            .column("private", created().map(|row| row.private))
+            .column("capacity", created().map(|row| row.capacity.cast_signed()))
+            .column("name", created().map(|row| row.name.0))
+            .column("version", self.created.keys().map(|group| now(group).0.map(u32::cast_signed)))
+            .column("destroyed", self.created.keys().map(|group| now(group).1))
+            .insert("group_created", "{schema}.groups", "");
+        to.rows()
+            .column("id", self.changed().map(|(group, _)| group.number()))
+            .column("version", self.changed().map(|(_, change)| change.0.map(u32::cast_signed)))
+            .column("destroyed", self.changed().map(|(_, change)| change.1))
+            .write(
+                "group_changed",
+                "
+    update {schema}.groups g
+    set version = coalesce(u.version, g.version), destroyed = g.destroyed or u.destroyed
+    from head, {rows} u({columns}) where g.id = u.id",
+            );
+        let stays = || self.stays.iter();
+        let opened = |stay: &Stay| stay.opened.unwrap_or_default();
+        let until = |stay: &Stay| stay.closed.and_then(|closed| closed.0).map(u32::cast_signed);
+        to.rows()
+            .column("group_id", stays().map(|(key, _)| key.0.number()))
+            .column("account", stays().map(|(key, _)| key.1.number()))
+            .column("stay", stays().map(|(key, _)| key.2.cast_signed()))
+            .column("from_id", stays().map(|(_, stay)| opened(stay).0.cast_signed()))
+            .column("until_id", stays().map(|(_, stay)| until(stay)))
+            .column("opened", stays().map(|(_, stay)| opened(stay).1.0))
+            .column("closed", stays().map(|(_, stay)| stay.closed.map(|closed| closed.1.0)))
+            .insert(
+                "group_stays",
+                "{schema}.group_stay",
+                "
+    on conflict (group_id, account, stay) do update set until_id = excluded.until_id, closed = excluded.closed",
+            );
+        to.rows()
+            .column("group_id", self.keys.keys().map(|key| key.0.number()))
+            .column("account", self.keys.keys().map(|key| key.1.number()))
+            .column("version", self.keys.keys().map(|key| key.2.cast_signed()))
+            .column("position", self.keys.values().map(|position| position.0))
+            .insert(
+                "group_keys",
+                "{schema}.group_key",
+                " on conflict (group_id, account, version) do update set position = excluded.position",
+            );
     }
 }
 
@@ -266,7 +257,7 @@ impl ReadModels {
         now: Timestamp,
         group: Option<GroupId>,
     ) -> Result<Option<GroupStanding>, ReadError> {
-        let rows = self.fetch(|sql| &sql.group_standing, |to| arguments(to, session, now, group)).await?;
+        let rows = self.fetch(&GROUP_STANDING, |to| arguments(to, session, now, group)).await?;
         rows.first().map_or(Ok(None), standing)
     }
 
@@ -279,7 +270,7 @@ impl ReadModels {
             to.add(group.number())?;
             to.add(account.number())
         };
-        let rows = self.fetch(|sql| &sql.stays, bind).await?;
+        let rows = self.fetch(&STAYS, bind).await?;
         let stays = rows.iter().filter(|row| !is_null(row, "opened"));
         stays
             .map(|row| {
@@ -299,7 +290,7 @@ impl ReadModels {
         now: Timestamp,
         group: Option<GroupId>,
     ) -> Result<Option<GroupMembers>, ReadError> {
-        let rows = self.fetch(|sql| &sql.group_members, |to| arguments(to, session, now, group)).await?;
+        let rows = self.fetch(&GROUP_MEMBERS, |to| arguments(to, session, now, group)).await?;
         let Some(standing) = rows.first().map_or(Ok(None), standing)? else { return Ok(None) };
         let mut list = GroupMembers { standing, members: Vec::with_capacity(rows.len()), live: Vec::new() };
         for row in rows.iter().filter(|row| !is_null(row, "id")) {
@@ -329,7 +320,7 @@ impl ReadModels {
             arguments(to, session, now, group)?;
             to.add(of.map(AccId::number))
         };
-        let rows = self.fetch(|sql| &sql.group_keys, bind).await?;
+        let rows = self.fetch(&GROUP_KEYS, bind).await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let Some(standing) = standing(first)? else { return Ok(None) };
         let mut list = GroupKeys {
@@ -378,12 +369,16 @@ fn standing_cte(generation: Generation) -> String {
 }
 
 /// The statement of [`ReadModels::group_standing`].
-pub(crate) fn standing_sql(generation: Generation) -> String {
+static GROUP_STANDING: Query = Query::new(standing_sql);
+
+fn standing_sql(generation: Generation) -> String {
     format!("{} select h.generation, st.* from log_head h left join st on true", standing_cte(generation))
 }
 
 /// The statement of [`ReadModels::stays`]; `$1` the group, `$2` the account.
-pub(crate) fn stays_sql(generation: Generation) -> String {
+static STAYS: Query = Query::new(stays_sql);
+
+fn stays_sql(generation: Generation) -> String {
     format!(
         "select h.generation, s.opened, s.closed from log_head h
 left join {generation}.group_stay s on s.group_id = $1 and s.account = $2 order by s.stay"
@@ -391,7 +386,9 @@ left join {generation}.group_stay s on s.group_id = $1 and s.account = $2 order 
 }
 
 /// The statement of [`ReadModels::group_members`].
-pub(crate) fn members_sql(generation: Generation) -> String {
+static GROUP_MEMBERS: Query = Query::new(members_sql);
+
+fn members_sql(generation: Generation) -> String {
     format!(
         "{standing}
 select h.generation, st.*, a.id, a.until, a.endless, {columns}, {second}
@@ -410,7 +407,9 @@ order by a.id <> st.admin, a.id",
 }
 
 /// The statement of [`ReadModels::group_keys`]; `$4` the account.
-pub(crate) fn keys_sql(generation: Generation) -> String {
+static GROUP_KEYS: Query = Query::new(keys_sql);
+
+fn keys_sql(generation: Generation) -> String {
     format!(
         "{standing}
 , of as (

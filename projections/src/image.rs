@@ -2,16 +2,23 @@
 //! blobs are still of use.
 
 use be8_events::message::ImagePosted;
-use be8_events::{AccId, Day, Hash32, KeyId, MessageNo, StayNo, Subject, ThreadId, Timestamp};
+use be8_events::{AccId, Event, Hash32, KeyId, MessageEvent, MessageNo, Recorded, Subject, ThreadId, Timestamp};
 use chrono::NaiveDate;
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{Arguments, Row, error::BoxDynError};
+use sqlx::{Arguments, Row};
 
 use crate::account::{ME, account_id, is_null, session_arguments};
+use crate::derived::Derived;
+use crate::model::{Model, ReadModel, Table};
+use crate::queries::Query;
 use crate::stored::{Stored, StoredSealed};
-use crate::{Generation, Parameters, ReadError, ReadModels};
+use crate::{Generation, ReadError, ReadModels, Statement};
 
-pub(crate) const TABLE: &str = "
+const TABLES: &[Table] = &[Table {
+    only_added: true,
+    ..Table::new(
+        "media",
+        "
 create table if not exists {schema}.media (
     sender bigint not null,
     name   bytea not null,    -- the sender's name for the image, as an HMAC
@@ -24,41 +31,44 @@ create table if not exists {schema}.media (
 );
 create unique index if not exists media_blob on {schema}.media (blob);
 create index if not exists media_day on {schema}.media (day);
-";
+",
+    )
+}];
+
+/// An image that was posted.
+#[derive(Debug)]
+struct Post {
+    image: ImagePosted,
+    day: NaiveDate,
+}
 
 /// What a batch adds.
 #[derive(Debug, Default)]
-pub(crate) struct Media(Vec<(AccId, Hash32, i64, MessageNo, StayNo, NaiveDate, Hash32)>);
+pub(crate) struct Media(Vec<Post>);
 
-impl Media {
-    pub(crate) fn posted(&mut self, e: &ImagePosted, day: Day) {
-        self.0.push((e.sender, e.content, e.thread.key(), e.id, e.stay, day.0, e.blob));
+impl ReadModel for Media {
+    const MODEL: Model = Model { name: "media", version: 1, tables: TABLES, needs: &[] };
+
+    fn apply(&mut self, recorded: &Recorded, _: &Derived) {
+        if let Event::Message(event) = &recorded.event {
+            match event {
+                MessageEvent::ImagePosted(e) => self.0.push(Post { image: e.clone(), day: recorded.time.day().0 }),
+                MessageEvent::MessageWritten(_) => {}
+            }
+        }
     }
 
-    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
-        if self.0.is_empty() {
-            return String::new();
-        }
-        format!(
-            "
-, media_posted as (
-    insert into {generation}.media (sender, name, thread, id, stay, day, blob)
-    select u.* from head, unnest({}) u)",
-            p.arrays(&["bigint", "bytea", "bigint", "integer", "integer", "date", "bytea"]),
-        )
-    }
-
-    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        to.add(self.0.iter().map(|row| row.0.number()).collect::<Vec<_>>())?;
-        to.add(self.0.iter().map(|row| &row.1.0[..]).collect::<Vec<_>>())?;
-        to.add(self.0.iter().map(|row| row.2).collect::<Vec<_>>())?;
-        to.add(self.0.iter().map(|row| row.3.cast_signed()).collect::<Vec<_>>())?;
-        to.add(self.0.iter().map(|row| row.4.cast_signed()).collect::<Vec<_>>())?;
-        to.add(self.0.iter().map(|row| row.5).collect::<Vec<_>>())?;
-        to.add(self.0.iter().map(|row| &row.6.0[..]).collect::<Vec<_>>())
+    fn write(&self, to: &mut Statement) {
+        let images = || self.0.iter().map(|post| &post.image);
+        to.rows()
+            .column("sender", images().map(|image| image.sender.number()))
+            .column("name", images().map(|image| &image.content.0[..]))
+            .column("thread", images().map(|image| image.thread.key()))
+            .column("id", images().map(|image| image.id.cast_signed()))
+            .column("stay", images().map(|image| image.stay.cast_signed()))
+            .column("day", self.0.iter().map(|post| post.day))
+            .column("blob", images().map(|image| &image.blob.0[..]))
+            .insert("media_posted", "{schema}.media", "");
     }
 }
 
@@ -105,7 +115,7 @@ impl ReadModels {
             to.add(image.map(|(sender, _)| sender.number()))?;
             to.add(image.as_ref().map(|(_, name)| &name.0[..]))
         };
-        let rows = self.fetch(|sql| &sql.image, bind).await?;
+        let rows = self.fetch(&IMAGE, bind).await?;
         let row = rows.first().ok_or(ReadError::Damaged("the head row"))?;
         if is_null(row, "me") {
             return Ok(ImageAnswer::NoSession);
@@ -130,7 +140,7 @@ impl ReadModels {
     /// [`ReadError`]
     pub async fn needed_blobs(&self, blobs: &[Hash32]) -> Result<Vec<Hash32>, ReadError> {
         let names = || blobs.iter().map(|blob| &blob.0[..]).collect::<Vec<_>>();
-        read_blobs(&self.fetch(|sql| &sql.needed_blobs, |to| to.add(names())).await?)
+        read_blobs(&self.fetch(&NEEDED_BLOBS, |to| to.add(names())).await?)
     }
 
     /// Blobs of images that can never be opened again because the key of this subject is gone; at
@@ -147,7 +157,7 @@ impl ReadModels {
                     to.add(day.0)?;
                     to.add(&after.0[..])
                 };
-                return read_blobs(&self.fetch(|sql| &sql.forgotten_blobs_of_day, bind).await?);
+                return read_blobs(&self.fetch(&FORGOTTEN_BLOBS_OF_DAY, bind).await?);
             }
             // Under these no message is sealed.
             Subject::Server | Subject::PublicKey(_) | Subject::GroupName(_) | Subject::GroupKeys(_) => {
@@ -160,7 +170,7 @@ impl ReadModels {
             to.add(stay)?;
             to.add(&after.0[..])
         };
-        read_blobs(&self.fetch(|sql| &sql.forgotten_blobs, bind).await?)
+        read_blobs(&self.fetch(&FORGOTTEN_BLOBS, bind).await?)
     }
 }
 
@@ -175,7 +185,9 @@ fn read_blobs(rows: &[PgRow]) -> Result<Vec<Hash32>, ReadError> {
 }
 
 /// The statement of [`ReadModels::image`]; `$3` the sender, `$4` its name for the image.
-pub(crate) fn image_sql(generation: Generation) -> String {
+static IMAGE: Query = Query::new(image_sql);
+
+fn image_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 , img as (
@@ -222,7 +234,9 @@ fn readable(generation: Generation) -> String {
 }
 
 /// The statement of [`ReadModels::needed_blobs`]; `$1` the blobs.
-pub(crate) fn needed_sql(generation: Generation) -> String {
+static NEEDED_BLOBS: Query = Query::new(needed_sql);
+
+fn needed_sql(generation: Generation) -> String {
     format!(
         "select h.generation, m.blob from log_head h
 left join {generation}.media m on m.blob = any ($1) and {readable}",
@@ -232,7 +246,9 @@ left join {generation}.media m on m.blob = any ($1) and {readable}",
 
 /// The statement of [`ReadModels::forgotten_blobs`]; `$1` the sender, `$2` the thread and `$3` the
 /// stay unless all are meant, `$4` the last blob that was seen.
-pub(crate) fn forgotten_sql(generation: Generation) -> String {
+static FORGOTTEN_BLOBS: Query = Query::new(forgotten_sql);
+
+fn forgotten_sql(generation: Generation) -> String {
     format!(
         "select h.generation, f.blob from log_head h left join (
     select m.blob from {generation}.media m
@@ -245,7 +261,9 @@ pub(crate) fn forgotten_sql(generation: Generation) -> String {
 
 /// The statement of [`ReadModels::forgotten_blobs`] for a day, `$1`; `$2` the last blob that was
 /// seen.
-pub(crate) fn forgotten_of_day_sql(generation: Generation) -> String {
+static FORGOTTEN_BLOBS_OF_DAY: Query = Query::new(forgotten_of_day_sql);
+
+fn forgotten_of_day_sql(generation: Generation) -> String {
     format!(
         "select h.generation, f.blob from log_head h left join (
     select m.blob from {generation}.media m

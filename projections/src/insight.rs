@@ -6,15 +6,23 @@
 
 use std::fmt;
 
+use be8_events::account::Removal;
 use be8_events::server::{Link, Usage};
-use be8_events::{Day, Timestamp};
+use be8_events::{AccountEvent, Day, DialogEvent, Event, GroupEvent, MessageEvent, Recorded, ServerEvent, Timestamp};
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{Arguments, Row, error::BoxDynError};
+use sqlx::postgres::PgRow;
+use sqlx::{Arguments, Row};
 
-use crate::{Generation, Parameters, ReadError, ReadModels};
+use crate::derived::Derived;
+use crate::model::{Model, ReadModel, Table};
+use crate::queries::Query;
+use crate::statement::Rows;
+use crate::{Generation, ReadError, ReadModels, Statement};
 
-pub(crate) const TABLE: &str = "
+const TABLES: &[Table] = &[
+    Table::new(
+        "insight",
+        "
 create table if not exists {schema}.insight (
     only_row boolean primary key,
     accs     bigint not null,
@@ -25,6 +33,11 @@ create table if not exists {schema}.insight (
     panic    bigint not null,
     sent_user bigint not null, used_user bigint not null, sent_group bigint not null, used_group bigint not null
 ) with (fillfactor = 10);       -- most appends update it: room for HOT updates in the page
+",
+    ),
+    Table::new(
+        "insight_hour",
+        "
 create table if not exists {schema}.insight_hour (
     hour     timestamptz primary key,
     accs     bigint not null,
@@ -35,7 +48,9 @@ create table if not exists {schema}.insight_hour (
     panic    bigint not null,
     sent_user bigint not null, used_user bigint not null, sent_group bigint not null, used_group bigint not null
 );
-";
+",
+    ),
+];
 
 /// Defines the counters: what each counts, field, column, name on the wire, in the order of the wire.
 macro_rules! counters {
@@ -96,46 +111,7 @@ pub(crate) struct Insights {
 }
 
 impl Insights {
-    /// An account was created. Its `WELCOME`, which [`Self::message`] counts, is not to count.
-    pub(crate) const fn account(&mut self) {
-        self.added.accs += 1;
-        self.added.messages -= 1;
-    }
-
-    /// A group was created. Its `CREATEDGROUP` is not to count.
-    pub(crate) const fn group(&mut self) {
-        self.added.groups += 1;
-        self.added.messages -= 1;
-    }
-
-    /// A conversation was started.
-    pub(crate) const fn conversation(&mut self) {
-        self.added.threads += 1;
-    }
-
-    /// Somebody joined a group, or was added to it: a thread, and a message more than are stored.
-    pub(crate) const fn arrival(&mut self) {
-        self.added.threads += 1;
-        self.added.messages += 1;
-    }
-
-    /// A message was stored, whoever it is from.
-    pub(crate) const fn message(&mut self) {
-        self.added.messages += 1;
-    }
-
-    /// An image was posted.
-    pub(crate) const fn image(&mut self) {
-        self.added.images += 1;
-    }
-
-    /// An account was removed because its owner asked for it.
-    pub(crate) const fn panic(&mut self) {
-        self.added.panic += 1;
-    }
-
-    /// An invite link was sent or used.
-    pub(crate) const fn link(&mut self, link: Link, usage: Usage) {
+    fn link(&mut self, link: Link, usage: Usage) {
         let counter = match (link, usage) {
             (Link::User, Usage::Sent) => &mut self.added.sent_user,
             (Link::User, Usage::Used) => &mut self.added.used_user,
@@ -145,56 +121,107 @@ impl Insights {
         *counter += 1;
     }
 
-    /// An hour struck.
-    pub(crate) fn hour(&mut self, hour: Timestamp) {
-        self.struck.push((hour, self.added));
+    fn account(&mut self, event: &AccountEvent) {
+        match event {
+            AccountEvent::AccountCreated(_) => {
+                self.added.accs += 1;
+                // Its `WELCOME` is not to count.
+                self.added.messages -= 1;
+            }
+            AccountEvent::AccountRemoved(e) => self.added.panic += i64::from(e.reason == Removal::Panic),
+            AccountEvent::NicknameChanged(_)
+            | AccountEvent::StatusSet(_)
+            | AccountEvent::PublicKeySet(_)
+            | AccountEvent::CodesSet(_)
+            | AccountEvent::CodeChanged(_)
+            | AccountEvent::LifetimeExtended(_) => {}
+        }
     }
 
-    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
-        let mut sql = String::new();
+    fn group(&mut self, event: &GroupEvent) {
+        match event {
+            GroupEvent::GroupCreated(_) => {
+                self.added.groups += 1;
+                // Its `CREATEDGROUP` is not to count.
+                self.added.messages -= 1;
+            }
+            // A thread, and a message more than are stored.
+            GroupEvent::MemberJoined(_) | GroupEvent::MemberAdded(_) => {
+                self.added.threads += 1;
+                self.added.messages += 1;
+            }
+            GroupEvent::MemberLeft(_)
+            | GroupEvent::MemberKicked(_)
+            | GroupEvent::VersionAllocated(_)
+            | GroupEvent::GroupKeyStored(_)
+            | GroupEvent::GroupDestroyed(_)
+            | GroupEvent::GroupUpdateSignalled(_) => {}
+        }
+    }
+
+    /// The columns of the counters.
+    fn counters<'s>(rows: Rows<'s>, counters: &[Counters]) -> Rows<'s> {
+        let columns = COLUMNS.iter().enumerate();
+        columns
+            .fold(rows, |rows, (nth, name)| rows.column(name, counters.iter().map(|counters| counters.values()[nth])))
+    }
+}
+
+impl ReadModel for Insights {
+    const MODEL: Model = Model { name: "insights", version: 1, tables: TABLES, needs: &[] };
+
+    fn apply(&mut self, recorded: &Recorded, derived: &Derived) {
+        self.added.messages += i64::try_from(derived.messages.len()).unwrap_or(i64::MAX);
+        match &recorded.event {
+            Event::Account(event) => self.account(event),
+            Event::Dialog(event) => match event {
+                DialogEvent::ConversationStarted(_) => self.added.threads += 1,
+                DialogEvent::ConversationEnded(_) => {}
+            },
+            Event::Group(event) => self.group(event),
+            Event::Message(event) => match event {
+                MessageEvent::ImagePosted(_) => self.added.images += 1,
+                MessageEvent::MessageWritten(_) => {}
+            },
+            Event::Server(event) => match event {
+                ServerEvent::LinkCounted(e) => self.link(e.link, e.usage),
+                ServerEvent::HourStruck(e) => self.struck.push((e.hour, self.added)),
+            },
+            Event::Session(_)
+            | Event::Device(_)
+            | Event::Media(_)
+            | Event::Reads(_)
+            | Event::Token(_)
+            | Event::Erasure(_) => {}
+        }
+    }
+
+    fn write(&self, to: &mut Statement) {
         let columns = COLUMNS.join(", ");
-        let types = vec!["bigint"; COLUMNS.len()];
-        if self.added != Counters::default() {
-            let sums = sums("i", "excluded");
-            sql += &format!(
+        let added: &[Counters] = if self.added == Counters::default() { &[] } else { &[self.added] };
+        let sums_now = sums("i", "excluded");
+        Self::counters(to.rows(), added).write(
+            "insight_counted",
+            &format!(
                 "
-, insight_counted as (
-    insert into {generation}.insight as i (only_row, {columns})
-    select true, u.* from head, unnest({}) u
-    on conflict (only_row) do update set ({columns}) = row({sums}))",
-                p.arrays(&types),
-            );
-        }
-        if !self.struck.is_empty() {
-            // Parts of a statement do not see each other's rows: the counters as they were before
-            // the batch, and what it had added by then.
-            let sums = sums("i", "u");
-            let types: Vec<&str> = std::iter::once("timestamptz").chain(types).collect();
-            sql += &format!(
+    insert into {{schema}}.insight as i (only_row, {columns}) select true, u.* from head, {{rows}} u
+    on conflict (only_row) do update set ({columns}) = row({sums_now})"
+            ),
+        );
+        // Parts of a statement do not see each other's rows: the counters as they were before
+        // the batch, and what it had added by then.
+        let sums_then = sums("i", "u");
+        let hours = to.rows().column("hour", self.struck.iter().map(|(hour, _)| hour.to_utc()));
+        let struck: Vec<Counters> = self.struck.iter().map(|(_, counters)| *counters).collect();
+        Self::counters(hours, &struck).write(
+            "insight_struck",
+            &format!(
                 "
-, insight_struck as (
-    insert into {generation}.insight_hour (hour, {columns})
-    select u.hour, {sums} from head cross join unnest({}) u(hour, {columns})
-    left join {generation}.insight i on true)",
-                p.arrays(&types),
-            );
-        }
-        sql
-    }
-
-    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        if self.added != Counters::default() {
-            for value in self.added.values() {
-                to.add(vec![value])?;
-            }
-        }
-        if !self.struck.is_empty() {
-            to.add(self.struck.iter().map(|(hour, _)| hour.to_utc()).collect::<Vec<_>>())?;
-            for nth in 0..COLUMNS.len() {
-                to.add(self.struck.iter().map(|(_, counters)| counters.values()[nth]).collect::<Vec<_>>())?;
-            }
-        }
-        Ok(())
+    insert into {{schema}}.insight_hour ({{columns}})
+    select u.hour, {sums_then} from head cross join {{rows}} u({{columns}})
+    left join {{schema}}.insight i on true"
+            ),
+        );
     }
 }
 
@@ -210,7 +237,7 @@ impl ReadModels {
     /// # Errors
     /// [`ReadError`]
     pub async fn insights(&self) -> Result<Counters, ReadError> {
-        let rows = self.fetch(|sql| &sql.insights, |_| Ok(())).await?;
+        let rows = self.fetch(&INSIGHTS, |_| Ok(())).await?;
         Ok(Counters::read(rows.first().ok_or(ReadError::Damaged("a head row"))?)?)
     }
 
@@ -223,13 +250,10 @@ impl ReadModels {
         let midnight = |date: NaiveDate| date.and_time(chrono::NaiveTime::MIN).and_utc();
         let end = last.0.succ_opt().unwrap_or(NaiveDate::MAX);
         let rows = self
-            .fetch(
-                |sql| &sql.daily_insights,
-                |to| {
-                    to.add(midnight(first.0))?;
-                    to.add(midnight(end))
-                },
-            )
+            .fetch(&DAILY_INSIGHTS, |to| {
+                to.add(midnight(first.0))?;
+                to.add(midnight(end))
+            })
             .await?;
         let mut days: Vec<(Day, Counters)> = Vec::new();
         for row in &rows {
@@ -253,12 +277,16 @@ impl fmt::Display for OrZero {
 }
 
 /// The statement of [`ReadModels::insights`].
-pub(crate) fn insights_sql(generation: Generation) -> String {
+static INSIGHTS: Query = Query::new(insights_sql);
+
+fn insights_sql(generation: Generation) -> String {
     format!("select h.generation{} from log_head h left join {generation}.insight i on true", OrZero("i"))
 }
 
 /// The statement of [`ReadModels::daily_insights`]; `$1` where it begins, `$2` where it ends.
-pub(crate) fn daily_insights_sql(generation: Generation) -> String {
+static DAILY_INSIGHTS: Query = Query::new(daily_insights_sql);
+
+fn daily_insights_sql(generation: Generation) -> String {
     format!(
         "select h.generation, i.hour{} from log_head h
 left join {generation}.insight_hour i on i.hour >= $1 and i.hour < $2 order by i.hour",

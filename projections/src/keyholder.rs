@@ -3,51 +3,53 @@
 
 use std::collections::BTreeSet;
 
-use be8_events::{AccId, GroupId};
-use sqlx::postgres::PgArguments;
-use sqlx::{Arguments, Row, error::BoxDynError};
+use be8_events::{AccId, Event, GroupEvent, GroupId, Recorded, StreamName};
+use sqlx::{Arguments, Row};
 
 use crate::account::{account_id, is_null};
-use crate::{Generation, Parameters, ReadError, ReadModels};
+use crate::derived::Derived;
+use crate::model::{Model, ReadModel, Table};
+use crate::queries::Query;
+use crate::{Generation, ReadError, ReadModels, Statement};
 
-pub(crate) const TABLE: &str = "
+const TABLES: &[Table] = &[Table::new(
+    "keyholder",
+    "
 create table if not exists {schema}.keyholder (
     account  bigint not null,
     group_id bigint not null,
     primary key (account, group_id)
 );
 create index if not exists keyholder_group on {schema}.keyholder (group_id);
-";
+",
+)];
 
 /// Whom a batch names as keyholder.
 #[derive(Debug, Default)]
 pub(crate) struct Keyholders(BTreeSet<(AccId, GroupId)>);
 
-impl Keyholders {
-    pub(crate) fn named(&mut self, account: AccId, group: GroupId) {
-        self.0.insert((account, group));
+impl ReadModel for Keyholders {
+    const MODEL: Model = Model { name: "keyholders", version: 1, tables: TABLES, needs: &[] };
+
+    fn apply(&mut self, recorded: &Recorded, _: &Derived) {
+        if let (Event::Group(GroupEvent::GroupKeyStored(e)), StreamName::Group(group)) =
+            (&recorded.event, recorded.stream)
+        {
+            self.0.insert((e.keyholder, group));
+        }
     }
 
-    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
-        if self.0.is_empty() {
-            return String::new();
-        }
-        format!(
-            "
-, keyholders as (
-    insert into {generation}.keyholder (account, group_id) select u.* from head, unnest({}) u
+    fn write(&self, to: &mut Statement) {
+        to.rows()
+            .column("account", self.0.iter().map(|key| key.0.number()))
+            .column("group_id", self.0.iter().map(|key| key.1.number()))
+            .insert(
+                "keyholders",
+                "{schema}.keyholder",
+                "
     -- Named again: the row is there.
-    on conflict (account, group_id) do update set group_id = excluded.group_id)",
-            p.arrays(&["bigint", "bigint"]),
-        )
-    }
-
-    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        if !self.0.is_empty() {
-            to.add(self.0.iter().map(|key| key.0.number()).collect::<Vec<_>>())?;
-            to.add(self.0.iter().map(|key| key.1.number()).collect::<Vec<_>>())?;
-        }
-        Ok(())
+    on conflict (account, group_id) do update set group_id = excluded.group_id",
+            );
     }
 }
 
@@ -65,7 +67,7 @@ impl ReadModels {
     /// # Errors
     /// [`ReadError`]
     pub async fn keyholder_in(&self, account: AccId) -> Result<Vec<GroupId>, ReadError> {
-        let rows = self.fetch(|sql| &sql.keyholder_in, |to| to.add(account.number())).await?;
+        let rows = self.fetch(&KEYHOLDER_IN, |to| to.add(account.number())).await?;
         let rows = rows.iter().filter(|row| !is_null(row, "group_id"));
         rows.map(|row| GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("a group id"))).collect()
     }
@@ -75,13 +77,15 @@ impl ReadModels {
     /// # Errors
     /// [`ReadError`]
     pub async fn spared_keyholders(&self, group: GroupId) -> Result<Vec<AccId>, ReadError> {
-        let rows = self.fetch(|sql| &sql.spared_keyholders, |to| to.add(group.number())).await?;
+        let rows = self.fetch(&SPARED_KEYHOLDERS, |to| to.add(group.number())).await?;
         rows.iter().filter(|row| !is_null(row, "account")).map(|row| account_id(row, "account")).collect()
     }
 }
 
 /// The statement of [`ReadModels::keyholder_in`]; `$1` the account.
-pub(crate) fn keyholder_in_sql(generation: Generation) -> String {
+static KEYHOLDER_IN: Query = Query::new(keyholder_in_sql);
+
+fn keyholder_in_sql(generation: Generation) -> String {
     format!(
         "select h.generation, k.group_id from log_head h
 left join (select kh.group_id from {generation}.keyholder kh join {generation}.groups g on g.id = kh.group_id
@@ -91,7 +95,9 @@ order by k.group_id"
 }
 
 /// The statement of [`ReadModels::spared_keyholders`]; `$1` the group.
-pub(crate) fn spared_keyholders_sql(generation: Generation) -> String {
+static SPARED_KEYHOLDERS: Query = Query::new(spared_keyholders_sql);
+
+fn spared_keyholders_sql(generation: Generation) -> String {
     format!(
         "select h.generation, k.account from log_head h
 left join (select kh.account from {generation}.keyholder kh

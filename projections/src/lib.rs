@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName, session::*};
-//! use be8_projections::{Changes, Generation};
+//! use be8_projections::{Changes, Generation, Statement};
 //!
 //! let event: Event = SessionOpened { account: AccId::new(10001).unwrap(), how: Opening::Created }.into();
 //! let session = StreamName::Session(Hash32([7; 32]));
@@ -17,34 +17,37 @@
 //!     actor: None, salt: Hash32([0; 32]), schema: 1, payload: event.payload(), sealed: None, event,
 //! });
 //! // The part of the append statement that writes the read models of the first generation.
-//! let sql = changes.sql(Generation::FIRST, &mut be8_projections::Parameters::after(0));
-//! assert!(sql.contains("insert into read_1.session"));
+//! let mut statement = Statement::new(Generation::FIRST);
+//! changes.add_to(&mut statement);
+//! assert!(statement.finish().unwrap().0.contains("insert into read_1.session"));
 //! ```
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod account;
-mod changes;
 pub mod compare;
 mod copy;
 mod credential;
+mod derived;
 mod device;
 mod ends;
-pub mod generation;
+mod generation;
 mod group;
 mod image;
 mod insight;
 mod keyholder;
 mod message;
+mod model;
 mod queries;
 mod read_mark;
 pub mod registry;
 mod session;
-mod sql;
+mod statement;
 mod stored;
 mod thread;
 mod token;
 
 pub use account::{AccountView, PublicKeys};
-pub use changes::Changes;
 pub use credential::{Codes, Credential};
 pub use device::DevicesOf;
 pub use ends::{End, Ties};
@@ -53,9 +56,10 @@ pub use group::{GroupKeys, GroupMember, GroupMembers, GroupStanding};
 pub use image::{Image, ImageAnswer};
 pub use insight::Counters;
 pub use message::{MessagesAnswer, ThreadMessage, ThreadMessages};
+pub use model::{Changes, MODELS, Model, Table, shapes, with_needed};
 pub use queries::{ReadError, ReadModels};
 pub use read_mark::Ranges;
-pub use sql::Parameters;
+pub use statement::{Rows, Statement};
 pub use stored::{Stored, StoredSealed};
 pub use thread::{Counterpart, Partner, ThreadGroup, ThreadList, ThreadSummary};
 pub use token::TokenView;

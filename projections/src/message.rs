@@ -1,18 +1,25 @@
 //! The read model of messages: which event is the n-th message of a thread. What a message shows
 //! follows from that event.
 
-use be8_events::{AccId, Hash32, KeyId, MessageNo, Position, Sealed, ThreadId, Timestamp};
+use be8_events::{AccId, Hash32, KeyId, MessageNo, Position, Recorded, Sealed, ThreadId, Timestamp};
 use chrono::{DateTime, Utc};
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{Arguments, Row, error::BoxDynError};
+use sqlx::postgres::PgRow;
+use sqlx::{Arguments, Row};
 
 use crate::account::{ME, account_id, is_null, session_arguments};
 use crate::copy::Rows;
+use crate::derived::{Derived, Number, Posted};
+use crate::model::{Model, ReadModel, Table};
+use crate::queries::Query;
 use crate::read_mark::{Ranges, from_text};
 use crate::stored::{self, Stored, StoredSealed};
-use crate::{Generation, Parameters, ReadError, ReadModels};
+use crate::{Generation, ReadError, ReadModels, Statement};
 
-pub(crate) const TABLE: &str = "
+const TABLES: &[Table] = &[Table {
+    only_added: true,
+    ..Table::new(
+        "message",
+        "
 create table if not exists {schema}.message (
     thread   bigint not null,
     id       integer not null,
@@ -21,40 +28,60 @@ create table if not exists {schema}.message (
     other_name bigint,      -- of another one
     primary key (thread, id)
 );
-";
+",
+    )
+}];
 
 /// What a batch adds.
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
-    numbered: Vec<(i64, MessageNo, Position, Option<Position>)>,
+    given: Vec<(i64, MessageNo, Position, Option<Position>)>,
     counted: Vec<(i64, MessageNo, Position, [Option<Position>; 2])>,
 }
 
-impl Messages {
-    /// A message whose number is in its event.
-    pub(crate) fn numbered(&mut self, thread: ThreadId, id: MessageNo, position: Position, name: Option<Position>) {
-        self.numbered.push((thread.key(), id, position, name));
+impl ReadModel for Messages {
+    // A message of a system thread gets its number from the thread.
+    const MODEL: Model = Model { name: "messages", version: 1, tables: TABLES, needs: &["threads"] };
+
+    fn apply(&mut self, recorded: &Recorded, derived: &Derived) {
+        for Posted { thread, number, names } in &derived.messages {
+            match *number {
+                Number::Given(id) => self.given.push((thread.key(), id, recorded.position, names[0])),
+                Number::Counted(nth) => self.counted.push((thread.key(), nth, recorded.position, *names)),
+            }
+        }
     }
 
-    /// The `nth` message of this batch in a thread of the system.
-    pub(crate) fn counted(
-        &mut self,
-        thread: ThreadId,
-        nth: MessageNo,
-        position: Position,
-        names: [Option<Position>; 2],
-    ) {
-        self.counted.push((thread.key(), nth, position, names));
+    fn write(&self, to: &mut Statement) {
+        to.rows()
+            .column("thread", self.given.iter().map(|row| row.0))
+            .column("id", self.given.iter().map(|row| row.1.cast_signed()))
+            .column("position", self.given.iter().map(|row| row.2.0))
+            .column("name", self.given.iter().map(|row| row.3.map(|name| name.0)))
+            .insert("message_given", "{schema}.message", "");
+        to.rows()
+            .column("thread", self.counted.iter().map(|row| row.0))
+            .column("nth", self.counted.iter().map(|row| row.1.cast_signed()))
+            .column("position", self.counted.iter().map(|row| row.2.0))
+            .column("name", self.counted.iter().map(|row| row.3[0].map(|name| name.0)))
+            .column("other_name", self.counted.iter().map(|row| row.3[1].map(|name| name.0)))
+            .write(
+                "message_counted",
+                "
+    insert into {schema}.message (thread, id, position, name, other_name)
+    select u.thread, coalesce(t.counted, 0) + u.nth, u.position, u.name, u.other_name
+    from head cross join {rows} u({columns})
+    left join {schema}.thread t on t.id = u.thread",
+            );
     }
 
-    /// Takes out the rows that depend on no other.
-    pub(crate) fn take_rows(&mut self) -> Option<Rows> {
-        let numbered = std::mem::take(&mut self.numbered);
-        if numbered.is_empty() {
+    fn take_rows(&mut self) -> Option<Rows> {
+        let given = std::mem::take(&mut self.given);
+        if given.is_empty() {
             return None;
         }
-        let mut rows = Rows::new("message", "thread, id, position, name", numbered.len());
-        for (thread, id, position, name) in numbered {
+        let mut rows = Rows::new("message", "thread, id, position, name", given.len());
+        for (thread, id, position, name) in given {
             rows.row(4).int8(thread).int4(id.cast_signed()).int8(position.0);
             match name {
                 Some(name) => rows.int8(name.0),
@@ -62,48 +89,6 @@ impl Messages {
             };
         }
         Some(rows)
-    }
-
-    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
-        let mut sql = String::new();
-        if !self.numbered.is_empty() {
-            sql += &format!(
-                "
-, message_numbered as (
-    insert into {generation}.message (thread, id, position, name)
-    select u.* from head, unnest({}) u)",
-                p.arrays(&["bigint", "integer", "bigint", "bigint"]),
-            );
-        }
-        if !self.counted.is_empty() {
-            sql += &format!(
-                "
-, message_counted as (
-    insert into {generation}.message (thread, id, position, name, other_name)
-    select u.thread, coalesce(t.counted, 0) + u.nth, u.position, u.name, u.other_name
-    from head cross join unnest({}) u(thread, nth, position, name, other_name)
-    left join {generation}.thread t on t.id = u.thread)",
-                p.arrays(&["bigint", "integer", "bigint", "bigint", "bigint"]),
-            );
-        }
-        sql
-    }
-
-    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        if !self.numbered.is_empty() {
-            to.add(self.numbered.iter().map(|row| row.0).collect::<Vec<_>>())?;
-            to.add(self.numbered.iter().map(|row| row.1.cast_signed()).collect::<Vec<_>>())?;
-            to.add(self.numbered.iter().map(|row| row.2.0).collect::<Vec<_>>())?;
-            to.add(self.numbered.iter().map(|row| row.3.map(|name| name.0)).collect::<Vec<_>>())?;
-        }
-        if !self.counted.is_empty() {
-            to.add(self.counted.iter().map(|row| row.0).collect::<Vec<_>>())?;
-            to.add(self.counted.iter().map(|row| row.1.cast_signed()).collect::<Vec<_>>())?;
-            to.add(self.counted.iter().map(|row| row.2.0).collect::<Vec<_>>())?;
-            to.add(self.counted.iter().map(|row| row.3[0].map(|name| name.0)).collect::<Vec<_>>())?;
-            to.add(self.counted.iter().map(|row| row.3[1].map(|name| name.0)).collect::<Vec<_>>())?;
-        }
-        Ok(())
     }
 }
 
@@ -157,13 +142,10 @@ impl ReadModels {
         thread: Option<ThreadId>,
     ) -> Result<MessagesAnswer, ReadError> {
         let rows = self
-            .fetch(
-                |sql| &sql.messages,
-                |to| {
-                    session_arguments(to, session, now)?;
-                    to.add(thread.map(ThreadId::key))
-                },
-            )
+            .fetch(&MESSAGES, |to| {
+                session_arguments(to, session, now)?;
+                to.add(thread.map(ThreadId::key))
+            })
             .await?;
         let row = rows.into_iter().next().ok_or(ReadError::Damaged("the head row"))?;
         if is_null(&row, "me") {
@@ -260,7 +242,9 @@ fn read_events(row: &PgRow, prefix: &str) -> Result<Vec<Stored>, ReadError> {
 
 /// The statement of [`ReadModels::messages`]; `$3` the key of the thread. One row comes back,
 /// with the messages as arrays: one answer to decode, and one look at which keys live.
-pub(crate) fn messages_sql(generation: Generation) -> String {
+pub(crate) static MESSAGES: Query = Query::new(messages_sql);
+
+fn messages_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 , th as (

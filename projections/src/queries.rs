@@ -1,6 +1,7 @@
 //! Reading the live generation: every statement names the generation that it saw, so that a
 //! switch between two statements is noticed and the statement asked again.
 
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use be8_database::{Pool, reason};
@@ -8,9 +9,7 @@ use be8_events::DecodeError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Row, error::BoxDynError};
 
-use crate::{
-    Generation, account, credential, device, ends, group, image, insight, keyholder, message, registry, thread, token,
-};
+use crate::{Generation, account, message, registry, thread};
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -33,73 +32,29 @@ pub enum ReadError {
 /// and another type of a column.
 const UNDEFINED: [&str; 4] = ["42P01", "42703", "42883", "42804"];
 
-/// The reading statements of one generation.
+/// A reading statement: a function of the generation that it reads, whose text is kept as long as that stays the same.
 #[derive(Debug)]
-pub(crate) struct Statements {
-    generation: Generation,
-    pub(crate) account: Arc<str>,
-    pub(crate) public_keys: Arc<str>,
-    pub(crate) threads: Arc<str>,
-    pub(crate) messages: Arc<str>,
-    pub(crate) participation: Arc<str>,
-    pub(crate) image: Arc<str>,
-    pub(crate) needed_blobs: Arc<str>,
-    pub(crate) forgotten_blobs: Arc<str>,
-    pub(crate) forgotten_blobs_of_day: Arc<str>,
-    pub(crate) sealed_event: Arc<str>,
-    pub(crate) group_standing: Arc<str>,
-    pub(crate) group_members: Arc<str>,
-    pub(crate) group_keys: Arc<str>,
-    pub(crate) stays: Arc<str>,
-    pub(crate) credential: Arc<str>,
-    pub(crate) codes: Arc<str>,
-    pub(crate) devices: Arc<str>,
-    pub(crate) keyholder_in: Arc<str>,
-    pub(crate) spared_keyholders: Arc<str>,
-    pub(crate) ends: Arc<str>,
-    pub(crate) group_ends: Arc<str>,
-    pub(crate) ties: Arc<str>,
-    pub(crate) overdue: Arc<str>,
-    pub(crate) sessions: Arc<str>,
-    pub(crate) groups_ever: Arc<str>,
-    pub(crate) insights: Arc<str>,
-    pub(crate) daily_insights: Arc<str>,
-    pub(crate) tokens: Arc<str>,
+pub(crate) struct Query {
+    write: fn(Generation) -> String,
+    text: RwLock<Option<(Generation, Arc<str>)>>,
 }
 
-impl Statements {
-    fn new(generation: Generation) -> Self {
-        Self {
-            generation,
-            account: account::account_sql(generation).into(),
-            public_keys: account::public_keys_sql(generation).into(),
-            threads: thread::threads_sql(generation).into(),
-            messages: message::messages_sql(generation).into(),
-            image: image::image_sql(generation).into(),
-            needed_blobs: image::needed_sql(generation).into(),
-            forgotten_blobs: image::forgotten_sql(generation).into(),
-            forgotten_blobs_of_day: image::forgotten_of_day_sql(generation).into(),
-            group_standing: group::standing_sql(generation).into(),
-            group_members: group::members_sql(generation).into(),
-            stays: group::stays_sql(generation).into(),
-            devices: device::devices_sql(generation).into(),
-            group_keys: group::keys_sql(generation).into(),
-            credential: credential::credential_sql(generation).into(),
-            codes: credential::codes_sql(generation).into(),
-            sealed_event: account::sealed_event_sql().into(),
-            insights: insight::insights_sql(generation).into(),
-            daily_insights: insight::daily_insights_sql(generation).into(),
-            tokens: token::tokens_sql(generation).into(),
-            participation: thread::participation_sql(generation).into(),
-            keyholder_in: keyholder::keyholder_in_sql(generation).into(),
-            spared_keyholders: keyholder::spared_keyholders_sql(generation).into(),
-            ends: ends::ends_sql(generation).into(),
-            group_ends: ends::group_ends_sql(generation).into(),
-            ties: ends::ties_sql(generation).into(),
-            overdue: ends::overdue_sql(generation).into(),
-            sessions: ends::sessions_sql(generation).into(),
-            groups_ever: ends::groups_ever_sql(generation).into(),
+impl Query {
+    /// A statement that is written by this function. It has a column `generation`, that of the head, and always answers with
+    /// at least one row.
+    pub(crate) const fn new(write: fn(Generation) -> String) -> Self {
+        Self { write, text: RwLock::new(None) }
+    }
+
+    /// Its text for a generation.
+    fn text(&self, generation: Generation) -> Arc<str> {
+        let known = self.text.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, text)) = known.filter(|(of, _)| *of == generation) {
+            return text;
         }
+        let text: Arc<str> = (self.write)(generation).into();
+        *self.text.write().unwrap_or_else(PoisonError::into_inner) = Some((generation, text.clone()));
+        text
     }
 }
 
@@ -107,48 +62,47 @@ impl Statements {
 #[derive(Debug)]
 pub struct ReadModels {
     pool: Pool,
-    statements: RwLock<Arc<Statements>>,
+    generation: AtomicI32,
 }
 
 impl ReadModels {
     /// Reads through this pool.
     pub fn new(pool: impl Into<Pool>) -> Self {
-        Self { pool: pool.into(), statements: RwLock::new(Arc::new(Statements::new(Generation::FIRST))) }
+        Self { pool: pool.into(), generation: AtomicI32::new(Generation::FIRST.0) }
     }
 
     /// The statements that an answer needs, by name: what a benchmark measures as the floor.
     pub fn statements(&self) -> Vec<(&'static str, Arc<str>)> {
-        let sql = self.current();
-        vec![
-            ("account", sql.account.clone()),
-            ("public_keys", sql.public_keys.clone()),
-            ("threads", sql.threads.clone()),
-            ("messages", sql.messages.clone()),
-        ]
+        let generation = self.generation();
+        let named = [
+            ("account", &account::ACCOUNT),
+            ("public_keys", &account::PUBLIC_KEYS),
+            ("threads", &thread::THREADS),
+            ("messages", &message::MESSAGES),
+        ];
+        named.map(|(name, query)| (name, query.text(generation))).into()
     }
 
-    fn current(&self) -> Arc<Statements> {
-        self.statements.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn generation(&self) -> Generation {
+        Generation(self.generation.load(Ordering::Relaxed))
     }
 
-    /// Runs a statement of the live generation. All have the column `generation`, and always
-    /// answer at least one row.
+    /// Runs a statement of the live generation.
     pub(crate) async fn fetch(
         &self,
-        which: impl Fn(&Statements) -> &Arc<str>,
+        query: &Query,
         bind: impl Fn(&mut PgArguments) -> Result<(), BoxDynError>,
     ) -> Result<Vec<PgRow>, ReadError> {
         loop {
-            let statements = self.current();
+            let generation = self.generation();
             let mut arguments = PgArguments::default();
             bind(&mut arguments).map_err(sqlx::Error::Encode)?;
-            let answer =
-                sqlx::query_with(AssertSqlSafe(which(&statements).clone()), arguments).fetch_all(&self.pool).await;
+            let answer = sqlx::query_with(AssertSqlSafe(query.text(generation)), arguments).fetch_all(&self.pool).await;
             let live = match answer {
                 Ok(rows) => {
                     let row = rows.first().ok_or(ReadError::Damaged("a head row"))?;
                     let live = Generation(row.try_get("generation")?);
-                    if live == statements.generation {
+                    if live == generation {
                         return Ok(rows);
                     }
                     live
@@ -161,7 +115,7 @@ impl ReadModels {
                         return Err(error.into());
                     }
                     let live: i32 = sqlx::query_scalar("select generation from log_head").fetch_one(&self.pool).await?;
-                    if Generation(live) == statements.generation {
+                    if Generation(live) == generation {
                         return Err(error.into());
                     }
                     Generation(live)
@@ -170,7 +124,7 @@ impl ReadModels {
             if !registry::is_ours(live, &self.pool).await? {
                 return Err(ReadError::Foreign);
             }
-            *self.statements.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Statements::new(live));
+            self.generation.store(live.0, Ordering::Relaxed);
         }
     }
 }

@@ -2,21 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use be8_events::{AccId, MessageNo};
+use be8_events::{AccId, Event, MessageNo, ReadsEvent, Recorded, StreamName};
 use rangemap::RangeInclusiveSet;
-use sqlx::postgres::PgArguments;
-use sqlx::{Arguments, error::BoxDynError};
 
-use crate::{Generation, Parameters, ReadError};
+use crate::derived::Derived;
+use crate::model::{Model, ReadModel, Table};
+use crate::{ReadError, Statement};
 
-pub(crate) const TABLE: &str = "
+const TABLES: &[Table] = &[Table::new(
+    "read_mark",
+    "
 create table if not exists {schema}.read_mark (
     thread bigint not null,
     reader bigint not null,
     ranges int4multirange not null,
     primary key (thread, reader)
 );
-";
+",
+)];
 
 /// A set of message numbers, kept as ranges.
 pub type Ranges = RangeInclusiveSet<MessageNo>;
@@ -26,32 +29,35 @@ pub type Ranges = RangeInclusiveSet<MessageNo>;
 pub(crate) struct ReadMarks(BTreeMap<(i64, AccId), Ranges>);
 
 impl ReadMarks {
-    pub(crate) fn read(&mut self, thread: i64, reader: AccId, ranges: &[(MessageNo, MessageNo)]) {
+    fn read(&mut self, thread: i64, reader: AccId, ranges: &[(MessageNo, MessageNo)]) {
         let set = self.0.entry((thread, reader)).or_default();
         set.extend(ranges.iter().map(|&(first, last)| first..=last));
     }
+}
 
-    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
-        if self.0.is_empty() {
-            return String::new();
+impl ReadModel for ReadMarks {
+    const MODEL: Model = Model { name: "read-marks", version: 1, tables: TABLES, needs: &[] };
+
+    fn apply(&mut self, recorded: &Recorded, _: &Derived) {
+        if let (Event::Reads(event), StreamName::Reads(thread)) = (&recorded.event, recorded.stream) {
+            match event {
+                ReadsEvent::MessagesRead(e) => self.read(thread.key(), e.reader, &e.ranges),
+            }
         }
-        format!(
-            "
-, read_marks as (
-    insert into {generation}.read_mark as r (thread, reader, ranges)
-    select u.thread, u.reader, u.ranges::int4multirange from head, unnest({}) u(thread, reader, ranges)
-    on conflict (thread, reader) do update set ranges = r.ranges + excluded.ranges)",
-            p.arrays(&["bigint", "bigint", "text"]),
-        )
     }
 
-    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        to.add(self.0.keys().map(|(thread, _)| *thread).collect::<Vec<_>>())?;
-        to.add(self.0.keys().map(|(_, reader)| reader.number()).collect::<Vec<_>>())?;
-        to.add(self.0.values().map(to_text).collect::<Vec<_>>())
+    fn write(&self, to: &mut Statement) {
+        to.rows()
+            .column("thread", self.0.keys().map(|(thread, _)| *thread))
+            .column("reader", self.0.keys().map(|(_, reader)| reader.number()))
+            .column("ranges", self.0.values().map(to_text))
+            .write(
+                "read_marks",
+                "
+    insert into {schema}.read_mark as r ({columns})
+    select u.thread, u.reader, u.ranges::int4multirange from head, {rows} u({columns})
+    on conflict (thread, reader) do update set ranges = r.ranges + excluded.ranges",
+            );
     }
 }
 

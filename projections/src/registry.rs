@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
-use crate::generation::{MODELS, shapes};
+use crate::model::{MODELS, Model, shapes};
 use crate::{Changes, Generation};
 
 /// Where a generation is in its life.
@@ -160,7 +160,11 @@ pub async fn adopt(connection: &mut PgConnection, live: Generation) -> Result<()
 ///
 /// # Errors
 /// What PostgreSQL answers.
-pub async fn prepare(connection: &mut PgConnection, build: &str, rebuilt: &[&str]) -> Result<Entry, sqlx::Error> {
+pub async fn prepare(
+    connection: &mut PgConnection,
+    build: &str,
+    rebuilt: &[&'static Model],
+) -> Result<Entry, sqlx::Error> {
     let mut tx = connection.begin().await?;
     // What is taken over is of one position.
     sqlx::query("set transaction isolation level repeatable read").execute(&mut *tx).await?;
@@ -171,7 +175,7 @@ pub async fn prepare(connection: &mut PgConnection, build: &str, rebuilt: &[&str
     let generation = Generation(newest.unwrap_or(0).max(live) + 1);
     drop_tables(&mut tx, generation).await?;
     generation.create(&mut tx).await?;
-    let taken: Vec<_> = MODELS.iter().filter(|model| !rebuilt.contains(&model.name)).collect();
+    let taken: Vec<_> = MODELS.iter().filter(|model| !rebuilt.contains(model)).collect();
     for table in taken.iter().flat_map(|model| model.tables()) {
         let sql = format!("insert into {generation}.{table} table {}.{table}", Generation(live));
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *tx).await?;
@@ -184,7 +188,7 @@ pub async fn prepare(connection: &mut PgConnection, build: &str, rebuilt: &[&str
     .bind(generation.0)
     .bind(shapes())
     .bind(build)
-    .bind(rebuilt)
+    .bind(rebuilt.iter().map(|model| model.name).collect::<Vec<_>>())
     .bind((!taken.is_empty()).then_some(position))
     .bind(indexes)
     .fetch_one(&mut *tx)
@@ -199,7 +203,7 @@ pub async fn prepare(connection: &mut PgConnection, build: &str, rebuilt: &[&str
 async fn drop_indexes(
     connection: &mut PgConnection,
     generation: Generation,
-    rebuilt: &[&str],
+    rebuilt: &[&'static Model],
 ) -> Result<Vec<String>, sqlx::Error> {
     type Index = (String, String, bool, String, Option<String>, Option<String>);
     let indexes: Vec<Index> = sqlx::query_as(
@@ -214,9 +218,9 @@ async fn drop_indexes(
     .await?;
     let mut missing = Vec::new();
     for (table, index, unique, definition, constraint, constraint_definition) in indexes {
-        let model = MODELS.iter().find(|model| model.tables().any(|its| its == table));
-        let Some(model) = model.filter(|model| rebuilt.contains(&model.name)) else { continue };
-        if unique && !model.only_adds(&table) {
+        let mut tables = rebuilt.iter().flat_map(|model| model.tables);
+        let Some(known) = tables.find(|known| known.name == table) else { continue };
+        if unique && !known.only_added {
             continue;
         }
         let drop = match (&constraint, constraint_definition) {

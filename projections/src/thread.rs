@@ -4,27 +4,42 @@
 use std::collections::BTreeMap;
 
 use be8_events::group::Access;
-use be8_events::{AccId, GroupId, Hash32, KeyId, MessageNo, Position, ThreadId, Timestamp};
+use be8_events::{
+    AccId, AccountEvent, DialogEvent, Event, GroupId, Hash32, KeyId, MessageNo, Position, Recorded, ThreadId, Timestamp,
+};
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{Arguments, Row, error::BoxDynError};
+use sqlx::{Arguments, Row};
 
 use crate::account::{ME, account_id, is_null, session_arguments, time};
+use crate::derived::{Derived, Number, Posted};
+use crate::model::{Model, ReadModel, Table};
+use crate::queries::Query;
 use crate::stored::{self, Stored, StoredSealed};
-use crate::{Generation, Parameters, ReadError, ReadModels};
+use crate::{Generation, ReadError, ReadModels, Statement};
 
-pub(crate) const TABLE: &str = "
+const TABLES: &[Table] = &[
+    Table::new(
+        "thread",
+        "
 create table if not exists {schema}.thread (
     id        bigint primary key,  -- ThreadId::key
     initiator bigint,              -- of a dialog
     receiver  bigint,              -- of a dialog
     counted   integer              -- of a thread of the system: how many messages it has
 );
+",
+    ),
+    Table::new(
+        "thread_member",
+        "
 create table if not exists {schema}.thread_member (
     account bigint not null,
     thread  bigint not null,
     primary key (account, thread)
 );
-";
+",
+    ),
+];
 
 /// What a batch changes, folded into at most one row a thread.
 #[derive(Debug, Default)]
@@ -38,93 +53,85 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    pub(crate) fn joined(&mut self, account: AccId, thread: ThreadId) {
-        self.listed.insert((account, thread.key()), true);
+    fn list(&mut self, account: AccId, thread: ThreadId, listed: bool) {
+        self.listed.insert((account, thread.key()), listed);
     }
+}
 
-    pub(crate) fn left(&mut self, account: AccId, thread: ThreadId) {
-        self.listed.insert((account, thread.key()), false);
-    }
+impl ReadModel for Threads {
+    const MODEL: Model = Model { name: "threads", version: 1, tables: TABLES, needs: &[] };
 
-    /// A message whose number is in its event: with the first one the thread is there.
-    pub(crate) fn numbered(&mut self, thread: ThreadId, id: MessageNo) {
-        if id == 1 {
-            let dialog = match thread {
-                ThreadId::Dialog { initiator, receiver } => Some((initiator, receiver)),
-                ThreadId::Group(_) | ThreadId::System(_) => None,
+    fn apply(&mut self, recorded: &Recorded, derived: &Derived) {
+        if let Event::Account(AccountEvent::AccountCreated(e)) = &recorded.event {
+            self.list(e.account, ThreadId::System(e.account), true);
+        }
+        if let Event::Dialog(event) = &recorded.event {
+            let (thread, listed) = match event {
+                DialogEvent::ConversationStarted(e) => (e.thread, true),
+                DialogEvent::ConversationEnded(e) => (e.thread, false),
             };
-            self.begun.insert(thread.key(), dialog);
-        }
-    }
-
-    /// One more message in a thread of the system; answers which of this batch it is, from 1.
-    pub(crate) fn counted(&mut self, thread: ThreadId) -> MessageNo {
-        let counted = self.counted.entry(thread.key()).or_default();
-        *counted += 1;
-        *counted
-    }
-
-    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
-        let mut sql = String::new();
-        if !self.begun.is_empty() {
-            sql += &format!(
-                "
-, thread_begun as (
-    insert into {generation}.thread (id, initiator, receiver) select u.* from head, unnest({}) u)",
-                p.arrays(&["bigint", "bigint", "bigint"]),
-            );
-        }
-        if !self.counted.is_empty() {
-            sql += &format!(
-                "
-, thread_counted as (
-    insert into {generation}.thread as t (id, counted) select u.* from head, unnest({}) u
-    on conflict (id) do update set counted = t.counted + excluded.counted)",
-                p.arrays(&["bigint", "integer"]),
-            );
-        }
-        if self.listed.values().any(|there| *there) {
-            sql += &format!(
-                "
-, thread_joined as (
-    insert into {generation}.thread_member (account, thread)
-    select u.* from head, unnest({}) u
-    -- Left and joined again within the batch: the row is there.
-    on conflict (account, thread) do update set thread = excluded.thread)",
-                p.arrays(&["bigint", "bigint"]),
-            );
-        }
-        if self.listed.values().any(|there| !*there) {
-            sql += &format!(
-                "
-, thread_left as (
-    delete from {generation}.thread_member m using head, unnest({}) u(account, thread)
-    where m.account = u.account and m.thread = u.thread)",
-                p.arrays(&["bigint", "bigint"]),
-            );
-        }
-        sql
-    }
-
-    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        if !self.begun.is_empty() {
-            let dialogs = || self.begun.values();
-            to.add(self.begun.keys().copied().collect::<Vec<_>>())?;
-            to.add(dialogs().map(|pair| pair.map(|(initiator, _)| initiator.number())).collect::<Vec<_>>())?;
-            to.add(dialogs().map(|pair| pair.map(|(_, receiver)| receiver.number())).collect::<Vec<_>>())?;
-        }
-        if !self.counted.is_empty() {
-            to.add(self.counted.keys().copied().collect::<Vec<_>>())?;
-            to.add(self.counted.values().map(|counted| counted.cast_signed()).collect::<Vec<_>>())?;
-        }
-        for there in [true, false] {
-            let listed = || self.listed.iter().filter(move |(_, listed)| **listed == there);
-            if listed().next().is_some() {
-                to.add(listed().map(|(key, _)| key.0.number()).collect::<Vec<_>>())?;
-                to.add(listed().map(|(key, _)| key.1).collect::<Vec<_>>())?;
+            if let ThreadId::Dialog { initiator, receiver } = thread {
+                self.list(initiator, thread, listed);
+                self.list(receiver, thread, listed);
             }
         }
-        Ok(())
+        if let Some(arrival) = derived.arrival {
+            self.list(arrival.account, ThreadId::Group(arrival.group), true);
+        }
+        for departure in &derived.departures {
+            self.list(departure.account, ThreadId::Group(departure.group), false);
+        }
+        for Posted { thread, number, .. } in &derived.messages {
+            match number {
+                // With the first message the thread is there.
+                Number::Given(1) => {
+                    let dialog = match *thread {
+                        ThreadId::Dialog { initiator, receiver } => Some((initiator, receiver)),
+                        ThreadId::Group(_) | ThreadId::System(_) => None,
+                    };
+                    self.begun.insert(thread.key(), dialog);
+                }
+                Number::Given(_) => {}
+                Number::Counted(_) => *self.counted.entry(thread.key()).or_default() += 1,
+            }
+        }
+    }
+
+    fn write(&self, to: &mut Statement) {
+        let dialogs = || self.begun.values();
+        to.rows()
+            .column("id", self.begun.keys().copied())
+            .column("initiator", dialogs().map(|pair| pair.map(|(initiator, _)| initiator.number())))
+            .column("receiver", dialogs().map(|pair| pair.map(|(_, receiver)| receiver.number())))
+            .insert("thread_begun", "{schema}.thread", "");
+        to.rows()
+            .column("id", self.counted.keys().copied())
+            .column("counted", self.counted.values().map(|counted| counted.cast_signed()))
+            .insert(
+                "thread_counted",
+                "{schema}.thread as t",
+                " on conflict (id) do update set counted = t.counted + excluded.counted",
+            );
+        let members = |listed: bool| self.listed.iter().filter(move |(_, now)| **now == listed).map(|(key, _)| key);
+        to.rows()
+            .column("account", members(true).map(|key| key.0.number()))
+            .column("thread", members(true).map(|key| key.1))
+            .insert(
+                "thread_joined",
+                "{schema}.thread_member",
+                "
+    -- Left and joined again within the batch: the row is there.
+    on conflict (account, thread) do update set thread = excluded.thread",
+            );
+        to.rows()
+            .column("account", members(false).map(|key| key.0.number()))
+            .column("thread", members(false).map(|key| key.1))
+            .write(
+                "thread_left",
+                "
+    delete from {schema}.thread_member m using head, {rows} u({columns})
+    where m.account = u.account and m.thread = u.thread",
+            );
     }
 }
 
@@ -216,7 +223,7 @@ impl ReadModels {
     /// # Errors
     /// [`ReadError`]
     pub async fn threads(&self, session: Hash32, now: Timestamp) -> Result<Option<ThreadList>, ReadError> {
-        let rows = self.fetch(|sql| &sql.threads, |to| session_arguments(to, session, now)).await?;
+        let rows = self.fetch(&THREADS, |to| session_arguments(to, session, now)).await?;
         let Some(first) = rows.first().filter(|row| !is_null(row, "me")) else { return Ok(None) };
         let mut list =
             ThreadList { reader: account_id(first, "me")?, threads: Vec::with_capacity(rows.len()), live: Vec::new() };
@@ -242,7 +249,7 @@ impl ReadModels {
             session_arguments(to, session, now)?;
             to.add(since.0)
         };
-        let rows = self.fetch(|sql| &sql.participation, bind).await?;
+        let rows = self.fetch(&PARTICIPATION, bind).await?;
         let Some(first) = rows.first().filter(|row| !is_null(row, "me")) else { return Ok(None) };
         let account = account_id(first, "me")?;
         let threads = rows.iter().filter(|row| !is_null(row, "thread"));
@@ -252,7 +259,9 @@ impl ReadModels {
 }
 
 /// The statement of [`ReadModels::participation`]; `$3` the position.
-pub(crate) fn participation_sql(generation: Generation) -> String {
+static PARTICIPATION: Query = Query::new(participation_sql);
+
+fn participation_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 , mine as (
@@ -298,7 +307,9 @@ fn read_summary(row: &PgRow, live: &mut Vec<KeyId>) -> Result<ThreadSummary, Rea
 }
 
 /// The statement of [`ReadModels::threads`].
-pub(crate) fn threads_sql(generation: Generation) -> String {
+pub(crate) static THREADS: Query = Query::new(threads_sql);
+
+fn threads_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 , th as (
@@ -347,7 +358,7 @@ mod tests {
             let thread: ThreadId = name.parse().unwrap();
             let initiator = match thread {
                 ThreadId::Dialog { initiator, .. } => Some(initiator.number()),
-                _ => None,
+                ThreadId::Group(_) | ThreadId::System(_) => None,
             };
             assert_eq!(thread_id(thread.key(), initiator).unwrap(), thread);
         }

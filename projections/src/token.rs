@@ -4,15 +4,20 @@
 use std::collections::BTreeMap;
 
 use be8_events::token::Grant;
-use be8_events::{AccId, Hash32, Position, Timestamp};
+use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName, Timestamp, TokenEvent};
 use chrono::{DateTime, Utc};
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{Arguments, Row, error::BoxDynError};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
 
+use crate::derived::Derived;
+use crate::model::{Model, ReadModel, Table};
+use crate::queries::Query;
 use crate::stored::account;
-use crate::{Generation, Parameters, ReadError, ReadModels};
+use crate::{Generation, ReadError, ReadModels, Statement};
 
-pub(crate) const TABLE: &str = "
+const TABLES: &[Table] = &[Table::new(
+    "token",
+    "
 create table if not exists {schema}.token (
     hmac    bytea primary key,
     issued  bigint not null,   -- position of the event
@@ -21,7 +26,8 @@ create table if not exists {schema}.token (
     used_up boolean not null,
     revoked boolean not null
 );
-";
+",
+)];
 
 /// What a batch changes of a token; what it leaves alone is none.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,76 +47,59 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    pub(crate) fn issued(&mut self, token: Hash32, position: Position, grant: Grant) {
-        self.issued.insert(token, (position, grant, Set::default()));
-    }
-
-    /// An account took it, or nobody has it any more.
-    pub(crate) fn held(&mut self, token: Hash32, by: Option<AccId>) {
-        self.row(token).holder = Some(by);
-    }
-
-    pub(crate) fn used_up(&mut self, token: Hash32, by: AccId) {
-        let row = self.row(token);
-        row.holder = Some(Some(by));
-        row.used_up = true;
-    }
-
-    pub(crate) fn revoked(&mut self, token: Hash32) {
-        self.row(token).revoked = true;
-    }
-
     fn row(&mut self, token: Hash32) -> &mut Set {
         match self.issued.get_mut(&token) {
             Some((_, _, row)) => row,
             None => self.changed.entry(token).or_default(),
         }
     }
+}
 
-    pub(crate) fn sql(&self, generation: Generation, p: &mut Parameters) -> String {
-        let mut sql = String::new();
-        if !self.issued.is_empty() {
-            sql += &format!(
-                "
-, token_issued as (
-    insert into {generation}.token (hmac, issued, millis, holder, used_up, revoked)
-    select u.* from head, unnest({}) u)",
-                p.arrays(&["bytea", "bigint", "bigint", "bigint", "boolean", "boolean"]),
-            );
+impl ReadModel for Tokens {
+    const MODEL: Model = Model { name: "tokens", version: 1, tables: TABLES, needs: &[] };
+
+    fn apply(&mut self, recorded: &Recorded, _: &Derived) {
+        let (Event::Token(event), StreamName::Token(token)) = (&recorded.event, recorded.stream) else { return };
+        match event {
+            TokenEvent::TokenIssued(e) => {
+                self.issued.insert(token, (recorded.position, e.grant, Set::default()));
+            }
+            TokenEvent::TokenTaken(e) => self.row(token).holder = Some(Some(e.by)),
+            TokenEvent::TokenFreed(_) => self.row(token).holder = Some(None),
+            TokenEvent::TokenConsumed(e) => {
+                let row = self.row(token);
+                row.holder = Some(Some(e.by));
+                row.used_up = true;
+            }
+            TokenEvent::TokenRevoked(_) => self.row(token).revoked = true,
         }
-        if !self.changed.is_empty() {
-            sql += &format!(
-                "
-, token_changed as (
-    update {generation}.token t set holder = case when u.moved then u.holder else t.holder end,
-        used_up = t.used_up or u.used_up, revoked = t.revoked or u.revoked
-    from head, unnest({}) u(hmac, moved, holder, used_up, revoked) where t.hmac = u.hmac)",
-                p.arrays(&["bytea", "boolean", "bigint", "boolean", "boolean"]),
-            );
-        }
-        sql
     }
 
-    pub(crate) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
+    fn write(&self, to: &mut Statement) {
         let number = |set: &Set| set.holder.flatten().map(AccId::number);
-        if !self.issued.is_empty() {
-            let rows = || self.issued.values();
-            to.add(self.issued.keys().map(|token| &token.0[..]).collect::<Vec<_>>())?;
-            to.add(rows().map(|(position, ..)| position.0).collect::<Vec<_>>())?;
-            to.add(rows().map(|(_, grant, _)| millis(*grant)).collect::<Vec<_>>())?;
-            to.add(rows().map(|(_, _, set)| number(set)).collect::<Vec<_>>())?;
-            to.add(rows().map(|(_, _, set)| set.used_up).collect::<Vec<_>>())?;
-            to.add(rows().map(|(_, _, set)| set.revoked).collect::<Vec<_>>())?;
-        }
-        if !self.changed.is_empty() {
-            let sets = || self.changed.values();
-            to.add(self.changed.keys().map(|token| &token.0[..]).collect::<Vec<_>>())?;
-            to.add(sets().map(|set| set.holder.is_some()).collect::<Vec<_>>())?;
-            to.add(sets().map(number).collect::<Vec<_>>())?;
-            to.add(sets().map(|set| set.used_up).collect::<Vec<_>>())?;
-            to.add(sets().map(|set| set.revoked).collect::<Vec<_>>())?;
-        }
-        Ok(())
+        let issued = || self.issued.values();
+        to.rows()
+            .column("hmac", self.issued.keys().map(|token| &token.0[..]))
+            .column("issued", issued().map(|(position, ..)| position.0))
+            .column("millis", issued().map(|(_, grant, _)| millis(*grant)))
+            .column("holder", issued().map(|(_, _, set)| number(set)))
+            .column("used_up", issued().map(|(_, _, set)| set.used_up))
+            .column("revoked", issued().map(|(_, _, set)| set.revoked))
+            .insert("token_issued", "{schema}.token", "");
+        let sets = || self.changed.values();
+        to.rows()
+            .column("hmac", self.changed.keys().map(|token| &token.0[..]))
+            .column("moved", sets().map(|set| set.holder.is_some()))
+            .column("holder", sets().map(number))
+            .column("used_up", sets().map(|set| set.used_up))
+            .column("revoked", sets().map(|set| set.revoked))
+            .write(
+                "token_changed",
+                "
+    update {schema}.token t set holder = case when u.moved then u.holder else t.holder end,
+        used_up = t.used_up or u.used_up, revoked = t.revoked or u.revoked
+    from head, {rows} u({columns}) where t.hmac = u.hmac",
+            );
     }
 }
 
@@ -145,7 +134,7 @@ impl ReadModels {
     /// # Errors
     /// [`ReadError`]
     pub async fn tokens(&self) -> Result<Vec<TokenView>, ReadError> {
-        let rows = self.fetch(|sql| &sql.tokens, |_| Ok(())).await?;
+        let rows = self.fetch(&TOKENS, |_| Ok(())).await?;
         rows.iter().filter_map(|row| view(row).transpose()).collect()
     }
 }
@@ -168,7 +157,9 @@ fn view(row: &PgRow) -> Result<Option<TokenView>, ReadError> {
 }
 
 /// The statement of [`ReadModels::tokens`].
-pub(crate) fn tokens_sql(generation: Generation) -> String {
+static TOKENS: Query = Query::new(tokens_sql);
+
+fn tokens_sql(generation: Generation) -> String {
     format!(
         "select h.generation, t.*, e.time from log_head h left join {generation}.token t on true
 left join events e on e.position = t.issued order by t.issued"

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use be8_events::account::Removal;
 use be8_events::erasure::Cause;
-use be8_events::{AccId, Day, Event, GroupId, KeyId, Position, Recorded, StreamName, Subject, ThreadId, Timestamp};
+use be8_events::{
+    AccId, AccountEvent, Day, DialogEvent, ErasureEvent, Event, GroupEvent, GroupId, KeyId, MessageEvent, Position,
+    Recorded, StreamName, Subject, ThreadId, Timestamp,
+};
 use be8_projections::ReadModels;
 use futures_util::TryStreamExt;
 use serde::Serialize;
@@ -206,7 +209,7 @@ async fn deletions(
     loop {
         let page = log.read_streams(&[StreamName::Erasure], after, until, PAGE).await?;
         for recorded in &page {
-            let Event::KeysDeleted(deleted) = &recorded.event else { continue };
+            let Event::Erasure(ErasureEvent::KeysDeleted(deleted)) = &recorded.event else { continue };
             let place = Deleted { position: recorded.position.0, time: recorded.time, cause: deleted.cause };
             let keys = deleted.keys.iter().filter(|key| subjects.contains(&key.subject));
             found.extend(keys.map(|key| (key.id, place)));
@@ -223,35 +226,39 @@ impl Survey {
         let here = Moment { position: recorded.position.0, time: recorded.time };
         let stay = |thread, stay| Subject::Stay { thread, author: account, stay };
         let part = match (&recorded.event, recorded.stream) {
-            (Event::AccountCreated(_), _) => {
+            (Event::Account(AccountEvent::AccountCreated(_)), _) => {
                 self.created = Some(here);
                 Some(Part::Own)
             }
-            (Event::AccountRemoved(e), _) => {
+            (Event::Account(AccountEvent::AccountRemoved(e)), _) => {
                 self.removed = Some((here, e.reason));
                 Some(Part::Own)
             }
-            (Event::PublicKeySet(_), _) => Some(Part::PublicKey),
+            (Event::Account(AccountEvent::PublicKeySet(_)), _) => Some(Part::PublicKey),
             (_, StreamName::Account(_) | StreamName::Devices(_) | StreamName::Media(..)) => Some(Part::Own),
-            (Event::ConversationStarted(e), _) => {
+            (Event::Dialog(DialogEvent::ConversationStarted(e)), _) => {
                 self.subjects.insert(stay(e.thread, 1));
                 Some(Part::Own)
             }
-            (Event::MessageWritten(e), _) => (e.sender == account).then_some(Part::Own),
-            (Event::ImagePosted(e), _) => (e.sender == account).then_some(Part::Own),
-            (Event::GroupCreated(e), _) => {
+            (Event::Message(MessageEvent::MessageWritten(e)), _) => (e.sender == account).then_some(Part::Own),
+            (Event::Message(MessageEvent::ImagePosted(e)), _) => (e.sender == account).then_some(Part::Own),
+            (Event::Group(GroupEvent::GroupCreated(e)), _) => {
                 let mine = e.admin == account;
                 if mine {
                     self.subjects.insert(stay(ThreadId::Group(e.group), 1));
                 }
                 mine.then_some(Part::GroupName(e.group))
             }
-            (Event::MemberJoined(e), _) => self.arrived(e.group, e.account == account, account, e.stay),
-            (Event::MemberAdded(e), _) => self.arrived(e.group, e.account == account, account, e.stay),
-            (Event::GroupKeyStored(e), StreamName::Group(group)) => {
+            (Event::Group(GroupEvent::MemberJoined(e)), _) => {
+                self.arrived(e.group, e.account == account, account, e.stay)
+            }
+            (Event::Group(GroupEvent::MemberAdded(e)), _) => {
+                self.arrived(e.group, e.account == account, account, e.stay)
+            }
+            (Event::Group(GroupEvent::GroupKeyStored(e)), StreamName::Group(group)) => {
                 [e.account, e.by, e.keyholder].contains(&account).then_some(Part::GroupKey(group))
             }
-            (Event::GroupDestroyed(e), _) => {
+            (Event::Group(GroupEvent::GroupDestroyed(e)), _) => {
                 self.ended.insert(e.group);
                 (e.by == account).then_some(Part::Own)
             }

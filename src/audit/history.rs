@@ -1,8 +1,11 @@
 //! The history: what happened in a group, entry by entry, paged by position.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use be8_events::group::Access;
 use be8_events::{
-    AccId, Event, GroupId, GroupVersion, Hash32, MessageNo, Position, Recorded, StayNo, StreamName, Timestamp,
+    AccId, Event, GroupEvent, GroupId, GroupVersion, Hash32, MessageEvent, MessageNo, Position, Recorded, StayNo,
+    StreamName, Timestamp,
 };
 
 use super::{AuditError, Sight};
@@ -95,49 +98,34 @@ impl Entry {
     /// The entry of an event; none for events that are not part of the history.
     pub fn of(recorded: &Recorded) -> Option<Self> {
         let act = match &recorded.event {
-            Event::GroupCreated(e) => Act::Created { access: e.access, capacity: e.capacity },
-            Event::MemberJoined(e) => Act::Joined { account: e.account, stay: e.stay },
-            Event::MemberAdded(e) => Act::Added { account: e.account, stay: e.stay },
-            Event::MemberLeft(e) => Act::Left { account: e.account, stay: e.stay },
-            Event::MemberKicked(e) => Act::Kicked { account: e.account, stay: e.stay },
-            Event::VersionAllocated(e) => Act::VersionAllocated { version: e.version },
-            Event::GroupKeyStored(e) => Act::KeyStored {
+            Event::Group(GroupEvent::GroupCreated(e)) => Act::Created { access: e.access, capacity: e.capacity },
+            Event::Group(GroupEvent::MemberJoined(e)) => Act::Joined { account: e.account, stay: e.stay },
+            Event::Group(GroupEvent::MemberAdded(e)) => Act::Added { account: e.account, stay: e.stay },
+            Event::Group(GroupEvent::MemberLeft(e)) => Act::Left { account: e.account, stay: e.stay },
+            Event::Group(GroupEvent::MemberKicked(e)) => Act::Kicked { account: e.account, stay: e.stay },
+            Event::Group(GroupEvent::VersionAllocated(e)) => Act::VersionAllocated { version: e.version },
+            Event::Group(GroupEvent::GroupKeyStored(e)) => Act::KeyStored {
                 version: e.version,
                 account: e.account,
                 keyholder: e.keyholder,
                 fingerprint: e.sha256,
                 replaces: e.replaces,
             },
-            Event::GroupDestroyed(e) => {
+            Event::Group(GroupEvent::GroupDestroyed(e)) => {
                 Act::Destroyed { members: e.members.iter().map(|(account, _)| *account).collect() }
             }
-            Event::MessageWritten(e) => Act::Message { id: e.id, version: e.version },
-            Event::ImagePosted(e) => Act::Message { id: e.id, version: e.version },
-            Event::AccountCreated(_)
-            | Event::NicknameChanged(_)
-            | Event::StatusSet(_)
-            | Event::PublicKeySet(_)
-            | Event::CodesSet(_)
-            | Event::CodeChanged(_)
-            | Event::LifetimeExtended(_)
-            | Event::AccountRemoved(_)
-            | Event::SessionOpened(_)
-            | Event::SessionEnded(_)
-            | Event::DeviceSubscribed(_)
-            | Event::DeviceDropped(_)
-            | Event::ConversationStarted(_)
-            | Event::ConversationEnded(_)
-            | Event::GroupUpdateSignalled(_)
-            | Event::MediaStored(_)
-            | Event::MessagesRead(_)
-            | Event::TokenIssued(_)
-            | Event::TokenTaken(_)
-            | Event::TokenFreed(_)
-            | Event::TokenConsumed(_)
-            | Event::TokenRevoked(_)
-            | Event::LinkCounted(_)
-            | Event::HourStruck(_)
-            | Event::KeysDeleted(_) => return None,
+            Event::Message(MessageEvent::MessageWritten(e)) => Act::Message { id: e.id, version: e.version },
+            Event::Message(MessageEvent::ImagePosted(e)) => Act::Message { id: e.id, version: e.version },
+            Event::Group(GroupEvent::GroupUpdateSignalled(_))
+            | Event::Account(_)
+            | Event::Session(_)
+            | Event::Device(_)
+            | Event::Dialog(_)
+            | Event::Media(_)
+            | Event::Reads(_)
+            | Event::Token(_)
+            | Event::Server(_)
+            | Event::Erasure(_) => return None,
         };
         Some(Self { position: recorded.position, time: recorded.time, actor: recorded.actor, act })
     }

@@ -3,13 +3,14 @@
 use be8_events::account::{AccountCreated, AccountSecret, CodeKind, Curve, PublicKeySecret, PublicKeySet};
 use be8_events::session::{Ending, Opening};
 use be8_events::{
-    AccId, Event, Hash32, NewEvent, Position, Sealing, Secret, SecretPayload, StreamName, Subject, Timestamp,
+    AccId, AccountEvent, Event, Hash32, NewEvent, Position, Sealing, Secret, SecretPayload, StreamName, Subject,
+    Timestamp,
 };
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use super::session::{ends, opened};
-use super::{Command, Decision, Occurred, Rejection, Stop, View};
+use super::{Command, Decision, Rejection, Stop, View};
 
 /// The state of an `account-N` stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -72,22 +73,21 @@ impl Account {
         self.unlock.zip(self.destroy)
     }
 
-    pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
-        let here = occurred.position;
-        match occurred.event {
-            Event::AccountCreated(e) => {
+    pub(super) fn evolve(&mut self, position: Position, event: &AccountEvent) {
+        match event {
+            AccountEvent::AccountCreated(e) => {
                 self.until = Some(e.until);
-                self.nickname = here;
+                self.nickname = position;
             }
-            Event::NicknameChanged(_) => self.nickname = here,
-            Event::StatusSet(_) => self.status = Some(here),
-            Event::PublicKeySet(e) => self.public_key = Some(e.sha256),
-            Event::CodesSet(_) => (self.unlock, self.destroy) = (Some(here), Some(here)),
-            Event::CodeChanged(e) => match e.which {
-                CodeKind::Unlock => self.unlock = Some(here),
-                CodeKind::Destroy => self.destroy = Some(here),
+            AccountEvent::NicknameChanged(_) => self.nickname = position,
+            AccountEvent::StatusSet(_) => self.status = Some(position),
+            AccountEvent::PublicKeySet(e) => self.public_key = Some(e.sha256),
+            AccountEvent::CodesSet(_) => (self.unlock, self.destroy) = (Some(position), Some(position)),
+            AccountEvent::CodeChanged(e) => match e.which {
+                CodeKind::Unlock => self.unlock = Some(position),
+                CodeKind::Destroy => self.destroy = Some(position),
             },
-            Event::LifetimeExtended(e) => {
+            AccountEvent::LifetimeExtended(e) => {
                 self.until = Some(e.until);
                 // A promo token that an endless account uses up is not the one that made it endless.
                 if e.endless && !self.endless {
@@ -95,11 +95,10 @@ impl Account {
                 }
                 self.endless = e.endless;
             }
-            Event::AccountRemoved(_) => {
+            AccountEvent::AccountRemoved(_) => {
                 self.until = None;
                 self.removed = true;
             }
-            _ => {} // no other kind is in this stream
         }
     }
 }

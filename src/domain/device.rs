@@ -1,10 +1,10 @@
 //! Devices: where an account is told of messages by Web Push.
 
 use be8_events::device::{DeviceDropped, DeviceSecret, DeviceSubscribed, Dropped};
-use be8_events::{AccId, Event, Hash32, NewEvent, Sealing, Secret, SecretPayload, StreamName, Subject};
+use be8_events::{AccId, DeviceEvent, Hash32, NewEvent, Sealing, Secret, SecretPayload, StreamName, Subject};
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Decision, Occurred, Rejection, Stop, View};
+use super::{Command, Decision, Rejection, Stop, View};
 
 /// A device: its account, and the fingerprint of its endpoint under that account's key.
 pub type DeviceName = (AccId, Hash32);
@@ -33,17 +33,16 @@ impl Devices {
         &self.subscribed
     }
 
-    pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
-        match occurred.event {
-            Event::DeviceSubscribed(e) => {
+    pub(super) fn evolve(&mut self, event: &DeviceEvent) {
+        match event {
+            DeviceEvent::DeviceSubscribed(e) => {
                 let device = Device { endpoint: e.endpoint, subscription: e.subscription, session: e.session };
                 match self.subscribed.iter_mut().find(|known| known.endpoint == e.endpoint) {
                     Some(known) => *known = device,
                     None => self.subscribed.push(device),
                 }
             }
-            Event::DeviceDropped(e) => self.subscribed.retain(|device| device.endpoint != e.endpoint),
-            _ => {} // no other kind is in this stream
+            DeviceEvent::DeviceDropped(e) => self.subscribed.retain(|device| device.endpoint != e.endpoint),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Conversations of two: starting one.
 
 use be8_events::dialog::ConversationStarted;
-use be8_events::{AccId, Event, Hash32, MessageNo, NewEvent, StreamName, ThreadId};
+use be8_events::{AccId, DialogEvent, Hash32, MessageEvent, MessageNo, NewEvent, StreamName, ThreadId};
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Decision, Occurred, Rejection, Stop, View};
+use super::{Command, Decision, Rejection, Stop, View};
 
 /// The state of a `dialog-LO-HI` stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -18,17 +18,21 @@ pub struct Dialog {
 }
 
 impl Dialog {
-    pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
-        match occurred.event {
-            Event::ConversationStarted(e) => {
+    pub(super) fn evolve(&mut self, event: &DialogEvent) {
+        match event {
+            DialogEvent::ConversationStarted(e) => {
                 self.thread = Some(e.thread);
                 self.last = e.message;
             }
-            Event::MessageWritten(e) => self.last = e.id,
-            Event::ImagePosted(e) => self.last = e.id,
-            Event::ConversationEnded(_) => self.ended = true,
-            _ => {} // no other kind is in this stream
+            DialogEvent::ConversationEnded(_) => self.ended = true,
         }
+    }
+
+    pub(super) const fn written(&mut self, event: &MessageEvent) {
+        self.last = match event {
+            MessageEvent::MessageWritten(e) => e.id,
+            MessageEvent::ImagePosted(e) => e.id,
+        };
     }
 
     /// The number of the newest message; 0 while nobody began.

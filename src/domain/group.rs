@@ -8,13 +8,13 @@ use be8_events::group::{
     MemberLeft, Update,
 };
 use be8_events::{
-    AccId, Event, GroupId, GroupVersion, Hash32, MessageNo, NewEvent, Position, Sealing, Secret, SecretPayload, StayNo,
-    StreamName, Subject, ThreadId,
+    AccId, Event, GroupEvent, GroupId, GroupVersion, Hash32, MessageNo, NewEvent, Position, Sealing, Secret,
+    SecretPayload, StayNo, StreamName, Subject, ThreadId,
 };
 use serde::{Deserialize, Serialize};
 
 use super::group_keys::Versions;
-use super::{Command, Decision, Occurred, Rejection, Stop, View};
+use super::{Command, Decision, Rejection, Stop, View};
 
 /// A present member.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -92,30 +92,30 @@ impl Group {
         u32::try_from(self.members.len()).unwrap_or(u32::MAX) >= self.capacity
     }
 
-    pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
-        match occurred.event {
-            Event::GroupCreated(e) => {
+    pub(super) fn evolve(&mut self, position: Position, event: &GroupEvent) {
+        match event {
+            GroupEvent::GroupCreated(e) => {
                 self.admin = Some(e.admin);
                 self.private = e.access == Access::Private;
                 self.capacity = e.capacity;
-                self.name = occurred.position;
+                self.name = position;
                 self.members.insert(e.admin, Member { stay: 1, listed: false });
             }
-            Event::MemberJoined(e) => self.arrived(e.account, e.stay, e.message),
-            Event::MemberAdded(e) => self.arrived(e.account, e.stay, e.message),
-            Event::MemberLeft(e) => self.departed(e.account, e.stay, e.message),
-            Event::MemberKicked(e) => self.departed(e.account, e.stay, e.message),
-            Event::VersionAllocated(e) => {
+            GroupEvent::MemberJoined(e) => self.arrived(e.account, e.stay, e.message),
+            GroupEvent::MemberAdded(e) => self.arrived(e.account, e.stay, e.message),
+            GroupEvent::MemberLeft(e) => self.departed(e.account, e.stay, e.message),
+            GroupEvent::MemberKicked(e) => self.departed(e.account, e.stay, e.message),
+            GroupEvent::VersionAllocated(e) => {
                 self.versions.allocated(e.version, e.by);
             }
-            Event::GroupKeyStored(e) => self.versions.stored(e, occurred.position),
-            Event::GroupDestroyed(_) => {
+            GroupEvent::GroupKeyStored(e) => self.versions.stored(e, position),
+            GroupEvent::GroupDestroyed(_) => {
                 self.destroyed = true;
                 self.members.clear();
                 self.former.clear();
                 self.versions = Versions::default();
             }
-            _ => {} // nothing else in this stream changes a decision
+            GroupEvent::GroupUpdateSignalled(_) => {}
         }
     }
 

@@ -1,10 +1,10 @@
 //! The hours: one event for each full hour, however many nodes strike it.
 
 use be8_events::server::HourStruck;
-use be8_events::{Event, NewEvent, StreamName, Subject, Timestamp};
+use be8_events::{NewEvent, ServerEvent, StreamName, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Decision, Occurred, Stop, View};
+use super::{Command, Decision, Stop, View};
 
 /// An hour in microseconds.
 const HOUR: i64 = 3_600_000_000;
@@ -17,9 +17,11 @@ pub struct Hours {
 }
 
 impl Hours {
-    pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
-        if let Event::HourStruck(e) = occurred.event {
-            self.last = Some(e.hour);
+    pub(super) const fn evolve(&mut self, event: &ServerEvent) {
+        match event {
+            ServerEvent::HourStruck(e) => self.last = Some(e.hour),
+            // In a stream of its own.
+            ServerEvent::LinkCounted(_) => {}
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use be8_events::image::MediaStored;
 use be8_events::message::{ImagePosted, ImageSecret};
-use be8_events::{Event, Hash32, MessageNo, NewEvent, Sealing, Secret, SecretPayload, StreamName, ThreadId};
+use be8_events::{Hash32, MediaEvent, MessageNo, NewEvent, Sealing, Secret, SecretPayload, StreamName, ThreadId};
 use serde::{Deserialize, Serialize};
 
 use super::message::{Address, NamedVersion, Place};
-use super::{Command, Decision, Occurred, Rejection, Stop, View};
+use super::{Command, Decision, Rejection, Stop, View};
 
 /// The state of a `media-ACC-HMAC` stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -20,9 +20,9 @@ impl Media {
         self.stored.as_ref()
     }
 
-    pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
-        if let Event::MediaStored(e) = occurred.event {
-            self.stored = Some(e.clone());
+    pub(super) fn evolve(&mut self, event: &MediaEvent) {
+        match event {
+            MediaEvent::MediaStored(e) => self.stored = Some(e.clone()),
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use be8_events::message::{MessageSecret, MessageWritten};
 use be8_events::{
-    AccId, Event, GroupId, GroupVersion, Hash32, MessageNo, NewEvent, Sealing, Secret, SecretPayload, StayNo,
+    AccId, GroupId, GroupVersion, Hash32, MessageEvent, MessageNo, NewEvent, Sealing, Secret, SecretPayload, StayNo,
     StreamName, ThreadId,
 };
 use serde::{Deserialize, Serialize};
 
 use super::group::next_message;
-use super::{Command, Decision, Occurred, Rejection, Stop, View};
+use super::{Command, Decision, Rejection, Stop, View};
 
 /// The state of a `chat-gN` stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -22,11 +22,10 @@ impl Chat {
         self.last
     }
 
-    pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
-        match occurred.event {
-            Event::MessageWritten(e) => self.last = e.id,
-            Event::ImagePosted(e) => self.last = e.id,
-            _ => {} // no other kind is in this stream
+    pub(super) fn evolve(&mut self, event: &MessageEvent) {
+        match event {
+            MessageEvent::MessageWritten(e) => self.last = e.id,
+            MessageEvent::ImagePosted(e) => self.last = e.id,
         }
     }
 }

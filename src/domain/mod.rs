@@ -4,6 +4,8 @@
 //! against the states that it asks its [`View`] for: the answer is events or a [`Rejection`]. Time
 //! comes in with the view; nothing here does I/O or draws random numbers.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod account;
 pub mod codes;
 pub mod device;
@@ -21,11 +23,14 @@ pub mod reads;
 pub mod removal;
 pub mod session;
 #[cfg(test)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "a test panics at what it does not expect")]
 pub(crate) mod testing;
 pub mod throttle;
 pub mod token;
 
-use be8_events::{AccId, Event, GroupId, Hash32, NewEvent, Position, StreamName, Subject, Timestamp};
+use be8_events::{
+    AccId, AccountEvent, Event, GroupEvent, GroupId, Hash32, NewEvent, Position, StreamName, Subject, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// Why a command was refused. The wire's codes and their shapes are `crate::http`'s business.
@@ -298,10 +303,11 @@ impl View<'_> {
 
 /// Raises the counters of accounts and groups to the number that an event gave out.
 pub(crate) fn count_numbers(event: &Event, accounts: &mut i64, groups: &mut i64) {
-    match event {
-        Event::AccountCreated(e) => *accounts = e.account.number().max(*accounts),
-        Event::GroupCreated(e) => *groups = e.group.number().max(*groups),
-        _ => {} // no other kind gives out such a number
+    if let Event::Account(AccountEvent::AccountCreated(e)) = event {
+        *accounts = e.account.number().max(*accounts);
+    }
+    if let Event::Group(GroupEvent::GroupCreated(e)) = event {
+        *groups = e.group.number().max(*groups);
     }
 }
 
@@ -366,20 +372,34 @@ impl State {
         }
     }
 
-    /// Folds one event of the stream in.
-    pub fn evolve(&mut self, occurred: Occurred<'_>) {
-        match self {
-            Self::Account(state) => state.evolve(occurred),
-            Self::Session(state) => state.evolve(occurred),
-            Self::Dialog(state) => state.evolve(occurred),
-            Self::Group(state) => state.evolve(occurred),
-            Self::Chat(state) => state.evolve(occurred),
-            Self::Reads(state) => state.evolve(occurred),
-            Self::Devices(state) => state.evolve(occurred),
-            Self::Media(state) => state.evolve(occurred),
-            Self::Token(state) => state.evolve(occurred),
-            Self::Hours(state) => state.evolve(occurred),
-            Self::Invites | Self::Erasure => {}
+    /// Folds one event of the stream in. A stream has events of its own family alone, that of a dialog also those of messages.
+    pub fn evolve(&mut self, Occurred { position, event }: Occurred<'_>) {
+        match (self, event) {
+            (Self::Account(state), Event::Account(event)) => state.evolve(position, event),
+            (Self::Session(state), Event::Session(event)) => state.evolve(event),
+            (Self::Dialog(state), Event::Dialog(event)) => state.evolve(event),
+            (Self::Dialog(state), Event::Message(event)) => state.written(event),
+            (Self::Group(state), Event::Group(event)) => state.evolve(position, event),
+            (Self::Chat(state), Event::Message(event)) => state.evolve(event),
+            (Self::Reads(state), Event::Reads(event)) => state.evolve(event),
+            (Self::Devices(state), Event::Device(event)) => state.evolve(event),
+            (Self::Media(state), Event::Media(event)) => state.evolve(event),
+            (Self::Token(state), Event::Token(event)) => state.evolve(event),
+            (Self::Hours(state), Event::Server(event)) => state.evolve(event),
+            (
+                _,
+                Event::Account(_)
+                | Event::Session(_)
+                | Event::Device(_)
+                | Event::Dialog(_)
+                | Event::Group(_)
+                | Event::Message(_)
+                | Event::Media(_)
+                | Event::Reads(_)
+                | Event::Token(_)
+                | Event::Server(_)
+                | Event::Erasure(_),
+            ) => {}
         }
     }
 }

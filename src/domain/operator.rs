@@ -1,7 +1,7 @@
 //! What the operator does to the sessions of an account.
 
 use be8_events::session::Ending;
-use be8_events::{AccId, Event, Hash32, StreamName};
+use be8_events::{AccId, Event, Hash32, SessionEvent, StreamName};
 
 use super::session::ends;
 use super::{Command, Decision, Stop, View};
@@ -26,7 +26,8 @@ impl Command for EndSessions {
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<usize>, Stop> {
         let events = ends(view, self.account, &self.sessions, Ending::Operator)?;
-        let count = events.iter().filter(|new| matches!(new.event, Event::SessionEnded(_))).count();
+        let count =
+            events.iter().filter(|new| matches!(new.event, Event::Session(SessionEvent::SessionEnded(_)))).count();
         Ok(Decision::events(events, count))
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use be8_events::reads::MessagesRead;
-use be8_events::{AccId, Event, Hash32, MessageNo, NewEvent, StreamName, ThreadId};
+use be8_events::{AccId, Hash32, MessageNo, NewEvent, ReadsEvent, StreamName, ThreadId};
 use rangemap::RangeInclusiveSet;
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Decision, Occurred, Rejection, Stop, View};
+use super::{Command, Decision, Rejection, Stop, View};
 
 /// The state of a `reads-THREAD` stream: per reader the messages it has read.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -19,10 +19,12 @@ impl Reads {
         self.0.get(&reader).is_some_and(|read| read.contains(&message))
     }
 
-    pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
-        if let Event::MessagesRead(e) = occurred.event {
-            let read = self.0.entry(e.reader).or_default();
-            read.extend(e.ranges.iter().map(|&(first, last)| first..=last));
+    pub(super) fn evolve(&mut self, event: &ReadsEvent) {
+        match event {
+            ReadsEvent::MessagesRead(e) => {
+                let read = self.0.entry(e.reader).or_default();
+                read.extend(e.ranges.iter().map(|&(first, last)| first..=last));
+            }
         }
     }
 }

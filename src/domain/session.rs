@@ -1,11 +1,11 @@
 //! Sessions: a token, known by its hash, speaks for one account until it ends.
 
 use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
-use be8_events::{AccId, Event, Hash32, NewEvent, StreamName};
+use be8_events::{AccId, Hash32, NewEvent, SessionEvent, StreamName};
 use serde::{Deserialize, Serialize};
 
 use super::device::dropped_with;
-use super::{Command, Decision, Occurred, Rejection, Stop, View};
+use super::{Command, Decision, Rejection, Stop, View};
 
 /// The state of a `session-H` stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -19,11 +19,10 @@ impl Session {
         self.account
     }
 
-    pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
-        match occurred.event {
-            Event::SessionOpened(e) => self.account = Some(e.account),
-            Event::SessionEnded(_) => self.account = None,
-            _ => {} // no other kind is in this stream
+    pub(super) fn evolve(&mut self, event: &SessionEvent) {
+        match event {
+            SessionEvent::SessionOpened(e) => self.account = Some(e.account),
+            SessionEvent::SessionEnded(_) => self.account = None,
         }
     }
 }

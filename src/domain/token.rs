@@ -2,11 +2,11 @@
 
 use be8_events::account::LifetimeExtended;
 use be8_events::token::{Grant, TokenConsumed, TokenIssued, TokenRevoked, TokenTaken};
-use be8_events::{AccId, Event, Hash32, NewEvent, StreamName};
+use be8_events::{AccId, Event, Hash32, NewEvent, StreamName, TokenEvent};
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Decision, Occurred, Rejection, Stop, View};
+use super::{Command, Decision, Rejection, Stop, View};
 
 /// How long an endless account lives: a hundred years, from the use of its token on.
 const ENDLESS: TimeDelta = TimeDelta::days(36_525);
@@ -31,13 +31,12 @@ impl Token {
         self.taken_by
     }
 
-    pub(super) fn evolve(&mut self, occurred: Occurred<'_>) {
-        match occurred.event {
-            Event::TokenIssued(e) => self.grant = Some(e.grant),
-            Event::TokenTaken(e) => self.taken_by = Some(e.by),
-            Event::TokenFreed(_) => self.taken_by = None,
-            Event::TokenConsumed(_) | Event::TokenRevoked(_) => self.grant = None,
-            _ => {} // no other kind is in this stream
+    pub(super) fn evolve(&mut self, event: &TokenEvent) {
+        match event {
+            TokenEvent::TokenIssued(e) => self.grant = Some(e.grant),
+            TokenEvent::TokenTaken(e) => self.taken_by = Some(e.by),
+            TokenEvent::TokenFreed(_) => self.taken_by = None,
+            TokenEvent::TokenConsumed(_) | TokenEvent::TokenRevoked(_) => self.grant = None,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What an event changes for whom.
 
-use be8_events::{AccId, Event, GroupId, MessageNo, Position, Recorded, StreamName, ThreadId, group};
+use be8_events::{
+    AccId, DialogEvent, Event, GroupEvent, GroupId, MessageEvent, MessageNo, Position, ReadsEvent, Recorded,
+    StreamName, ThreadId, group,
+};
 
 use super::roster::Rosters;
 
@@ -83,12 +86,14 @@ pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addresse
     let written = |thread: ThreadId, sender: AccId, nickname: Position| {
         let to = match thread {
             ThreadId::Group(group) => members(group),
-            thread => thread.partner_of(sender).into_iter().chain([sender]).collect(),
+            ThreadId::Dialog { .. } | ThreadId::System(_) => {
+                thread.partner_of(sender).into_iter().chain([sender]).collect()
+            }
         };
         one(to, Change::NewMessage { thread, sender, nickname })
     };
     match &recorded.event {
-        Event::ConversationStarted(e) => {
+        Event::Dialog(DialogEvent::ConversationStarted(e)) => {
             let ThreadId::Dialog { initiator, receiver } = e.thread else { return Vec::new() };
             // The receiver's list is refreshed by a message: a new conversation would switch its
             // open chat.
@@ -98,13 +103,13 @@ pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addresse
                 Addressed { to: vec![receiver], change: message },
             ]
         }
-        Event::MessageWritten(e) => written(e.thread, e.sender, e.nickname),
-        Event::ImagePosted(e) => written(e.thread, e.sender, e.nickname),
-        Event::ConversationEnded(e) => {
+        Event::Message(MessageEvent::MessageWritten(e)) => written(e.thread, e.sender, e.nickname),
+        Event::Message(MessageEvent::ImagePosted(e)) => written(e.thread, e.sender, e.nickname),
+        Event::Dialog(DialogEvent::ConversationEnded(e)) => {
             let left = e.thread.partner_of(e.gone).into_iter().collect();
             one(left, Change::ExpiredAcc { account: e.gone, thread: e.thread })
         }
-        Event::MessagesRead(e) => {
+        Event::Reads(ReadsEvent::MessagesRead(e)) => {
             let StreamName::Reads(thread) = recorded.stream else { return Vec::new() };
             let tell = |&(sender, message): &(AccId, MessageNo)| Addressed {
                 to: vec![sender],
@@ -112,21 +117,23 @@ pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addresse
             };
             e.tell.iter().map(tell).collect()
         }
-        Event::GroupCreated(e) => one(vec![e.admin], Change::GroupCreate { group: e.group }),
-        Event::MemberJoined(e) => arrived(e.group, e.account),
-        Event::MemberAdded(e) => arrived(e.group, e.account),
-        Event::MemberLeft(e) => one(members(e.group), Change::GroupMemberRemove { group: e.group, leaving: e.account }),
-        Event::MemberKicked(e) => {
+        Event::Group(GroupEvent::GroupCreated(e)) => one(vec![e.admin], Change::GroupCreate { group: e.group }),
+        Event::Group(GroupEvent::MemberJoined(e)) => arrived(e.group, e.account),
+        Event::Group(GroupEvent::MemberAdded(e)) => arrived(e.group, e.account),
+        Event::Group(GroupEvent::MemberLeft(e)) => {
             one(members(e.group), Change::GroupMemberRemove { group: e.group, leaving: e.account })
         }
-        Event::GroupDestroyed(e) => {
+        Event::Group(GroupEvent::MemberKicked(e)) => {
+            one(members(e.group), Change::GroupMemberRemove { group: e.group, leaving: e.account })
+        }
+        Event::Group(GroupEvent::GroupDestroyed(e)) => {
             let own = |&(member, _): &(AccId, u32)| Addressed {
                 to: vec![member],
                 change: Change::GroupMemberRemove { group: e.group, leaving: member },
             };
             e.members.iter().map(own).collect()
         }
-        Event::GroupUpdateSignalled(e) => {
+        Event::Group(GroupEvent::GroupUpdateSignalled(e)) => {
             let StreamName::Group(group) = recorded.stream else { return Vec::new() };
             let change = match e.update {
                 group::Update::Join => Change::GroupUpdate { group },
@@ -134,29 +141,15 @@ pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addresse
             };
             one(members(group), change)
         }
-        Event::AccountCreated(_)
-        | Event::NicknameChanged(_)
-        | Event::StatusSet(_)
-        | Event::PublicKeySet(_)
-        | Event::CodesSet(_)
-        | Event::CodeChanged(_)
-        | Event::LifetimeExtended(_)
-        | Event::AccountRemoved(_)
-        | Event::SessionOpened(_)
-        | Event::SessionEnded(_)
-        | Event::DeviceSubscribed(_)
-        | Event::DeviceDropped(_)
-        | Event::VersionAllocated(_)
-        | Event::GroupKeyStored(_)
-        | Event::MediaStored(_)
-        | Event::TokenIssued(_)
-        | Event::TokenTaken(_)
-        | Event::TokenFreed(_)
-        | Event::TokenConsumed(_)
-        | Event::TokenRevoked(_)
-        | Event::LinkCounted(_)
-        | Event::HourStruck(_)
-        | Event::KeysDeleted(_) => Vec::new(),
+        Event::Group(GroupEvent::VersionAllocated(_))
+        | Event::Group(GroupEvent::GroupKeyStored(_))
+        | Event::Account(_)
+        | Event::Session(_)
+        | Event::Device(_)
+        | Event::Media(_)
+        | Event::Token(_)
+        | Event::Server(_)
+        | Event::Erasure(_) => Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName};
+use be8_events::{AccId, AccountEvent, Event, Hash32, Position, Recorded, SessionEvent, StreamName};
 use lru::LruCache;
 use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -220,11 +220,13 @@ impl Hub {
         let mut streams = self.lock();
         for recorded in batch {
             streams.position = recorded.position;
-            if let (Event::SessionEnded(ended), StreamName::Session(hash)) = (&recorded.event, recorded.stream) {
+            if let (Event::Session(SessionEvent::SessionEnded(ended)), StreamName::Session(hash)) =
+                (&recorded.event, recorded.stream)
+            {
                 streams.remove(ended.account, |sink| sink.session == hash);
             }
             // An account that is gone hears nothing more.
-            if let Event::AccountRemoved(removed) = &recorded.event {
+            if let Event::Account(AccountEvent::AccountRemoved(removed)) = &recorded.event {
                 streams.remove(removed.account, |_| true);
             }
             // Without a listener nobody need be told, but the rosters move on.

@@ -4,6 +4,8 @@
 //! streams of the accounts that they concern, in the order of the log. Nothing here is stored and
 //! nothing is unsealed: whoever writes to the client resolves names.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod change;
 mod hub;
 mod resume;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use be8_events::{AccId, Event, GroupId, Position, Recorded, StreamName, ThreadId};
+use be8_events::{AccId, Event, GroupEvent, GroupId, Position, Recorded, StreamName, ThreadId};
 
 use crate::ledger::{Log, LogError};
 
@@ -70,31 +70,25 @@ impl Rosters {
 }
 
 fn change(members: &mut BTreeSet<AccId>, event: &Event) {
+    let Event::Group(event) = event else { return };
     match event {
-        Event::GroupCreated(e) => {
-            members.insert(e.admin);
-        }
-        Event::MemberJoined(e) => {
-            members.insert(e.account);
-        }
-        Event::MemberAdded(e) => {
-            members.insert(e.account);
-        }
-        Event::MemberLeft(e) => {
-            members.remove(&e.account);
-        }
-        Event::MemberKicked(e) => {
-            members.remove(&e.account);
-        }
-        Event::GroupDestroyed(_) => members.clear(),
-        _ => {} // KINDS names all that change it
+        GroupEvent::GroupCreated(e) => _ = members.insert(e.admin),
+        GroupEvent::MemberJoined(e) => _ = members.insert(e.account),
+        GroupEvent::MemberAdded(e) => _ = members.insert(e.account),
+        GroupEvent::MemberLeft(e) => _ = members.remove(&e.account),
+        GroupEvent::MemberKicked(e) => _ = members.remove(&e.account),
+        GroupEvent::GroupDestroyed(_) => members.clear(),
+        // `KINDS` leaves these out.
+        GroupEvent::VersionAllocated(_) | GroupEvent::GroupKeyStored(_) | GroupEvent::GroupUpdateSignalled(_) => {}
     }
 }
 
 /// The group whose members are told of an event.
 fn group_of(recorded: &Recorded) -> Option<GroupId> {
-    match recorded.stream {
-        StreamName::Group(group) | StreamName::Chat(group) | StreamName::Reads(ThreadId::Group(group)) => Some(group),
-        _ => None,
-    }
+    let (StreamName::Group(group) | StreamName::Chat(group) | StreamName::Reads(ThreadId::Group(group))) =
+        recorded.stream
+    else {
+        return None;
+    };
+    Some(group)
 }

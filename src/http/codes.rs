@@ -181,13 +181,15 @@ fn sent<T>(field: &Lenient<T>) -> Option<Secret<String>> {
 /// The hash that an event set for one of the codes; none once its key is gone.
 fn hash_of(opener: &Opener, event: &StoredSealed, which: CodeKind) -> Result<Option<Secret<String>>, WireError> {
     let hash = match &event.stored.event {
-        be8_events::Event::CodesSet(_) => open::<CodesSecret>(opener, event)?.map(|secret| {
-            let secret = secret.into_inner();
-            match which {
-                CodeKind::Unlock => secret.unlock,
-                CodeKind::Destroy => secret.destroy,
-            }
-        }),
+        be8_events::Event::Account(be8_events::AccountEvent::CodesSet(_)) => {
+            open::<CodesSecret>(opener, event)?.map(|secret| {
+                let secret = secret.into_inner();
+                match which {
+                    CodeKind::Unlock => secret.unlock,
+                    CodeKind::Destroy => secret.destroy,
+                }
+            })
+        }
         _ => open::<CodeSecret>(opener, event)?.map(|secret| secret.into_inner().hash),
     };
     Ok(hash.map(Secret::new))

@@ -1,7 +1,7 @@
 //! The routes of the tag "Group keys": versions, and the wrapped keys of members.
 
 use be8_events::group::GroupKeySecret;
-use be8_events::{Event, Secret};
+use be8_events::{Event, GroupEvent, Secret};
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 use serde_json::json;
@@ -236,7 +236,7 @@ impl GroupKeys {
         let opener = app.vault.opener(&list.live).await?;
         let mut group_keys = Vec::with_capacity(list.keys.len());
         for event in &list.keys {
-            let Event::GroupKeyStored(stored) = &event.stored.event else { continue };
+            let Event::Group(GroupEvent::GroupKeyStored(stored)) = &event.stored.event else { continue };
             let Some(secret) = open::<GroupKeySecret>(&opener, event)? else { continue };
             let GroupKeySecret { key, iv } = secret.into_inner();
             group_keys.push(WrappedKey {

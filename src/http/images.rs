@@ -5,7 +5,7 @@ mod posting;
 use std::time::Duration;
 
 use be8_events::message::ImageSecret;
-use be8_events::{AccId, Event};
+use be8_events::{AccId, Event, MessageEvent};
 use be8_projections::ImageAnswer;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
@@ -283,7 +283,9 @@ impl Images {
         {
             return Ok(missing());
         }
-        let Event::ImagePosted(posted) = &found.event.stored.event else { return Err(Code::Internal.into()) };
+        let Event::Message(MessageEvent::ImagePosted(posted)) = &found.event.stored.event else {
+            return Err(Code::Internal.into());
+        };
         let mark = BlobMark { name: posted.blob, size: posted.size, sha256: posted.sha256 };
         let opener = app.vault.opener(&found.live).await?;
         let Some((message, key)) = present::image(found, &opener, now, app.settings.message_lifetime)? else {

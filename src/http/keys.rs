@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use be8_events::account::PublicKeySecret;
-use be8_events::{AccId, Event, Secret};
+use be8_events::{AccId, AccountEvent, Event, Secret};
 use be8_projections::StoredSealed;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
@@ -246,7 +246,7 @@ impl Keys {
 }
 
 fn read_key(opener: &Opener, owner: AccId, event: &StoredSealed) -> Result<Option<PublicKey>, WireError> {
-    let Event::PublicKeySet(set) = &event.stored.event else { return Ok(None) };
+    let Event::Account(AccountEvent::PublicKeySet(set)) = &event.stored.event else { return Ok(None) };
     let secret = open::<PublicKeySecret>(opener, event)?;
     Ok(secret.map(|secret| PublicKey {
         crv: Some(set.curve.name()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use be8_events::account::{AccountSecret, NicknameSecret, StatusSecret};
 use be8_events::group::GroupSecret;
-use be8_events::{Event, Position, Secret, SecretPayload};
+use be8_events::{AccountEvent, Event, GroupEvent, Position, Secret, SecretPayload};
 use be8_projections::{ReadModels, StoredSealed};
 use moka::sync::Cache;
 
@@ -63,11 +63,11 @@ impl Names {
 /// The name that an event set, of an account or a group, or what stands for it once its key is gone.
 pub(super) fn open_name(opener: &Opener, event: &StoredSealed) -> Result<String, WireError> {
     Ok(match &event.stored.event {
-        Event::GroupCreated(_) => {
+        Event::Group(GroupEvent::GroupCreated(_)) => {
             let secret = open::<GroupSecret>(opener, event)?;
             secret.map_or_else(|| EXPIRED_GROUP.to_owned(), |secret| secret.into_inner().name)
         }
-        Event::NicknameChanged(_) => {
+        Event::Account(AccountEvent::NicknameChanged(_)) => {
             let secret = open::<NicknameSecret>(opener, event)?;
             secret.map_or_else(|| EXPIRED_USER.to_owned(), |secret| secret.into_inner().nickname)
         }

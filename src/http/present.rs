@@ -1,9 +1,14 @@
 //! How threads and messages are shown: what follows from an event for its readers.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use std::collections::HashMap;
 
 use be8_events::message::{ImageSecret, MessageSecret};
-use be8_events::{AccId, Event, GroupVersion, MessageNo, Position, ThreadId, Timestamp};
+use be8_events::{
+    AccId, AccountEvent, DialogEvent, Event, GroupEvent, GroupVersion, MessageEvent, MessageNo, Position, ThreadId,
+    Timestamp,
+};
 use be8_projections::{Counterpart, Image, StoredSealed, ThreadList, ThreadMessages, ThreadSummary};
 use chrono::TimeDelta;
 
@@ -76,7 +81,9 @@ fn written(
         sender_text: sender.to_string(),
         receiver: match thread {
             ThreadId::Group(group) => Some(group.to_string()),
-            thread => thread.partner_of(sender).map(|partner| partner.to_string()),
+            ThreadId::Dialog { .. } | ThreadId::System(_) => {
+                thread.partner_of(sender).map(|partner| partner.to_string())
+            }
         },
         version,
         content,
@@ -101,9 +108,11 @@ fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Optio
     let id = |id: &dyn std::fmt::Display| Some(Extra::Id(id.to_string()));
     let name = |position: Position| Some(Extra::Name(position));
     Ok(match &event.stored.event {
-        Event::AccountCreated(e) => Some(system("WELCOME", Some(e.account), [None, None, None])),
-        Event::ConversationStarted(_) => Some(system("STARTCONVERSATION", None, [None, None, None])),
-        Event::MessageWritten(e) => {
+        Event::Account(AccountEvent::AccountCreated(e)) => Some(system("WELCOME", Some(e.account), [None, None, None])),
+        Event::Dialog(DialogEvent::ConversationStarted(_)) => {
+            Some(system("STARTCONVERSATION", None, [None, None, None]))
+        }
+        Event::Message(MessageEvent::MessageWritten(e)) => {
             let content = open::<MessageSecret>(opener, event)?.map(be8_events::Secret::into_inner);
             let (text, content) = match content {
                 Some(MessageSecret { text, iv, kind, endless }) => {
@@ -113,78 +122,77 @@ fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Optio
             };
             Some(written(MessageType::Text, thread, e.sender, e.version, text, content))
         }
-        Event::ImagePosted(e) => {
+        Event::Message(MessageEvent::ImagePosted(e)) => {
             let content = open::<ImageSecret>(opener, event)?.map(be8_events::Secret::into_inner).map(|mut image| {
                 let (iv, kind, endless) = (image.iv.take(), image.kind.take(), image.endless.take());
                 Echo { iv, kind, endless, image: Some(image) }
             });
             Some(written(MessageType::Image, thread, e.sender, e.version, String::new(), content))
         }
-        Event::GroupCreated(e) => {
+        Event::Group(GroupEvent::GroupCreated(e)) => {
             let extras = [id(&e.group), name(event.stored.position), None];
             Some(system("CREATEDGROUP", Some(e.admin), extras))
         }
-        Event::MemberJoined(e) => Some(system("ACCJOINEDGROUP", None, [id(&e.account), name(e.nickname), None])),
-        Event::MemberAdded(e) if in_group => {
+        Event::Group(GroupEvent::MemberJoined(e)) => {
+            Some(system("ACCJOINEDGROUP", None, [id(&e.account), name(e.nickname), None]))
+        }
+        Event::Group(GroupEvent::MemberAdded(e)) if in_group => {
             Some(system("ACCADDEDTOGROUP", None, [name(e.nickname), id(&e.account), None]))
         }
-        Event::MemberAdded(e) => {
+        Event::Group(GroupEvent::MemberAdded(e)) => {
             let extras = [id(&e.by), name(e.group_name), name(e.by_nickname)];
             Some(system("ADDEDTOGROUP", Some(e.account), extras))
         }
-        Event::MemberLeft(e) if in_group => {
+        Event::Group(GroupEvent::MemberLeft(e)) if in_group => {
             Some(system("ACCLEFTGROUP", None, [id(&e.account), name(e.nickname), None]))
         }
-        Event::MemberLeft(e) => Some(system("LEFTGROUP", Some(e.account), [id(&e.group), name(e.group_name), None])),
-        Event::MemberKicked(e) if in_group => {
+        Event::Group(GroupEvent::MemberLeft(e)) => {
+            Some(system("LEFTGROUP", Some(e.account), [id(&e.group), name(e.group_name), None]))
+        }
+        Event::Group(GroupEvent::MemberKicked(e)) if in_group => {
             Some(system("ACCKICKEDFROMGROUP", None, [id(&e.account), name(e.nickname), None]))
         }
-        Event::MemberKicked(e) => {
+        Event::Group(GroupEvent::MemberKicked(e)) => {
             Some(system("KICKEDFROMGROUP", Some(e.account), [id(&e.group), name(e.group_name), None]))
         }
-        Event::GroupDestroyed(e) => {
+        Event::Group(GroupEvent::GroupDestroyed(e)) => {
             let receiver = match thread {
                 ThreadId::System(owner) => Some(owner),
-                _ => None,
+                ThreadId::Dialog { .. } | ThreadId::Group(_) => None,
             };
             Some(system("GROUPDELETED", receiver, [id(&e.group), name(e.group_name), None]))
         }
-        Event::ConversationEnded(e) => {
+        Event::Dialog(DialogEvent::ConversationEnded(e)) => {
             let left = e.thread.partner_of(e.gone);
             Some(system("ACCDELETED", left, [id(&e.gone), None, None]))
         }
-        Event::NicknameChanged(_)
-        | Event::StatusSet(_)
-        | Event::PublicKeySet(_)
-        | Event::CodesSet(_)
-        | Event::CodeChanged(_)
-        | Event::LifetimeExtended(_)
-        | Event::AccountRemoved(_)
-        | Event::SessionOpened(_)
-        | Event::SessionEnded(_)
-        | Event::DeviceSubscribed(_)
-        | Event::DeviceDropped(_)
-        | Event::VersionAllocated(_)
-        | Event::GroupKeyStored(_)
-        | Event::GroupUpdateSignalled(_)
-        | Event::MediaStored(_)
-        | Event::MessagesRead(_)
-        | Event::TokenIssued(_)
-        | Event::TokenTaken(_)
-        | Event::TokenFreed(_)
-        | Event::TokenConsumed(_)
-        | Event::TokenRevoked(_)
-        | Event::LinkCounted(_)
-        | Event::HourStruck(_)
-        | Event::KeysDeleted(_) => None,
+        Event::Account(AccountEvent::NicknameChanged(_))
+        | Event::Account(AccountEvent::StatusSet(_))
+        | Event::Account(AccountEvent::PublicKeySet(_))
+        | Event::Account(AccountEvent::CodesSet(_))
+        | Event::Account(AccountEvent::CodeChanged(_))
+        | Event::Account(AccountEvent::LifetimeExtended(_))
+        | Event::Account(AccountEvent::AccountRemoved(_))
+        | Event::Group(GroupEvent::VersionAllocated(_))
+        | Event::Group(GroupEvent::GroupKeyStored(_))
+        | Event::Group(GroupEvent::GroupUpdateSignalled(_))
+        | Event::Session(_)
+        | Event::Device(_)
+        | Event::Media(_)
+        | Event::Reads(_)
+        | Event::Token(_)
+        | Event::Server(_)
+        | Event::Erasure(_) => None,
     })
 }
 
 /// Whether a message is no longer shown. What was said to a new account, and to the creator of a
 /// group, lives as long as the account (D16).
 fn expired(event: &StoredSealed, now: Timestamp, lifetime: TimeDelta) -> bool {
-    !matches!(event.stored.event, Event::AccountCreated(_) | Event::GroupCreated(_))
-        && event.stored.time.plus(lifetime) <= now
+    !matches!(
+        event.stored.event,
+        Event::Account(AccountEvent::AccountCreated(_)) | Event::Group(GroupEvent::GroupCreated(_))
+    ) && event.stored.time.plus(lifetime) <= now
 }
 
 /// The messages of a thread, as the reader of this answer sees them: what is shown here counts as read.
@@ -218,12 +226,14 @@ pub(super) fn messages(
         }
         readers.retain(|reader| said.sender != Some(*reader));
         readers.sort_unstable();
-        let nickname = match &message.event.stored.event {
-            Event::MessageWritten(be8_events::message::MessageWritten { nickname, .. })
-            | Event::ImagePosted(be8_events::message::ImagePosted { nickname, .. }) => {
-                Some(names.get(nickname).cloned().unwrap_or_else(|| EXPIRED_USER.to_owned()))
-            }
-            _ => None,
+        let nickname = if let Event::Message(written) = &message.event.stored.event {
+            let nickname = match written {
+                MessageEvent::MessageWritten(e) => e.nickname,
+                MessageEvent::ImagePosted(e) => e.nickname,
+            };
+            Some(names.get(&nickname).cloned().unwrap_or_else(|| EXPIRED_USER.to_owned()))
+        } else {
+            None
         };
         // Nobody hears of who read what was removed.
         let told = said.sender.filter(|sender| *sender == reader || said.content.is_some());

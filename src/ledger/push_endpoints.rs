@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use be8_database::Pool;
-use be8_events::{AccId, Event, Hash32, Recorded, StreamName, Subject};
-use be8_projections::Parameters;
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{Arguments, Row, error::BoxDynError};
+use be8_events::{AccId, AccountEvent, DeviceEvent, ErasureEvent, Event, Hash32, Recorded, StreamName, Subject};
+use be8_projections::Statement;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use super::LogError;
 use crate::domain::device::DeviceName;
@@ -66,24 +66,26 @@ pub(super) struct DeviceRows {
 impl DeviceRows {
     /// An event of the batch; they come in order.
     pub(super) fn apply(&mut self, recorded: &Recorded) {
-        match (&recorded.event, recorded.stream) {
-            (Event::DeviceSubscribed(e), StreamName::Devices(account)) => {
-                self.subscribed.insert((account, e.endpoint));
-            }
-            (Event::DeviceDropped(e), StreamName::Devices(account)) => {
-                let device = (account, e.endpoint);
-                self.claimed.retain(|_, holder| *holder != device);
-                self.dropped.insert(device);
-            }
-            (Event::AccountRemoved(e), _) => self.gone(e.account),
-            (Event::KeysDeleted(e), _) => {
-                for key in &e.keys {
-                    if let Subject::Account(account) = key.subject {
-                        self.gone(account);
-                    }
+        if let (Event::Device(event), StreamName::Devices(account)) = (&recorded.event, recorded.stream) {
+            match event {
+                DeviceEvent::DeviceSubscribed(e) => _ = self.subscribed.insert((account, e.endpoint)),
+                DeviceEvent::DeviceDropped(e) => {
+                    let device = (account, e.endpoint);
+                    self.claimed.retain(|_, holder| *holder != device);
+                    self.dropped.insert(device);
                 }
             }
-            _ => {} // no other kind changes what a device has
+        }
+        if let Event::Account(AccountEvent::AccountRemoved(e)) = &recorded.event {
+            self.gone(e.account);
+        }
+        if let Event::Erasure(event) = &recorded.event {
+            let ErasureEvent::KeysDeleted(e) = event;
+            for key in &e.keys {
+                if let Subject::Account(account) = key.subject {
+                    self.gone(account);
+                }
+            }
         }
     }
 
@@ -109,57 +111,42 @@ impl DeviceRows {
         subscribed.chain(self.over())
     }
 
-    /// The parts of the statement that append a batch, each beginning with a comma, behind a part `head`.
-    pub(super) fn sql(&self, p: &mut Parameters) -> String {
-        let mut sql = String::new();
-        if !self.claimed.is_empty() {
-            sql += &format!(
+    /// Adds the CTEs that write these rows to the statement of an append, after a CTE `head`.
+    pub(super) fn write(&self, to: &mut Statement) {
+        to.rows()
+            .column("endpoint", self.claimed.keys().map(|endpoint| &endpoint.0[..]))
+            .column("account", self.claimed.values().map(|(account, _)| account.number()))
+            .column("device", self.claimed.values().map(|(_, device)| &device.0[..]))
+            .insert(
+                "pc",
+                "push_endpoints as p",
                 "
-, pc as (
-    insert into push_endpoints as p (endpoint, account, device) select u.* from head, unnest({}) u
-    on conflict (endpoint) do update set account = excluded.account, device = excluded.device)",
-                p.arrays(&["bytea", "bigint", "bytea"]),
+    on conflict (endpoint) do update set account = excluded.account, device = excluded.device",
             );
-        }
         if self.over().next().is_some() {
             // The parts of a statement do not see each other's rows: what is claimed is left to the part above.
-            sql += &format!(
+            let claimed = to.bind(self.claimed.keys().map(|endpoint| &endpoint.0[..]).collect::<Vec<_>>());
+            to.rows()
+                .column("account", self.over().map(|(account, _)| account))
+                .column("device", self.over().map(|(_, device)| device))
+                .write(
+                    "pd",
+                    &format!(
+                        "
+    delete from push_endpoints p using head, {{rows}} u({{columns}})
+    where p.account = u.account and (u.device is null or p.device = u.device)
+      and p.endpoint <> all ({claimed}::bytea[])"
+                    ),
+                );
+        }
+        to.rows()
+            .column("account", self.uncounted().map(|(account, _)| account))
+            .column("device", self.uncounted().map(|(_, device)| device))
+            .write(
+                "pr",
                 "
-, pd as (
-    delete from push_endpoints p using head, unnest({}) u(account, device)
-    where p.account = u.account and (u.device is null or p.device = u.device) and p.endpoint <> all ({}))",
-                p.arrays(&["bigint", "bytea"]),
-                p.arrays(&["bytea"]),
+    delete from push_refusals p using head, {rows} u({columns})
+    where p.account = u.account and (u.device is null or p.device = u.device)",
             );
-        }
-        if self.uncounted().next().is_some() {
-            sql += &format!(
-                "
-, pr as (
-    delete from push_refusals p using head, unnest({}) u(account, device)
-    where p.account = u.account and (u.device is null or p.device = u.device))",
-                p.arrays(&["bigint", "bytea"]),
-            );
-        }
-        sql
-    }
-
-    /// Binds the parameters of [`DeviceRows::sql`].
-    pub(super) fn bind(&self, to: &mut PgArguments) -> Result<(), BoxDynError> {
-        if !self.claimed.is_empty() {
-            to.add(self.claimed.keys().map(|endpoint| &endpoint.0[..]).collect::<Vec<_>>())?;
-            to.add(self.claimed.values().map(|(account, _)| account.number()).collect::<Vec<_>>())?;
-            to.add(self.claimed.values().map(|(_, device)| &device.0[..]).collect::<Vec<_>>())?;
-        }
-        if self.over().next().is_some() {
-            to.add(self.over().map(|(account, _)| account).collect::<Vec<_>>())?;
-            to.add(self.over().map(|(_, device)| device).collect::<Vec<_>>())?;
-            to.add(self.claimed.keys().map(|endpoint| &endpoint.0[..]).collect::<Vec<_>>())?;
-        }
-        if self.uncounted().next().is_some() {
-            to.add(self.uncounted().map(|(account, _)| account).collect::<Vec<_>>())?;
-            to.add(self.uncounted().map(|(_, device)| device).collect::<Vec<_>>())?;
-        }
-        Ok(())
     }
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use be8_database::{ConnectError, Connector, Pool, reason};
 use be8_events::Position;
 use be8_projections::compare::{Tally, tally};
-use be8_projections::generation::{MODELS, Model, shapes, with_needed};
 use be8_projections::registry::{self, Entry, Phase};
 use be8_projections::{Changes, Generation};
+use be8_projections::{MODELS, Model, shapes, with_needed};
 use futures_util::{StreamExt, TryStreamExt};
 use sqlx::{Connection, PgConnection};
 
@@ -71,6 +71,12 @@ pub enum Step {
     Indexing(usize),
     /// Live and fresh tables are being compared, as they are at this position.
     Comparing(Position),
+}
+
+/// The read models of these names, and those that they need.
+fn models(names: &[String]) -> Result<Vec<&'static Model>, RebuildError> {
+    let all = || MODELS.iter().map(|model| model.name).collect::<Vec<_>>().join(", ");
+    with_needed(names).map_err(|name| RebuildError::Unknown { name, all: all() })
 }
 
 /// Who hears of the steps.
@@ -215,7 +221,7 @@ impl Workshop {
     pub async fn rebuild(&mut self, what: &Rebuild, build: &str, told: Told<'_>) -> Result<Rebuilt, RebuildError> {
         let entry = self.begin(what, build, told).await?;
         let generation = entry.generation;
-        let wanted: Vec<&str> = entry.rebuilt.iter().map(String::as_str).collect();
+        let wanted = models(&entry.rebuilt)?;
         if entry.phase == Phase::Replay {
             // What was taken over stands at one position: the rest comes up to that, and then all go on.
             let until = match entry.taken_at {
@@ -256,16 +262,11 @@ impl Workshop {
 
     /// The generation to build: the one that was begun, or a new one.
     async fn begin(&mut self, what: &Rebuild, build: &str, told: Told<'_>) -> Result<Entry, RebuildError> {
-        let all = || MODELS.iter().map(|model| model.name).collect::<Vec<_>>();
-        let wanted = match with_needed(&what.models) {
-            Ok(models) if models.is_empty() => all(),
-            Ok(models) => models.iter().map(|model| model.name).collect(),
-            Err(name) => return Err(RebuildError::Unknown { name, all: all().join(", ") }),
-        };
+        let wanted = if what.models.is_empty() { MODELS.iter().collect() } else { models(&what.models)? };
         for begun in self.generations().await?.into_iter().filter(|entry| entry.phase.is_being_built()) {
             if begun.aborted || !begun.is_ours() {
                 registry::remove(self.hand()?, begun.generation).await?;
-            } else if begun.rebuilt != wanted {
+            } else if wanted.iter().map(|model| model.name).ne(begun.rebuilt.iter()) {
                 return Err(RebuildError::Begun(begun.rebuilt.join(", ")));
             } else {
                 told(Step::Begun { generation: begun.generation, resumed: true });
@@ -291,7 +292,7 @@ impl Workshop {
         generation: Generation,
         after: Position,
         until: Position,
-        models: &[&str],
+        models: &[&'static Model],
         events_at_once: i64,
         told: Told<'_>,
     ) -> Result<(), RebuildError> {
@@ -349,7 +350,7 @@ impl Workshop {
         if entry.reached >= until {
             return Ok(());
         }
-        let all: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
+        let all: Vec<&Model> = MODELS.iter().collect();
         self.replay(generation, entry.reached, until, &all, EVENTS_AT_ONCE, told).await
     }
 

@@ -114,7 +114,7 @@ impl Cache {
                     self.streams.pop(&recorded.stream);
                 }
             }
-            if let be8_events::Event::KeysDeleted(deleted) = &recorded.event {
+            if let be8_events::Event::Erasure(be8_events::ErasureEvent::KeysDeleted(deleted)) = &recorded.event {
                 vault.forget(&deleted.keys.iter().map(|key| key.id).collect::<Vec<_>>());
                 for key in &deleted.keys {
                     self.keys.put(key.subject, KeyState::Erased);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use be8_events::{Event, Hash32, StreamName, Subject, Timestamp};
+use be8_events::{ErasureEvent, Event, Hash32, StreamName, Subject, Timestamp};
 use be8_projections::ReadModels;
 use chrono::TimeDelta;
 
@@ -76,7 +76,7 @@ impl Process for Sweeper {
         let seen = lead.checkpoint().await?;
         let page = self.log.read_stream(StreamName::Erasure, seen + 1, Direction::Forwards, PAGE).await?;
         for recorded in &page {
-            if let Event::KeysDeleted(deleted) = &recorded.event {
+            if let Event::Erasure(ErasureEvent::KeysDeleted(deleted)) = &recorded.event {
                 for key in &deleted.keys {
                     self.forget(key.subject).await?;
                 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use be8_events::erasure::DeletedKey;
-use be8_events::{Event, Position, StreamName};
+use be8_events::{ErasureEvent, Event, Position, StreamName};
 
 use super::{Process, ProcessError};
 use crate::ledger::{Broom, Lead, Log, LogError};
@@ -32,7 +32,7 @@ pub async fn deletions(log: &Log, after: Position) -> Result<Vec<(Position, Vec<
     let newest = log.newest().await?;
     let events = log.read_streams(&[StreamName::Erasure], after, newest, PAGE).await?;
     let deleted = events.into_iter().filter_map(|recorded| match recorded.event {
-        Event::KeysDeleted(deleted) => Some((recorded.position, deleted.keys)),
+        Event::Erasure(ErasureEvent::KeysDeleted(deleted)) => Some((recorded.position, deleted.keys)),
         _ => None,
     });
     Ok(deleted.collect())

@@ -10,7 +10,10 @@ use be8::domain::{Command, Decision, Rejection, Stop, View};
 use be8::ledger::{Direction, ExpectedVersion, LedgerError, LedgerSettings, LogError};
 use be8_events::erasure::Cause;
 use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
-use be8_events::{AccId, Event, NewEvent, Position, Recorded, Sealed, SealedContext, StreamName, Subject, ThreadId};
+use be8_events::{
+    AccId, ErasureEvent, Event, MessageEvent, NewEvent, Position, Recorded, Sealed, SealedContext, StreamName, Subject,
+    ThreadId,
+};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 
@@ -228,7 +231,9 @@ async fn erasing_a_subject_forgets_what_it_sealed_and_nothing_else() {
     let erase = |subjects: &[Subject]| Erase { subjects: subjects.to_vec(), cause: Cause::Operator };
     node.ledger.execute(erase(&[stay, nobody, stay])).await.unwrap();
     let events = rig.events().await;
-    let Event::KeysDeleted(deleted) = &events.last().unwrap().event else { panic!("{events:?}") };
+    let Event::Erasure(ErasureEvent::KeysDeleted(deleted)) = &events.last().unwrap().event else {
+        panic!("{events:?}")
+    };
     assert_eq!(deleted.keys.iter().map(|key| key.subject).collect::<Vec<_>>(), [stay]);
     assert_eq!(events[..hashes.len()].iter().map(Recorded::hash).collect::<Vec<_>>(), hashes);
     for node in [&node, &other, &rig.node().await] {
@@ -471,7 +476,7 @@ async fn two_nodes_number_one_conversation() {
     let numbers: Vec<_> = events
         .iter()
         .map(|event| match &event.event {
-            Event::MessageWritten(e) => e.id,
+            Event::Message(MessageEvent::MessageWritten(e)) => e.id,
             other => panic!("{other:?}"),
         })
         .collect();

@@ -11,7 +11,7 @@ use be8_database::{Address, Connector};
 use be8_events::account::LifetimeExtended;
 use be8_events::message::MessageSecret;
 use be8_events::{
-    AccId, Event, Hash32, NewEvent, Position, Sealed, SealedContext, SecretPayload, StreamName, Timestamp,
+    AccId, Event, Hash32, MessageEvent, NewEvent, Position, Sealed, SealedContext, SecretPayload, StreamName, Timestamp,
 };
 use chrono::{TimeDelta, Utc};
 use sqlx::{Connection as _, PgConnection, PgPool};
@@ -76,7 +76,9 @@ impl Library {
         let mut texts = BTreeMap::new();
         for (position, account, stay, day, nonce, bytes) in rows {
             let event = &log[usize::try_from(position).expect("a position") - 1];
-            let Event::MessageWritten(written) = &event.event else { panic!("{position} is no message") };
+            let Event::Message(MessageEvent::MessageWritten(written)) = &event.event else {
+                panic!("{position} is no message")
+            };
             let sealed = Sealed { keys: vec![account, stay, day], nonce: nonce.try_into().expect("12 bytes"), bytes };
             assert_eq!(Some(sealed.commitment()), event.sealed, "the event at {position} commits to other bytes");
             if written.thread.to_string() == thread {

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use be8::domain::reads::MarkRead;
 use be8::domain::{Occurred, State};
-use be8_events::{AccId, Event, MessageNo, Position, StreamName, ThreadId};
-use be8_projections::generation::MODELS;
-use be8_projections::{Changes, Generation, Parameters};
+use be8_events::{AccId, AccountEvent, Event, MessageNo, Position, StreamName, ThreadId};
+use be8_projections::MODELS;
+use be8_projections::{Changes, Generation, Model, Statement};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -310,7 +310,7 @@ async fn after_any_commands_everything_agrees() {
         assert!(events.iter().map(|event| event.time).is_sorted());
         happened.extend(events.iter().map(|event| event.event.kind()));
         reasons.extend(events.iter().filter_map(|event| match &event.event {
-            Event::AccountRemoved(removed) => Some(format!("{:?}", removed.reason)),
+            Event::Account(AccountEvent::AccountRemoved(removed)) => Some(format!("{:?}", removed.reason)),
             _ => None,
         }));
         let stored: i64 = sqlx::query_scalar("select count(*) from idempotency").fetch_one(&rig.pool).await.unwrap();
@@ -372,10 +372,12 @@ fn samples() -> Changes {
 /// A partial rebuild writes into the tables of the read models that it rebuilds, and into no others.
 #[test]
 fn what_is_kept_is_of_its_read_model_alone() {
-    let sql = |names: &[&str]| {
+    let sql = |models: &[&'static Model]| {
         let mut changes = samples();
-        changes.keep(names);
-        changes.sql(Generation(9), &mut Parameters::after(0))
+        changes.keep(models);
+        let mut statement = Statement::new(Generation(9));
+        changes.add_to(&mut statement);
+        statement.finish().unwrap().0
     };
     assert_eq!(sql(&[]), "");
     let written = |sql: &str, table: &str| {
@@ -388,7 +390,7 @@ fn what_is_kept_is_of_its_read_model_alone() {
         })
     };
     for model in MODELS {
-        let sql = sql(&[model.name]);
+        let sql = sql(&[model]);
         assert!(model.tables().any(|table| written(&sql, table)), "{}: {sql}", model.name);
         for other in MODELS.iter().filter(|other| other.name != model.name) {
             assert!(other.tables().all(|table| !written(&sql, table)), "{} in {}", other.name, model.name);

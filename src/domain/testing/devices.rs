@@ -2,7 +2,7 @@
 
 use be8_events::device::{DeviceDropped, DeviceSecret, DeviceSubscribed, Dropped};
 use be8_events::session::{Ending, SessionEnded};
-use be8_events::{Sealing, Secret, Subject};
+use be8_events::{DeviceEvent, Sealing, Secret, Subject};
 
 use super::super::device::{DropDevice, Subscribe};
 use super::super::operator::EndSessions;
@@ -91,7 +91,7 @@ fn a_device_ends_with_the_session_that_subscribed_it() {
     let moved = subscribe(Some(other), 2, 1, 20);
     let moves = world.when(&moved).unwrap().events;
     assert!(
-        matches!(&moves[..], [new] if matches!(&new.event, Event::DeviceSubscribed(e) if e.session == Some(other)))
+        matches!(&moves[..], [new] if matches!(&new.event, Event::Device(DeviceEvent::DeviceSubscribed(e)) if e.session == Some(other)))
     );
     world.happen(moves);
     world.answers(&moved, (), &[]);

@@ -1,7 +1,7 @@
 //! The rules of a group's keys: versions, and under which of them a wrapped key is stored, by whom (D14).
 
 use be8_events::group::{Access, GroupKeySecret, GroupKeyStored, VersionAllocated};
-use be8_events::{GroupVersion, Sealing, Secret, Subject};
+use be8_events::{GroupEvent, GroupVersion, Sealing, Secret, Subject};
 
 use super::super::group_keys::{AllocateVersion, StoreKey};
 use super::groups::{group, no_group};
@@ -144,7 +144,7 @@ fn a_first_key_takes_version_1() {
     // The same bytes of another key pair replace, too.
     let foreign = StoreKey { keyholder: Some(id(10_001)), ..store(10_002, 10_003, "another") };
     let decision = world.when(&foreign).unwrap();
-    let Event::GroupKeyStored(event) = &decision.events[0].event else { panic!("{decision:?}") };
+    let Event::Group(GroupEvent::GroupKeyStored(event)) = &decision.events[0].event else { panic!("{decision:?}") };
     assert_eq!((event.keyholder, event.replaces), (id(10_001), Some(second)));
     let same = StoreKey { session: Some(token(10_001)), ..foreign };
     world.answers(&same, 1, &[]);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use be8_events::{Event, KeyId, Subject};
+use be8_events::{ErasureEvent, Event, KeyId, Subject};
 use sqlx::PgConnection;
 
 use super::super::LogError;
@@ -38,7 +38,9 @@ impl Keys {
         let mut keys = Self { vault, deleted: HashMap::new(), deleted_subjects: HashSet::new() };
         for (position, schema, payload) in rows {
             // One that cannot be read is told by the walk.
-            if let Ok(Event::KeysDeleted(event)) = Event::decode("KeysDeleted", schema.cast_unsigned(), &payload) {
+            if let Ok(Event::Erasure(ErasureEvent::KeysDeleted(event))) =
+                Event::decode("KeysDeleted", schema.cast_unsigned(), &payload)
+            {
                 for key in event.keys {
                     keys.deleted.insert(key.id, position);
                     keys.deleted_subjects.insert(key.subject);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use be8_database::Connector;
 use be8_events::{Hash32, Position};
+use be8_projections::MODELS;
 use be8_projections::compare::{Difference, differences, unknown_tables};
-use be8_projections::generation::MODELS;
 use be8_projections::{Generation, registry};
 use sqlx::{Connection, PgConnection};
 

@@ -7,7 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use be8_events::account::{AccountSecret, NicknameSecret};
 use be8_events::device::{DeviceSecret, DeviceSubscribed, Dropped};
-use be8_events::{AccId, Event, Hash32, Position, Recorded, Secret, SecretPayload, Subject, ThreadId};
+use be8_events::{
+    AccId, AccountEvent, DeviceEvent, Event, Hash32, MessageEvent, Position, Recorded, Secret, SecretPayload, Subject,
+    ThreadId,
+};
 use be8_projections::StoredSealed;
 use chrono::TimeDelta;
 use serde::Serialize;
@@ -40,8 +43,8 @@ type Devices = HashMap<(AccId, Hash32), (DeviceSubscribed, Secret<DeviceSecret>)
 /// A message, if that is what an event is.
 fn message_of(recorded: &Recorded) -> Option<Message> {
     let (thread, sender, nickname) = match &recorded.event {
-        Event::MessageWritten(e) => (e.thread, e.sender, e.nickname),
-        Event::ImagePosted(e) => (e.thread, e.sender, e.nickname),
+        Event::Message(MessageEvent::MessageWritten(e)) => (e.thread, e.sender, e.nickname),
+        Event::Message(MessageEvent::ImagePosted(e)) => (e.thread, e.sender, e.nickname),
         _ => return None,
     };
     Some(Message { thread, position: recorded.position, sender, nickname, written: recorded.time })
@@ -125,7 +128,7 @@ impl Pusher {
         let found = self.read.devices(&of.into_iter().collect::<Vec<_>>(), self.clock.now()).await?;
         let opener = self.vault.opener(&found.live).await?;
         let devices = found.found.iter().filter_map(|(account, event)| {
-            let Event::DeviceSubscribed(subscribed) = &event.stored.event else { return None };
+            let Event::Device(DeviceEvent::DeviceSubscribed(subscribed)) = &event.stored.event else { return None };
             let secret = open::<DeviceSecret>(&opener, event)?;
             Some(((*account, subscribed.endpoint), (subscribed.clone(), secret)))
         });
@@ -242,10 +245,10 @@ impl Pusher {
         let opener = self.vault.opener(&live).await?;
         let Some(event) = event else { return Ok(None) };
         Ok(match &event.stored.event {
-            Event::NicknameChanged(_) => {
+            Event::Account(AccountEvent::NicknameChanged(_)) => {
                 open::<NicknameSecret>(&opener, &event).map(|secret| Secret::new(secret.into_inner().nickname))
             }
-            Event::AccountCreated(_) => {
+            Event::Account(AccountEvent::AccountCreated(_)) => {
                 open::<AccountSecret>(&opener, &event).map(|secret| Secret::new(secret.into_inner().nickname))
             }
             _ => None,

@@ -1,6 +1,6 @@
 //! `/endlessvalidate`, `--tokens-file` and `be8 token`.
 
-use be8_events::{AccId, Event, Hash32, Position, StreamName};
+use be8_events::{AccId, AccountEvent, Event, Hash32, Position, StreamName};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -55,8 +55,8 @@ async fn life(library: &Library, account: &str) -> (i64, bool) {
     let mut life = (0, false);
     for event in log.iter().filter(|event| event.stream == stream) {
         match &event.event {
-            Event::AccountCreated(e) => life.0 = e.until.micros() / 1000,
-            Event::LifetimeExtended(e) => life = (e.until.micros() / 1000, e.endless),
+            Event::Account(AccountEvent::AccountCreated(e)) => life.0 = e.until.micros() / 1000,
+            Event::Account(AccountEvent::LifetimeExtended(e)) => life = (e.until.micros() / 1000, e.endless),
             _ => {}
         }
     }

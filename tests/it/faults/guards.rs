@@ -3,7 +3,7 @@
 use be8::domain::erasure::Erase;
 use be8::process::sweep::SWEEPING;
 use be8_events::erasure::Cause;
-use be8_events::{Event, Subject};
+use be8_events::{ErasureEvent, Event, Subject};
 use sqlx::AssertSqlSafe;
 
 use super::sound_log;
@@ -95,7 +95,7 @@ async fn sealed_bytes_go_only_after_their_key() {
     let messages = bob.messages(&thread).await;
     assert_eq!((&messages[1]["messageType"], &messages[2]["text"]), (&"removed".into(), &"Bob's".into()));
     let events = sound_log(&library.pool).await;
-    assert!(events.iter().any(|event| matches!(event.event, Event::KeysDeleted(_))));
+    assert!(events.iter().any(|event| matches!(event.event, Event::Erasure(ErasureEvent::KeysDeleted(_)))));
     // The tombstone stays one, and the server's own key cannot die.
     let tombstone = "update vault.key set master = 1,
         wrapped = (select wrapped from vault.key where wrapped is not null limit 1) where wrapped is null";

@@ -13,7 +13,7 @@ mod overload;
 mod proxy;
 
 use be8::ledger::Log;
-use be8_events::{Event, Position, Recorded};
+use be8_events::{Event, MessageEvent, Position, Recorded};
 use sqlx::PgPool;
 
 use crate::client::Person;
@@ -37,7 +37,7 @@ pub async fn sound_log(pool: &PgPool) -> Vec<Recorded> {
 /// The numbers of the messages of a log's threads, in its order, by thread.
 fn numbers(log: &[Recorded], thread: &str) -> Vec<u32> {
     let written = log.iter().filter_map(|recorded| match &recorded.event {
-        Event::MessageWritten(e) if e.thread.to_string() == thread => Some(e.id),
+        Event::Message(MessageEvent::MessageWritten(e)) if e.thread.to_string() == thread => Some(e.id),
         _ => None,
     });
     written.collect()

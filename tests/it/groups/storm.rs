@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use be8_events::{Event, Recorded, StreamName, ThreadId};
+use be8_events::{Event, GroupEvent, MessageEvent, ReadsEvent, Recorded, StreamName, ThreadId};
 use futures_util::future::join_all;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng};
@@ -60,41 +60,41 @@ impl Known {
 
     fn hear(&mut self, recorded: &Recorded) {
         match &recorded.event {
-            Event::GroupCreated(e) => {
+            Event::Group(GroupEvent::GroupCreated(e)) => {
                 self.admin = e.admin.to_string();
                 self.members.insert(e.admin.to_string());
             }
-            Event::MemberJoined(e) => {
+            Event::Group(GroupEvent::MemberJoined(e)) => {
                 self.members.insert(e.account.to_string());
                 self.announce(e.message, "ACCJOINEDGROUP");
             }
-            Event::MemberAdded(e) => {
+            Event::Group(GroupEvent::MemberAdded(e)) => {
                 self.members.insert(e.account.to_string());
                 self.announce(e.message, "ACCADDEDTOGROUP");
             }
-            Event::MemberLeft(e) => {
+            Event::Group(GroupEvent::MemberLeft(e)) => {
                 self.depart(&e.account.to_string());
                 self.announce(e.message, "ACCLEFTGROUP");
             }
-            Event::MemberKicked(e) => {
+            Event::Group(GroupEvent::MemberKicked(e)) => {
                 self.depart(&e.account.to_string());
                 self.announce(e.message, "ACCKICKEDFROMGROUP");
             }
-            Event::VersionAllocated(e) => {
+            Event::Group(GroupEvent::VersionAllocated(e)) => {
                 assert_eq!(e.version, self.version.unwrap_or(0) + 1, "versions have no gap and none comes twice");
                 self.version = Some(e.version);
             }
-            Event::GroupKeyStored(e) => {
+            Event::Group(GroupEvent::GroupKeyStored(e)) => {
                 assert!(self.members.contains(&e.by.to_string()) && self.members.contains(&e.account.to_string()));
                 self.keys.insert((e.account.to_string(), e.version), e.keyholder.to_string());
             }
-            Event::GroupDestroyed(_) => self.destroyed = true,
-            Event::GroupUpdateSignalled(e) => assert!(self.members.contains(&e.by.to_string())),
-            Event::MessageWritten(e) => {
+            Event::Group(GroupEvent::GroupDestroyed(_)) => self.destroyed = true,
+            Event::Group(GroupEvent::GroupUpdateSignalled(e)) => assert!(self.members.contains(&e.by.to_string())),
+            Event::Message(MessageEvent::MessageWritten(e)) => {
                 assert!(self.members.contains(&e.sender.to_string()), "only members write");
                 self.say(e.id, format!("text {} of {}", e.id, e.sender), Some(e.sender.to_string()));
             }
-            Event::MessagesRead(e) => {
+            Event::Reads(ReadsEvent::MessagesRead(e)) => {
                 let reader = e.reader.to_string();
                 for (first, last) in &e.ranges {
                     for said in self.said.range_mut(first..=last).map(|(_, said)| said) {

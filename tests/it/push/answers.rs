@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use be8_events::Event;
 use be8_events::device::Dropped;
+use be8_events::{DeviceEvent, Event};
 
 use super::peer::{Device, Manner, Peer};
 use super::{Pushing, device_events, told, unfinished};
@@ -63,7 +63,12 @@ async fn a_device_that_is_gone_is_dropped() {
         scene.peer().tells(&scene.device, 1).await;
         scene.all_is_over().await;
         let events = device_events(scene.server()).await;
-        let [Event::DeviceSubscribed(subscribed), _, Event::DeviceDropped(dropped)] = &events[..] else {
+        let [
+            Event::Device(DeviceEvent::DeviceSubscribed(subscribed)),
+            _,
+            Event::Device(DeviceEvent::DeviceDropped(dropped)),
+        ] = &events[..]
+        else {
             panic!("{events:?}")
         };
         assert_eq!((dropped.endpoint, dropped.why), (subscribed.endpoint, Dropped::Gone));
@@ -176,12 +181,14 @@ async fn a_device_that_is_refused_to_again_and_again_is_dropped() {
         let subscribed: Vec<_> = events
             .iter()
             .filter_map(|event| match event {
-                Event::DeviceSubscribed(e) => Some(e.endpoint),
+                Event::Device(DeviceEvent::DeviceSubscribed(e)) => Some(e.endpoint),
                 _ => None,
             })
             .collect();
         let nth = |event: &Event| match event {
-            Event::DeviceDropped(e) if e.why == Dropped::Refused => subscribed.iter().position(|of| *of == e.endpoint),
+            Event::Device(DeviceEvent::DeviceDropped(e)) if e.why == Dropped::Refused => {
+                subscribed.iter().position(|of| *of == e.endpoint)
+            }
             _ => None,
         };
         events.iter().filter_map(nth).collect::<std::collections::BTreeSet<_>>()
@@ -230,7 +237,12 @@ async fn a_key_that_a_service_does_not_know_raises_one_alarm() {
         let log = scene.server().setup().log();
         let alarms: Vec<&str> = log.lines().filter(|line| line.contains("a push service refuses every push")).collect();
         assert!(matches!(alarms[..], [line] if line.contains("ERROR") && line.contains("key")), "{status}: {log}");
-        assert!(!device_events(scene.server()).await.iter().any(|event| matches!(event, Event::DeviceDropped(_))));
+        assert!(
+            !device_events(scene.server())
+                .await
+                .iter()
+                .any(|event| matches!(event, Event::Device(DeviceEvent::DeviceDropped(_))))
+        );
         let gauge = async |value: &str| {
             let metrics = scene.server().get("/metrics").await.text;
             metrics.lines().any(|line| line.starts_with("be8_push_key_refused{") && line.ends_with(value))

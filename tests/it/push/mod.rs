@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use be8::push::Vapid;
-use be8_events::Event;
+use be8_events::{DeviceEvent, Event};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -90,7 +90,9 @@ async fn device_events(server: &Server) -> Vec<Event> {
     let pool = sqlx::PgPool::connect(server.setup().database_url()).await.expect("the database");
     let log = be8::ledger::Log::new(pool);
     let events = log.read_all(be8_events::Position::START, 100_000).await.expect("the log");
-    let of_devices = |event: &Event| matches!(event, Event::DeviceSubscribed(_) | Event::DeviceDropped(_));
+    let of_devices = |event: &Event| {
+        matches!(event, Event::Device(DeviceEvent::DeviceSubscribed(_)) | Event::Device(DeviceEvent::DeviceDropped(_)))
+    };
     events.into_iter().map(|recorded| recorded.event).filter(of_devices).collect()
 }
 

@@ -5,7 +5,7 @@ use be8::domain::session::{EndSession, OpenSession};
 use be8::ledger::ExpectedVersion;
 use be8_events::device::{DeviceSecret, DeviceSubscribed, Dropped};
 use be8_events::session::{Ending, SessionEnded};
-use be8_events::{Event, Hash32, NewEvent, Sealing, Secret, SecretPayload, StreamName, Subject};
+use be8_events::{DeviceEvent, Event, Hash32, NewEvent, Sealing, Secret, SecretPayload, StreamName, Subject};
 use be8_projections::ReadModels;
 use serde_json::json;
 
@@ -68,11 +68,11 @@ impl Scene {
         self.write().await;
         assert_eq!(self.pushing.peer.told(&self.ends).len(), before, "{why:?}");
         let events = device_events(&self.pushing.server).await;
-        let Event::DeviceSubscribed(subscribed) = &events[0] else { panic!("{events:?}") };
+        let Event::Device(DeviceEvent::DeviceSubscribed(subscribed)) = &events[0] else { panic!("{events:?}") };
         let dropped: Vec<_> = events
             .iter()
             .filter_map(|event| match event {
-                Event::DeviceDropped(dropped) => Some((dropped.endpoint, dropped.why)),
+                Event::Device(DeviceEvent::DeviceDropped(dropped)) => Some((dropped.endpoint, dropped.why)),
                 _ => None,
             })
             .collect();
@@ -102,7 +102,7 @@ async fn devices_end_when_the_operator_ends_the_sessions() {
     let (done, said, problem) = setup.command(&["account", "end-sessions", &scene.bob.id], "").await;
     assert!(done && said.contains('2'), "{said} {problem}");
     let events = device_events(&scene.pushing.server).await;
-    let ended = |event: &&Event| matches!(event, Event::DeviceDropped(e) if e.why == Dropped::SessionEnded);
+    let ended = |event: &&Event| matches!(event, Event::Device(DeviceEvent::DeviceDropped(e)) if e.why == Dropped::SessionEnded);
     assert_eq!(events.iter().filter(ended).count(), 2);
     scene.alice.write(&scene.thread, &scene.bob, "for nobody").await;
     // A later message to somebody else comes after it in the log.
@@ -128,7 +128,7 @@ async fn an_endpoint_that_another_account_subscribes_leaves_the_former_one() {
     let endpoints: Vec<_> = events
         .iter()
         .filter_map(|event| match event {
-            Event::DeviceSubscribed(subscribed) => Some(subscribed.endpoint),
+            Event::Device(DeviceEvent::DeviceSubscribed(subscribed)) => Some(subscribed.endpoint),
             _ => None,
         })
         .collect();
@@ -197,7 +197,12 @@ async fn an_endpoint_of_two_accounts_is_pushed_to_for_the_one_that_subscribed_la
     sqlx::query("delete from push_endpoints").execute(&pool).await.unwrap();
     let carol = Person::sign_up(&scene.pushing.server, "Carol").await;
     carol.subscribes(&scene.ends).await;
-    assert!(!device_events(&scene.pushing.server).await.iter().any(|event| matches!(event, Event::DeviceDropped(_))));
+    assert!(
+        !device_events(&scene.pushing.server)
+            .await
+            .iter()
+            .any(|event| matches!(event, Event::Device(DeviceEvent::DeviceDropped(_))))
+    );
     scene.has_ended(Dropped::Taken, 1).await;
     // What was lost comes back with the next start of a client, and is no event after that.
     let count = async || device_events(&scene.pushing.server).await.len();
@@ -239,7 +244,12 @@ async fn devices_of_an_older_log_end_with_any_session_of_the_account() {
     node.ledger.execute(login(3)).await.unwrap();
     node.ledger.execute(EndSession { session: Some(token(3)) }).await.unwrap();
     assert_eq!(devices().await, 0);
-    let dropped = rig.events().await.into_iter().filter(|one| matches!(one.event, Event::DeviceDropped(_))).count();
+    let dropped = rig
+        .events()
+        .await
+        .into_iter()
+        .filter(|one| matches!(one.event, Event::Device(DeviceEvent::DeviceDropped(_))))
+        .count();
     assert_eq!(dropped, 2);
     // A rebuild finds the same.
     let program = Program::on(&database.url, &rig.master_key());

@@ -1,7 +1,7 @@
 //! `/subscribe`, and the key pair of the server.
 
-use be8_events::Event;
 use be8_events::device::Dropped;
+use be8_events::{DeviceEvent, Event};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -79,7 +79,7 @@ async fn the_same_again_is_no_event_and_the_oldest_gives_way() {
     bob.subscribes(&Device::new()).await;
     let events = device_events(&server).await;
     let fingerprint = |event: &Event| match event {
-        Event::DeviceSubscribed(e) => (e.endpoint, e.subscription),
+        Event::Device(DeviceEvent::DeviceSubscribed(e)) => (e.endpoint, e.subscription),
         other => panic!("{other:?}"),
     };
     let (first, other) = (fingerprint(&events[0]), fingerprint(&events[3]));
@@ -90,7 +90,7 @@ async fn the_same_again_is_no_event_and_the_oldest_gives_way() {
     assert!(before.0 == after.0 && before.1 != after.1);
     alice.subscribes(&devices[3]).await;
     let events = device_events(&server).await;
-    let Event::DeviceDropped(dropped) = &events[5] else { panic!("{events:?}") };
+    let Event::Device(DeviceEvent::DeviceDropped(dropped)) = &events[5] else { panic!("{events:?}") };
     assert_eq!((dropped.endpoint, dropped.why), (first.0, Dropped::Displaced));
     assert_eq!(events.len(), 7);
     // The read model says the same.

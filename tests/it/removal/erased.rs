@@ -1,7 +1,7 @@
 //! What is left of a removed account in the database: nothing that anybody can read, and after the sweep not even bytes.
 
 use be8_events::account::AccountSecret;
-use be8_events::{Event, Position, Sealed, SealedContext, SecretPayload};
+use be8_events::{AccountEvent, Event, Position, Sealed, SealedContext, SecretPayload};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
@@ -62,7 +62,7 @@ async fn sealed_bytes(pool: &PgPool, account: &str) -> Vec<String> {
 async fn password_hash(library: &Library, account: &str) -> String {
     let log = library.ledger.log().read_all(Position::START, u32::MAX >> 1).await.unwrap();
     let created = log.iter().find(|event| match &event.event {
-        Event::AccountCreated(e) => e.account.to_string() == account,
+        Event::Account(AccountEvent::AccountCreated(e)) => e.account.to_string() == account,
         _ => false,
     });
     let created = created.expect("the account");

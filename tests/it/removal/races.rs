@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use be8::domain::account::CreateAccount;
 use be8::domain::dialog::StartConversation;
-use be8_events::{AccId, Event, Recorded, ThreadId};
+use be8_events::{AccId, AccountEvent, DialogEvent, ErasureEvent, Event, GroupEvent, MessageEvent, Recorded, ThreadId};
 use futures_util::future::{join_all, try_join_all};
 use serde_json::json;
 use sqlx::PgPool;
@@ -23,7 +23,7 @@ use crate::server::{Server, two_nodes};
 fn removals(log: &[Recorded]) -> BTreeMap<AccId, i64> {
     let mut removed = BTreeMap::new();
     for event in log {
-        if let Event::AccountRemoved(e) = &event.event {
+        if let Event::Account(AccountEvent::AccountRemoved(e)) = &event.event {
             assert_eq!(removed.insert(e.account, event.position.0), None, "{} is removed twice", e.account);
         }
     }
@@ -40,40 +40,42 @@ pub fn nobody_comes_back(log: &[Recorded]) {
     for event in log {
         let living = |account: AccId| assert!(!gone(account, event), "{account} in {:?}", event.event);
         match &event.event {
-            Event::ConversationStarted(e) => {
+            Event::Dialog(DialogEvent::ConversationStarted(e)) => {
                 let ThreadId::Dialog { initiator, receiver } = e.thread else { panic!("{:?}", e.thread) };
                 [initiator, receiver].into_iter().for_each(living);
                 dialogs.insert(e.thread);
             }
-            Event::ConversationEnded(e) => {
+            Event::Dialog(DialogEvent::ConversationEnded(e)) => {
                 assert!(gone(e.gone, event));
                 assert!(dialogs.remove(&e.thread), "{:?} ends twice", e.thread);
             }
-            Event::MessageWritten(e) => {
+            Event::Message(MessageEvent::MessageWritten(e)) => {
                 living(e.sender);
                 e.thread.partner_of(e.sender).into_iter().for_each(living);
             }
-            Event::GroupCreated(e) => {
+            Event::Group(GroupEvent::GroupCreated(e)) => {
                 living(e.admin);
                 members.insert((e.group, e.admin));
             }
-            Event::MemberJoined(e) => {
+            Event::Group(GroupEvent::MemberJoined(e)) => {
                 living(e.account);
                 members.insert((e.group, e.account));
             }
-            Event::MemberAdded(e) => {
+            Event::Group(GroupEvent::MemberAdded(e)) => {
                 [e.account, e.by].into_iter().for_each(living);
                 members.insert((e.group, e.account));
             }
-            Event::MemberLeft(e) => assert!(members.remove(&(e.group, e.account))),
-            Event::MemberKicked(e) => assert!(members.remove(&(e.group, e.account))),
-            Event::GroupDestroyed(e) => e.members.iter().for_each(|(member, _)| {
+            Event::Group(GroupEvent::MemberLeft(e)) => assert!(members.remove(&(e.group, e.account))),
+            Event::Group(GroupEvent::MemberKicked(e)) => assert!(members.remove(&(e.group, e.account))),
+            Event::Group(GroupEvent::GroupDestroyed(e)) => e.members.iter().for_each(|(member, _)| {
                 assert!(members.remove(&(e.group, *member)));
             }),
-            Event::GroupKeyStored(e) => {
+            Event::Group(GroupEvent::GroupKeyStored(e)) => {
                 [e.account, e.by, e.keyholder].into_iter().for_each(living);
             }
-            Event::KeysDeleted(e) => e.keys.iter().for_each(|key| assert!(erased.insert(key.id), "erased twice")),
+            Event::Erasure(ErasureEvent::KeysDeleted(e)) => {
+                e.keys.iter().for_each(|key| assert!(erased.insert(key.id), "erased twice"))
+            }
             _ => {}
         }
     }
@@ -183,9 +185,12 @@ async fn a_removal_that_is_killed_in_its_middle_is_finished_by_who_comes_next() 
     eventually("nothing hangs on the dead", async || ties(&library.pool).await == 0).await;
     let log = sound_log(&library.pool).await;
     nobody_comes_back(&log);
-    let ended = log.iter().filter(|event| matches!(event.event, Event::ConversationEnded(_))).count();
+    let ended =
+        log.iter().filter(|event| matches!(event.event, Event::Dialog(DialogEvent::ConversationEnded(_)))).count();
     assert_eq!(ended, 600, "each conversation once");
-    assert!(log.iter().any(|event| matches!(&event.event, Event::GroupDestroyed(e) if e.group.to_string() == group)));
+    assert!(log.iter().any(
+        |event| matches!(&event.event, Event::Group(GroupEvent::GroupDestroyed(e)) if e.group.to_string() == group)
+    ));
     eventually("the public key is erased", async || {
         let said = server.setup().run(&["erasure-report", &star.id]).await;
         said.success && said.out.contains("The erasure is complete")

@@ -11,7 +11,7 @@ use be8::ledger::{Broom, Ledger, LedgerError};
 use be8::process::removal::follow;
 use be8::process::sweep::deletions;
 use be8_events::token::Grant;
-use be8_events::{AccId, Event, GroupId, Hash32, Position, Subject, Timestamp};
+use be8_events::{AccId, AccountEvent, Event, GroupEvent, GroupId, Hash32, Position, Subject, Timestamp};
 use be8_projections::{End, ReadModels};
 use chrono::TimeDelta;
 use futures_util::future::{join_all, try_join_all};
@@ -127,8 +127,8 @@ async fn keys_are_as_they_should(rig: &Rig, read: &ReadModels) {
     let (mut removed, mut destroyed) = (Vec::new(), Vec::new());
     for recorded in rig.events().await {
         match recorded.event {
-            Event::AccountRemoved(e) => removed.push(e.account),
-            Event::GroupDestroyed(e) => destroyed.push(e.group),
+            Event::Account(AccountEvent::AccountRemoved(e)) => removed.push(e.account),
+            Event::Group(GroupEvent::GroupDestroyed(e)) => destroyed.push(e.group),
             _ => {}
         }
     }

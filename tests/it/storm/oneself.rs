@@ -5,7 +5,7 @@ use be8::domain::profile::{ChangeNickname, SetStatus};
 use be8::domain::session::{EndSession, OpenSession};
 use be8::ledger::{Ledger, LedgerError};
 use be8_events::account::{CodeKind, CodeSecret, CodesSecret, NicknameSecret, StatusSecret};
-use be8_events::{AccId, Event, Hash32, Position, Secret, StreamName};
+use be8_events::{AccId, AccountEvent, Event, Hash32, Position, Secret, StreamName};
 
 /// What somebody says of itself; `kind` from 0 to 11. What is compared before a command is here the
 /// newest when it is sent, and may be older when it is decided.
@@ -14,7 +14,7 @@ pub async fn of_oneself(ledger: &Ledger, kind: u32, session: Hash32, me: AccId) 
         let stream = StreamName::Account(me);
         let events = ledger.log().read_kinds(stream, kinds, Position(i64::MAX)).await.expect("the log");
         let codes = |event: &Event, which| match event {
-            Event::CodeChanged(changed) => changed.which == which,
+            Event::Account(AccountEvent::CodeChanged(changed)) => changed.which == which,
             _ => true,
         };
         let of = |which| events.iter().rev().find(|e| codes(&e.event, which)).map(|e| e.position);

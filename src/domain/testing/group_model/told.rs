@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use be8_events::{AccId, Event, GroupId, Hash32, MessageNo, StayNo, StreamName, Subject, ThreadId};
+use be8_events::{
+    AccId, Event, GroupEvent, GroupId, Hash32, MessageEvent, MessageNo, StayNo, StreamName, Subject, ThreadId,
+};
 
 /// What the events said so far.
 #[derive(Debug, Default)]
@@ -24,38 +26,38 @@ impl Told {
             assert!(before.is_none(), "message {no} of {group} twice");
         };
         match event {
-            Event::GroupCreated(e) => {
+            Event::Group(GroupEvent::GroupCreated(e)) => {
                 self.stays.insert((e.group, e.admin, 1), (1, None));
             }
-            Event::MemberJoined(e) => {
+            Event::Group(GroupEvent::MemberJoined(e)) => {
                 message(e.group, e.message, None);
                 self.stays.entry((e.group, e.account, e.stay)).or_insert((e.message, None));
             }
-            Event::MemberAdded(e) => {
+            Event::Group(GroupEvent::MemberAdded(e)) => {
                 message(e.group, e.message, None);
                 self.stays.entry((e.group, e.account, e.stay)).or_insert((e.message, None));
             }
-            Event::MemberLeft(e) => {
+            Event::Group(GroupEvent::MemberLeft(e)) => {
                 message(e.group, e.message, None);
                 self.stays.get_mut(&(e.group, e.account, e.stay)).unwrap().1 = Some(e.message);
             }
-            Event::MemberKicked(e) => {
+            Event::Group(GroupEvent::MemberKicked(e)) => {
                 message(e.group, e.message, None);
                 self.stays.get_mut(&(e.group, e.account, e.stay)).unwrap().1 = Some(e.message);
             }
-            Event::MessageWritten(e) => {
+            Event::Message(MessageEvent::MessageWritten(e)) => {
                 let ThreadId::Group(group) = e.thread else { panic!("{e:?}") };
                 message(group, e.id, Some((e.sender, e.stay)));
             }
-            Event::VersionAllocated(e) => {
+            Event::Group(GroupEvent::VersionAllocated(e)) => {
                 let StreamName::Group(group) = stream else { panic!("{stream}") };
                 assert_eq!(self.allocated.insert((group, e.version), e.by), None, "version {} twice", e.version);
             }
-            Event::GroupKeyStored(e) => {
+            Event::Group(GroupEvent::GroupKeyStored(e)) => {
                 let StreamName::Group(group) = stream else { panic!("{stream}") };
                 self.keys.insert((group, e.version, e.account), (e.sha256, e.keyholder));
             }
-            Event::GroupDestroyed(e) => {
+            Event::Group(GroupEvent::GroupDestroyed(e)) => {
                 for (account, stay) in &e.members {
                     assert_eq!(self.stays[&(e.group, *account, *stay)].1, None, "whose stay lasted");
                 }
