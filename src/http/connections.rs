@@ -202,7 +202,8 @@ pub(super) async fn serve<E: Endpoint<Output = Response> + 'static>(
 }
 
 /// Has the system end a connection whose peer shows no sign of life for so long: neither an acknowledgement of what was sent
-/// (RFC 5482) nor an answer to keep-alive probes. Small answers are sent at once.
+/// (RFC 5482) nor an answer to keep-alive probes. Small answers are sent at once. On a silent stream the first that nobody
+/// acknowledges is the next heartbeat, which is up to half of that time later: so the other half is left to wait for it.
 fn watch_peer(socket: &TcpStream, dead: Duration) {
     let probes =
         TcpKeepalive::new().with_time(dead / 2).with_interval((dead / 6).max(Duration::from_secs(1))).with_retries(3);
@@ -210,7 +211,7 @@ fn watch_peer(socket: &TcpStream, dead: Duration) {
     let set = socket
         .set_tcp_nodelay(true)
         .and_then(|()| socket.set_tcp_keepalive(&probes))
-        .and_then(|()| socket.set_tcp_user_timeout(Some(dead)));
+        .and_then(|()| socket.set_tcp_user_timeout(Some(dead / 2)));
     if let Err(error) = set {
         tracing::debug!(%error, "a connection cannot be watched");
     }
