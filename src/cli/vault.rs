@@ -56,7 +56,7 @@ async fn on(database: &Database, config: &Config, rotating: bool, matches: &ArgM
     let vault = vault.ok_or("there is no vault yet: a server makes it at its first start")?;
     if rotating {
         let first = vault.is_without_rotating_key();
-        let log = Log::new(database.reader(&config));
+        let log = Log::new(database.reader(config));
         let position = log.newest().await.map_err(|error| error.to_string())?;
         let grace = if matches.get_flag("destroy-old") { TimeDelta::zero() } else { config.rotation.grace };
         rotate(&vault, config, position, grace).await?;
