@@ -349,12 +349,19 @@ impl Config {
             },
             media: MediaSettings {
                 folder: values.text("media-dir").map_or_else(|| data_dir.join("media"), PathBuf::from),
-                s3: values.text("media-s3-bucket").map(|bucket| S3Settings {
-                    bucket: bucket.to_owned(),
-                    prefix: values.text("media-s3-prefix").unwrap_or_default().to_owned(),
-                    endpoint: values.text("media-s3-endpoint").map(str::to_owned),
-                    region: values.text("media-s3-region").unwrap_or_default().to_owned(),
-                }),
+                s3: match values.text("media-s3-bucket") {
+                    None => None,
+                    Some(bucket) => Some(S3Settings {
+                        bucket: bucket.to_owned(),
+                        prefix: values.text("media-s3-prefix").unwrap_or_default().to_owned(),
+                        endpoint: values.text("media-s3-endpoint").map(str::to_owned),
+                        region: values.text("media-s3-region").unwrap_or_default().to_owned(),
+                        cloud_credentials: values.parse("media-s3-cloud-credentials")?,
+                        connect: values.seconds("media-s3-connect-seconds")?,
+                        attempt: values.seconds("media-s3-attempt-seconds")?,
+                        total: values.seconds("media-s3-total-seconds")?,
+                    }),
+                },
             },
             media_grace: TimeDelta::hours(i64::from(values.count::<u16>("media-orphan-hours")?)),
             turns: TurnSettings {

@@ -12,7 +12,6 @@ use be8_projections::ReadModels;
 use be8_projections::shapes;
 use futures_util::TryStreamExt;
 use sqlx::Connection;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +23,7 @@ use crate::config::Config;
 use crate::domain::hours::StrikeHour;
 use crate::feed::Hub;
 use crate::http::App;
+use crate::http::image_reads::ImageReads;
 use crate::http::logins::LoginAttempts;
 use crate::http::names::Names;
 use crate::http::operator::{BadOperatorToken, OperatorToken};
@@ -366,6 +366,7 @@ impl Node {
         let office = Office::new(Leads::new(&database.connect), stop.clone());
         let store: String = sqlx::query_scalar("select id::text from media_store").fetch_one(&pool).await?;
         let media = Blobs::open(&config.media, &store)?;
+        media.probe().await?;
         let read = Arc::new(ReadModels::new(pool.clone()));
         let broom = Broom::new(&database.connect);
         // What removes for good does not go by a clock that has jumped.
@@ -416,7 +417,7 @@ impl Node {
             vault,
             hub,
             media,
-            image_reads: Semaphore::new(config.turns.bodies),
+            image_reads: ImageReads::new(config.turns.bodies),
             logins: passwords.with_queue(config.login_queue),
             codes: passwords.with_queue(config.hash.queue),
             passwords,

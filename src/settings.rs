@@ -141,6 +141,15 @@ pub const SETTINGS: &[Setting] = &[
     setting("media-s3-endpoint", "URL", "", "A store that speaks S3; without it Amazon's"),
     setting("media-s3-region", "NAME", "us-east-1", "The region of the bucket"),
     setting(
+        "media-s3-cloud-credentials",
+        "BOOL",
+        "false",
+        "Asks the metadata service of the cloud for credentials where the environment has none",
+    ),
+    setting("media-s3-connect-seconds", "SECONDS", "5", "How long connecting to the store may take"),
+    setting("media-s3-attempt-seconds", "SECONDS", "15", "How long one attempt of a request to the store may take"),
+    setting("media-s3-total-seconds", "SECONDS", "30", "How long a request to the store may take with its repetitions"),
+    setting(
         "media-bodies",
         "N",
         "16",

@@ -6,11 +6,11 @@ use std::time::Duration;
 use be8_events::Timestamp;
 use be8_projections::{ReadError, ReadModels};
 use chrono::TimeDelta;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::AdmissionSettings;
 use super::error::{Code, WireError};
+use super::image_reads::ImageReads;
 use super::logins::LoginAttempts;
 use super::names::Names;
 use super::operator::OperatorToken;
@@ -84,7 +84,7 @@ pub struct App {
     /// The contents of images.
     pub media: Blobs,
     /// Turns of those who fetch an image.
-    pub image_reads: Semaphore,
+    pub image_reads: ImageReads,
     /// Hashes passwords.
     pub passwords: PasswordHasher,
     /// Checks the passwords of logins, in a queue of its own.
@@ -233,10 +233,13 @@ impl From<VaultError> for WireError {
 
 impl From<MediaError> for WireError {
     fn from(error: MediaError) -> Self {
-        tracing::error!(%error, "an image could not be stored or fetched");
         match error {
-            MediaError::Store(_) | MediaError::Place { .. } => Code::Unavailable.into(),
-            MediaError::Damaged(_) | MediaError::Worker(_) => Code::Internal.into(),
+            // In the log once a minute.
+            MediaError::Store(_) | MediaError::Late(_) | MediaError::Place { .. } => Code::Unavailable.into(),
+            MediaError::Damaged(_) | MediaError::Worker(_) => {
+                tracing::error!(%error, "an image could not be stored or fetched");
+                Code::Internal.into()
+            }
         }
     }
 }

@@ -292,10 +292,10 @@ impl Images {
             return Ok(missing());
         };
         let key = BlobKey::from_base64(&key).ok_or(WireError::from(Code::Internal))?;
+        let me = app.read.account(session, now).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let _turn = app.image_reads.turn(me.id, PATIENCE).await?;
         // Contents in memory at once are bounded for readers, too: while they are read, and until they are taken.
         outgoing.wait(usize::try_from(mark.size).unwrap_or(usize::MAX), PATIENCE).await?;
-        let turn = tokio::time::timeout(PATIENCE, app.image_reads.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(Code::Unavailable.into()) };
         let content = match app.media.get(mark, key).await {
             Ok(Some(content)) => content,
             Ok(None) => {

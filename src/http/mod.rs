@@ -28,6 +28,7 @@ pub mod group_keys;
 pub mod groups;
 mod guard;
 mod home;
+pub mod image_reads;
 pub mod images;
 pub mod insights;
 pub mod js_date;

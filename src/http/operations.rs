@@ -30,6 +30,10 @@ pub struct Health {
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock: Option<Vec<String>>,
+    /// What is wrong with the store of images; absent when nothing is. Everything else is served all the same.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<Vec<String>>,
 }
 
 /// How long the database may take to say that it is there.
@@ -57,7 +61,9 @@ impl Operations {
         match writable {
             Ok(Ok(true)) if !app.stop.is_cancelled() && !clock.refuses() => {
                 let wrong = clock.sentences();
-                Ok(Answer::new(&Health { status: "ok", clock: (!wrong.is_empty()).then_some(wrong) }))
+                let images =
+                    app.media.fails().then(|| vec!["the store of images does not answer as it should".to_owned()]);
+                Ok(Answer::new(&Health { status: "ok", clock: (!wrong.is_empty()).then_some(wrong), images }))
             }
             _ => Err(Code::Unavailable.into()),
         }

@@ -5,22 +5,30 @@
 //! with the event: what erases the message erases the blob, wherever copies of it lie. A blob is
 //! written before its event, and never changed.
 
+mod answer;
+mod health;
 mod seal;
 mod settings;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use be8_events::Hash32;
 use chrono::{DateTime, Utc};
-use futures_util::TryStreamExt as _;
+use futures_util::StreamExt as _;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use object_store::{Error, GetResult, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 
+use answer::Answer;
+use health::Health;
 pub use seal::BlobKey;
 pub use settings::{MediaSettings, S3Settings};
 
 /// How many prefixes the names are spread over: the first byte of the name.
 pub const SHARDS: u16 = 256;
+
+/// The pauses before a new object is sent again whose answer was lost.
+const REPETITIONS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
 /// Why a blob could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +42,11 @@ pub enum MediaError {
         cause: String,
     },
     /// The store did not answer, or refused.
-    #[error("the store of images failed: {0}")]
+    #[error("the store of images failed: {}", answer::brief(.0))]
     Store(#[from] object_store::Error),
+    /// The store did not answer in time.
+    #[error("the store of images did not answer within {0:?}")]
+    Late(Duration),
     /// The store has other bytes than were written, or they do not open.
     #[error("the content of image {0} is damaged")]
     Damaged(Hash32),
@@ -60,6 +71,9 @@ pub struct BlobMark {
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     root: Path,
+    /// How long a request may take, with all its attempts; a folder has no bound.
+    total: Option<Duration>,
+    health: Arc<Health>,
 }
 
 impl Blobs {
@@ -70,7 +84,78 @@ impl Blobs {
     /// [`MediaError::Place`]
     pub fn open(settings: &MediaSettings, log: &str) -> Result<Self, MediaError> {
         let (store, prefix) = settings.open()?;
-        Ok(Self { store, root: prefix.join(log) })
+        Ok(Self { store, root: prefix.join(log), total: settings.total(), health: Arc::default() })
+    }
+
+    /// Asks the store whether it lets us in, before anything is served. One that does not answer may
+    /// answer later; one that says no, or has no such bucket, will not.
+    ///
+    /// # Errors
+    /// [`MediaError::Place`] for what only an operator can mend.
+    pub async fn probe(&self) -> Result<(), MediaError> {
+        match self.works().await {
+            Err(MediaError::Store(error)) if answer::is_final(&error) => {
+                Err(MediaError::Place { place: self.store.to_string(), cause: answer::brief(&error) })
+            }
+            // In the log by now.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Asks the store for something that depends on no object.
+    ///
+    /// # Errors
+    /// [`MediaError::Store`], [`MediaError::Late`]
+    pub async fn works(&self) -> Result<(), MediaError> {
+        let prefix = self.root.clone().join("00");
+        let mut all = self.store.list(Some(&prefix));
+        self.bounded(async { all.next().await.transpose() }).await.map(|_| ())
+    }
+
+    /// Whether the newest request to the store failed.
+    pub fn fails(&self) -> bool {
+        self.health.fails()
+    }
+
+    /// A request to the store, in its time.
+    async fn bounded<T>(&self, request: impl Future<Output = Result<T, object_store::Error>>) -> Result<T, MediaError> {
+        let Some(total) = self.total else {
+            let answer = request.await;
+            self.note(&answer);
+            return Ok(answer?);
+        };
+        match tokio::time::timeout(total, request).await {
+            Ok(answer) => {
+                self.note(&answer);
+                Ok(answer?)
+            }
+            Err(_) => {
+                let late = MediaError::Late(total);
+                self.health.failed(&late);
+                Err(late)
+            }
+        }
+    }
+
+    /// Notes what a request says of the store.
+    fn note<T>(&self, answer: &Result<T, object_store::Error>) {
+        match answer {
+            Err(error) if Answer::of(error) == Answer::Failure => self.health.failed(&answer::brief(error)),
+            _ => self.health.answers(),
+        }
+    }
+
+    /// Whether this error means that an object is not there.
+    ///
+    /// # Errors
+    /// What it means otherwise.
+    async fn is_missing(&self, error: Error) -> Result<(), MediaError> {
+        match Answer::of(&error) {
+            Answer::NoObject => Ok(()),
+            // What stands in front of the store may have said so, or a store that lost its bucket.
+            Answer::NothingThere => self.works().await,
+            Answer::Exists | Answer::Failure => Err(error.into()),
+        }
     }
 
     fn path(&self, name: Hash32) -> Path {
@@ -89,10 +174,31 @@ impl Blobs {
         let (sealed, key) =
             tokio::task::spawn_blocking(move || (seal::seal(&key, name, content.into_bytes()), key)).await?;
         let mark = BlobMark { name, size: sealed.bytes.len() as u64, sha256: sealed.sha256 };
-        // No name comes twice; were it so, the older blob would stay.
+        let (path, bytes) = (self.path(name), PutPayload::from(sealed.bytes));
+        match self.bounded(self.create(&path, bytes)).await {
+            Ok(()) => Ok((mark, key)),
+            // An attempt whose answer was lost may have stored it already.
+            Err(MediaError::Store(error)) if Answer::of(&error) == Answer::Exists => {
+                let stored = self.bounded(async { self.store.get(&path).await?.bytes().await }).await?;
+                if Hash32::sha256(&stored) == mark.sha256 { Ok((mark, key)) } else { Err(error.into()) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores a new object. No name comes twice; were it so, the older one would stay.
+    async fn create(&self, path: &Path, bytes: PutPayload) -> Result<(), Error> {
+        for pause in REPETITIONS {
+            let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            match self.store.put_opts(path, bytes.clone(), create).await {
+                // The library repeats what was answered by an error of the store. What was not answered at all it does
+                // not, since it cannot know whether this is the right of somebody else who was faster.
+                Err(error) if answer::is_lost(&error) => tokio::time::sleep(pause).await,
+                other => return other.map(|_| ()),
+            }
+        }
         let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        self.store.put_opts(&self.path(name), sealed.bytes.into(), create).await?;
-        Ok((mark, key))
+        self.store.put_opts(path, bytes, create).await.map(|_| ())
     }
 
     /// The content of a blob; none if the store has it no more.
@@ -100,16 +206,17 @@ impl Blobs {
     /// # Errors
     /// [`MediaError::Damaged`] if it is not the one that was stored; [`MediaError::Store`].
     pub async fn get(&self, mark: BlobMark, key: BlobKey) -> Result<Option<String>, MediaError> {
-        let found = match self.store.get(&self.path(mark.name)).await {
-            Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let path = self.path(mark.name);
+        let fetched = async {
+            let found: GetResult = self.store.get(&path).await?;
+            // Before any of it is in memory: it may be anything by now.
+            if found.meta.size == mark.size { found.bytes().await.map(Some) } else { Ok(None) }
         };
-        // Before any of it is in memory: it may be anything by now.
-        if found.meta.size != mark.size {
-            return Err(MediaError::Damaged(mark.name));
-        }
-        let bytes = found.bytes().await?;
+        let bytes = match self.bounded(fetched).await {
+            Ok(bytes) => bytes.ok_or(MediaError::Damaged(mark.name))?,
+            Err(MediaError::Store(error)) => return self.is_missing(error).await.map(|()| None),
+            Err(error) => return Err(error),
+        };
         let open = move || seal::open(&key, mark.name, mark.sha256, bytes.into());
         let plain = tokio::task::spawn_blocking(open).await?;
         plain.and_then(|plain| String::from_utf8(plain).ok()).map(Some).ok_or(MediaError::Damaged(mark.name))
@@ -121,10 +228,16 @@ impl Blobs {
     /// [`MediaError::Store`]
     pub async fn list(&self, shard: u16) -> Result<Vec<(Hash32, DateTime<Utc>)>, MediaError> {
         let prefix = self.root.clone().join(format!("{:02x}", shard % SHARDS));
-        let all = self.store.list(Some(&prefix));
-        // What is named otherwise is not ours.
-        let ours = all.map_ok(|meta| Some((meta.location.filename()?.parse().ok()?, meta.last_modified)));
-        Ok(ours.try_filter_map(async |found| Ok(found)).try_collect().await?)
+        let mut all = self.store.list(Some(&prefix));
+        let mut found = Vec::new();
+        // There may be many pages: each has its time.
+        while let Some(meta) = self.bounded(async { all.next().await.transpose() }).await? {
+            // What is named otherwise is not ours.
+            if let Some(name) = meta.location.filename().and_then(|name| name.parse().ok()) {
+                found.push((name, meta.last_modified));
+            }
+        }
+        Ok(found)
     }
 
     /// Removes a blob; one that is not there is removed already.
@@ -132,9 +245,9 @@ impl Blobs {
     /// # Errors
     /// [`MediaError::Store`]
     pub async fn remove(&self, name: Hash32) -> Result<(), MediaError> {
-        match self.store.delete(&self.path(name)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+        match self.bounded(self.store.delete(&self.path(name))).await {
+            Err(MediaError::Store(error)) => self.is_missing(error).await,
+            other => other,
         }
     }
 }

@@ -12,12 +12,17 @@ use chrono::TimeDelta;
 use super::{Process, ProcessError};
 use crate::clock::Clock;
 use crate::ledger::{Direction, Lead, Log};
-use crate::media::{Blobs, SHARDS};
+use crate::media::{Blobs, MediaError, SHARDS};
 
 /// The pause between two looks at the log.
 const LOOK: Duration = Duration::from_secs(1);
 /// The pause between two parts of the store, while it is walked through.
 const STEP: Duration = Duration::from_millis(5);
+/// After so many blobs in a row that could not be removed, or one that took too long, the store itself is asked: what
+/// it fails at as a whole is done again, soon.
+const DOUBTS: u32 = 10;
+/// When a store that fails is looked at again. That it fails is in the log by then, and in the measurements.
+const LATER: Duration = Duration::from_secs(5);
 /// How many erasures are followed in one turn.
 const PAGE: u32 = 50;
 
@@ -72,6 +77,19 @@ impl Process for Sweeper {
     }
 
     async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+        match self.sweep(lead).await {
+            Err(ProcessError::Media(error)) => {
+                tracing::debug!(%error, "nothing is swept for now");
+                Ok(LATER)
+            }
+            other => other,
+        }
+    }
+}
+
+impl Sweeper {
+    /// Follows some erasures, and looks through a part of the store.
+    async fn sweep(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
         // The checkpoint is the version of the stream of erasures.
         let seen = lead.checkpoint().await?;
         let page = self.log.read_stream(StreamName::Erasure, seen + 1, Direction::Forwards, PAGE).await?;
@@ -90,9 +108,7 @@ impl Process for Sweeper {
         }
         Ok(if page.is_empty() && part.is_none() { LOOK } else { STEP })
     }
-}
 
-impl Sweeper {
     /// Removes all that was sealed under a key that is gone.
     async fn forget(&self, gone: Subject) -> Result<(), ProcessError> {
         let mut after = Hash32([0; 32]);
@@ -117,13 +133,26 @@ impl Sweeper {
         Ok(())
     }
 
+    /// Removes these blobs. One that cannot be removed keeps no other, and is left to the next walk through the store.
     async fn remove(&self, blobs: &[Hash32], why: &'static str) -> Result<(), ProcessError> {
+        // Since the store was last known to work.
+        let mut failures = 0;
         for blob in blobs {
-            self.blobs.remove(*blob).await?;
-            metrics::counter!("be8_images_swept_total").increment(1);
-            tracing::debug!(%blob, why, "the content of an image was removed");
+            let Err(error) = self.blobs.remove(*blob).await else {
+                failures = 0;
+                metrics::counter!("be8_images_swept_total").increment(1);
+                tracing::debug!(%blob, why, "the content of an image was removed");
+                continue;
+            };
+            metrics::counter!("be8_images_not_swept_total").increment(1);
+            tracing::debug!(%blob, %error, "the content of an image was not removed");
+            failures += 1;
+            if failures == DOUBTS || matches!(error, MediaError::Late(_)) {
+                self.blobs.works().await?;
+                failures = 0;
+            }
         }
-        Ok(())
+        if failures > 0 { Ok(self.blobs.works().await?) } else { Ok(()) }
     }
 }
 

@@ -31,8 +31,9 @@ use crate::ledger::{Lead, Leads, LedgerError, LogError};
 use crate::vault::VaultError;
 
 /// How long a turn that is under way may go on when the server stops.
+const LAST_TURN: Duration = Duration::from_secs(3);
+/// How long a process may take to end when the server stops, its last turn included.
 const GRACE: Duration = Duration::from_secs(5);
-
 /// How often a node that does not lead asks whether it can.
 const CANDIDACY: Duration = Duration::from_secs(1);
 
@@ -144,12 +145,22 @@ impl Office {
     }
 }
 
+/// The moment at which a turn is given up because the server stops.
+async fn too_late(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_TURN).await;
+}
+
 /// Turns, as long as the lock is held.
 async fn reign(process: &dyn Process, lead: &mut Lead, stop: &CancellationToken) -> Result<(), ProcessError> {
     process.begin(lead).await?;
     while !stop.is_cancelled() {
         lead.confirm().await?;
-        let pause = process.turn(lead).await?;
+        let pause = tokio::select! {
+            pause = process.turn(lead) => pause?,
+            // A peer that does not answer keeps no server from stopping: the next leader does the turn again.
+            () = too_late(stop) => return Ok(()),
+        };
         tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(pause) => {} }
     }
     process.end(lead).await

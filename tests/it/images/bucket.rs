@@ -1,6 +1,6 @@
 //! Images in a bucket: the same as in a folder, in a store that speaks S3 and believes only what is signed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -13,10 +13,10 @@ use hyper_util::rt::TokioIo;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
-use crate::client::two_people;
+use crate::client::{Person, two_people};
 use crate::cluster::fresh_database;
-use crate::patience::eventually;
-use crate::server::Setup;
+use crate::patience::{eventually, within};
+use crate::server::{Server, Setup};
 
 const ID: &str = "AKIATEST";
 const SECRET: &str = "not/a/secret";
@@ -30,6 +30,25 @@ struct State {
     faults: Vec<String>,
     /// Whether it is broken.
     broken: bool,
+    /// There is no such bucket.
+    gone: bool,
+    /// It takes requests and never answers.
+    hangs: bool,
+    /// The next object is stored, and its answer is lost.
+    loses_answer: Option<Loss>,
+    /// Objects that cannot be deleted.
+    stubborn: BTreeSet<String>,
+    /// What is in front of it knows nothing of these objects, or, without any, of the whole store.
+    hidden: Option<BTreeSet<String>>,
+}
+
+/// How an answer is lost.
+#[derive(Debug, Clone, Copy)]
+enum Loss {
+    /// Something between store and server answers instead.
+    Replaced,
+    /// The connection ends.
+    Cut,
 }
 
 /// A store as small as it can be.
@@ -64,13 +83,24 @@ impl Store {
     }
 
     fn setup(&self, setup: Setup) -> Setup {
+        self.setup_but(setup, "", "")
+    }
+
+    /// The same, but for one setting or variable.
+    fn setup_but(&self, mut setup: Setup, name: &str, value: &str) -> Setup {
+        let or = |this: &str, usual: &str| if this == name { value.to_owned() } else { usual.to_owned() };
+        for (variable, usual) in [("AWS_ACCESS_KEY_ID", ID), ("AWS_SECRET_ACCESS_KEY", SECRET)] {
+            setup = setup.with_variable(variable, &or(variable, usual));
+        }
+        for (flag, usual) in [
+            ("media-s3-bucket", BUCKET),
+            ("media-s3-prefix", "of/be8"),
+            ("media-s3-endpoint", &self.url),
+            ("media-s3-region", REGION),
+        ] {
+            setup = setup.with(flag, or(flag, usual));
+        }
         setup
-            .with_variable("AWS_ACCESS_KEY_ID", ID)
-            .with_variable("AWS_SECRET_ACCESS_KEY", SECRET)
-            .with("media-s3-bucket", BUCKET)
-            .with("media-s3-prefix", "of/be8")
-            .with("media-s3-endpoint", &self.url)
-            .with("media-s3-region", REGION)
     }
 }
 
@@ -111,7 +141,7 @@ fn is_signed(request: &Request<Incoming>, body: &[u8]) -> Option<bool> {
     Some(hex(&hmac(&key, &text)) == signature && (content == hex(&Sha256::digest(body))))
 }
 
-type Answer = Result<Response<Full<Bytes>>, std::convert::Infallible>;
+type Answer = Result<Response<Full<Bytes>>, std::io::Error>;
 
 async fn answer(state: Arc<Mutex<State>>, mut request: Request<Incoming>) -> Answer {
     let body = request.body_mut().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
@@ -119,7 +149,13 @@ async fn answer(state: Arc<Mutex<State>>, mut request: Request<Incoming>) -> Ans
         let answer = Response::builder().status(status).header("etag", "\"1\"");
         Ok(answer.body(Full::from(text)).unwrap())
     };
+    if lock(&state).hangs {
+        std::future::pending::<()>().await;
+    }
     let mut state = lock(&state);
+    if state.gone {
+        return say(StatusCode::NOT_FOUND, "<Error><Code>NoSuchBucket</Code></Error>".to_owned());
+    }
     if state.broken {
         return say(StatusCode::FORBIDDEN, "<Error><Code>AccessDenied</Code></Error>".to_owned());
     }
@@ -129,6 +165,9 @@ async fn answer(state: Arc<Mutex<State>>, mut request: Request<Incoming>) -> Ans
         state.faults.push(line);
         return say(StatusCode::FORBIDDEN, "<Error><Code>SignatureDoesNotMatch</Code></Error>".to_owned());
     };
+    if state.hidden.as_ref().is_some_and(|hidden| hidden.is_empty() || hidden.contains(&key)) {
+        return say(StatusCode::NOT_FOUND, "<html>not here</html>".to_owned());
+    }
     let query = request.uri().query().unwrap_or_default();
     match *request.method() {
         Method::PUT if request.headers().get("if-none-match").is_none_or(|tag| tag != "*") => {
@@ -138,7 +177,11 @@ async fn answer(state: Arc<Mutex<State>>, mut request: Request<Incoming>) -> Ans
         Method::PUT if state.objects.contains_key(&key) => say(StatusCode::PRECONDITION_FAILED, String::new()),
         Method::PUT => {
             state.objects.insert(key, (body, Utc::now()));
-            say(StatusCode::OK, String::new())
+            match state.loses_answer.take() {
+                Some(Loss::Replaced) => say(StatusCode::SERVICE_UNAVAILABLE, String::new()),
+                Some(Loss::Cut) => Err(std::io::ErrorKind::ConnectionAborted.into()),
+                None => say(StatusCode::OK, String::new()),
+            }
         }
         Method::GET if key.is_empty() => {
             let prefix = query.split('&').find_map(|part| part.strip_prefix("prefix=")).unwrap_or_default();
@@ -163,21 +206,14 @@ async fn answer(state: Arc<Mutex<State>>, mut request: Request<Incoming>) -> Ans
                 .body(Full::from(body.clone()))
                 .unwrap()),
         },
+        Method::DELETE if state.stubborn.contains(&key) => {
+            say(StatusCode::FORBIDDEN, "<Error><Code>AccessDenied</Code></Error>".to_owned())
+        }
         Method::DELETE => {
             state.objects.remove(&key);
             say(StatusCode::NO_CONTENT, String::new())
         }
-        // Several at once.
-        Method::POST if query.starts_with("delete") => {
-            let text = String::from_utf8_lossy(&body).into_owned();
-            let keys = text.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
-            let gone = keys.map(|key| {
-                state.objects.remove(key);
-                format!("<Deleted><Key>{key}</Key></Deleted>")
-            });
-            let gone: String = gone.collect();
-            say(StatusCode::OK, format!("<DeleteResult>{gone}</DeleteResult>"))
-        }
+        // Deleting several at once is what not every store knows.
         _ => {
             state.faults.push(line);
             say(StatusCode::METHOD_NOT_ALLOWED, String::new())
@@ -219,5 +255,158 @@ async fn images_live_and_end_in_a_bucket() {
     // Alice goes, and so does what she posted.
     assert_eq!(alice.client.get("/destroyacc").await.status, 200);
     eventually("it is swept", async || store.names().is_empty()).await;
+    assert_eq!(lock(&store.state).faults, Vec::<String>::new());
+}
+
+/// Two people of a server that keeps its images in this store, and an image that one posted to the other.
+async fn with_an_image(store: &Store, change: impl FnOnce(Setup) -> Setup) -> (Server, Person, Person, String) {
+    let server = change(store.setup(Setup::on(&fresh_database().await))).start().await;
+    let (alice, bob, thread) = two_people(&server).await;
+    alice.posts(&thread, &bob.id, "holiday", "a ciphertext").await;
+    (server, alice, bob, thread)
+}
+
+/// What a server says that cannot start.
+async fn refusal(setup: Setup) -> String {
+    let (mut process, _lines) = setup.launch();
+    let status = within("the end of a server that cannot start", process.wait()).await.unwrap();
+    assert!(!status.success());
+    setup.log()
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_used_is_refused_at_start() {
+    let store = Store::start().await;
+    for (flag, value, says) in [
+        ("media-s3-endpoint", "127.0.0.1:9000", "media-s3-endpoint: "),
+        ("media-s3-endpoint", "http://169.254.169.254", "metadata service"),
+        ("media-s3-endpoint", "https://id:geheim@s3.be8.example", "credentials do not belong there"),
+        ("media-s3-bucket", "pic/tures", "media-s3-bucket: "),
+        ("media-s3-region", "eu west", "media-s3-region: "),
+    ] {
+        let said = refusal(store.setup_but(Setup::on(&fresh_database().await), flag, value)).await;
+        assert!(said.contains(says) && !said.contains("geheim"), "{flag} {value}: {said}");
+    }
+    for (variable, value, says) in [
+        ("AWS_SECRET_ACCESS_KEY", "", "AWS_SECRET_ACCESS_KEY is not set"),
+        ("AWS_SECRET_ACCESS_KEY", "geheim\n", "AWS_SECRET_ACCESS_KEY has a character"),
+        ("AWS_SECRET_ACCESS_KEY", "geheim", "SignatureDoesNotMatch"),
+    ] {
+        let said = refusal(store.setup_but(Setup::on(&fresh_database().await), variable, value)).await;
+        assert!(said.contains(says) && !said.contains("geheim"), "{variable}: {said}");
+    }
+    let elsewhere = Setup::on(&fresh_database().await).with("media-s3-bucket", BUCKET);
+    let elsewhere = elsewhere.with_variable("AWS_ACCESS_KEY_ID", ID).with_variable("AWS_SECRET_ACCESS_KEY", SECRET);
+    let said = refusal(elsewhere.with_variable("AWS_ENDPOINT_URL", "http://169.254.169.254/latest")).await;
+    assert!(said.contains("AWS_ENDPOINT_URL") && said.contains("metadata service"), "{said}");
+    // Without credentials nobody is asked for some unless that is wanted.
+    let metadata = Store::start().await;
+    for (wanted, says) in [(false, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"), (true, "403")] {
+        let bare = Setup::on(&fresh_database().await).with("media-s3-bucket", BUCKET);
+        let bare = bare.with("media-s3-endpoint", &store.url).with("media-s3-cloud-credentials", wanted);
+        let said = refusal(bare.with_variable("AWS_METADATA_ENDPOINT", &metadata.url)).await;
+        assert!(said.contains(says), "{said}");
+        assert_eq!(lock(&metadata.state).faults.is_empty(), !wanted, "{said}");
+    }
+    lock(&store.state).gone = true;
+    let said = refusal(store.setup(Setup::on(&fresh_database().await))).await;
+    assert!(said.contains("bucket pictures") || said.contains("NoSuchBucket"), "{said}");
+}
+
+#[tokio::test]
+async fn a_missing_bucket_is_not_a_missing_image() {
+    let store = Store::start().await;
+    let (server, alice, bob, thread) = with_an_image(&store, |setup| setup).await;
+    lock(&store.state).gone = true;
+    assert_eq!(bob.asks_for_image(&alice, "holiday").await.verdict(), "503 UNAVAILABLE");
+    let picture = alice.picture(&thread, &bob.id, "lost", "lost");
+    assert_eq!(alice.client.post("/imageupload", &picture).await.verdict(), "503 UNAVAILABLE");
+    // The server is ready all the same, and says what is wrong: in its log once, in a gauge and in the answer.
+    let ready = server.get("/readyz").await;
+    assert_eq!(ready.status, 200);
+    assert_eq!(ready.json()["images"].as_array().map(Vec::len), Some(1), "{}", ready.text);
+    assert!((server.metric("be8_image_store_failing").await - 1.0).abs() < f64::EPSILON);
+    assert_eq!(server.setup().log().matches("the store of images fails").count(), 1, "{}", server.setup().log());
+    lock(&store.state).gone = false;
+    assert_eq!(bob.looks_at(&alice, "holiday").await.as_deref(), Some("a ciphertext"));
+    assert_eq!(server.get("/readyz").await.json().get("images"), None);
+    // Something in front of the store answers 404 without a word, to everything or only to the object.
+    lock(&store.state).hidden = Some(BTreeSet::new());
+    assert_eq!(bob.asks_for_image(&alice, "holiday").await.verdict(), "503 UNAVAILABLE");
+    let names = store.names().into_iter().collect();
+    lock(&store.state).hidden = Some(names);
+    assert_eq!(bob.looks_at(&alice, "holiday").await, None);
+    lock(&store.state).hidden = None;
+    assert_eq!(bob.looks_at(&alice, "holiday").await.as_deref(), Some("a ciphertext"));
+    lock(&store.state).objects.clear();
+    assert_eq!(bob.looks_at(&alice, "holiday").await, None);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_fills_no_log_and_is_swept_later() {
+    let store = Store::start().await;
+    let (server, alice, _, _) = with_an_image(&store, |setup| setup).await;
+    lock(&store.state).gone = true;
+    assert_eq!(alice.client.get("/destroyacc").await.status, 200);
+    // The sweep meets it, and comes back.
+    let errors = async || server.metric("be8_image_store_errors_total").await;
+    eventually("the sweep fails", async || errors().await >= 2.0).await;
+    let first = errors().await;
+    eventually("it is tried again", async || errors().await > first).await;
+    let log = server.setup().log();
+    assert_eq!(log.matches("WARN").count(), 1, "{log}");
+    assert!(log.contains("the store of images fails") && log.contains("NoSuchBucket"), "{log}");
+    lock(&store.state).gone = false;
+    eventually("it is swept", async || store.names().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_store_that_never_answers_holds_up_nobody_for_long() {
+    let store = Store::start().await;
+    let short = |setup: Setup| {
+        let setup = setup.with("media-s3-connect-seconds", 1).with("media-s3-attempt-seconds", 1);
+        setup.with("media-s3-total-seconds", 2).with("media-bodies", 4)
+    };
+    let (server, alice, bob, _) = with_an_image(&store, short).await;
+    lock(&store.state).hangs = true;
+    // One account has one of the four turns, so the other one gets one at once.
+    let ask = async |person: &Person| person.asks_for_image(&alice, "holiday").await.verdict();
+    let all = async { tokio::join!(ask(&bob), ask(&bob), ask(&bob), ask(&alice)) };
+    let (one, two, three, other) = within("the answers", all).await;
+    assert_eq!([&*one, &*two, &*three, &*other], ["503 UNAVAILABLE"; 4]);
+    assert_eq!(server.get("/me").await.verdict(), "401 NOTAUTH");
+    // Nor does it keep the server from stopping.
+    server.terminate();
+    let (_, status) = within("the end of the server", server.ended()).await;
+    assert!(status.success());
+}
+
+#[tokio::test]
+async fn an_upload_whose_answer_was_lost_is_there_once() {
+    let store = Store::start().await;
+    let (_server, alice, bob, thread) = with_an_image(&store, |setup| setup).await;
+    for (nth, how) in [Loss::Replaced, Loss::Cut].into_iter().enumerate() {
+        lock(&store.state).loses_answer = Some(how);
+        let name = format!("{how:?}");
+        alice.posts(&thread, &bob.id, &name, &name).await;
+        assert!(lock(&store.state).loses_answer.is_none());
+        assert_eq!(store.names().len(), nth + 2);
+        assert_eq!(bob.looks_at(&alice, &name).await, Some(name));
+    }
+}
+
+#[tokio::test]
+async fn blobs_that_cannot_be_deleted_keep_no_others() {
+    let store = Store::start().await;
+    let (server, alice, bob, thread) = with_an_image(&store, |setup| setup).await;
+    for nth in 0..29 {
+        alice.posts(&thread, &bob.id, &format!("picture {nth}"), "a ciphertext").await;
+    }
+    // In the order in which they are removed, so that all the others come behind them.
+    let stubborn: BTreeSet<String> = store.names().into_iter().take(25).collect();
+    lock(&store.state).stubborn.clone_from(&stubborn);
+    assert_eq!(alice.client.get("/destroyacc").await.status, 200);
+    eventually("all others are swept", async || store.names().into_iter().eq(stubborn.iter().cloned())).await;
+    assert!(server.metric("be8_images_not_swept_total").await >= 25.0);
     assert_eq!(lock(&store.state).faults, Vec::<String>::new());
 }
