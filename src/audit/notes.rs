@@ -81,7 +81,7 @@ impl PublicKey {
     }
 
     /// Whether a signature names this key.
-    fn is_named_by(&self, signature: &Signature) -> bool {
+    pub(super) fn is_named_by(&self, signature: &Signature) -> bool {
         (signature.name(), signature.id()) == (&*self.name, self.id)
     }
 

@@ -100,7 +100,11 @@ impl Public {
     /// cosigned last (0 before the first time), the proof of consistency from there, a line of
     /// base64 for each hash, an empty line, and the signed checkpoint. What extends that size is
     /// answered with a signature line; what comes from another size gets that size, to begin from.
-    /// What the witness refuses is told as a line of text.
+    /// What the witness refuses is answered by a line of text: 400 for a malformed request, 403 where
+    /// no trusted key signed the checkpoint or a signature under one is wrong, 404 for an unknown log,
+    /// 409 with the size that was cosigned last (`text/x.tlog.size`), 422 for a proof that does not
+    /// hold, for another tree of the size that was cosigned last, and for an empty tree with a root
+    /// that is not that of one.
     ///
     /// Checks: `TOOLARGE` for more than 65,536 bytes; `NOTFOUND` where the server is no witness.
     #[oai(path = "/audit/witness/add-checkpoint", method = "post", operation_id = "addCheckpoint", tag = "Tag::Audit")]

@@ -312,12 +312,12 @@ impl Lead {
     ///
     /// # Errors
     /// [`LogError`]
-    pub async fn store_cosignatures(&mut self, size: u64, lines: &str) -> Result<(), LogError> {
+    pub async fn add_cosignature(&mut self, size: u64, line: &str) -> Result<(), LogError> {
         sqlx::query(
-            "update audit_heads set cosignatures = $2 where log = (select max(id) from audit_logs) and size = $1",
+            "update audit_heads set cosignatures = cosignatures || $2 where log = (select max(id) from audit_logs) and size = $1",
         )
         .bind(signed(size))
-        .bind(lines)
+        .bind(line)
         .execute(self.connection())
         .await?;
         Ok(())

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
@@ -14,6 +13,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 use super::{Process, ProcessError};
 use crate::audit::notes;
@@ -32,22 +32,48 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long a witness that did not cosign is left alone.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// The process that asks.
+/// The process that asks. Each witness is asked on its own: one that is slow, silent or refuses keeps no other waiting.
 #[derive(Debug)]
 pub struct Witnesses {
-    transparency: Arc<Transparency>,
-    witnesses: Vec<AskedWitness>,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    asker: Arc<Asker>,
+    witnesses: Vec<Arc<AskedWitness>>,
     memory: Mutex<Memory>,
+}
+
+/// What it takes to ask.
+#[derive(Debug)]
+struct Asker {
+    transparency: Arc<Transparency>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 /// What is known between two turns. It may be forgotten.
 #[derive(Debug, Default)]
 struct Memory {
-    /// The size that each witness cosigned last.
-    sizes: HashMap<String, u64>,
+    /// What is known of each witness, by the name of its key.
+    known: HashMap<String, Known>,
+    /// The questions that are under way.
+    asking: JoinSet<Answer>,
+}
+
+/// What is known of a witness.
+#[derive(Debug, Default)]
+struct Known {
+    /// The size that it cosigned last.
+    size: u64,
+    /// It is being asked.
+    asked: bool,
     /// For which head it was last asked in vain, and when.
     vain: Option<(u64, Instant)>,
+}
+
+/// What became of a question.
+#[derive(Debug)]
+struct Answer {
+    witness: Arc<AskedWitness>,
+    /// The size of the head that was to be cosigned.
+    size: u64,
+    line: Result<String, NoCosignature>,
 }
 
 /// Why a witness did not cosign.
@@ -57,35 +83,38 @@ enum NoCosignature {
     Unreachable(Box<dyn std::error::Error + Send + Sync>),
     #[error("it did not answer in time")]
     Late,
+    #[error("it does not know this log (404)")]
+    UnknownLog,
+    #[error("it does not trust the key that signed the checkpoint, or the signature is wrong (403)")]
+    NotTrusted,
+    #[error(
+        "it says that this log does not extend what it cosigned before (422): the log was rewritten, or the witness is wrong"
+    )]
+    Inconsistent,
     #[error("it answered {0}")]
     Refused(StatusCode),
     #[error("it answered something else than its signature")]
     Nonsense,
     #[error("it has cosigned {0} entries, more than there are: this log was put back from an older copy, or rewritten")]
     Ahead(u64),
+    #[error("it has cosigned another tree of {0} entries: this log shows two histories")]
+    OtherTree(u64),
     #[error(transparent)]
     Own(#[from] TransparencyError),
 }
 
-impl Witnesses {
-    /// Asks these witnesses.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
-    pub fn new(transparency: Arc<Transparency>, witnesses: Vec<AskedWitness>) -> Result<Self, rustls::Error> {
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { transparency, witnesses, client, memory: Mutex::default() })
+impl NoCosignature {
+    /// Whether it means that the log, or what the witness knows of it, is wrong: asking again does not help.
+    const fn is_alarming(&self) -> bool {
+        matches!(self, Self::NotTrusted | Self::Inconsistent | Self::Ahead(_) | Self::OtherTree(_))
     }
+}
 
-    /// The line of a witness under a head, and what it has cosigned then.
+impl Asker {
+    /// The line of a witness under a head.
     async fn ask(&self, witness: &AskedWitness, head: &SignedHead, known: u64) -> Result<String, NoCosignature> {
         let mut old = known.min(head.size);
-        // Once for what we know, once more for what the witness told us.
+        // Once for what we know, once more for what the witness answered.
         for _ in 0..2 {
             let (status, body) = self.send(witness, head, old).await?;
             match status {
@@ -104,10 +133,17 @@ impl Witnesses {
                         return Err(NoCosignature::Ahead(size));
                     }
                     if size == old {
-                        return Err(NoCosignature::Refused(status));
+                        // The old size was right, so it is the root of the same size that is not.
+                        return Err(match size == head.size {
+                            true => NoCosignature::OtherTree(size),
+                            false => NoCosignature::Refused(status),
+                        });
                     }
                     old = size;
                 }
+                StatusCode::NOT_FOUND => return Err(NoCosignature::UnknownLog),
+                StatusCode::FORBIDDEN => return Err(NoCosignature::NotTrusted),
+                StatusCode::UNPROCESSABLE_ENTITY => return Err(NoCosignature::Inconsistent),
                 status => return Err(NoCosignature::Refused(status)),
             }
         }
@@ -139,46 +175,105 @@ impl Witnesses {
     }
 }
 
+impl Witnesses {
+    /// Asks these witnesses.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(transparency: Arc<Transparency>, witnesses: Vec<AskedWitness>) -> Result<Self, rustls::Error> {
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let asker = Arc::new(Asker { transparency, client });
+        Ok(Self { asker, witnesses: witnesses.into_iter().map(Arc::new).collect(), memory: Mutex::default() })
+    }
+
+    /// Asks those witnesses for their signatures under this head that have not given them and are not asked already.
+    fn ask(&self, memory: &mut Memory, head: &SignedHead) {
+        let signatures = notes::signatures(&head.cosignatures).unwrap_or_default();
+        let text = notes::split(&head.note).map(|(text, _)| text).unwrap_or_default();
+        for witness in &self.witnesses {
+            let known = memory.known.entry(witness.key.name().to_owned()).or_default();
+            let waits = known.vain.is_some_and(|(size, when)| size == head.size && when.elapsed() < PAUSE);
+            if known.asked || waits || signatures.iter().any(|one| witness.key.signed(text, one)) {
+                continue;
+            }
+            known.asked = true;
+            let (asker, witness, head, size) = (self.asker.clone(), witness.clone(), head.clone(), known.size);
+            memory.asking.spawn(async move {
+                let line = asker.ask(&witness, &head, size).await;
+                Answer { witness, size: head.size, line }
+            });
+        }
+    }
+
+    /// Notes what became of a question; the line to store under the head of that size.
+    fn note(memory: &mut Memory, answer: Answer) -> Option<(u64, String)> {
+        let Answer { witness, size, line } = answer;
+        let known = memory.known.entry(witness.key.name().to_owned()).or_default();
+        known.asked = false;
+        let outcome = if line.is_ok() { "cosigned" } else { "refused" };
+        metrics::counter!("be8_audit_witness_answers_total", "outcome" => outcome).increment(1);
+        match line {
+            Ok(line) => {
+                (known.size, known.vain) = (size, None);
+                Some((size, line))
+            }
+            Err(error) => {
+                known.vain = Some((size, Instant::now()));
+                let name = witness.key.name();
+                if error.is_alarming() {
+                    tracing::error!(witness = name, size, %error, "a witness did not cosign");
+                } else {
+                    tracing::warn!(witness = name, size, %error, "a witness did not cosign");
+                }
+                None
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Process for Witnesses {
     fn name(&self) -> &'static str {
         "witnesses"
     }
 
+    async fn begin(&self, _: &mut Lead) -> Result<(), ProcessError> {
+        // What was asked before the lead was lost is asked again.
+        *self.memory.lock().await = Memory::default();
+        Ok(())
+    }
+
     async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
-        let Some(head) = self.transparency.tables().newest_head().await? else { return Ok(LOOK) };
         let mut memory = self.memory.lock().await;
-        if memory.vain.is_some_and(|(size, when)| size == head.size && when.elapsed() < PAUSE) {
-            return Ok(LOOK);
-        }
-        let signatures = notes::signatures(&head.cosignatures).unwrap_or_default();
-        let text = notes::split(&head.note).map(|(text, _)| text).unwrap_or_default();
-        let missing = |witness: &&AskedWitness| !signatures.iter().any(|one| witness.key.signed(text, one));
-        let missing: Vec<&AskedWitness> = self.witnesses.iter().filter(missing).collect();
-        let sizes = &memory.sizes;
-        let known = |witness: &AskedWitness| sizes.get(witness.key.name()).copied().unwrap_or(0);
-        let asked = missing.iter().map(|witness| self.ask(witness, &head, known(witness)));
-        let answers = join_all(asked).await;
-        let mut lines = head.cosignatures.clone();
-        let mut vain = false;
-        for (witness, answer) in missing.iter().zip(answers) {
-            let outcome = if answer.is_ok() { "cosigned" } else { "refused" };
-            metrics::counter!("be8_audit_witness_answers_total", "outcome" => outcome).increment(1);
+        let Some(head) = self.asker.transparency.tables().newest_head().await? else { return Ok(LOOK) };
+        self.ask(&mut memory, &head);
+        // The first answer, if one comes by the next look; then all that are there.
+        let mut answers = match tokio::time::timeout(LOOK, memory.asking.join_next()).await {
+            Ok(Some(answer)) => vec![answer],
+            // Nobody is asked.
+            Ok(None) => return Ok(LOOK),
+            Err(_) => return Ok(Duration::ZERO),
+        };
+        answers.extend(std::iter::from_fn(|| memory.asking.try_join_next()));
+        for answer in answers {
             match answer {
-                Ok(line) => {
-                    memory.sizes.insert(witness.key.name().to_owned(), head.size);
-                    lines.push_str(&line);
+                Ok(answer) => {
+                    if let Some((size, line)) = Self::note(&mut memory, answer) {
+                        lead.add_cosignature(size, &line).await?;
+                    }
                 }
                 Err(error) => {
-                    vain = true;
-                    tracing::warn!(witness = witness.key.name(), size = head.size, %error, "a witness did not cosign");
+                    tracing::error!(%error, "the task that asks a witness broke off: all are asked again");
+                    *memory = Memory::default();
+                    return Ok(LOOK);
                 }
             }
         }
-        memory.vain = vain.then(|| (head.size, Instant::now()));
-        if lines != head.cosignatures {
-            lead.store_cosignatures(head.size, &lines).await?;
-        }
-        Ok(LOOK)
+        Ok(Duration::ZERO)
     }
 }

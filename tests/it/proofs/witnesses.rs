@@ -1,5 +1,7 @@
 //! Witnesses: two servers that watch each other, and what a witness refuses.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use be8::audit::notes::{Checkpoint, NoteKey, Role, signatures, split};
 use be8::audit::settings::AskedWitness;
 use be8::audit::tree::{Growth, Question};
@@ -7,11 +9,13 @@ use be8::audit::verify::verify_bundle;
 use be8::audit::witness::AddCheckpoint;
 use be8::ledger::Tiles;
 use be8_events::Hash32;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
 
 use super::bundles::both;
 use super::{covering_checkpoint, eventful, signing};
 use crate::client::Answer;
-use crate::patience::eventually;
+use crate::patience::{eventually, within};
 use crate::server::{Server, Setup};
 
 /// A key in a file, as `be8 audit-key` would make it.
@@ -162,7 +166,7 @@ async fn a_witness_answers_as_the_specification_has_it() {
 
     // Another history of the same log, by its own key.
     let rewritten = Fake::new("fake.example/log", 1, 700);
-    assert_eq!(size_of(rewritten.request(513, 513)).await, (409, "513\n".to_owned()));
+    assert_eq!(said(rewritten.request(513, 513)).await, 422);
     assert_eq!(said(rewritten.request(513, 700)).await, 422);
     let mut lying = log.request(513, 700).into_bytes();
     lying["old 513\n".len()] ^= 1;
@@ -175,6 +179,18 @@ async fn a_witness_answers_as_the_specification_has_it() {
         &NoteKey::new("fake.example/log", Role::Log, &[8; 32]).unwrap().note(split(&log.note(700)).unwrap().0),
     );
     assert_eq!(said(unsigned).await, 403);
+    // A right signature does not make up for a wrong one under the same key.
+    let right = log.note(700);
+    let (text, _) = split(&right).unwrap();
+    let line = right[text.len() + 1..].trim_end();
+    let wrong = log.note(699);
+    let (other, _) = split(&wrong).unwrap();
+    let wrong = wrong[other.len() + 1..].trim_end();
+    for lines in [format!("{line}\n{wrong}\n"), format!("{wrong}\n{line}\n")] {
+        let note = format!("{text}\n{lines}");
+        let proof = Question::Consistency { old: 513, size: 700 }.answer(&log.tiles).unwrap();
+        assert_eq!(said(AddCheckpoint { old: 513, proof, note: &note }.text()).await, 403, "{note}");
+    }
     let smaller = AddCheckpoint { old: 513, proof: vec![], note: &log.note(300) }.text();
     assert_eq!(said(smaller).await, 400);
     for bad in ["", "old\n\n", "old 1", "old 513\n\nnot a note", "\u{fffd}"] {
@@ -192,4 +208,94 @@ async fn a_witness_answers_as_the_specification_has_it() {
     assert_eq!(statuses, [200, 409]);
     let asked: AskedWitness = format!("{}/audit/witness/#{}", server.url(), witness.public()).parse().unwrap();
     assert_eq!(asked.url, format!("{}/audit/witness", server.url()));
+}
+
+#[tokio::test]
+async fn of_an_empty_log_there_is_one_tree() {
+    let log = Fake::new("empty.example/log", 0, 1);
+    let (setup, _token) = signing().await;
+    let (path, _) = key(&setup, "witness.key", "w.example/witness", Role::Witness);
+    let setup = setup.with("witness-key", path.display()).with("witness-logs", log.key.public());
+    let server = setup.start().await;
+    let said = async |root: Hash32| {
+        let origin = log.key.public().name().to_owned();
+        let note = log.key.note(&Checkpoint { origin, size: 0, root }.text());
+        let body = AddCheckpoint { old: 0, proof: vec![], note: &note }.text();
+        server.client().post_raw("/audit/witness/add-checkpoint", None, body).await.status
+    };
+    assert_eq!(said(Hash32::sha256(b"something")).await, 422);
+    assert_eq!(said(Hash32::sha256(b"")).await, 200);
+    assert_eq!(said(Hash32::sha256(b"something")).await, 422);
+}
+
+/// A witness that takes requests and never answers. It keeps them, each with whether its sender still waits.
+#[derive(Clone, Default)]
+struct Silent(Arc<Mutex<Vec<(String, bool)>>>);
+
+impl Silent {
+    async fn start() -> (String, Self) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let silent = Self::default();
+        let kept = silent.clone();
+        tokio::spawn(async move {
+            while let Ok((mut tcp, _)) = listener.accept().await {
+                let (kept, nth) = (kept.clone(), kept.with(|all| (all.push((String::new(), true)), all.len() - 1).1));
+                tokio::spawn(async move {
+                    let mut bytes = [0; 4096];
+                    while let Ok(count) = tcp.read(&mut bytes).await
+                        && count > 0
+                    {
+                        kept.with(|all| all[nth].0.push_str(&String::from_utf8_lossy(&bytes[..count])));
+                    }
+                    kept.with(|all| all[nth].1 = false);
+                });
+            }
+        });
+        (url, silent)
+    }
+
+    fn with<T>(&self, what: impl FnOnce(&mut Vec<(String, bool)>) -> T) -> T {
+        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the senders of the requests for this checkpoint still wait.
+    fn asked_for(&self, text: &str) -> Vec<bool> {
+        self.with(|all| all.iter().filter(|(request, _)| request.contains(text)).map(|(_, waits)| *waits).collect())
+    }
+}
+
+#[tokio::test]
+async fn a_silent_witness_holds_no_other_back() {
+    let (asking, _first) = signing().await;
+    let (answering, _second) = signing().await;
+    let (asking, answering) = (asking.at_a_known_address(), answering.at_a_known_address());
+    let (_, log) = key(&asking, "audit.key", "one.example/audit/log", Role::Log);
+    let (path, witness) = key(&answering, "witness.key", "two.example/witness", Role::Witness);
+    let (_, dumb) = key(&answering, "silent.key", "silent.example/witness", Role::Witness);
+    let (url, silent) = Silent::start().await;
+    let answering = answering.with("witness-key", path.display()).with("witness-logs", log.public());
+    let at = format!("{}/audit/witness#{}", answering.url(), witness.public());
+    let _answering = answering.start().await;
+    let server = asking.with("witnesses", format!("{url}#{},{at}", dumb.public())).start().await;
+    let (group, [_, bob, ..]) = eventful(&server).await;
+    eventually("a head is cosigned while the first request of the silent one waits", async || {
+        let note = server.get("/audit/log/checkpoint").await.text;
+        let Ok((text, all)) = split(&note) else { return false };
+        let cosigned = all.iter().any(|one| witness.public().signed(text, one));
+        match &silent.asked_for(text)[..] {
+            [true] => cosigned,
+            [] => false,
+            // On a slow machine that one was given up first: with another head, then.
+            _ => {
+                bob.tells(&group, "something new").await;
+                false
+            }
+        }
+    })
+    .await;
+    // Nor does it keep the server from stopping.
+    server.terminate();
+    let (_, status) = within("the end of the server", server.ended()).await;
+    assert!(status.success());
 }
