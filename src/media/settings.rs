@@ -147,6 +147,10 @@ fn check_endpoint(endpoint: &str) -> Result<(), &'static str> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err("neither an http:// nor an https:// URL");
     }
+    // A parser of URLs overlooks slashes too many, and takes the path for the host.
+    if endpoint.split_once("://").is_none_or(|(_, host)| host.starts_with('/')) {
+        return Err("a URL without a host");
+    }
     if endpoint.bytes().any(|byte| !byte.is_ascii_graphic()) {
         return Err("a space, or a letter that no URL has");
     }
