@@ -260,7 +260,7 @@ impl Connector {
         Pool::new(pool, limit, self, host)
     }
 
-    /// A connection that hears notifications, and makes no other when it is lost.
+    /// A connection that receives notifications, and makes no other when it is lost.
     ///
     /// # Errors
     /// When the database cannot be reached.

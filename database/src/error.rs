@@ -1,4 +1,4 @@
-//! What an error of the database means, and how it is told: without the lines of PostgreSQL's own source code that sqlx adds.
+//! What an error of the database means, and how it is shown: without the lines of PostgreSQL's own source code that sqlx adds.
 
 use std::time::Duration;
 use std::{fmt, io};

@@ -38,7 +38,7 @@ pub async fn check_sessions(connector: &Connector) -> Result<(), ConnectError> {
             let (seen, answered) = ask(connection).await?;
             sessions &= seen.as_ref() == Some(mark) && answered == process;
         }
-        // Twice in a row by one alone: whoever hands out two sessions in turn gives it the wrong one now.
+        // Twice in a row by one alone: a pooler that hands out two sessions in turn gives it the wrong one now.
         let (seen, answered) = ask(&mut one).await?;
         sessions &= seen.as_ref() == Some(&marks[0]) && answered == first;
     }

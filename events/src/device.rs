@@ -46,7 +46,7 @@ pub struct DeviceSecret {
     pub auth: String,
 }
 
-/// A device is no longer told.
+/// A device is no longer pushed to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -142,7 +142,7 @@ kinds! {
     Device(DeviceEvent) in device {
         /// A device subscribed to pushes.
         DeviceSubscribed = 2 older { 1 => device::DeviceSubscribed::from_v1 },
-        /// A device is no longer told.
+        /// A device is no longer pushed to.
         DeviceDropped = 2 older { 1 => device::DeviceDropped::from_v1 },
     }
     /// Conversations of two accounts.

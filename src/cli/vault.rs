@@ -97,7 +97,7 @@ async fn turn(
         let at = state(vault).await?;
         // One that was begun before may not cover what was erased since.
         let covered = at.generation > before.generation && at.position >= position.0;
-        // Whoever asks for it now goes by the clock that is there.
+        // A request for it now goes by the clock that is there.
         let begin = Begin { position: position.0, now, trusted: now, wanted: !covered, grace, serving: false };
         match vault.rotation_step(lock, begin).await.map_err(|error| error.to_string())? {
             RotationStep::Idle => return Ok(()),

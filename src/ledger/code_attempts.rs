@@ -87,7 +87,7 @@ impl CodeAttempts {
 }
 
 /// A transaction that has an account's attempts to itself, there being a row of it or not: attempts
-/// that come at once are counted one by one, and whoever forgets those of an account that is gone
+/// that come at once are counted one by one, and the one that forgets those of an account that is gone
 /// waits for the one that still found it alive.
 async fn turn(connection: &mut PgConnection, account: AccId) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     let mut tx = connection.begin().await?;

@@ -186,7 +186,7 @@ impl Workshop {
             }
             tokio::time::sleep(RETRY).await;
         }
-        // Its statements read whole pages of the log, or count tables; whoever rebuilds watches the database.
+        // Its statements read whole pages of the log, or count tables; a rebuild watches the database.
         let pool = connect.pool(3, Duration::from_secs(24 * 60 * 60));
         Ok(Self { hand: Some(hand), pages: Pages::new(pool.clone()), pool })
     }

@@ -265,7 +265,7 @@ impl Lead {
     pub async fn begin_log(&mut self, key: &str) -> Result<(), LogError> {
         let begin = async {
             let mut transaction = self.transactions().begin().await?;
-            // Made anew from the events, whatever they were.
+            // Made again from the events, whatever they were.
             sqlx::query("delete from audit_tiles").execute(&mut *transaction).await?;
             sqlx::query("insert into audit_logs (id, key) select coalesce(max(id), 0) + 1, $1 from audit_logs")
                 .bind(key)

@@ -469,7 +469,7 @@ impl Writer {
     }
 }
 
-/// Ends when the server was told to stop a while ago.
+/// Ends some time after the server was asked to stop.
 async fn overdue(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(GRACE).await;

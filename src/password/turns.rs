@@ -253,7 +253,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever comes, leaves and is done: no worker is lost, none is idle while somebody could be served, and no account
+        /// People come, leave and are done: no worker is lost, none is idle while somebody could be served, and no account
         /// has two.
         #[test]
         fn workers_are_neither_lost_nor_idle(

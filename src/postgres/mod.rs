@@ -245,7 +245,7 @@ impl PrivateCluster {
         pid.and_then(|pid| pid.as_raw_pid().try_into().ok())
     }
 
-    /// Stops the cluster, cutting off whoever is still connected, and waits until it has stopped. One that does not answer is
+    /// Stops the cluster, cutting off who is still connected, and waits until it has stopped. One that does not answer is
     /// killed: it writes no checkpoint either, and recovers at its next start. One that belongs to another process goes on.
     pub async fn stop(&self) {
         if let Some(owned) = &self.owned {

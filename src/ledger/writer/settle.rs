@@ -15,7 +15,7 @@ use crate::ledger::head::Head;
 const LEAST: Duration = Duration::from_secs(5);
 
 impl Writer {
-    /// The loop's connection, another one if need be. Whoever takes it gives it back while it is whole.
+    /// The loop's connection, another one if need be. What takes it gives it back while it is whole.
     pub(super) async fn connection(&mut self) -> Result<PgConnection, LogError> {
         // Whether PostgreSQL answers writes again is proved by one.
         let prove = self.unsettled || self.connect.is_stalled();

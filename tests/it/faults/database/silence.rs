@@ -165,7 +165,7 @@ async fn work_that_takes_long_is_given_up_when_postgresql_is_frozen_under_it() {
     // A lock that all of them have to wait for.
     let lock = own.holds("begin; lock table log_head, events in access exclusive mode").await;
     let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = 'own'";
-    // A server that is told to stop while it starts does so.
+    // A server that is asked to stop while it starts does so.
     let (mut process, _printed) = setup.launch();
     eventually("it waits", async || own.value(waiting).await == 1).await;
     let frozen = own.freeze();
