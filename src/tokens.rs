@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use rand::RngExt as _;
 
 use crate::domain::hours::StrikeHour;
-use crate::domain::token::{Issue, IssueToken};
+use crate::domain::token::{CENTURY_DAYS, Issue, IssueToken};
 use crate::ledger::{Ledger, LedgerError};
 use crate::secret_file::{self, Reason, Refused};
 use crate::vault::{Found, Vault, VaultError};
@@ -18,7 +18,7 @@ use crate::vault::{Found, Vault, VaultError};
 /// client's input takes.
 pub const LENGTH: usize = 32;
 /// The longest time that a promo token can give: a hundred years.
-pub const LONGEST_MILLIS: u64 = 36_525 * 86_400_000;
+pub const LONGEST_MILLIS: u64 = CENTURY_DAYS as u64 * 86_400_000;
 /// The longest file of tokens.
 const LONGEST: u64 = 64 << 20;
 /// How many orders go to the ledger at once.

@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Command, Decision, Rejection, Stop, View};
 
-/// How long an endless account lives: a hundred years, from the use of its token on.
-const ENDLESS: TimeDelta = TimeDelta::days(36_525);
+/// A hundred years, in days: how long an endless account lives from the use of its token on, the longest time that a token gives,
+/// and how long a session cookie is valid.
+pub const CENTURY_DAYS: i64 = 36_525;
+/// The same as a time.
+const CENTURY: TimeDelta = TimeDelta::days(CENTURY_DAYS);
 
 /// The state of a `token-HMAC` stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -128,11 +131,11 @@ impl Command for UseToken {
         let (used, life, endless) = match grant {
             Grant::Endless if token.taken_by.is_some_and(|by| by != me) => return Err(Rejection::TokenInUse.into()),
             Grant::Endless if account.endless() => return Ok(Decision::nothing(grant)),
-            Grant::Endless => (Event::from(TokenTaken { by: me }), ENDLESS, true),
+            Grant::Endless => (Event::from(TokenTaken { by: me }), CENTURY, true),
             Grant::Promo { millis } => {
                 // What is longer than an endless life is as long.
-                let life = i64::try_from(millis).ok().and_then(TimeDelta::try_milliseconds).unwrap_or(ENDLESS);
-                (Event::from(TokenConsumed { by: me }), life.min(ENDLESS), account.endless())
+                let life = i64::try_from(millis).ok().and_then(TimeDelta::try_milliseconds).unwrap_or(CENTURY);
+                (Event::from(TokenConsumed { by: me }), life.min(CENTURY), account.endless())
             }
         };
         // No token shortens a life.

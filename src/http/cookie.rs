@@ -12,6 +12,7 @@ use rand::Rng as _;
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
 use super::address::Caller;
+use crate::domain::token::CENTURY_DAYS;
 
 /// The name of the cookie over plain http.
 pub(super) const NAME: &str = "be8";
@@ -22,12 +23,6 @@ pub(super) const SECURE_NAME: &str = "__Host-be8";
 const fn name(https: bool) -> &'static str {
     if https { SECURE_NAME } else { NAME }
 }
-
-/// Days until the cookie expires: the 100 years of an endless account.
-///
-/// Browsers keep a cookie for 400 days at most, whatever it says (RFC 6265bis, section 5.5), so
-/// for them this means "as long as you can"; other clients keep the date.
-const LIFE_DAYS: i64 = 36_524;
 
 /// The secret of a session: 256 random bits, as base64url without padding in the cookie.
 #[derive(Clone, ZeroizeOnDrop)]
@@ -86,9 +81,12 @@ impl SessionToken {
 
     /// The `Set-Cookie` line that opens the session in a client (RFC 6265, section 4.1).
     /// `https` says whether the client speaks https.
+    ///
+    /// It expires after the life of an endless account. Browsers keep a cookie for 400 days at most, whatever it says
+    /// (RFC 6265bis, section 5.5), so for them this means "as long as you can"; other clients keep the date.
     pub fn set_cookie(&self, now: Timestamp, https: bool) -> HeaderValue {
         let token = Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0));
-        let mut line = set_cookie(&token, now.plus(TimeDelta::days(LIFE_DAYS)), https);
+        let mut line = set_cookie(&token, now.plus(TimeDelta::days(CENTURY_DAYS)), https);
         line.set_sensitive(true);
         line
     }
@@ -158,7 +156,7 @@ mod tests {
         let line = token.set_cookie(now, false);
         assert_eq!(
             line.to_str().unwrap(),
-            format!("be8={A}; Path=/; Expires=Sat, 23 Nov 2126 10:00:00 GMT; HttpOnly; SameSite=Strict")
+            format!("be8={A}; Path=/; Expires=Sun, 24 Nov 2126 10:00:00 GMT; HttpOnly; SameSite=Strict")
         );
         assert!(line.is_sensitive());
         let secure = token.set_cookie(now, true);

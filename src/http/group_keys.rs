@@ -11,7 +11,7 @@ use super::body::Body;
 use super::document::Tag;
 use super::error::{Code, WireError};
 use super::groups::{GroupInput, account_id, group_id};
-use super::lenient::Lenient;
+use super::lenient::{LONGEST_ECHO, Lenient};
 use super::names::open;
 use super::once::IdempotencyKey;
 use super::session::Session;
@@ -29,8 +29,8 @@ pub struct KeyInput {
     /// The group.
     #[oai(rename = "groupID")]
     pub group_id: Lenient<String>,
-    /// The key, wrapped for the member by the keyholder; at least 10 characters, and at most as
-    /// many bytes as a message text.
+    /// The key, wrapped for the member by the keyholder; at least 10 characters, and at most 8192 bytes unless the server is set
+    /// otherwise.
     #[oai(validator(min_length = 10))]
     pub group_key: Lenient<String>,
     /// For whom.
@@ -38,7 +38,7 @@ pub struct KeyInput {
     pub acc_id: Lenient<String>,
     /// Who wrapped it.
     pub keyholder: Lenient<String>,
-    /// The initialisation vector of the wrapping.
+    /// The initialisation vector of the wrapping, at most 1024 bytes.
     pub iv: Lenient<Option<String>>,
 }
 
@@ -188,7 +188,7 @@ impl GroupKeys {
     ///
     /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `MEMBERNOTEXISTING`, `NOGROUPMEMBER` (the
     /// caller, then `accID`), `KEYHOLDERNOTEXISTING`, `INVALIDGROUPKEY` (also for a key of more than 8192
-    /// bytes, unless the server is set otherwise).
+    /// bytes, unless the server is set otherwise, and for an `iv` of more than 1024 bytes).
     #[oai(path = "/groupstorekey", method = "post", operation_id = "storeGroupKey", tag = "Tag::GroupKeys")]
     async fn store(
         &self,
@@ -204,7 +204,7 @@ impl GroupKeys {
         let most = app.settings.group_key_bytes;
         let iv = body.iv.echo();
         let key = body.group_key.into_string().filter(|key| utf16_len(key) >= 10 && key.len() <= most);
-        let key = key.filter(|_| iv.as_ref().is_none_or(|iv| iv.len() <= 1024));
+        let key = key.filter(|_| iv.as_ref().is_none_or(|iv| iv.len() <= LONGEST_ECHO));
         let key = key.map(|key| Secret::new(GroupKeySecret { key, iv }));
         let command = StoreKey { session: session.0, group, account, keyholder, key };
         let stored = |version: u32| KeyStored { valid: True, group_version: version.to_string() };

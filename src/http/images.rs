@@ -52,24 +52,24 @@ pub struct ImageUploadInput {
     pub content_id: Lenient<String>,
     /// The ciphertext.
     pub content: Lenient<String>,
-    /// Echoed to readers.
+    /// Echoed to readers, at most 1024 bytes.
     pub content_type: Lenient<Option<String>>,
-    /// Echoed to readers, as a string.
+    /// Echoed to readers as a string, of at most 1024 bytes.
     pub img_height: Lenient<Option<u32>>,
-    /// Echoed to readers, as a string.
+    /// Echoed to readers as a string, of at most 1024 bytes.
     pub img_width: Lenient<Option<u32>>,
-    /// Echoed to readers, as a string.
+    /// Echoed to readers as a string, of at most 1024 bytes.
     pub is_group: Lenient<Option<bool>>,
     /// Not looked at: it is an image.
     pub message_type: Lenient<Option<String>>,
     /// Not looked at: the name shown is the account's.
     pub nickname: Lenient<Option<String>>,
-    /// The initialisation vector of the ciphertext, kept as it is.
+    /// The initialisation vector of the ciphertext, kept as it is: at most 1024 bytes.
     pub iv: Lenient<Option<String>>,
-    /// Echoed to readers of the thread.
+    /// Echoed to readers of the thread, at most 1024 bytes.
     #[oai(rename = "type")]
     pub kind: Lenient<Option<String>>,
-    /// Echoed to readers, as a string.
+    /// Echoed to readers as a string, of at most 1024 bytes.
     pub endless: Lenient<Option<bool>>,
     /// Which version of a group's key encrypted it: `<groupID>:<version>`. Not in dialogs.
     pub group_version_key: Lenient<Option<String>>,
@@ -211,7 +211,7 @@ impl Images {
     /// conversation of the two, or not the group's, or not one's own; `INVALIDCONTENTID` for a name
     /// that is no string of 1 to 128 printable characters; `INVALIDMESSAGETYPE` for a content that
     /// is no string, and for a `groupVersionKey` in a conversation of two or one that is not an
-    /// existing version of this group; `TOOLARGE` for an echoed field of more than 1024 bytes;
+    /// existing version of this group; `TOOLARGE` for an echoed field, the `iv` included, of more than 1024 bytes;
     /// `CONTENTEXISTS` for a name that stands for other content of this sender. Too many at once
     /// are `UNAVAILABLE`.
     #[oai(path = "/imageupload", method = "post", operation_id = "uploadImage", tag = "Tag::Images")]

@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use super::json::{decimal, double};
 
+/// The most bytes of a field that is only kept and returned, in the text form of [`Lenient::echo`].
+pub const LONGEST_ECHO: usize = 1024;
+
 /// A field of a request body that is *documented* as a `T` and *read* as any JSON value or none.
 ///
 /// The wire contract answers a wrong type with the same code as a missing value, in an order of

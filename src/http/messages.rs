@@ -13,7 +13,7 @@ use super::conversations::receiver;
 use super::document::Tag;
 use super::error::{Code, WireError};
 use super::images::{self, Upload};
-use super::lenient::Lenient;
+use super::lenient::{LONGEST_ECHO, Lenient};
 use super::once::IdempotencyKey;
 use super::present;
 use super::session::Session;
@@ -56,12 +56,12 @@ pub struct WriteMessageInput {
     pub text: Lenient<String>,
     /// Not looked at: the name shown is the account's.
     pub nickname: Lenient<Option<String>>,
-    /// The initialisation vector of the ciphertext, kept as it is.
+    /// The initialisation vector of the ciphertext, kept as it is: at most 1024 bytes.
     pub iv: Lenient<Option<String>>,
-    /// Echoed to readers.
+    /// Echoed to readers, at most 1024 bytes.
     #[oai(rename = "type")]
     pub kind: Lenient<Option<String>>,
-    /// Echoed to readers, as a string.
+    /// Echoed to readers as a string, of at most 1024 bytes.
     pub endless: Lenient<Option<bool>>,
     /// Which version of a group's key encrypted the text: `<groupID>:<version>`. Not in dialogs.
     pub group_version_key: Lenient<Option<String>>,
@@ -70,13 +70,13 @@ pub struct WriteMessageInput {
     pub content_id: Lenient<Option<String>>,
     /// Of an image: the ciphertext; absent, it is `text`.
     pub content: Lenient<Option<String>>,
-    /// Of an image: echoed to readers.
+    /// Of an image: echoed to readers, at most 1024 bytes.
     pub content_type: Lenient<Option<String>>,
-    /// Of an image: echoed to readers, as a string.
+    /// Of an image: echoed to readers as a string, of at most 1024 bytes.
     pub img_height: Lenient<Option<u32>>,
-    /// Of an image: echoed to readers, as a string.
+    /// Of an image: echoed to readers as a string, of at most 1024 bytes.
     pub img_width: Lenient<Option<u32>>,
-    /// Of an image: echoed to readers, as a string.
+    /// Of an image: echoed to readers as a string, of at most 1024 bytes.
     pub is_group: Lenient<Option<bool>>,
 }
 
@@ -153,7 +153,7 @@ impl Messages {
     /// conversation of the two, or not the group's, or not one's own; `INVALIDMESSAGETYPE` for
     /// anything but `text` and `image`, for a text that is no string, and for a `groupVersionKey` in
     /// a conversation of two or one that is not an existing version of this group; `TOOLARGE` for a
-    /// text beyond the limit (262,144 bytes by default). Of an image also, in front of
+    /// text beyond the limit (262,144 bytes by default) and for an echoed field, the `iv` included, of more than 1024 bytes. Of an image also, in front of
     /// `INVALIDMESSAGETYPE`, `INVALIDCONTENTID`, and behind all else `CONTENTEXISTS`.
     #[oai(path = "/writemessage", method = "post", operation_id = "writeMessage", tag = "Tag::Messages")]
     async fn write(
@@ -308,7 +308,7 @@ fn content(body: WriteMessageInput, most: usize) -> Result<Secret<MessageSecret>
     }
     let (iv, kind, endless) = (body.iv.echo(), body.kind.echo(), body.endless.echo());
     let text = body.text.into_string().ok_or(Rejection::InvalidMessageType)?;
-    if text.len() > most || [&iv, &kind, &endless].into_iter().flatten().any(|field| field.len() > 1024) {
+    if text.len() > most || [&iv, &kind, &endless].into_iter().flatten().any(|field| field.len() > LONGEST_ECHO) {
         return Err(Rejection::MessageTooLarge);
     }
     Ok(Secret::new(MessageSecret { text, iv, kind, endless }))

@@ -38,25 +38,35 @@ struct Sent {
 
 /// Whether and how a command is to happen once.
 #[derive(Debug, Clone)]
-pub struct Once(Option<Result<Idempotency, Hash32>>);
+pub enum Once {
+    /// The request carries no key, or no session that it could be a key of.
+    NotAsked,
+    /// Under this key.
+    Under(Idempotency),
+    /// The key is malformed.
+    BadKey {
+        /// Whose request it is: a missing session is reported first.
+        session: Hash32,
+    },
+    /// The body of a request with a key was read without its digest, so that it cannot be told from another body: a fault.
+    NoDigest,
+}
 
 impl Once {
     /// Whether it was asked that the command happens once.
     pub const fn is_asked(&self) -> bool {
-        self.0.is_some()
+        !matches!(self, Self::NotAsked)
     }
 }
 
 impl IdempotencyKey {
     /// The key of a request with this body.
     pub fn with<T>(self, body: &Body<T>) -> Once {
-        Once(self.0.map(|Sent { session, key, route }| {
-            let key = key.ok_or(session)?;
-            // A body has a digest whenever its request has a key.
-            let digest = body.digest().unwrap_or(Hash32([0; 32]));
-            let request = Hash32::sha256(&[route.as_bytes(), &[0], &digest.0].concat());
-            Ok(Idempotency { session, key, request })
-        }))
+        let Some(Sent { session, key, route }) = self.0 else { return Once::NotAsked };
+        let Some(key) = key else { return Once::BadKey { session } };
+        let Some(digest) = body.digest() else { return Once::NoDigest };
+        let request = Hash32::sha256(&[route.as_bytes(), &[0], &digest.0].concat());
+        Once::Under(Idempotency { session, key, request })
     }
 }
 
@@ -97,18 +107,21 @@ impl App {
     /// The same where it must be known why the ledger failed.
     ///
     /// # Errors
-    /// The key of the request can be none.
+    /// [`Code::InvalidInput`] if the key of the request is malformed.
     pub(super) async fn answered<C: Command>(
         &self,
         once: Once,
         command: C,
         encode: impl Fn(C::Reply) -> Answered + Send + 'static,
     ) -> Result<Result<Answered, LedgerError>, WireError> {
-        match once.0 {
-            None => Ok(self.ledger.execute(command).await.map(encode)),
-            Some(Ok(once)) => Ok(self.ledger.execute_once(command, once, encode).await),
-            Some(Err(session)) => {
-                // No session comes before no key.
+        match once {
+            Once::NotAsked => Ok(self.ledger.execute(command).await.map(encode)),
+            Once::Under(once) => Ok(self.ledger.execute_once(command, once, encode).await),
+            Once::NoDigest => {
+                tracing::error!("a body with an idempotency key has no digest");
+                Err(Code::Internal.into())
+            }
+            Once::BadKey { session } => {
                 self.read.account(session, self.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
                 Err(Code::InvalidInput.into())
             }

@@ -12,6 +12,7 @@ use crate::domain::image::{Fingerprints, PostImage, Posted, StoredBlob};
 use crate::domain::message::{Address, NamedVersion};
 use crate::http::app::App;
 use crate::http::error::{Code, WireError};
+use crate::http::lenient::LONGEST_ECHO;
 use crate::http::messages::MessageWritten;
 use crate::http::once::Once;
 use crate::http::text::utf16_len;
@@ -22,8 +23,6 @@ use crate::vault::{DataKey, Found};
 
 /// The longest name of an image, in UTF-16 code units.
 const LONGEST_NAME: usize = 128;
-/// The longest field that is echoed, in bytes.
-const LONGEST_ECHO: usize = 1024;
 
 /// The purpose of the fingerprint of a sender's name for an image.
 pub(super) const NAME: &str = "content-id";
