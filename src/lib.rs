@@ -4,6 +4,7 @@
 //! ([`domain`]) turns it into events or a rejection, the [`ledger`] seals and appends them to the
 //! PostgreSQL log together with the read models, and the feed tells the world after the commit.
 
+pub mod app;
 pub mod audit;
 pub mod cli;
 pub mod clock;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use be8::app::App;
 use be8::domain::Command;
 use be8::domain::account::CreateAccount;
 use be8::domain::dialog::StartConversation;
 use be8::domain::message::{NamedVersion, Receiver, WriteMessage};
 use be8::domain::reads::MarkRead;
-use be8::http::App;
 use be8_events::account::AccountSecret;
 use be8_events::message::MessageSecret;
 use be8_events::{AccId, Hash32, MessageNo, Secret, ThreadId};

@@ -5,8 +5,8 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
+use be8::app::App;
 use be8::config::{Config, flags};
-use be8::http::App;
 use be8::node::{Database, Node, reading_pool};
 use be8::postgres::{ClusterSettings, PrivateCluster};
 use be8_database::Pool;

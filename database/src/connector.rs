@@ -10,14 +10,8 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::address::{Address, BadAddress, Target, place};
 use crate::bound::bounded;
-use crate::error::{ConnectError, reason};
-use crate::pool::Pool;
+use crate::error::ConnectError;
 use crate::session::{self, BASE, Seen};
-
-/// How long an idle connection is taken to be alive.
-const TRUSTED: Duration = Duration::from_millis(500);
-/// How long a connection may take to show that it is alive, and a pool to have one.
-const ACQUIRE: Duration = Duration::from_secs(5);
 
 /// Makes connections to one database. Clones share what is known of the hosts.
 #[derive(Debug, Clone)]
@@ -74,7 +68,7 @@ impl Shared {
     }
 
     /// Whether a connection of this age was made to the host that is used now.
-    fn is_of_current(&self, age: Duration) -> bool {
+    pub(crate) fn is_of_current(&self, age: Duration) -> bool {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current.1.elapsed() >= age
     }
@@ -213,51 +207,8 @@ impl Connector {
         .await
     }
 
-    async fn prepare(&self, connection: &mut PgConnection) -> Result<Seen, ConnectError> {
+    pub(crate) async fn prepare(&self, connection: &mut PgConnection) -> Result<Seen, ConnectError> {
         session::prepare(connection, &self.settings, self.shared.address.private).await
-    }
-
-    /// A pool for short statements: none takes longer than `limit`.
-    pub fn pool(&self, connections: u32, limit: Duration) -> Pool {
-        // On PostgreSQL's side a little earlier, so that only what it cannot end itself is given up on this side.
-        let milliseconds = (limit * 9 / 10).as_millis().min(2_000_000_000).to_string();
-        let preparing = self.with([("statement_timeout", milliseconds.as_str())]);
-        let (shared, host) = (self.shared.clone(), self.shared.current());
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE)
-            // A connection in steady use needs no test, which would cost a round trip; one that lay idle may have died with
-            // the database. One to a host that was left is not used any more.
-            .test_before_acquire(false)
-            .before_acquire(move |connection, meta| {
-                let current = shared.is_of_current(meta.age);
-                Box::pin(async move {
-                    let lives =
-                        current && (meta.idle_for < TRUSTED || bounded(ACQUIRE / 2, connection.ping()).await.is_ok());
-                    Ok(lives)
-                })
-            })
-            .after_connect(move |connection, _| {
-                let preparing = preparing.clone();
-                Box::pin(async move {
-                    let prepared = async {
-                        let seen = preparing.prepare(connection).await?;
-                        // A primary that takes no writes for now can be read; a standby may lag behind what was acknowledged.
-                        if preparing.has_to_write() && seen.standby {
-                            return Err(ConnectError::ReadOnly(place(
-                                &preparing.shared.options(preparing.shared.current()),
-                            )));
-                        }
-                        Ok(())
-                    };
-                    // sqlx says it in its own words, and would add lines of PostgreSQL's source.
-                    bounded(preparing.connect_timeout(), prepared)
-                        .await
-                        .map_err(|error| sqlx::Error::Protocol(reason(&error).to_string()))
-                })
-            })
-            .connect_lazy_with(self.shared.options(host));
-        Pool::new(pool, limit, self, host)
     }
 
     /// A connection that receives notifications, and makes no other when it is lost.

@@ -8,13 +8,18 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
-use sqlx::{Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
+use sqlx::postgres::{PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
+use sqlx::{Connection as _, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
 
-use crate::bound::{is_timeout, timed_out};
+use crate::address::place;
+use crate::bound::{bounded, is_timeout, timed_out};
 use crate::connector::Connector;
-use crate::error::leaves_connection;
+use crate::error::{ConnectError, leaves_connection, reason};
 
+/// How long an idle connection is taken to be alive.
+const TRUSTED: Duration = Duration::from_millis(500);
+/// How long a connection may take to show that it is alive, and a pool to have one.
+const ACQUIRE: Duration = Duration::from_secs(5);
 /// How long a connection may take to show that it can be used again.
 const RETURN: Duration = Duration::from_secs(5);
 
@@ -28,6 +33,51 @@ pub struct Pool {
     connector: Connector,
     /// Which of the hosts it connects to.
     host: Arc<AtomicUsize>,
+}
+
+impl Connector {
+    /// A pool for short statements: none takes longer than `limit`.
+    pub fn pool(&self, connections: u32, limit: Duration) -> Pool {
+        // On PostgreSQL's side a little earlier, so that only what it cannot end itself is given up on this side.
+        let milliseconds = (limit * 9 / 10).as_millis().min(2_000_000_000).to_string();
+        let preparing = self.with([("statement_timeout", milliseconds.as_str())]);
+        let (shared, host) = (self.shared().clone(), self.shared().current());
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE)
+            // A connection in steady use needs no test, which would cost a round trip; one that lay idle may have died with
+            // the database. One to a host that was left is not used any more.
+            .test_before_acquire(false)
+            .before_acquire(move |connection, meta| {
+                let current = shared.is_of_current(meta.age);
+                Box::pin(async move {
+                    let lives =
+                        current && (meta.idle_for < TRUSTED || bounded(ACQUIRE / 2, connection.ping()).await.is_ok());
+                    Ok(lives)
+                })
+            })
+            .after_connect(move |connection, _| {
+                let preparing = preparing.clone();
+                Box::pin(async move {
+                    let prepared = async {
+                        let seen = preparing.prepare(connection).await?;
+                        // A primary that takes no writes for now can be read; a standby may lag behind what was acknowledged.
+                        if preparing.has_to_write() && seen.standby {
+                            return Err(ConnectError::ReadOnly(place(
+                                &preparing.shared().options(preparing.shared().current()),
+                            )));
+                        }
+                        Ok(())
+                    };
+                    // sqlx says it in its own words, and would add lines of PostgreSQL's source.
+                    bounded(preparing.connect_timeout(), prepared)
+                        .await
+                        .map_err(|error| sqlx::Error::Protocol(reason(&error).to_string()))
+                })
+            })
+            .connect_lazy_with(self.shared().options(host));
+        Pool::new(pool, limit, self, host)
+    }
 }
 
 impl Pool {

@@ -1,6 +1,9 @@
 //! Length-prefixed fields: whatever is hashed or authenticated together is put together from these, so
 //! that no byte can move from one field to the next.
 
+/// The version of the canonical bytes and of the associated data of sealed payloads.
+pub const CANONICAL_VERSION: u8 = 1;
+
 /// Appends one field: its length as 4 bytes, big-endian, then its bytes.
 ///
 /// ```

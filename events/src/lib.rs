@@ -36,7 +36,9 @@ mod ids;
 pub mod image;
 mod kinds;
 pub mod message;
+mod place;
 pub mod reads;
+mod sealing;
 mod secret;
 pub mod server;
 pub mod session;
@@ -44,14 +46,16 @@ mod subject;
 mod time;
 pub mod token;
 
-pub use envelope::{CANONICAL_VERSION, CanonicalError, NewEvent, Position, Recorded, StreamName};
-pub use field::{field_length, put_field};
+pub use envelope::{CanonicalError, NewEvent, Recorded};
+pub use field::{CANONICAL_VERSION, field_length, put_field};
 pub use hash::Hash32;
 pub use ids::{AccId, GroupId, GroupVersion, MessageNo, ParseError, StayNo, ThreadId};
 pub use kinds::{
     AccountEvent, DecodeError, DeviceEvent, DialogEvent, ErasureEvent, Event, GroupEvent, MediaEvent, MessageEvent,
     ReadsEvent, ServerEvent, SessionEvent, TokenEvent,
 };
+pub use place::{Position, StreamName};
+pub use sealing::Sealing;
 pub use secret::{Sealed, SealedContext, Secret, SecretPayload};
-pub use subject::{KeyId, Sealing, Subject};
+pub use subject::{KeyId, Subject};
 pub use time::{Day, Timestamp};

@@ -1,14 +1,9 @@
-//! The subjects whose data keys seal what is secret, and which of them an event takes.
+//! The subjects whose data keys seal what is secret.
 
 use std::fmt;
 use std::str::FromStr;
 
-#[cfg(doc)]
-use crate::Sealed;
-use crate::{
-    AccId, AccountEvent, Day, DeviceEvent, Event, GroupEvent, GroupId, MessageEvent, ParseError, StayNo, StreamName,
-    ThreadId,
-};
+use crate::{AccId, Day, GroupId, ParseError, StayNo, ThreadId};
 
 /// Whose data key seals something. A subject has one key in its life; deleting the key erases
 /// all that was sealed under it.
@@ -74,102 +69,6 @@ impl FromStr for Subject {
 
 /// The number of a data key, given once in the life of a log.
 pub type KeyId = i64;
-
-/// Under which key or keys a secret payload is sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sealing {
-    /// Under the key of one subject; kept until that is erased.
-    Lasting(Subject),
-    /// Under a key derived from three: the author's account, the stay, and the day of the event.
-    Message {
-        /// Who wrote.
-        author: AccId,
-        /// The thread.
-        thread: ThreadId,
-        /// Which of the author's stays in it.
-        stay: StayNo,
-    },
-}
-
-impl Sealing {
-    /// The subjects whose keys are needed, in the order in which [`Sealed::keys`] names them.
-    ///
-    /// ```
-    /// use be8_events::{AccId, Sealing, Subject, ThreadId};
-    ///
-    /// let author = AccId::new(10_001).unwrap();
-    /// let thread: ThreadId = "10001:10002".parse().unwrap();
-    /// let today = "2026-11-23".parse().unwrap();
-    /// let names = |sealing: Sealing| sealing.subjects(today).iter().map(Subject::to_string).collect::<Vec<_>>();
-    /// assert_eq!(names(Sealing::Lasting(Subject::PublicKey(author))), ["public-key/10001"]);
-    /// assert_eq!(
-    ///     names(Sealing::Message { author, thread, stay: 1 }),
-    ///     ["account/10001", "stay/10001:10002/10001/1", "day/2026-11-23"]
-    /// );
-    /// ```
-    pub fn subjects(self, day: Day) -> Vec<Subject> {
-        match self {
-            Self::Lasting(subject) => vec![subject],
-            Self::Message { author, thread, stay } => {
-                vec![Subject::Account(author), Subject::Stay { thread, author, stay }, Subject::Day(day)]
-            }
-        }
-    }
-}
-
-impl Event {
-    /// Under which keys the secret part of this event is sealed in this stream; none if events of its
-    /// kind have no secret part.
-    pub fn sealing(&self, stream: StreamName) -> Option<Sealing> {
-        let lasting = |subject| Some(Sealing::Lasting(subject));
-        match self {
-            Self::Account(event) => {
-                let StreamName::Account(account) = stream else { return None };
-                match event {
-                    AccountEvent::AccountCreated(_)
-                    | AccountEvent::NicknameChanged(_)
-                    | AccountEvent::StatusSet(_)
-                    | AccountEvent::CodesSet(_)
-                    | AccountEvent::CodeChanged(_) => lasting(Subject::Account(account)),
-                    AccountEvent::PublicKeySet(_) => lasting(Subject::PublicKey(account)),
-                    AccountEvent::LifetimeExtended(_) | AccountEvent::AccountRemoved(_) => None,
-                }
-            }
-            Self::Device(event) => match (event, stream) {
-                (DeviceEvent::DeviceSubscribed(_), StreamName::Devices(account)) => lasting(Subject::Account(account)),
-                (DeviceEvent::DeviceSubscribed(_) | DeviceEvent::DeviceDropped(_), _) => None,
-            },
-            Self::Group(event) => match event {
-                GroupEvent::GroupCreated(e) => lasting(Subject::GroupName(e.group)),
-                GroupEvent::GroupKeyStored(_) => {
-                    let StreamName::Group(group) = stream else { return None };
-                    lasting(Subject::GroupKeys(group))
-                }
-                GroupEvent::MemberJoined(_)
-                | GroupEvent::MemberAdded(_)
-                | GroupEvent::MemberLeft(_)
-                | GroupEvent::MemberKicked(_)
-                | GroupEvent::VersionAllocated(_)
-                | GroupEvent::GroupDestroyed(_)
-                | GroupEvent::GroupUpdateSignalled(_) => None,
-            },
-            Self::Message(event) => {
-                let (author, thread, stay) = match event {
-                    MessageEvent::MessageWritten(e) => (e.sender, e.thread, e.stay),
-                    MessageEvent::ImagePosted(e) => (e.sender, e.thread, e.stay),
-                };
-                Some(Sealing::Message { author, thread, stay })
-            }
-            Self::Session(_)
-            | Self::Dialog(_)
-            | Self::Media(_)
-            | Self::Reads(_)
-            | Self::Token(_)
-            | Self::Server(_)
-            | Self::Erasure(_) => None,
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -7,12 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use be8_events::{AccId, GroupId, Hash32, Position, Recorded, StreamName};
 
-use super::covering::covering;
+use super::Sight;
+use super::covering::{ProofError, covering};
 use super::findings::JUDGING;
 use super::notes::{self, PublicKey};
-use super::transparency::{Transparency, TransparencyError};
+use super::transparency::Transparency;
 use super::tree::Question;
-use super::{AuditError, Sight};
 use crate::ledger::{Log, SignedHead};
 
 /// The first line of a bundle.
@@ -25,29 +25,6 @@ const PAGE: u32 = 500;
 const SOON: Duration = Duration::from_secs(5);
 /// The most messages of a bundle, the newest ones: they are where, when and who, nothing of what.
 pub const MOST_MESSAGES: usize = 10_000;
-
-/// Why something cannot be proved.
-#[derive(Debug, thiserror::Error)]
-pub enum ProofError {
-    /// No checkpoint covers it yet; it is worth asking again after this time.
-    #[error("not covered by a checkpoint yet")]
-    NotCovered(Duration),
-    /// There is no such event of the group, or it is not for the asker.
-    #[error("no such event")]
-    NoEvent,
-    /// The history cannot be read.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// The transparency log cannot be read.
-    #[error(transparent)]
-    Transparency(#[from] TransparencyError),
-}
-
-impl From<crate::ledger::LogError> for ProofError {
-    fn from(error: crate::ledger::LogError) -> Self {
-        Self::Audit(error.into())
-    }
-}
 
 /// An event with its proof.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use super::bundle::ProofError;
-use super::transparency::Transparency;
-use crate::ledger::SignedHead;
+use super::AuditError;
+use super::transparency::{Transparency, TransparencyError};
+use crate::ledger::{LogError, SignedHead};
 
 /// How long a requested checkpoint is waited for: the signing node looks for requests once a second.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -16,6 +16,29 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// How many wait on this node at a time; more are asked to come back.
 static WAITING: Semaphore = Semaphore::const_new(16);
+
+/// Why something cannot be proved.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// No checkpoint covers it yet; it is worth asking again after this time.
+    #[error("not covered by a checkpoint yet")]
+    NotCovered(Duration),
+    /// There is no such event of the group, or it is not for the asker.
+    #[error("no such event")]
+    NoEvent,
+    /// The history cannot be read.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The transparency log cannot be read.
+    #[error(transparent)]
+    Transparency(#[from] TransparencyError),
+}
+
+impl From<LogError> for ProofError {
+    fn from(error: LogError) -> Self {
+        Self::Audit(error.into())
+    }
+}
 
 /// A checkpoint that covers so many events; it is requested if there is none yet.
 ///

@@ -6,7 +6,7 @@
 //! rewritten is proved by the [`Transparency`] log over it, of which a [`bundle`] tells an auditor.
 
 pub mod bundle;
-mod covering;
+pub mod covering;
 mod erasure;
 mod findings;
 mod history;

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::domain::Rejection;
 use crate::domain::operator::EndSessions;
 use crate::domain::removal::RemoveAccount;
-use crate::http::operator_accounts::{SessionEntry, open_sessions};
+use crate::http::routes::server::accounts::{SessionEntry, open_sessions};
 use crate::ledger::{Direction, LedgerError};
 use crate::node::Attached;
 use crate::process::removal::{finish, remove};

@@ -7,7 +7,7 @@ use super::{named_group, print};
 use crate::audit::{AuditError, Finding, Point, Sight, findings, state_at};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::http::audit::Finding as FindingJson;
+use crate::http::routes::audit::history::Finding as FindingJson;
 use crate::ledger::Log;
 use crate::node::Database;
 

@@ -7,12 +7,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::logging;
+use crate::app::Handle;
 use crate::config::Config;
-use crate::http::event_stream::RefusedStreams;
-use crate::http::limits::Limiter;
+use crate::http::layers::limits::Limiter;
+use crate::http::serve::tls::Tls;
 use crate::http::site::Site;
-use crate::http::tls::Tls;
-use crate::http::{self, Handle, Serving};
+use crate::http::wire::event_stream::RefusedStreams;
+use crate::http::{self, Serving};
 use crate::measurements;
 use crate::node::{Node, NodeError, test_clock};
 use crate::push::Vapid;
@@ -31,7 +32,8 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     let tls = config.tls.clone().map(Tls::load).transpose()?;
     // Clients subscribe with the key pair that signs; without one, with the key that is built into them.
     let vapid = Vapid::load(&config.push)?;
-    let site = Site::load(config.site.clone(), vapid.as_ref().map(|vapid| vapid.public().to_owned()))?;
+    let key = vapid.as_ref().map(|vapid| vapid.public().to_owned());
+    let site = Site::load(config.site.clone(), key, http::taken())?;
     let server = http::listen(config.listen, tls.clone())
         .await
         .map_err(|cause| NodeError::Listen { address: config.listen.to_string(), cause })?;

@@ -13,7 +13,7 @@ use be8_events::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::group_keys::Versions;
+use super::key_versions::Versions;
 use super::{Command, Decision, Rejection, Stop, View};
 
 /// A present member.

@@ -16,6 +16,7 @@ pub mod group_keys;
 pub mod hours;
 pub mod image;
 pub mod invites;
+mod key_versions;
 pub mod message;
 pub mod operator;
 pub mod profile;

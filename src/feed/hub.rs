@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use be8_events::{AccId, AccountEvent, Event, Hash32, Position, Recorded, SessionEvent, StreamName};
 use lru::LruCache;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::change::{Change, changes_of};
-use super::resume::ChangeId;
+use super::change::changes_of;
+use super::delivery::{ChangeId, Delivery, Shared};
 use super::roster::Rosters;
 use super::written::Written;
 use crate::ledger::{Log, LogError, Subscription};
@@ -39,32 +39,6 @@ impl Default for HubSettings {
     fn default() -> Self {
         Self { queue: 256, streams_per_account: 64, unproven: Duration::from_secs(45) }
     }
-}
-
-/// A change as all its recipients share it, with room for what is written to the client, so that
-/// it is made once.
-#[derive(Debug)]
-pub struct Shared {
-    /// The change.
-    pub change: Change,
-    /// The text for the client, once somebody made it.
-    pub rendered: OnceCell<Arc<str>>,
-}
-
-impl Shared {
-    /// A change that nobody has written yet.
-    pub fn new(change: Change) -> Arc<Self> {
-        Arc::new(Self { change, rendered: OnceCell::new() })
-    }
-}
-
-/// A change for one stream.
-#[derive(Debug, Clone)]
-pub struct Delivery {
-    /// Where it stands.
-    pub id: ChangeId,
-    /// The change.
-    pub shared: Arc<Shared>,
 }
 
 /// The account has as many streams open as it may.

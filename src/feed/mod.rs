@@ -7,12 +7,14 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod change;
+mod delivery;
 mod hub;
 mod resume;
 mod roster;
 mod written;
 
 pub use change::Change;
-pub use hub::{Beginning, Delivery, Hub, HubSettings, Overcrowded, Shared, Subscriber};
-pub use resume::{ChangeId, Telling, missed};
+pub use delivery::{ChangeId, Delivery, Shared};
+pub use hub::{Beginning, Hub, HubSettings, Overcrowded, Subscriber};
+pub use resume::{Telling, missed};
 pub use roster::Rosters;

@@ -1,54 +1,14 @@
 //! What a stream missed: read from the streams of the account's threads, by position.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
 
 use be8_events::{AccId, Position, Recorded, StreamName, ThreadId};
 use futures_util::future::try_join_all;
 
 use super::change::{Change, changes_for};
-use super::hub::{Delivery, Shared};
+use super::delivery::{ChangeId, Delivery, Shared};
 use super::roster::Rosters;
 use crate::ledger::{Log, LogError};
-
-/// The id of a change in a stream: `P-n`, the log position of the event and which of the
-/// account's changes of that event it is, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ChangeId {
-    /// The position of the event.
-    pub position: Position,
-    /// Which of its changes.
-    pub nth: u32,
-}
-
-impl fmt::Display for ChangeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.position, self.nth)
-    }
-}
-
-/// A text that is no id of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoChangeId;
-
-impl FromStr for ChangeId {
-    type Err = NoChangeId;
-
-    /// Reads `P-n`, and a bare `P`, which means that all of the event was seen.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let (position, nth) = match text.split_once('-') {
-            Some((position, nth)) if digits(nth) => (position, nth.parse().map_err(|_| NoChangeId)?),
-            Some(_) => return Err(NoChangeId),
-            None => (text, u32::MAX),
-        };
-        if !digits(position) {
-            return Err(NoChangeId);
-        }
-        Ok(Self { position: Position(position.parse().map_err(|_| NoChangeId)?), nth })
-    }
-}
 
 /// Beyond this many missed changes a stream gets one `newMessage` a thread instead.
 const MOST: usize = 1000;
@@ -152,20 +112,5 @@ fn streams_of(thread: &ThreadId) -> Vec<StreamName> {
             vec![StreamName::Group(group), StreamName::Chat(group), StreamName::Reads(*thread)]
         }
         ThreadId::System(_) => Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_ids_of_ours_are_read() {
-        let id = |position, nth| ChangeId { position: Position(position), nth };
-        assert_eq!("17-0".parse(), Ok(id(17, 0)));
-        assert_eq!("17".parse(), Ok(id(17, u32::MAX)));
-        for bad in ["", "-", "17-", "-0", "+1-0", "17-x", "17 ", "99999999999999999999", "1-2-3"] {
-            assert_eq!(bad.parse::<ChangeId>(), Err(NoChangeId), "{bad}");
-        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::resume::ChangeId;
+use super::delivery::ChangeId;
 
 /// Into how many parts the time is cut for which it is remembered when what was written.
 const MARKS: u32 = 8;

@@ -12,45 +12,45 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::accounts::Accounts;
-use super::app::Handle;
-use super::audit::Audit;
-use super::body::BodyLimits;
-use super::codes::Codes;
-use super::compress::compress;
-use super::connections::{self, ConnectionSettings};
-use super::conversations::Conversations;
-use super::cookie::SECURE_NAME;
-use super::devices::Devices;
-use super::document::document;
-use super::edge::{EdgeLayer, Manner, Rule};
-use super::event_stream::RefusedStreams;
-use super::events::Events;
-use super::group_keys::GroupKeys;
-use super::groups::Groups;
-use super::guard::{GuardLayer, uses_session};
-use super::home;
-use super::images::Images;
-use super::insights::Insights;
-use super::keys::Keys;
-use super::limits::{LimitLayer, Limiter};
-use super::logins::Logins;
-use super::measure::MeasureLayer;
-use super::messages::Messages;
-use super::operations::Operations;
-use super::operator_accounts::OperatorAccounts;
-use super::outgoing;
-use super::profile::Profile;
-use super::proofs::Proofs;
-use super::registration::Registration;
-use super::removal::Removal;
-use super::room::Room;
-use super::session::SCHEME;
-use super::site::Site;
-use super::tls::Tls;
-use super::tokens::Tokens;
-use super::transparency::{Public, Tiles};
-use super::turnstile::{TurnSettings, Turnstile};
+use crate::app::Handle;
+use crate::http::document::document;
+use crate::http::layers::compress::compress;
+use crate::http::layers::edge::{EdgeLayer, Manner, Rule};
+use crate::http::layers::guard::{GuardLayer, uses_session};
+use crate::http::layers::limits::{LimitLayer, Limiter};
+use crate::http::layers::measure::MeasureLayer;
+use crate::http::layers::turnstile::{TurnSettings, Turnstile};
+use crate::http::request::body::BodyLimits;
+use crate::http::request::cookie::SECURE_NAME;
+use crate::http::request::room::Room;
+use crate::http::request::session::SCHEME;
+use crate::http::routes::account::accounts::Accounts;
+use crate::http::routes::account::codes::Codes;
+use crate::http::routes::account::devices::Devices;
+use crate::http::routes::account::keys::Keys;
+use crate::http::routes::account::logins::Logins;
+use crate::http::routes::account::profile::Profile;
+use crate::http::routes::account::removal::Removal;
+use crate::http::routes::account::tokens::Tokens;
+use crate::http::routes::audit::history::Audit;
+use crate::http::routes::audit::proofs::Proofs;
+use crate::http::routes::audit::transparency::{Public, Tiles};
+use crate::http::routes::conversation::conversations::Conversations;
+use crate::http::routes::conversation::events::Events;
+use crate::http::routes::conversation::images::Images;
+use crate::http::routes::conversation::messages::Messages;
+use crate::http::routes::group::group_keys::GroupKeys;
+use crate::http::routes::group::groups::Groups;
+use crate::http::routes::server::accounts::OperatorAccounts;
+use crate::http::routes::server::insights::Insights;
+use crate::http::routes::server::operations::Operations;
+use crate::http::routes::server::registration::Registration;
+use crate::http::serve::connections::{self, ConnectionSettings};
+use crate::http::serve::outgoing;
+use crate::http::serve::tls::Tls;
+use crate::http::site::Site;
+use crate::http::site::home;
+use crate::http::wire::event_stream::RefusedStreams;
 
 /// The paths that stand beside the contract's and speak as they do.
 const ADDED: [&str; 2] = ["/login", "/logout"];
@@ -218,7 +218,7 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
 }
 
 /// The paths of all routes and pages but the home page, in lower case: no file stands there.
-pub(super) fn taken() -> &'static [String] {
+pub fn taken() -> &'static [String] {
     static TAKEN: OnceLock<Vec<String>> = OnceLock::new();
     TAKEN.get_or_init(|| {
         let rules = rules(&openapi()).into_iter().map(|rule| rule.path.to_ascii_lowercase());

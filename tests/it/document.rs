@@ -5,7 +5,7 @@ use std::path::Path;
 
 use be8::audit::key_file;
 use be8::audit::notes::Role;
-use be8::http::error::{Code, Shape};
+use be8::http::wire::codes::{Code, Shape};
 use serde_json::{Map, Value, json};
 
 use crate::client::Client;

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write as _};
 use std::process::{Command, Stdio};
 
-use be8::http::json::{decimal, read};
+use be8::http::request::json::{decimal, read};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;

@@ -15,6 +15,17 @@ pub enum Use {
     Unsafe,
 }
 
+/// A path in a file, such as `crate::http::wire`, with all that a group of a `use` names written out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Path {
+    pub line: usize,
+    pub parts: Vec<String>,
+    /// The name that `as` gives it.
+    pub alias: Option<String>,
+    /// It stands in a `pub use`.
+    pub exported: bool,
+}
+
 /// A file without its comments, texts and characters.
 pub struct Source {
     tokens: Vec<(usize, Token)>,
@@ -60,6 +71,111 @@ impl Source {
             }
         }
         found
+    }
+
+    /// All paths of what is compiled outside of tests and documentation.
+    pub fn paths_of_the_program(&self) -> Vec<Path> {
+        let mut found = Vec::new();
+        let (mut at, mut exported, mut importing) = (0, false, false);
+        while at < self.tokens.len() {
+            if let Some(end) = self.test_item(at) {
+                at = end;
+                continue;
+            }
+            match self.token(at) {
+                Some(Token::Name(name)) if name == "use" => {
+                    let before = at.checked_sub(1).and_then(|before| self.token(before));
+                    importing = true;
+                    exported = match before {
+                        Some(Token::Name(word)) => word == "pub",
+                        Some(Token::Other(sign)) => *sign == ')',
+                        _ => false,
+                    };
+                    at += 1;
+                }
+                Some(Token::Other(';')) => {
+                    (exported, importing) = (false, false);
+                    at += 1;
+                }
+                Some(Token::Name(_)) => {
+                    let before = at.checked_sub(1).and_then(|before| self.token(before));
+                    let inside = matches!(before, Some(Token::Colons | Token::Other('.' | '$')));
+                    let leads = self.token(at + 1) == Some(&Token::Colons);
+                    if leads && !inside {
+                        at = self.path(at, Vec::new(), exported, &mut found);
+                    } else {
+                        // `use posting;` names a module as it is.
+                        if importing && !inside {
+                            self.path(at, Vec::new(), exported, &mut found);
+                        }
+                        at += 1;
+                    }
+                }
+                _ => at += 1,
+            }
+        }
+        found
+    }
+
+    /// Where an item that is compiled only for tests or documentation ends, if one begins here.
+    fn test_item(&self, at: usize) -> Option<usize> {
+        let name = |word: &str| Token::Name(word.to_owned());
+        let mark = [Token::Other('#'), Token::Other('['), name("cfg"), Token::Other('(')];
+        if !mark.iter().enumerate().all(|(nth, token)| self.token(at + nth) == Some(token))
+            || ![name("test"), name("doc")].iter().any(|word| self.token(at + mark.len()) == Some(word))
+            || self.token(at + mark.len() + 1) != Some(&Token::Other(')'))
+        {
+            return None;
+        }
+        let mut depth = 0;
+        for end in at + mark.len() + 3..self.tokens.len() {
+            match self.tokens[end].1 {
+                Token::Other('{') => depth += 1,
+                Token::Other('}') if depth == 1 => return Some(end + 1),
+                Token::Other('}') => depth -= 1,
+                Token::Other(';' | ',') if depth == 0 => return Some(end + 1),
+                _ => {}
+            }
+        }
+        Some(self.tokens.len())
+    }
+
+    /// Reads the path at `at`, which continues `parts`; returns where it ends.
+    fn path(&self, mut at: usize, mut parts: Vec<String>, exported: bool, found: &mut Vec<Path>) -> usize {
+        let line = self.tokens[at].0;
+        loop {
+            match self.token(at) {
+                Some(Token::Name(name)) => parts.push(name.clone()),
+                Some(Token::Other('*')) => parts.push("*".to_owned()),
+                Some(Token::Other('{')) => {
+                    at += 1;
+                    loop {
+                        at = match self.token(at) {
+                            None => return at,
+                            Some(Token::Other('}')) => return at + 1,
+                            Some(Token::Name(_) | Token::Other('*')) => self.path(at, parts.clone(), exported, found),
+                            _ => at + 1,
+                        };
+                    }
+                }
+                // The parameters of a type, such as `Vec::<u8>`.
+                _ => break,
+            }
+            at += 1;
+            if self.token(at) != Some(&Token::Colons) {
+                break;
+            }
+            at += 1;
+        }
+        let mut alias = None;
+        if let (Some(Token::Name(word)), Some(Token::Name(name))) = (self.token(at), self.token(at + 1))
+            && word == "as"
+        {
+            alias = Some(name.clone());
+            at += 2;
+        }
+        found.push(Path { line, parts, alias, exported });
+        at
     }
 
     fn token(&self, at: usize) -> Option<&Token> {

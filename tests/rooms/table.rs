@@ -58,6 +58,9 @@ pub const IO: &[&str] =
 /// What asks for the time of day.
 pub const CLOCK: &[&str] = &["Utc::now", "Local::now", "SystemTime::now"];
 
+/// Where the sources of each crate are.
+pub const SOURCES: &[&str] = &["database/src/", "events/src/", "src/"];
+
 /// The folders. Who is not here does not exist.
 pub const ROOMS: &[Room] = &[
     Room {
@@ -121,10 +124,17 @@ pub const ROOMS: &[Room] = &[
         &["feed", "ledger", "domain", "vault", "audit", "push", "media", "clock"],
     ),
     room("src/audit/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "domain", "secret_file"]),
+    // What the routes share; a node wires it.
+    room(
+        "src/app/",
+        Crates::AllBut(&["poem", "sqlx"]),
+        &["audit", "clock", "domain", "feed", "ledger", "media", "memory", "password", "push", "secret_file", "vault"],
+    ),
     room(
         "src/http/",
         Crates::AllBut(&["sqlx"]),
         &[
+            "app",
             "domain",
             "ledger",
             "vault",
@@ -135,7 +145,6 @@ pub const ROOMS: &[Room] = &[
             "media",
             "password",
             "clock",
-            "memory",
             "secret_file",
             "tokens",
         ],
@@ -149,6 +158,7 @@ pub const ROOMS: &[Room] = &[
         "src/cli/",
         Crates::AllBut(&["sqlx"]),
         &[
+            "app",
             "config",
             "node",
             "http",
@@ -191,7 +201,10 @@ pub const FILES: &[Room] = &[
     room(
         "src/config.rs",
         Crates::AllBut(&["poem", "sqlx"]),
-        &["audit", "feed", "http", "ledger", "memory", "password", "process", "push", "media", "settings", "vault"],
+        &[
+            "app", "audit", "feed", "http", "ledger", "memory", "password", "process", "push", "media", "settings",
+            "vault",
+        ],
     ),
     // Wiring: all rooms, and the migrations.
     Room { path: "src/node.rs", crates: Crates::AllBut(&["poem"]), rooms: None, pure: false, clock: false },

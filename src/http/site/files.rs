@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -10,8 +10,31 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use poem::web::headers::ETag;
 use sha2::{Digest, Sha256};
 
-use super::SiteError;
-use crate::http::compress::{WORTH_IT, gzip_well};
+use crate::http::layers::compress::{WORTH_IT, gzip_well};
+
+/// Why files cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// A folder or a file in it cannot be read.
+    #[error("{path}: {cause}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// A folder that is no built client.
+    #[error("{0} is not what is to be served: there is no index.html in it, nor in its folder prod")]
+    NoIndex(PathBuf),
+    /// More than is held in memory.
+    #[error("{path} holds more than {most} bytes")]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// The most bytes.
+        most: u64,
+    },
+}
 
 /// The most bytes of a folder.
 const MOST: u64 = 256 * 1024 * 1024;

@@ -35,7 +35,7 @@ fn client() -> tempfile::TempDir {
 
 fn site(folder: &Path) -> Site {
     let settings = SiteSettings { client: Some(folder.to_owned()), insights: None };
-    Site::load(settings, Some(KEY.to_owned())).unwrap()
+    Site::load(settings, Some(KEY.to_owned()), crate::http::taken()).unwrap()
 }
 
 async fn ask(site: &Site, method: Method, path: &str, asked: &[(&str, &str)]) -> (u16, Response, Vec<u8>) {
@@ -119,12 +119,12 @@ async fn a_folder_is_asked_for_with_its_slash() {
         assert_eq!((status, answer.header("location")), (301, Some(to)));
     }
     let insights = SiteSettings { client: None, insights: Some(folder.path().join("prod")) };
-    let insights = Site::load(insights, None).unwrap();
+    let insights = Site::load(insights, None, crate::http::taken()).unwrap();
     assert_eq!(get(&insights, "/be8insights", &[]).await.1.header("location"), Some("/be8insights/"));
     assert_eq!(get(&insights, "/be8insights/", &[]).await.0, 200);
     assert_eq!(get(&insights, "/", &[]).await.0, 418);
     let nothing = SiteSettings { client: Some(folder.path().join("assets")), insights: None };
-    assert!(matches!(Site::load(nothing, None), Err(SiteError::NoIndex(_))));
+    assert!(matches!(Site::load(nothing, None, crate::http::taken()), Err(SiteError::NoIndex(_))));
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn the_key_for_pushes_is_ours_where_we_have_one() {
     let ours = String::from_utf8(get(&site(folder.path()), "/bundle.js", &[]).await.2).unwrap();
     assert!(ours.contains(KEY) && !ours.contains(BUILT_IN_KEY));
     let settings = SiteSettings { client: Some(folder.path().to_owned()), insights: None };
-    let none = Site::load(settings, None).unwrap();
+    let none = Site::load(settings, None, crate::http::taken()).unwrap();
     let (_, answer, theirs) = get(&none, "/bundle.js", &[]).await;
     assert!(String::from_utf8(theirs).unwrap().contains(BUILT_IN_KEY));
     // Another program has another tag, or else browsers would keep the old one.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use be8::http::error::Code;
+use be8::http::wire::codes::Code;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -80,7 +80,7 @@ async fn both_verifiers_take_a_bundle() {
         // What the bundle tells is what the history tells.
         let history = client.get(&format!("/audit/groups/{group}/history")).await.json();
         let entries = read.entries();
-        let told = entries.iter().map(be8::http::audit::HistoryEntry::from);
+        let told = entries.iter().map(be8::http::routes::audit::history::HistoryEntry::from);
         let told = serde_json::to_value(told.collect::<Vec<_>>()).unwrap();
         assert_eq!(told, history["entries"]);
         assert_eq!(told.as_array().unwrap().iter().filter(|entry| entry["act"] == "message").count(), messages);
@@ -88,7 +88,7 @@ async fn both_verifiers_take_a_bundle() {
         let findings = client.get(&format!("/audit/groups/{group}/findings")).await.json();
         let now = be8_events::Timestamp::from_micros(i64::MAX / 2);
         let found = read.findings(now);
-        let found = found.iter().map(be8::http::audit::Finding::from).collect::<Vec<_>>();
+        let found = found.iter().map(be8::http::routes::audit::history::Finding::from).collect::<Vec<_>>();
         let window = |value: serde_json::Value| {
             let all = value.as_array().unwrap().clone();
             all.into_iter().find(|one| one["rule"] == "exposure-window").unwrap()

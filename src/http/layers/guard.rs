@@ -1,0 +1,233 @@
+//! The guard against other sites: what sets or uses a session is refused when a page of another origin makes a browser send
+//! it (D31).
+//!
+//! `SameSite` keeps the cookie from requests of other sites. It does not keep them from setting it, by a form that they post
+//! to `/login`, and not from using it where another port or a sibling host, which are the same site, posts that form.
+
+use std::sync::{Arc, Once};
+
+use poem::http::{HeaderMap, Method, header};
+use poem::{Endpoint, IntoResponse as _, Middleware, Request, Response};
+use serde_json::Value;
+
+use super::edge::{EdgeLayer, Manner, Rule, finish};
+use crate::http::request::address::{Arrival, Caller, Proxies};
+use crate::http::request::session::SCHEME;
+use crate::http::wire::codes::Code;
+use crate::http::wire::error::WireError;
+
+/// The one path that changes something by GET. A link to it must not, wherever it stands: it refuses navigation, too.
+const CHANGES_BY_GET: &str = "/destroyacc";
+
+/// The operations whose accepted answer carries the session cookie.
+const SETS_COOKIE: [&str; 2] = ["createAccount", "openSession"];
+/// Whether an operation of the document is guarded: all that set or use a session, but for those that read by GET. The
+/// routes of the contract are, whether they look at the session or not.
+pub(in crate::http) fn covers(manner: Manner, path: &str, method: &str, operation: &Value) -> bool {
+    let changes = !method.eq_ignore_ascii_case("get") || path == CHANGES_BY_GET;
+    changes && (manner != Manner::Own || uses_session(operation) || sets_cookie(&operation["operationId"]))
+}
+
+/// Whether an operation of the document is for who shows a session.
+pub(in crate::http) fn uses_session(operation: &Value) -> bool {
+    let any = operation["security"].as_array().into_iter().flatten();
+    any.filter_map(Value::as_object).any(|scheme| scheme.contains_key(SCHEME))
+}
+
+/// Whether the accepted answer of an operation carries the session cookie.
+pub(in crate::http) fn sets_cookie(operation_id: &Value) -> bool {
+    SETS_COOKIE.iter().any(|name| operation_id == name)
+}
+
+/// The guard as a poem middleware, in front of the limits: what is refused here counts for nobody. It also finds out who
+/// sends a request ([`Caller`]), for all that comes after it.
+#[derive(Debug, Clone)]
+pub struct GuardLayer {
+    /// How paths match, and what is guarded.
+    pub edge: EdgeLayer,
+    /// Who is believed about whom they speak for.
+    pub proxies: Proxies,
+    /// The public address.
+    pub public_url: Arc<str>,
+}
+
+impl<E: Endpoint<Output = Response>> Middleware<E> for GuardLayer {
+    type Output = Guarded<E>;
+
+    fn transform(&self, inside: E) -> Guarded<E> {
+        Guarded { layer: self.clone(), inside }
+    }
+}
+
+/// An endpoint behind the guard.
+#[derive(Debug)]
+pub struct Guarded<E> {
+    layer: GuardLayer,
+    inside: E,
+}
+
+impl<E: Endpoint<Output = Response>> Endpoint for Guarded<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let GuardLayer { edge, proxies, public_url } = &self.layer;
+        let Arrival { caller, hosts } = proxies.arrival(&request);
+        let https = caller.https || public_url.starts_with("https://");
+        request.set_data(Caller { https, ..caller });
+        if let Some(rule) = edge.rule(request.uri().path())
+            && rule.guarded.contains(request.method())
+        {
+            let scheme = if https { "https" } else { "http" };
+            let own = hosts.iter().map(|host| origin_of(&format!("{scheme}://{host}"))).chain([origin_of(public_url)]);
+            let own: Vec<String> = own.collect();
+            if !allows(request.headers(), &own) || rule.path == CHANGES_BY_GET && navigates(request.headers()) {
+                hint(request.headers());
+                let answer = WireError::from(Code::Forbidden).into_response();
+                return Ok(finish(rule.manner.said(answer), https));
+            }
+        }
+        self.inside.call(request).await
+    }
+}
+
+/// Whether the headers of a request allow that a page of one of these origins, or no page at all, made it. Browsers set
+/// them, and no page can: Fetch Metadata where there is any, else Origin (RFC 6454), which browsers send with every form
+/// and which old ones replace by Referer. Other programs send none of them.
+fn allows(headers: &HeaderMap, own: &[String]) -> bool {
+    let values = |name: &str| {
+        let values = headers.get_all(name).iter();
+        values.map(|value| value.to_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let sites = values("sec-fetch-site");
+    if !sites.is_empty() {
+        // `none` is what a person does: an address that is typed, a bookmark.
+        return sites.iter().all(|site| site == "same-origin" || site == "none");
+    }
+    let origins = values(header::ORIGIN.as_str());
+    if !origins.is_empty() {
+        return origins.iter().all(|origin| own.contains(&origin.to_ascii_lowercase()));
+    }
+    values(header::REFERER.as_str()).iter().all(|page| own.contains(&origin_of(page)))
+}
+
+/// Whether a browser goes there instead of fetching it.
+fn navigates(headers: &HeaderMap) -> bool {
+    headers.get_all("sec-fetch-mode").iter().any(|mode| mode.as_bytes().eq_ignore_ascii_case(b"navigate"))
+}
+
+/// The origin of an address: scheme, host and port, as browsers write it.
+pub fn origin_of(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    // The port of the scheme is left out.
+    let default = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+    let authority = authority.strip_suffix(default).unwrap_or(authority);
+    format!("{scheme}://{authority}").to_ascii_lowercase()
+}
+
+/// Tells once that a setting may be missing: a proxy that rewrites `Host` makes one's own page look like another's to
+/// browsers without Fetch Metadata.
+fn hint(headers: &HeaderMap) {
+    static HINT: Once = Once::new();
+    if let Some(origin) = headers.get(header::ORIGIN).filter(|_| !headers.contains_key("sec-fetch-site")) {
+        HINT.call_once(|| {
+            let origin: String = String::from_utf8_lossy(origin.as_bytes()).chars().take(100).collect();
+            tracing::warn!(
+                ?origin,
+                "a request from another origin was refused; if it is this server's own, set public-url"
+            );
+        });
+    }
+}
+
+impl Rule {
+    /// The methods among those of its path that are guarded.
+    pub(in crate::http) fn guarded_methods(manner: Manner, path: &str, operations: &Value) -> Vec<Method> {
+        let operations = operations.as_object().into_iter().flatten();
+        let guarded = operations.filter(|(method, operation)| covers(manner, path, method, operation));
+        guarded.filter_map(|(method, _)| method.to_ascii_uppercase().parse().ok()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn only_pages_of_one_s_own_pass() {
+        assert_eq!(origin_of("https://be8.example:443/some/path"), "https://be8.example");
+        assert_eq!(origin_of("HTTP://Be8.Example:80?x"), "http://be8.example");
+        assert_eq!(origin_of("https://[::1]:8443"), "https://[::1]:8443");
+        let own = ["https://be8.example".to_owned(), "http://localhost:3000".to_owned()];
+        let good: [&[(&str, &str)]; 10] = [
+            &[],
+            &[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")],
+            &[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")],
+            // A proxy that rewrites the host does not matter to a browser that says it by itself.
+            &[("sec-fetch-site", "same-origin"), ("origin", "https://chat.example")],
+            &[("sec-fetch-mode", "cors")],
+            &[("origin", "https://be8.example")],
+            &[("origin", "HTTPS://Be8.Example")],
+            &[("origin", "http://localhost:3000"), ("referer", "https://evil.example/")],
+            &[("referer", "https://be8.example/page?x#y")],
+            &[("referer", "http://localhost:3000")],
+        ];
+        for lines in good {
+            assert!(allows(&headers(lines), &own), "{lines:?}");
+        }
+        let bad: [&[(&str, &str)]; 19] = [
+            &[("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "")],
+            &[("sec-fetch-site", "SAME-ORIGIN ")],
+            &[("sec-fetch-site", "cross-site"), ("origin", "https://be8.example")],
+            &[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
+            &[("origin", "null")],
+            &[("origin", "")],
+            &[("origin", "https://evil.example")],
+            &[("origin", "http://be8.example")],
+            &[("origin", "https://be8.example.evil.example")],
+            &[("origin", "https://be8.example:8443")],
+            &[("origin", "https://be8.example/")],
+            &[("origin", "ftp://localhost:3000")],
+            &[("origin", "https://be8.example"), ("origin", "https://evil.example")],
+            &[("referer", "https://evil.example/https://be8.example")],
+            &[("referer", "https://be8.example@evil.example/")],
+            &[("referer", "https://be8.example.evil.example/")],
+            &[("referer", "")],
+        ];
+        for lines in bad {
+            assert!(!allows(&headers(lines), &own), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_sets_or_uses_a_session_is_covered() {
+        let session = json!({ "security": [{ "session": [] }, { "operator": [] }] });
+        let operator = json!({ "security": [{ "operator": [] }] });
+        let opens = json!({ "operationId": "openSession", "security": [] });
+        for (manner, path, method, operation, covered) in [
+            (Manner::Contract, "/me", "get", &session, false),
+            (Manner::Contract, "/destroyacc", "get", &session, true),
+            (Manner::Contract, "/destroyacc", "post", &session, true),
+            (Manner::Contract, "/insightsuntil", "post", &json!({}), true),
+            (Manner::Added, "/login", "post", &opens, true),
+            (Manner::Own, "/audit/x", "post", &session, true),
+            (Manner::Own, "/audit/x", "get", &session, false),
+            (Manner::Own, "/operator/x", "delete", &operator, false),
+            (Manner::Own, "/operator/x", "post", &opens, true),
+        ] {
+            assert_eq!(covers(manner, path, method, operation), covered, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Limits on requests: named, each over a time, per address for whoever shows no session, per
+//! account for the others, however many sessions it has.
+//!
+//! Each is a GCRA: a client may send all of its requests at once and gets them back evenly over
+//! the time. What is left is told on every answer (draft-ietf-httpapi-ratelimit-headers-10).
+
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use be8_events::{AccId, Hash32};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use moka::sync::Cache;
+use poem::http::{HeaderName, HeaderValue, StatusCode};
+use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
+
+use super::edge::{EdgeLayer, Manner};
+use crate::app::Handle;
+use crate::clock::Clock;
+use crate::http::request::address::{Caller, network};
+use crate::http::request::cookie::SessionToken;
+use crate::http::wire::codes::Code;
+use crate::http::wire::error::WireError;
+use crate::http::wire::event_stream::RefusedStreams;
+
+/// How many requests over which time; all of them at once if need be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    requests: NonZeroU32,
+    seconds: NonZeroU32,
+}
+
+/// No such limit.
+#[derive(Debug, thiserror::Error)]
+#[error("not REQUESTS/SECONDS, such as 1000/60, with at most 1000000 requests a second")]
+pub struct BadLimit;
+
+impl FromStr for Limit {
+    type Err = BadLimit;
+
+    fn from_str(text: &str) -> Result<Self, BadLimit> {
+        let (requests, seconds) = text.split_once('/').ok_or(BadLimit)?;
+        let (requests, seconds): (NonZeroU32, NonZeroU32) =
+            (requests.parse().map_err(|_| BadLimit)?, seconds.parse().map_err(|_| BadLimit)?);
+        // Beyond that the time for one request is no whole number of nanoseconds worth the name.
+        (requests.get() / seconds.get() <= 1_000_000).then_some(Self { requests, seconds }).ok_or(BadLimit)
+    }
+}
+
+/// The limits; none: there is no such limit.
+#[derive(Debug, Clone, Default)]
+pub struct LimitSettings {
+    /// On new accounts, per address.
+    pub signups: Option<Limit>,
+    /// On requests without a session, per address.
+    pub address: Option<Limit>,
+    /// On requests with a session, per account.
+    pub account: Option<Limit>,
+    /// On opening streams, per account.
+    pub streams: Option<Limit>,
+}
+
+/// Whose requests are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    Network(IpAddr),
+    Account(AccId),
+    /// While there are too many to tell them apart: those that share a number.
+    Crowd(u16),
+}
+
+impl From<IpAddr> for Key {
+    fn from(address: IpAddr) -> Self {
+        Self::Network(network(address))
+    }
+}
+
+/// The time that the limits run by: the machine's monotonic one, or a test's.
+#[derive(Debug, Clone)]
+struct Time {
+    begun: Instant,
+    test: Option<Arc<dyn Clock>>,
+}
+
+impl governor::clock::Clock for Time {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        match &self.test {
+            None => self.begun.elapsed(),
+            Some(clock) => clock.elapsed(),
+        }
+    }
+}
+
+/// How many keys a limit tells apart; a few bytes each.
+const MOST_KEYS: usize = 100_000;
+/// After how many requests the keys are counted.
+const COUNT_EVERY: u32 = 1024;
+
+/// One limit with all who are under it.
+struct Bucket {
+    name: &'static str,
+    limit: Limit,
+    policy: HeaderValue,
+    time: Time,
+    states: RateLimiter<Key, DashMapStateStore<Key>, Time, StateInformationMiddleware>,
+    most: usize,
+    crowd: RandomState,
+    crowded: AtomicBool,
+    asked: AtomicU32,
+}
+
+/// Whether a request may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It may, and so may this many more now.
+    Pass(u32),
+    /// Not before this time is over.
+    Wait(Duration),
+}
+
+impl Bucket {
+    fn new(name: &'static str, limit: Limit, time: Time, most: usize) -> Self {
+        let each = Duration::from_secs(limit.seconds.get().into()) / limit.requests.get();
+        let quota = Quota::with_period(each).unwrap_or(Quota::per_second(limit.requests)).allow_burst(limit.requests);
+        let policy = format!("\"{name}\";q={};w={}", limit.requests, limit.seconds);
+        Self {
+            name,
+            limit,
+            policy: HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("")),
+            states: RateLimiter::new(quota, DashMapStateStore::default(), time.clone()),
+            time,
+            most,
+            crowd: RandomState::new(),
+            crowded: AtomicBool::new(false),
+            asked: AtomicU32::new(0),
+        }
+    }
+
+    fn ask(&self, key: Key) -> Verdict {
+        if self.asked.fetch_add(1, Ordering::Relaxed) % COUNT_EVERY == COUNT_EVERY - 1 {
+            self.count();
+        }
+        let key = if self.crowded.load(Ordering::Relaxed) {
+            Key::Crowd((self.crowd.hash_one(key) & 0xffff) as u16)
+        } else {
+            key
+        };
+        match self.states.check_key(&key) {
+            Ok(state) => Verdict::Pass(state.remaining_burst_capacity()),
+            Err(until) => Verdict::Wait(until.wait_time_from(governor::clock::Clock::now(&self.time))),
+        }
+    }
+
+    /// Keeps the memory bounded: forgets who has all of its requests again; if there are too many
+    /// others, they are told apart no more.
+    fn count(&self) {
+        if self.states.len() >= self.most {
+            self.tidy();
+        }
+    }
+
+    fn tidy(&self) {
+        self.states.retain_recent();
+        self.states.shrink_to_fit();
+        let keys = self.states.len();
+        let crowded = keys >= self.most;
+        if crowded && !self.crowded.swap(crowded, Ordering::Relaxed) {
+            tracing::warn!(limit = self.name, keys, "too many to tell apart: they share their limits for a while");
+        }
+        self.crowded.store(crowded, Ordering::Relaxed);
+        metrics::gauge!("be8_limit_keys", "limit" => self.name).set(keys as f64);
+    }
+
+    /// Tells an answer what is left, and in how many seconds all of it is there again; of a
+    /// refusal, in how many it can be tried again.
+    fn tell(&self, verdict: Verdict, answer: &mut Response) {
+        let (left, seconds) = match verdict {
+            Verdict::Pass(left) => {
+                let (requests, window) = (u64::from(self.limit.requests.get()), u64::from(self.limit.seconds.get()));
+                let spent = requests.saturating_sub(left.into());
+                (left, (spent * window).div_ceil(requests))
+            }
+            Verdict::Wait(time) => (0, whole_seconds(time)),
+        };
+        let text = format!("\"{}\";r={left};t={seconds}", self.name);
+        let headers = answer.headers_mut();
+        headers.insert(HeaderName::from_static("ratelimit-policy"), self.policy.clone());
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(HeaderName::from_static("ratelimit"), value);
+        }
+    }
+}
+
+fn whole_seconds(time: Duration) -> u64 {
+    (time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1)
+}
+
+/// How many sessions are remembered as such.
+const SESSIONS: u64 = 200_000;
+/// How long, unless they are used.
+const SESSION_IDLE: Duration = Duration::from_secs(3600);
+
+/// All limits of a server.
+pub struct Limiter {
+    signups: Option<Bucket>,
+    address: Option<Bucket>,
+    account: Option<Bucket>,
+    streams: Option<Bucket>,
+    /// Whose sessions are, of those that were answered yes: a made-up one is nobody's.
+    sessions: Cache<Hash32, AccId>,
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter").finish_non_exhaustive()
+    }
+}
+
+impl Limiter {
+    /// Limits that run by the machine's monotonic clock; by `test` if there is one.
+    pub fn new(settings: LimitSettings, test: Option<Arc<dyn Clock>>) -> Arc<Self> {
+        let time = Time { begun: Instant::now(), test };
+        let bucket = |name, limit: Option<Limit>| limit.map(|limit| Bucket::new(name, limit, time.clone(), MOST_KEYS));
+        Arc::new(Self {
+            signups: bucket("signups", settings.signups),
+            address: bucket("address", settings.address),
+            account: bucket("account", settings.account),
+            streams: bucket("streams", settings.streams),
+            sessions: Cache::builder().max_capacity(SESSIONS).time_to_idle(SESSION_IDLE).build(),
+        })
+    }
+
+    /// Forgets those who have all of their requests again. To be called now and then.
+    pub fn tidy(&self) {
+        for bucket in [&self.signups, &self.address, &self.account, &self.streams].into_iter().flatten() {
+            bucket.tidy();
+        }
+    }
+}
+
+/// Paths that are never limited: whether the server lives must not depend on who else asks.
+pub const EXEMPT: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+const SIGN_UP: &str = "/newacc";
+const STREAM: &str = "/events";
+
+/// The limits as a poem middleware around the edge.
+#[derive(Debug, Clone)]
+pub struct LimitLayer {
+    /// The limits.
+    pub limiter: Arc<Limiter>,
+    /// How paths match.
+    pub edge: EdgeLayer,
+    /// Knows whose a session is.
+    pub app: Handle,
+}
+
+impl LimitLayer {
+    /// Remembers whose a session is that was answered yes.
+    async fn learn(&self, session: Hash32) {
+        let Ok(app) = self.app.get() else { return };
+        // Whoever cannot be looked up now is looked up with its next request.
+        if let Ok(Some(account)) = app.read.account(session, app.now()).await {
+            self.limiter.sessions.insert(session, account.id);
+        }
+    }
+}
+
+impl<E: Endpoint<Output = Response>> Middleware<E> for LimitLayer {
+    type Output = Limited<E>;
+
+    fn transform(&self, inside: E) -> Limited<E> {
+        Limited { layer: self.clone(), inside }
+    }
+}
+
+/// An endpoint behind the limits.
+#[derive(Debug)]
+pub struct Limited<E> {
+    layer: LimitLayer,
+    inside: E,
+}
+
+impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let LimitLayer { limiter, edge, .. } = &self.layer;
+        let rule = edge.rule(request.uri().path());
+        let path = rule.map(|rule| rule.path);
+        let manner = rule.map_or(Manner::Contract, |rule| rule.manner);
+        if path.is_some_and(|path| EXEMPT.contains(&path)) {
+            return self.inside.call(request).await;
+        }
+        let client = Caller::of(&request).address;
+        let refused = request.data::<RefusedStreams>().cloned();
+        let session =
+            rule.filter(|rule| rule.session).and_then(|_| SessionToken::of(&request)).map(|token| token.hash());
+        let known = session.and_then(|session| limiter.sessions.get(&session));
+        let (bucket, key) = match (path, known) {
+            (Some(STREAM), Some(account)) => (&limiter.streams, Key::Account(account)),
+            (_, Some(account)) => (&limiter.account, Key::Account(account)),
+            (Some(SIGN_UP), None) => (&limiter.signups, client.into()),
+            (_, None) => (&limiter.address, client.into()),
+        };
+        let verdict = bucket.as_ref().map(|bucket| (bucket, bucket.ask(key)));
+        let mut answer = match verdict {
+            Some((bucket, Verdict::Wait(time))) => {
+                metrics::counter!("be8_limited_total", "limit" => bucket.name).increment(1);
+                match refused.filter(|_| path == Some(STREAM)) {
+                    Some(refused) => refused.come_back(time),
+                    None => manner.said(WireError::retry(Code::RateLimited, time).into_response()),
+                }
+            }
+            _ => {
+                let answer = self.inside.call(request).await?;
+                if let Some(session) = session {
+                    match (known, answer.status()) {
+                        (None, StatusCode::OK) => self.layer.learn(session).await,
+                        (Some(_), StatusCode::UNAUTHORIZED) => limiter.sessions.invalidate(&session),
+                        _ => {}
+                    }
+                }
+                answer
+            }
+        };
+        if let Some((bucket, verdict)) = verdict {
+            bucket.tell(verdict, &mut answer);
+        }
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Where large bodies take turns: so many are in memory at once, some wait, the rest are refused.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use be8_events::AccId;
+use poem::{Endpoint, IntoResponse, Request, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::app::Handle;
+use crate::http::request::cookie::SessionToken;
+use crate::http::request::room::Room;
+use crate::http::wire::codes::Code;
+use crate::http::wire::error::WireError;
+
+/// The route whose bodies are large.
+const PATH: &str = "/imageupload";
+
+/// How many bodies there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct TurnSettings {
+    /// In memory at once.
+    pub bodies: usize,
+    /// Waiting for their turn, unread.
+    pub waiting: usize,
+    /// The longest that one waits.
+    pub patience: Duration,
+}
+
+impl Default for TurnSettings {
+    fn default() -> Self {
+        Self { bodies: 16, waiting: 64, patience: Duration::from_secs(30) }
+    }
+}
+
+/// Lets requests with large bodies through one by one. Only who has a session of a living account
+/// is let in: strangers must not keep others waiting. Nor must one account: it has a quarter of the turns and of the
+/// places to wait.
+pub struct Turnstile<E> {
+    inside: E,
+    app: Handle,
+    bodies: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    shares: Mutex<HashMap<AccId, Weak<Share>>>,
+    settings: TurnSettings,
+}
+
+/// What one account may take of it. Only of accounts whose bodies are on their way.
+struct Share {
+    bodies: Arc<Semaphore>,
+    waiting: Semaphore,
+}
+
+/// A turn, as long as it lasts.
+struct Turn {
+    _share: Arc<Share>,
+    _permits: [OwnedSemaphorePermit; 2],
+}
+
+impl<E> Turnstile<E> {
+    /// In front of this service.
+    pub fn new(inside: E, app: Handle, settings: TurnSettings) -> Self {
+        let (bodies, waiting) = (Arc::new(Semaphore::new(settings.bodies)), Arc::new(Semaphore::new(settings.waiting)));
+        Self { inside, app, bodies, waiting, shares: Mutex::default(), settings }
+    }
+
+    fn share(&self, account: AccId) -> Arc<Share> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(&account).and_then(Weak::upgrade) {
+            return share;
+        }
+        shares.retain(|_, share| share.strong_count() > 0);
+        let quarter = |count: usize| count.div_ceil(4);
+        let bodies = Arc::new(Semaphore::new(quarter(self.settings.bodies)));
+        let share = Arc::new(Share { bodies, waiting: Semaphore::new(quarter(self.settings.waiting)) });
+        shares.insert(account, Arc::downgrade(&share));
+        share
+    }
+
+    async fn admit(&self, request: &Request) -> Result<Turn, WireError> {
+        let app = self.app.get()?;
+        let session = SessionToken::of(request).ok_or(WireError::from(Code::NotAuth))?.hash();
+        let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let share = self.share(me.id);
+        if let (Ok(own), Ok(body)) = (share.bodies.clone().try_acquire_owned(), self.bodies.clone().try_acquire_owned())
+        {
+            return Ok(Turn { _share: share, _permits: [own, body] });
+        }
+        let permits = {
+            let (Ok(_own), Ok(_place)) = (share.waiting.try_acquire(), self.waiting.try_acquire()) else {
+                return Err(Code::Unavailable.into());
+            };
+            let _counted = Counted::new("be8_image_uploads_waiting");
+            let turn = async {
+                Ok::<_, tokio::sync::AcquireError>([
+                    share.bodies.clone().acquire_owned().await?,
+                    self.bodies.clone().acquire_owned().await?,
+                ])
+            };
+            match timeout(self.settings.patience, turn).await {
+                Ok(Ok(permits)) => permits,
+                // Nobody closes the semaphores.
+                Ok(Err(_)) | Err(_) => return Err(Code::Unavailable.into()),
+            }
+        };
+        Ok(Turn { _share: share, _permits: permits })
+    }
+}
+
+impl<E: Endpoint> Endpoint for Turnstile<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        if request.uri().path() != PATH {
+            return self.inside.call(request).await.map(IntoResponse::into_response);
+        }
+        match self.admit(&request).await {
+            Ok(_turn) => {
+                // There are few of them, and nobody else's bodies shall keep them out.
+                request.extensions_mut().remove::<Room>();
+                let _counted = Counted::new("be8_image_uploads");
+                self.inside.call(request).await.map(IntoResponse::into_response)
+            }
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+}
+
+/// One in a gauge, as long as it lives.
+struct Counted(metrics::Gauge);
+
+impl Counted {
+    fn new(name: &'static str) -> Self {
+        let gauge = metrics::gauge!(name);
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}

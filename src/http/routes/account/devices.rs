@@ -1,0 +1,190 @@
+//! The routes of the tag "Devices": where an account is told of messages by Web Push.
+
+use std::borrow::Cow;
+
+use be8_events::{AccId, Secret, Subject};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
+use poem_openapi::types::Type;
+use poem_openapi::{Object, OpenApi};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::app::{App, Handle};
+use crate::domain::device::Subscribe;
+use crate::domain::hours::StrikeHour;
+use crate::http::document::tag::Tag;
+use crate::http::request::body::Body;
+use crate::http::request::lenient::Lenient;
+use crate::http::request::once::IdempotencyKey;
+use crate::http::request::session::Session;
+use crate::http::wire::answer::{Answer, True};
+use crate::http::wire::codes::Code;
+use crate::http::wire::error::WireError;
+use crate::ledger::push_endpoints;
+use crate::push::subscription;
+use crate::vault::{DataKey, Found};
+
+/// Devices.
+pub struct Devices(pub Handle);
+
+/// The keys of a push subscription (RFC 8291).
+#[derive(Debug, Default, Object)]
+#[oai(rename = "SubscriptionKeys")]
+pub struct SubscriptionKeys {
+    /// The public key of the device: an uncompressed point of P-256, base64url.
+    p256dh: String,
+    /// The authentication secret of the device: 16 bytes, base64url.
+    auth: String,
+}
+
+/// A member that is there and null.
+#[derive(Debug, Default)]
+pub struct Null;
+
+impl Type for Null {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        "null".into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        // The version of OpenAPI that is published has no type of its own for it, and of an enum of null alone the
+        // generator for Java makes what does not compile.
+        let schema = MetaSchema { nullable: true, ..MetaSchema::new("string") };
+        MetaSchemaRef::Inline(Box::new(schema))
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+/// A push subscription, as `PushSubscription.toJSON()` of a browser has it.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "SubscriptionInput", rename_all = "camelCase", example)]
+pub struct SubscriptionInput {
+    /// Where to push: an https URL, at most 2048 bytes.
+    pub endpoint: Lenient<String>,
+    /// Always null, and never absent.
+    pub expiration_time: Lenient<Null>,
+    /// The keys.
+    pub keys: Lenient<SubscriptionKeys>,
+}
+
+impl poem_openapi::types::Example for SubscriptionInput {
+    fn example() -> Self {
+        Self {
+            endpoint: json!("https://updates.push.services.mozilla.com/wpush/v2/gAAAAABexample").into(),
+            expiration_time: Value::Null.into(),
+            // The device of RFC 8291, section 5.
+            keys: json!({
+                "p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
+                "auth": "BTBZMqHH6r4Tts7J_aSIgg",
+            })
+            .into(),
+        }
+    }
+}
+
+/// The device is subscribed.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "Subscribed", read_only_all)]
+pub struct Subscribed {
+    /// Always true.
+    pub valid: True,
+    /// Always true.
+    pub subscribe: True,
+}
+
+#[OpenApi]
+impl Devices {
+    /// Subscribe a device
+    ///
+    /// From now on messages to the account are pushed to the device, if the server has a key pair for
+    /// that and if its operator's list of push services (`--push-hosts`) has the host of the
+    /// `endpoint`. A subscription at another host is accepted, and nothing is ever sent to it: the
+    /// answer is the same.
+    ///
+    /// A device belongs to the session that subscribed it and ends with it: by `/logout`, by a new
+    /// account in the same browser, by the operator, or with the account. An endpoint that another
+    /// account subscribes is taken from the former one. So a client subscribes at each start. The same
+    /// subscription of the same session again changes nothing; by another session of the account, the
+    /// device moves to that; other keys for the same endpoint replace the former ones. An account has
+    /// a bounded number of devices (20): one more displaces the oldest. A device that its push service
+    /// calls gone (404, 410), or to which it refuses many pushes in a row (10), is dropped.
+    ///
+    /// Checks in order: `NOTAUTH` without a session of a living account; `INVALIDSUBSCRIBE` when
+    /// `endpoint` is no https URL with a host, `expirationTime` is absent or not null, or `keys` has
+    /// not a point of P-256 and a secret of 16 bytes.
+    #[oai(path = "/subscribe", method = "post", operation_id = "subscribe", tag = "Tag::Devices")]
+    async fn subscribe(
+        &self,
+        session: Session,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyKey,
+        body: Body<SubscriptionInput>,
+    ) -> Result<Answer<Subscribed, (), 201>, WireError> {
+        let app = self.0.get()?;
+        let once = key.with(&body);
+        let me = app.read.account(session.required()?, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let device = checked(&body).ok_or(WireError::from(Code::InvalidSubscribe))?;
+        let Some((own, server)) = keys_of(app, me.id).await? else {
+            // The account was removed this moment.
+            return Err(Code::NotAuth.into());
+        };
+        let endpoint = own.mac("endpoint", device.endpoint.as_bytes());
+        let whole = json!([device.endpoint, device.p256dh, device.auth]).to_string();
+        let place = push_endpoints::fingerprint(&server, &device.endpoint);
+        let listed = app.settings.push_hosts.admit(&device.endpoint).is_some();
+        let command = Subscribe {
+            session: session.0,
+            account: me.id,
+            endpoint,
+            subscription: own.mac("subscription", whole.as_bytes()),
+            secret: Secret::new(device),
+            most: app.settings.devices,
+            place,
+            holder: app.ledger.push_endpoints().holders(&[place]).await?.remove(&place),
+        };
+        let answer = app.execute(once, command, |()| Subscribed::default()).await?;
+        metrics::counter!("be8_push_subscriptions_total", "listed" => if listed { "yes" } else { "no" }).increment(1);
+        Ok(answer)
+    }
+}
+
+/// The keys for the fingerprints of a subscription: that of the account, and that of the server. None if the account has
+/// none any more.
+async fn keys_of(app: &App, account: AccId) -> Result<Option<(DataKey, DataKey)>, WireError> {
+    let (own, server) = (Subject::Account(account), Subject::Server);
+    let mut found = app.vault.find(&[own, server]).await?;
+    if !found.contains_key(&server) {
+        // It comes with the first hour, which a server that has just begun may not have recorded yet.
+        app.ledger.execute(StrikeHour).await?;
+        found = app.vault.find(&[own, server]).await?;
+    }
+    match (found.remove(&own), found.remove(&server)) {
+        (Some(Found::Live(own)), Some(Found::Live(server))) => Ok(Some((own, server))),
+        (Some(Found::Live(_)), _) => {
+            // It is never erased.
+            tracing::error!("the key of the server is not there");
+            Err(Code::Internal.into())
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The check `subscribe`.
+fn checked(body: &SubscriptionInput) -> Option<be8_events::device::DeviceSecret> {
+    let keys = body.keys.value()?.as_object()?;
+    let key = |name: &str| keys.get(name)?.as_str();
+    if !body.expiration_time.is_null() {
+        return None;
+    }
+    subscription::check(body.endpoint.str()?, key("p256dh")?, key("auth")?)
+}

@@ -1,0 +1,139 @@
+//! The routes of the tag "Accounts" that open a session with the password and end one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use be8_events::account::AccountSecret;
+use be8_events::{AccId, Secret};
+use poem_openapi::{Object, OpenApi};
+use serde_json::json;
+
+use crate::app::names::open;
+use crate::app::{App, Handle};
+use crate::domain::session::{DisplaceSessions, EndSession, OpenSession};
+use crate::http::document::tag::Tag;
+use crate::http::request::address::Caller;
+use crate::http::request::body::Body;
+use crate::http::request::cookie::{SessionToken, forget_cookie};
+use crate::http::request::lenient::Lenient;
+use crate::http::request::session::Session;
+use crate::http::wire::answer::{Answer, Success};
+use crate::http::wire::codes::Code;
+use crate::http::wire::error::WireError;
+use crate::password::Place;
+
+/// Sessions by password.
+pub struct Logins(pub Handle);
+
+/// Who wants a session.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "LoginInput", example)]
+pub struct LoginInput {
+    /// The account, as a string or a number.
+    #[oai(rename = "accID")]
+    pub acc_id: Lenient<String>,
+    /// The password as it stands, before the web client encrypts it for `/newacc`.
+    pub password: Lenient<String>,
+}
+
+impl poem_openapi::types::Example for LoginInput {
+    fn example() -> Self {
+        Self { acc_id: json!("10001").into(), password: json!("correct horse battery staple").into() }
+    }
+}
+
+/// Whether this is the password of an account. Whatever is wrong, it takes as long.
+async fn check(
+    app: &App,
+    place: &Place,
+    account: Option<AccId>,
+    password: Secret<String>,
+) -> Result<Option<AccId>, WireError> {
+    let credential = match account {
+        Some(account) => app.read.credential(account, app.now()).await?,
+        None => None,
+    };
+    let hash = match &credential {
+        Some(credential) => {
+            let opener = app.vault.opener(&credential.live).await?;
+            let secret = open::<AccountSecret>(&opener, &credential.created)?;
+            secret.map(|secret| Secret::new(secret.into_inner().password))
+        }
+        None => None,
+    };
+    let [right] = place.verify(password, [hash]).await?;
+    Ok(account.filter(|_| right))
+}
+
+/// The account of a login whose password is right. An attempt counts if it was judged, and it is judged once it has a place,
+/// also when the client has left.
+async fn attempt(
+    app: &Arc<App>,
+    caller: Caller,
+    account: Option<AccId>,
+    password: Secret<String>,
+) -> Result<AccId, WireError> {
+    let requester = caller.requester(account);
+    let place = app.logins.enter(requester);
+    let place = place.map_err(|_| WireError::retry(Code::RateLimited, Duration::from_secs(5)))?;
+    // Before anything is hashed, so that guessing costs the server nothing.
+    let counted = app.login_attempts.admit(requester, app.now());
+    let counted = counted.map_err(|early| WireError::retry(Code::RateLimited, early))?;
+    let app = Arc::clone(app);
+    let judged = tokio::spawn(async move {
+        let checked = check(&app, &place, account, password).await;
+        match checked {
+            Ok(Some(_)) => app.login_attempts.forget(counted),
+            Ok(None) => {}
+            Err(_) => app.login_attempts.withdraw(counted),
+        }
+        checked
+    });
+    let account = judged.await.map_err(|_| WireError::from(Code::Internal))??;
+    account.ok_or_else(|| Code::NotAuth.into())
+}
+
+#[OpenApi]
+impl Logins {
+    /// Open a session with the password
+    ///
+    /// Opens a session of an account on another device: the answer carries the `Set-Cookie`. An
+    /// account has a bounded number of sessions; one more ends the oldest.
+    ///
+    /// Checks: `RATELIMITED`, also with the right password, when there were too many attempts
+    /// from this address for this account; then `NOTAUTH` whatever is wrong.
+    #[oai(path = "/login", method = "post", operation_id = "openSession", tag = "Tag::Accounts")]
+    async fn login(&self, caller: Caller, body: Body<LoginInput>) -> Result<Answer<Success>, WireError> {
+        let app = self.0.get()?;
+        let body = body.into_inner();
+        let account: Option<AccId> = body.acc_id.str_or_number().and_then(|id| id.parse().ok());
+        let password = Secret::new(body.password.into_string().unwrap_or_default());
+        let account = attempt(app, caller, account, password).await?;
+        let most = app.settings.sessions_per_account;
+        let mut displaces = app.read.sessions(account).await?;
+        displaces.truncate((displaces.len() + 1).saturating_sub(most));
+        let token = SessionToken::generate();
+        app.ledger.execute(OpenSession { account, session: token.hash(), displaces }).await?;
+        // Several at once each made room for themselves only: whoever comes last sees all.
+        let mut sessions = app.read.sessions(account).await?;
+        sessions.truncate(sessions.len().saturating_sub(most));
+        if !sessions.is_empty() {
+            app.ledger.execute(DisplaceSessions { account, sessions }).await?;
+        }
+        let cookie = token.set_cookie(app.now(), caller.https);
+        Ok(Answer::new(&Success::default()).with_cookie(cookie))
+    }
+
+    /// End the session
+    ///
+    /// Its event streams end, and the answer's `Set-Cookie` makes a browser forget the cookie. The
+    /// account and its other sessions live on; without any, only the password leads back to it.
+    ///
+    /// Checks: `NOTAUTH`.
+    #[oai(path = "/logout", method = "post", operation_id = "endSession", tag = "Tag::Accounts")]
+    async fn logout(&self, caller: Caller, session: Session) -> Result<Answer<Success>, WireError> {
+        let app = self.0.get()?;
+        app.ledger.execute(EndSession { session: session.0 }).await?;
+        Ok(Answer::new(&Success::default()).with_cookie(forget_cookie(caller.https)))
+    }
+}

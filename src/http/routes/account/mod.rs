@@ -1,0 +1,12 @@
+//! Accounts and what belongs to one: sessions, profile, codes, keys, devices, tokens.
+
+pub mod accounts;
+pub mod codes;
+pub mod cryptojs;
+pub mod devices;
+pub mod jwk;
+pub mod keys;
+pub mod logins;
+pub mod profile;
+pub mod removal;
+pub mod tokens;

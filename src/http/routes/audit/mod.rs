@@ -1,0 +1,5 @@
+//! The history of groups, its proofs, and the transparency log.
+
+pub mod history;
+pub mod proofs;
+pub(in crate::http) mod transparency;

@@ -1,0 +1,7 @@
+//! Conversations, their messages and images, and the stream of changes.
+
+pub mod conversations;
+pub mod events;
+pub mod images;
+pub mod messages;
+mod posting;

@@ -1,0 +1,4 @@
+//! Groups and their keys.
+
+pub mod group_keys;
+pub mod groups;

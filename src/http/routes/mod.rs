@@ -1,0 +1,7 @@
+//! The operations.
+
+pub mod account;
+pub mod audit;
+pub mod conversation;
+pub mod group;
+pub mod server;

@@ -1,0 +1,171 @@
+//! The operator's routes that act on accounts.
+
+use be8_events::{AccId, Position, StreamName};
+use be8_projections::ReadModels;
+use poem_openapi::param::Path;
+use poem_openapi::{Object, OpenApi};
+use serde::Serialize;
+
+use crate::app::{App, Handle};
+use crate::domain::Rejection;
+use crate::domain::operator::EndSessions;
+use crate::domain::removal::RemoveAccount;
+use crate::http::document::tag::Tag;
+use crate::http::request::operator::Operator;
+use crate::http::wire::answer::{Answer, Success, True};
+use crate::http::wire::codes::Code;
+use crate::http::wire::error::WireError;
+use crate::ledger::{Direction, LedgerError, Log};
+use crate::process::removal::remove;
+
+/// What the operator does to accounts.
+pub struct OperatorAccounts(pub Handle);
+
+/// An open session.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "SessionEntry", rename_all = "camelCase", read_only_all)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionEntry {
+    /// The SHA-256 of its token, in hexadecimal: names the session and opens nothing.
+    pub session: String,
+    /// When it was opened (RFC 3339).
+    pub opened: String,
+    /// Where that stands in the log.
+    #[oai(validator(minimum(value = "1")))]
+    pub position: i64,
+}
+
+/// The open sessions of an account.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "SessionList", rename_all = "camelCase", read_only_all)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionList {
+    /// Always true.
+    pub valid: True,
+    /// The sessions, in the order in which they were opened.
+    pub sessions: Vec<SessionEntry>,
+}
+
+/// How many sessions ended.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "SessionsEnded", rename_all = "camelCase", read_only_all)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionsEnded {
+    /// Always true.
+    pub valid: True,
+    /// How many there were.
+    #[oai(validator(minimum(value = "0")))]
+    pub ended: u32,
+}
+
+fn example_account() -> String {
+    "10003".to_owned()
+}
+
+#[OpenApi]
+impl OperatorAccounts {
+    /// Remove an account
+    ///
+    /// For the operator. The account is gone at once, as if its owner had removed it; what hangs on it
+    /// follows, mostly before the answer.
+    ///
+    /// Checks in order: `NOTAUTH`, `NOTFOUND`.
+    #[oai(
+        path = "/operator/accounts/:accID",
+        method = "delete",
+        operation_id = "removeAccountAsOperator",
+        tag = "Tag::Operations"
+    )]
+    async fn remove(
+        &self,
+        operator: Operator,
+        /// The account.
+        #[oai(name = "accID", example = "example_account")]
+        account: Path<String>,
+    ) -> Result<Answer<Success>, WireError> {
+        let app = self.0.get()?;
+        let account = admit(app, &operator, &account.0, "remove an account").await?;
+        remove(&app.ledger, &app.read, RemoveAccount::Operator { account }).await.map_err(|error| match error {
+            LedgerError::Rejected(Rejection::AccountNotExisting) => Code::NotFound.into(),
+            error => WireError::from(error),
+        })?;
+        Ok(Answer::new(&Success::default()))
+    }
+
+    /// List the sessions of an account
+    ///
+    /// For the operator. An account that is gone has none.
+    ///
+    /// Checks in order: `NOTAUTH`, `NOTFOUND`.
+    #[oai(
+        path = "/operator/accounts/:accID/sessions",
+        method = "get",
+        operation_id = "listSessionsAsOperator",
+        tag = "Tag::Operations"
+    )]
+    async fn sessions(
+        &self,
+        operator: Operator,
+        /// The account.
+        #[oai(name = "accID", example = "example_account")]
+        account: Path<String>,
+    ) -> Result<Answer<SessionList>, WireError> {
+        let app = self.0.get()?;
+        let account = admit(app, &operator, &account.0, "list sessions").await?;
+        let sessions = open_sessions(app.ledger.log(), &app.read, account).await?;
+        Ok(Answer::new(&SessionList { valid: True, sessions }))
+    }
+
+    /// End the sessions of an account
+    ///
+    /// For the operator. All of them; their event streams end with them.
+    ///
+    /// Checks in order: `NOTAUTH`, `NOTFOUND`.
+    #[oai(
+        path = "/operator/accounts/:accID/sessions",
+        method = "delete",
+        operation_id = "endSessionsAsOperator",
+        tag = "Tag::Operations"
+    )]
+    async fn end_sessions(
+        &self,
+        operator: Operator,
+        /// The account.
+        #[oai(name = "accID", example = "example_account")]
+        account: Path<String>,
+    ) -> Result<Answer<SessionsEnded>, WireError> {
+        let app = self.0.get()?;
+        let account = admit(app, &operator, &account.0, "end sessions").await?;
+        let sessions = app.read.sessions(account).await?;
+        let ended = app.ledger.execute(EndSessions { account, sessions }).await?;
+        Ok(Answer::new(&SessionsEnded { valid: True, ended: u32::try_from(ended).unwrap_or(u32::MAX) }))
+    }
+}
+
+/// The open sessions of an account, in the order in which they were opened.
+///
+/// # Errors
+/// [`WireError`] when the database does not answer.
+pub async fn open_sessions(log: &Log, read: &ReadModels, account: AccId) -> Result<Vec<SessionEntry>, WireError> {
+    let streams: Vec<StreamName> = read.sessions(account).await?.into_iter().map(StreamName::Session).collect();
+    // The one event of an open session is its beginning.
+    let opened = log.newest_of_streams(&streams, Position::START, log.newest().await?).await?;
+    let sessions = opened.iter().filter_map(|opened| match opened.stream {
+        StreamName::Session(hash) => Some(SessionEntry {
+            session: hash.to_string(),
+            opened: opened.time.to_string(),
+            position: opened.position.0,
+        }),
+        _ => None,
+    });
+    Ok(sessions.collect())
+}
+
+/// The account that the operator names, which lives or once did. Every access is logged.
+async fn admit(app: &App, operator: &Operator, account: &str, what: &str) -> Result<AccId, WireError> {
+    operator.check(app.operator.as_ref(), what)?;
+    let not_found = || WireError::from(Code::NotFound);
+    let account: AccId = account.parse().map_err(|_| not_found())?;
+    let first = app.ledger.log().read_stream(StreamName::Account(account), 1, Direction::Forwards, 1).await?;
+    if first.is_empty() { Err(not_found()) } else { Ok(account) }
+}

@@ -1,0 +1,6 @@
+//! The server itself: its state, its counters, and what its operator does.
+
+pub mod accounts;
+pub mod insights;
+pub mod operations;
+pub mod registration;
