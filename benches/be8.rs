@@ -3,6 +3,8 @@
 
 #[path = "be8/closed_loop.rs"]
 mod closed_loop;
+#[path = "be8/community.rs"]
+mod community;
 #[path = "be8/cpu.rs"]
 mod cpu;
 #[path = "be8/data.rs"]
@@ -11,12 +13,20 @@ mod data;
 mod driver;
 #[path = "be8/floors.rs"]
 mod floors;
+#[path = "be8/ground.rs"]
+mod ground;
+#[path = "be8/groups.rs"]
+mod groups;
 #[path = "be8/proofs.rs"]
 mod proofs;
+#[path = "be8/questions.rs"]
+mod questions;
 #[path = "be8/rebuild.rs"]
 mod rebuild;
 #[path = "be8/report.rs"]
 mod report;
+#[path = "be8/rows.rs"]
+mod rows;
 #[path = "be8/servers.rs"]
 mod servers;
 #[path = "be8/world.rs"]
@@ -28,7 +38,9 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use closed_loop::{Sample, Window};
-use report::{Report, Row, Size};
+use ground::Side;
+use report::Report;
+use rows::{ROWS, Row, Size};
 use world::World;
 
 #[global_allocator]
@@ -41,36 +53,43 @@ const ATTEMPTS: usize = 3;
 
 /// What a run of the benchmark does.
 struct Plan {
-    rows: Vec<Row>,
+    rows: Vec<&'static Row>,
     sizes: Vec<Size>,
     rounds: usize,
     window: Window,
     /// For how many days back there are partitions of messages, empty ones.
     days: u64,
     json: Option<PathBuf>,
+    /// Another build, which is driven in turn with this one.
+    baseline: Option<PathBuf>,
 }
 
 impl Plan {
     fn new(matches: &ArgMatches) -> Self {
         let quick = matches.get_flag("quick");
         let number = |name: &str| matches.get_one::<u64>(name).copied();
-        let rows: Vec<Row> = match matches.get_many::<String>("rows") {
-            None => Row::ALL.to_vec(),
-            Some(names) => {
-                names.flat_map(|name| Row::ALL.iter().filter(move |row| row.name() == name)).copied().collect()
-            }
-        };
+        let baseline = matches.get_one::<PathBuf>("baseline").cloned();
+        let asked: Option<Vec<&String>> = matches.get_many("rows").map(Iterator::collect);
+        let rows = ROWS.iter().filter(|row| match &asked {
+            Some(names) => names.iter().any(|name| *name == row.name),
+            None => baseline.is_none() || row.is_over_http(),
+        });
         let tenfold = !quick && !matches.get_flag("once");
         Self {
-            rows,
+            rows: rows.collect(),
             sizes: if tenfold { vec![Size::Once, Size::Tenfold] } else { vec![Size::Once] },
-            rounds: number("rounds").unwrap_or(if quick { 1 } else { 3 }) as usize,
+            rounds: number("rounds").unwrap_or(match (quick, &baseline) {
+                (true, _) => 1,
+                (false, None) => 3,
+                (false, Some(_)) => 5,
+            }) as usize,
             window: Window {
                 warm_up: Duration::from_millis(if quick { 300 } else { 1000 }),
                 measured: Duration::from_secs(number("seconds").unwrap_or(if quick { 1 } else { 4 })),
             },
             days: number("days").unwrap_or(0),
             json: matches.get_one::<PathBuf>("json").cloned(),
+            baseline,
         }
     }
 }
@@ -86,17 +105,27 @@ fn command() -> Command {
                 .help("One short round, without the tenfold data"),
         )
         .arg(Arg::new("once").long("once").action(ArgAction::SetTrue).help("Leave out the tenfold data"))
-        .arg(number("rounds").help("How often every row is measured; figures are medians (default: 3)"))
+        .arg(
+            number("rounds")
+                .help("How often every row is measured; figures are medians (default: 3, and 5 beside another build)"),
+        )
         .arg(number("seconds").help("How long a row is measured each time (default: 4)"))
         .arg(number("days").help("With the partitions of so many days before today (28: as after a month; default: 0)"))
         .arg(
             Arg::new("rows")
                 .long("rows")
                 .value_delimiter(',')
-                .value_parser(Row::ALL.map(Row::name))
+                .value_parser(ROWS.iter().map(|row| row.name).collect::<Vec<_>>())
                 .help("Only these rows"),
         )
         .arg(Arg::new("json").long("json").value_parser(value_parser!(PathBuf)).help("Write all figures to this file"))
+        .arg(
+            Arg::new("baseline")
+                .long("baseline")
+                .value_name("BINARY")
+                .value_parser(value_parser!(PathBuf))
+                .help("Drives another build of be8 in turn with this one, and prints the ratios pair by pair"),
+        )
         .arg(
             Arg::new("rebuild")
                 .long("rebuild")
@@ -144,13 +173,13 @@ fn main() {
 
 /// Measures a row, again if others used the processors, and takes the least disturbed figures: on
 /// two cores a compiler beside it halves some rows and leaves others alone.
-async fn undisturbed(world: &World, row: Row, size: Size, window: Window) -> Sample {
-    let mut best = world.measure(row, size, window).await;
+async fn undisturbed(world: &World, row: &Row, size: Size, window: Window) -> Sample {
+    let mut best = world.measure(row, size, Side::This, window).await;
     for _ in 0..ATTEMPTS {
         if best.cpu.others <= DISTURBED {
             break;
         }
-        let sample = world.measure(row, size, window).await;
+        let sample = world.measure(row, size, Side::This, window).await;
         eprintln!("disturbed, once more: {sample}");
         if sample.cpu.others < best.cpu.others {
             best = sample;
@@ -162,18 +191,30 @@ async fn undisturbed(world: &World, row: Row, size: Size, window: Window) -> Sam
 /// Fills the databases, then measures every row in turn, round by round.
 async fn run(plan: &Plan) -> Report {
     let mut world = World::start().await;
-    for &size in &plan.sizes {
-        world.settle(size, plan.days).await;
+    let measured = |size: &&Size| plan.rows.iter().any(|row| row.sizes.contains(size));
+    let sizes: Vec<Size> = plan.sizes.iter().filter(measured).copied().collect();
+    for &size in &sizes {
+        world.settle(size, plan.days, plan.baseline.as_deref()).await;
     }
-    let mut report = Report::new(&plan.sizes);
+    let mut report = Report::new(&sizes);
     for round in 0..plan.rounds {
         report.begin();
         for &row in &plan.rows {
-            for &size in &plan.sizes {
-                if size == Size::Once || row.grows() {
-                    let sample = undisturbed(&world, row, size, plan.window).await;
-                    eprintln!("round {} of {}: {} {}: {}", round + 1, plan.rounds, row.name(), size.name(), sample);
-                    report.add(row, size, sample);
+            for &size in row.sizes.iter().filter(|size| sizes.contains(size)) {
+                let mut add = |side, sample: Sample| {
+                    let whose = if side == Side::This { "" } else { ", the older build" };
+                    let (round, rounds, name, size_name) = (round + 1, plan.rounds, row.name, size.name());
+                    eprintln!("round {round} of {rounds}: {name} {size_name}{whose}: {sample}");
+                    report.add(row, size, side, sample);
+                };
+                if plan.baseline.is_none() {
+                    add(Side::This, undisturbed(&world, row, size, plan.window).await);
+                    continue;
+                }
+                // What disturbs one of a pair disturbs the other: a pair is not repeated.
+                add(Side::This, world.measure(row, size, Side::This, plan.window).await);
+                if row.is_of_a_server() {
+                    add(Side::Baseline, world.measure(row, size, Side::Baseline, plan.window).await);
                 }
             }
         }

@@ -51,9 +51,14 @@ impl Laps {
                 return laps;
             }
             if after >= begin {
-                laps.microseconds.push(u32::try_from((after - before).as_micros()).unwrap_or(u32::MAX));
+                laps.push(after - before);
             }
         }
+    }
+
+    /// One more.
+    pub fn push(&mut self, took: Duration) {
+        self.microseconds.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
     }
 
     fn join(&mut self, other: Self) {

@@ -17,6 +17,8 @@ use chrono::TimeDelta;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rand::seq::SliceRandom;
 
+use crate::driver::request;
+
 /// Conversations of an account. With the thread of the system it has 20 threads.
 const CONVERSATIONS: usize = 19;
 /// Messages that are written into a conversation.
@@ -57,16 +59,7 @@ impl Data {
     /// accounts reads: one conversation of each reader is long, and nothing is written to theirs
     /// later.
     pub async fn fill(app: &Arc<App>, accounts: usize) -> Self {
-        let members = each(app, 0..accounts, |nth| {
-            let bytes: [u8; 32] = rand::random();
-            let secret = AccountSecret { nickname: format!("member {nth}"), password: "$argon2id$v=19$".to_owned() };
-            let session = Hash32::sha256(&bytes);
-            let cookie = format!("be8={}", URL_SAFE_NO_PAD.encode(bytes));
-            let secret = Secret::new(secret);
-            let command = CreateAccount { secret, session, replaces: None, lifetime: TimeDelta::days(30) };
-            (command, move |account| Member { account, session, cookie })
-        })
-        .await;
+        let members = members(app, "member", accounts).await;
 
         // Nine neighbours on each side and the one across: everybody has 19.
         let beside =
@@ -108,10 +101,20 @@ impl Data {
         long.map(|conversation| (&self.members[conversation.members[0]], conversation.thread))
     }
 
+    /// Those who do not read.
+    pub fn silent(&self) -> &[Member] {
+        &self.members[self.readers()..]
+    }
+
     /// The conversations in which nobody reads.
     pub fn written(&self) -> Vec<Conversation> {
         let nobody_reads = |it: &&Conversation| it.members.iter().all(|&nth| nth >= self.readers());
         self.conversations.iter().filter(nobody_reads).copied().collect()
+    }
+
+    /// The conversations into which nothing is written later.
+    pub fn unwritten(&self) -> impl Iterator<Item = &Conversation> {
+        self.conversations.iter().filter(|it| it.members.iter().any(|&nth| nth < self.readers()))
     }
 
     /// One message into each of these conversations.
@@ -122,31 +125,13 @@ impl Data {
     /// A message from one of the two to the other.
     pub fn message(&self, conversation: &Conversation, by: usize) -> WriteMessage {
         let [from, to] = [by, 1 - by].map(|nth| &self.members[conversation.members[nth]]);
-        let content = MessageSecret {
-            text: TEXT.to_owned(),
-            iv: Some(IV.to_owned()),
-            kind: Some("user".to_owned()),
-            endless: Some("false".to_owned()),
-        };
-        WriteMessage {
-            session: Some(from.session),
-            receiver: Some(Receiver::Account(to.account)),
-            sender: Some(from.account),
-            thread: Some(conversation.thread),
-            version: NamedVersion::Absent,
-            content: Ok(Secret::new(content)),
-        }
+        message(from, Receiver::Account(to.account), conversation.thread)
     }
 
     /// The same as the web client sends it.
     pub fn message_request(&self, conversation: &Conversation, by: usize) -> Box<[u8]> {
         let [from, to] = [by, 1 - by].map(|nth| &self.members[conversation.members[nth]]);
-        let body = serde_json::json!({
-            "receiver": to.account.to_string(), "sender": from.account.to_string(),
-            "threadID": conversation.thread.to_string(), "messageType": "text", "text": TEXT,
-            "nickname": "member", "iv": IV, "type": "user", "endless": false,
-        });
-        crate::driver::request("POST", "/writemessage", &from.cookie, &body.to_string())
+        message_request(from, Receiver::Account(to.account), conversation.thread)
     }
 
     /// One of the two has seen everything.
@@ -162,8 +147,53 @@ impl Data {
     }
 }
 
+/// So many accounts.
+pub async fn members(app: &Arc<App>, name: &str, count: usize) -> Vec<Member> {
+    each(app, 0..count, |nth| {
+        let bytes: [u8; 32] = rand::random();
+        let secret = AccountSecret { nickname: format!("{name} {nth}"), password: "$argon2id$v=19$".to_owned() };
+        let session = Hash32::sha256(&bytes);
+        let cookie = format!("be8={}", URL_SAFE_NO_PAD.encode(bytes));
+        let secret = Secret::new(secret);
+        let command = CreateAccount { secret, session, replaces: None, lifetime: TimeDelta::days(30) };
+        (command, move |account| Member { account, session, cookie })
+    })
+    .await
+}
+
+/// A message.
+pub fn message(from: &Member, to: Receiver, thread: ThreadId) -> WriteMessage {
+    let content = MessageSecret {
+        text: TEXT.to_owned(),
+        iv: Some(IV.to_owned()),
+        kind: Some("user".to_owned()),
+        endless: Some("false".to_owned()),
+    };
+    WriteMessage {
+        session: Some(from.session),
+        receiver: Some(to),
+        sender: Some(from.account),
+        thread: Some(thread),
+        version: NamedVersion::Absent,
+        content: Ok(Secret::new(content)),
+    }
+}
+
+/// The same as the web client sends it.
+pub fn message_request(from: &Member, to: Receiver, thread: ThreadId) -> Box<[u8]> {
+    let (receiver, kind) = match to {
+        Receiver::Account(account) => (account.to_string(), "user"),
+        Receiver::Group(group) => (group.to_string(), "group"),
+    };
+    let body = serde_json::json!({
+        "receiver": receiver, "sender": from.account.to_string(), "threadID": thread.to_string(), "messageType": "text",
+        "text": TEXT, "nickname": "member", "iv": IV, "type": kind, "endless": false,
+    });
+    request("POST", "/writemessage", &from.cookie, &body.to_string())
+}
+
 /// Has a command executed for each item, many at a time; results stand in the order of the items.
-async fn each<I, C: Command, R, F: FnOnce(C::Reply) -> R>(
+pub async fn each<I, C: Command, R, F: FnOnce(C::Reply) -> R>(
     app: &Arc<App>,
     items: impl IntoIterator<Item = I>,
     command: impl Fn(I) -> (C, F),

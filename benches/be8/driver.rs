@@ -3,12 +3,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::closed_loop::{Laps, Window};
+
+/// How what is compressed with gzip begins (RFC 1952, section 2.3.1).
+const GZIP: &[u8] = &[0x1f, 0x8b];
+/// Connections that send at a pace.
+const PACED: u32 = 32;
 
 /// Prepared requests: connections walk through them, each from a place of its own.
 pub type Requests = Arc<[Box<[u8]>]>;
@@ -23,23 +29,88 @@ pub fn request(method: &str, path: &str, cookie: &str, body: &str) -> Box<[u8]> 
     format!("{method} {path} HTTP/1.1\r\nhost: be8\r\ncookie: {cookie}\r\n{body}{end}").into_bytes().into()
 }
 
+/// The same, from a client that takes compressed answers, as browsers do.
+pub fn packed(request: &[u8]) -> Box<[u8]> {
+    let (line, rest) = request.split_at(request.iter().position(|byte| *byte == b'\n').expect("a line") + 1);
+    [line, b"accept-encoding: gzip, deflate, br\r\n", rest].concat().into()
+}
+
 /// Sends the requests over so many connections for the time of the window.
 pub async fn drive(address: SocketAddr, connections: usize, requests: Requests, window: Window) -> Laps {
-    let (done, laps) = tokio::sync::oneshot::channel();
+    on_a_thread(async move {
+        let mut workers = JoinSet::new();
+        for nth in 0..connections {
+            let from = nth * requests.len() / connections;
+            workers.spawn(walk(address, requests.clone(), from, window));
+        }
+        Laps::of_all(workers).await
+    })
+    .await
+}
+
+/// Sends so many requests a second for the time of the window, late ones as soon as there is a connection for them. Answers how
+/// many a second were answered in it.
+pub async fn pace(address: SocketAddr, per_second: u32, requests: Requests, window: Window) -> f64 {
+    on_a_thread(async move {
+        let begin = tokio::time::Instant::now();
+        let mut workers = JoinSet::new();
+        for nth in 0..PACED {
+            let requests = requests.clone();
+            let from = nth as usize * requests.len() / PACED as usize;
+            workers.spawn(async move {
+                let mut connection = Connection::open(address).await;
+                let period = Duration::from_secs(1) * PACED / per_second;
+                let mut ticks = tokio::time::interval_at(begin + period * nth / PACED, period);
+                let mut answered = 0;
+                for request in requests.iter().cycle().skip(from) {
+                    ticks.tick().await;
+                    connection.exchange(request).await;
+                    let at = begin.elapsed();
+                    if at >= window.warm_up + window.measured {
+                        break;
+                    }
+                    answered += u32::from(at >= window.warm_up);
+                }
+                answered
+            });
+        }
+        f64::from(workers.join_all().await.into_iter().sum::<u32>()) / window.measured.as_secs_f64()
+    })
+    .await
+}
+
+/// Sends each request once, over so many connections, and times it; answers how long all took.
+pub async fn first(address: SocketAddr, connections: usize, requests: Requests) -> (Laps, Duration) {
+    on_a_thread(async move {
+        let begin = Instant::now();
+        let mut workers = JoinSet::new();
+        for nth in 0..connections {
+            let requests = requests.clone();
+            workers.spawn(async move {
+                let mut connection = Connection::open(address).await;
+                let mut laps = Laps::default();
+                for request in requests.iter().skip(nth).step_by(connections) {
+                    let before = Instant::now();
+                    connection.exchange(request).await;
+                    laps.push(before.elapsed());
+                }
+                laps
+            });
+        }
+        (Laps::of_all(workers).await, begin.elapsed())
+    })
+    .await
+}
+
+/// Drives on a thread of its own.
+async fn on_a_thread<T: Send + 'static>(driving: impl Future<Output = T> + Send + 'static) -> T {
+    let (done, driven) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
-        let laps = runtime.block_on(async {
-            let mut workers = JoinSet::new();
-            for nth in 0..connections {
-                let from = nth * requests.len() / connections;
-                workers.spawn(walk(address, requests.clone(), from, window));
-            }
-            Laps::of_all(workers).await
-        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         // Nobody waits only if the benchmark is failing anyway.
-        let _ = done.send(laps);
+        let _ = done.send(runtime.block_on(driving));
     });
-    laps.await.expect("the driver")
+    driven.await.expect("the driver")
 }
 
 /// One answer, without measuring it.
@@ -99,7 +170,8 @@ impl Connection {
     async fn exchange(&mut self, request: &[u8]) {
         let (head, length) = self.receive(request).await;
         let (ok, body) = (self.buffer.starts_with(b"HTTP/1.1 200 "), &self.buffer[head..head + length]);
-        assert!(ok && body.starts_with(br#"{"valid":true"#), "{}", String::from_utf8_lossy(&self.buffer));
+        let yes = body.starts_with(br#"{"valid":true"#) || body.starts_with(GZIP);
+        assert!(ok && yes, "{}", String::from_utf8_lossy(&self.buffer));
     }
 
     /// Sends a request and reads the answer; answers where its body begins and how long it is.

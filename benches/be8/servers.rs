@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use poem::listener::{Acceptor, Listener, TcpListener};
@@ -15,6 +15,48 @@ pub const MEMORY_SERVER: &str = "BE8_BENCH_MEMORY";
 /// What a process says before its address.
 const LISTENING: &str = "listening";
 
+/// Flags with their values.
+pub type Flags = Vec<(&'static str, String)>;
+
+/// A build of be8: its program, and what that says of its settings.
+pub struct Build {
+    program: PathBuf,
+    help: String,
+}
+
+impl Build {
+    /// This one.
+    pub fn this() -> Self {
+        Self::at(env!("CARGO_BIN_EXE_be8").into())
+    }
+
+    /// Another one.
+    pub fn at(program: PathBuf) -> Self {
+        let out = Command::new(&program).args(["serve", "--help"]).output();
+        let out = out.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        assert!(out.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&out.stderr));
+        Self { program, help: String::from_utf8(out.stdout).expect("a text") }
+    }
+
+    /// A server; settings that this build does not know are left out.
+    pub fn serve(&self, flags: &Flags) -> ServerProcess {
+        ServerProcess::start(self.command(&["serve"], flags))
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, words: &[&str], flags: &Flags) {
+        let status = self.command(words, flags).status().expect("a process");
+        assert!(status.success(), "{} {words:?}: {status}", self.program.display());
+    }
+
+    fn command(&self, words: &[&str], flags: &Flags) -> Command {
+        let known = flags.iter().filter(|(flag, _)| self.help.contains(&format!("{flag} ")));
+        let mut command = Command::new(&self.program);
+        command.args(words).args(known.flat_map(|(flag, value)| [*flag, value]));
+        command
+    }
+}
+
 /// A process that answers; it ends with this value.
 pub struct ServerProcess {
     child: Child,
@@ -23,13 +65,6 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// The real server on a database of its own.
-    pub fn be8(arguments: &[String]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_be8"));
-        command.arg("serve").args(arguments);
-        Self::start(command)
-    }
-
     /// The server that answers with the files of a directory.
     pub fn memory(directory: &Path) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("the path of this program"));
@@ -53,6 +88,13 @@ impl ServerProcess {
     /// The id of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its resident memory in MiB, proc_pid_status(5).
+    pub fn resident(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the state of a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
     }
 }
 
