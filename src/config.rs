@@ -30,6 +30,7 @@ use crate::push::PushSettings;
 use crate::settings::SETTINGS;
 pub use crate::settings::{flags, markdown};
 use crate::vault::KeyFiles;
+use crate::views::ViewSettings;
 
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,8 @@ pub struct Config {
     pub database_connections: u32,
     /// How long a statement that reads may take.
     pub database_read: Duration,
+    /// What is kept of what is read; none: every read is answered from PostgreSQL.
+    pub views: Option<ViewSettings>,
     /// Where the programs of PostgreSQL are.
     pub pg_bin: Option<PathBuf>,
     /// `shared_buffers` of the private PostgreSQL, in MiB.
@@ -336,6 +339,8 @@ impl Config {
             database_url: values.text("database-url").map(str::to_owned).or_else(|| environment("DATABASE_URL")),
             database_connections: values.count("database-connections")?,
             database_read: values.seconds("database-read-seconds")?,
+            views: ViewSettings::new(|name| values.text(name), memory::total(), test_mode)
+                .map_err(|(name, what)| ConfigError::Value { name, what })?,
             postgres_buffers_mib: match values.text("postgres-buffers-mib") {
                 None => default_buffers_mib(memory::total()),
                 Some(_) => values.count("postgres-buffers-mib")?,

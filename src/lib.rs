@@ -26,3 +26,4 @@ mod secret_file;
 pub mod settings;
 pub mod tokens;
 pub mod vault;
+pub mod views;

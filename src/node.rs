@@ -28,6 +28,7 @@ use crate::clock::{Clock, FileClock, SystemClock};
 use crate::config::Config;
 use crate::domain::hours::StrikeHour;
 use crate::feed::Hub;
+use crate::http::routes::shape::Shapes;
 use crate::http::serve::tls::TlsError;
 use crate::http::site::SiteError;
 use crate::ledger::rebuild::{RebuildError, Step, Workshop};
@@ -43,6 +44,7 @@ use crate::process::{
 use crate::push::{BadVapid, Sender, Vapid};
 use crate::tokens::{self, TokenError};
 use crate::vault::{self, Vault, VaultError};
+use crate::views::Views;
 
 pub use attached::Attached;
 pub use files::{cluster_settings, make_data_dir};
@@ -409,7 +411,14 @@ impl Node {
             let (ledger, vault) = (ledger.clone(), vault.clone());
             processes.push(office.appoint(Pusher::new(ledger, read, vault, clock.clone(), sender, &config.push)));
         }
+        let views = match config.views {
+            None => Views::off(),
+            Some(settings) => {
+                Views::start(&ledger, &pool, vault.clone(), Arc::new(Shapes::default()), settings, stop.clone())
+            }
+        };
         let app = Arc::new(App {
+            views,
             code_attempts: ledger.code_attempts(),
             ledger,
             read: ReadModels::new(pool),

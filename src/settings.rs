@@ -64,6 +64,13 @@ pub const SETTINGS: &[Setting] = &[
         "How long a statement that reads may take before its request is answered by 503",
     ),
     setting(
+        "views",
+        "on|off",
+        "on",
+        "Answers reads from memory, exact at the position of the log that a read asks for; off: from PostgreSQL",
+    ),
+    setting("view-memory-mib", "MIB", "", "Memory for that; a sixteenth of the machine's, from 32 to 2048"),
+    setting(
         "pg-bin",
         "DIR",
         "",
@@ -359,6 +366,12 @@ pub const SETTINGS: &[Setting] = &[
         "FILE",
         "",
         "Moves the server's clock by the seconds that the file says (a second number: how many seconds have passed besides), for tests; refused without test-mode",
+    ),
+    setting(
+        "test-views",
+        "BYTES,EVENTS,MILLISECONDS",
+        "",
+        "Views of so many bytes, which keep so many of the newest events and follow the log so much later, for tests; refused without test-mode",
     ),
     setting(
         "push-test-peer",

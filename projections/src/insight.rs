@@ -73,8 +73,13 @@ macro_rules! counters {
                 [$(self.$field,)*]
             }
 
-            fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+            pub(crate) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
                 Ok(Self { $($field: row.try_get(stringify!($field))?,)* })
+            }
+
+            /// These and others together.
+            pub(crate) const fn plus(self, other: Self) -> Self {
+                Self { $($field: self.$field + other.$field,)* }
             }
         }
     };
@@ -106,7 +111,7 @@ counters! {
 /// What a batch adds, and what it had added when an hour struck in it.
 #[derive(Debug, Default)]
 pub(crate) struct Insights {
-    added: Counters,
+    pub(crate) added: Counters,
     struck: Vec<(Timestamp, Counters)>,
 }
 
@@ -268,7 +273,7 @@ impl ReadModels {
 }
 
 /// The columns of a row that may be missing.
-struct OrZero(&'static str);
+pub(crate) struct OrZero(pub(crate) &'static str);
 
 impl fmt::Display for OrZero {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

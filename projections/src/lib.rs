@@ -46,6 +46,7 @@ mod statement;
 mod stored;
 mod thread;
 mod token;
+mod view;
 
 pub use account::{AccountView, PublicKeys};
 pub use credential::{Codes, Credential};
@@ -63,3 +64,4 @@ pub use statement::{Rows, Statement};
 pub use stored::{Stored, StoredSealed};
 pub use thread::{Counterpart, Partner, ThreadGroup, ThreadList, ThreadSummary};
 pub use token::TokenView;
+pub use view::{AccountRow, At, GroupRow, NewestRow, ThreadRow};

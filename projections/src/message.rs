@@ -173,14 +173,14 @@ impl ReadModels {
 }
 
 /// A column that is an array or, where nothing was found, null.
-fn array<T>(row: &PgRow, column: &str) -> Result<Vec<T>, ReadError>
+pub(crate) fn array<T>(row: &PgRow, column: &str) -> Result<Vec<T>, ReadError>
 where
     Option<Vec<T>>: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
 {
     Ok(row.try_get::<Option<Vec<T>>, _>(column)?.unwrap_or_default())
 }
 
-fn read_messages(row: &PgRow) -> Result<Vec<ThreadMessage>, ReadError> {
+pub(crate) fn read_messages(row: &PgRow) -> Result<Vec<ThreadMessage>, ReadError> {
     let ids: Vec<i32> = array(row, "ids")?;
     let mut events = read_events(row, "m_")?;
     let account_keys: Vec<Option<KeyId>> = array(row, "account_keys")?;
@@ -207,7 +207,7 @@ fn read_messages(row: &PgRow) -> Result<Vec<ThreadMessage>, ReadError> {
         .collect())
 }
 
-fn read_names(row: &PgRow) -> Result<Vec<StoredSealed>, ReadError> {
+pub(crate) fn read_names(row: &PgRow) -> Result<Vec<StoredSealed>, ReadError> {
     let events = read_events(row, "n_")?;
     let keys: Vec<Option<KeyId>> = array(row, "n_keys")?;
     let nonces: Vec<Option<Vec<u8>>> = array(row, "n_nonces")?;

@@ -21,6 +21,7 @@ use crate::ledger::{CodeAttempts, Ledger};
 use crate::media::Blobs;
 use crate::password::PasswordHasher;
 use crate::vault::Vault;
+use crate::views::Views;
 
 pub use admission::NotAdmitted;
 pub use image_reads::ImageReads;
@@ -37,6 +38,8 @@ pub struct App {
     pub ledger: Ledger,
     /// The way to read.
     pub read: ReadModels,
+    /// What reads are answered from, where it can.
+    pub views: Views,
     /// Opens what is sealed.
     pub vault: Arc<Vault>,
     /// The ids of events in streams.

@@ -7,6 +7,7 @@
 
 pub mod document;
 pub mod layers;
+pub(in crate::http) mod reads;
 pub mod request;
 pub mod routes;
 pub mod serve;

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use be8_events::erasure::{Cause, DeletedKey, KeysDeleted};
 use be8_events::{
-    AccId, Hash32, KeyId, NewEvent, Recorded, Sealed, SealedContext, Sealing, SecretPayload, StreamName, Subject,
-    Timestamp,
+    AccId, Hash32, KeyId, NewEvent, Position, Recorded, Sealed, SealedContext, Sealing, SecretPayload, StreamName,
+    Subject, Timestamp,
 };
 use be8_projections::Changes;
 
@@ -67,6 +67,12 @@ impl Draft {
     /// What is sealed under the three keys of a message, each with the index of its event.
     pub(super) fn messages(&self) -> impl Iterator<Item = &(usize, Sealed)> {
         self.sealed.iter().filter(|(_, sealed)| sealed.is_message())
+    }
+
+    /// Takes out what is sealed of messages, each with the position of its event.
+    pub(super) fn take_messages(&mut self) -> Vec<(Position, Sealed)> {
+        let sealed = std::mem::take(&mut self.sealed).into_iter().filter(|(_, sealed)| sealed.is_message());
+        sealed.filter_map(|(nth, sealed)| Some((self.events.get(nth)?.position, sealed))).collect()
     }
 
     /// Takes the states and keys over, once the batch is durable.

@@ -10,6 +10,7 @@ mod attempt;
 mod batch;
 pub mod check;
 mod code_attempts;
+mod fresh;
 mod head;
 mod idempotency;
 mod lead;
@@ -20,6 +21,7 @@ mod partitions;
 pub mod portable;
 mod push_attempts;
 pub mod push_endpoints;
+mod read_index;
 pub mod rebuild;
 mod refusal;
 mod registration;
@@ -51,11 +53,13 @@ use crate::vault::{Vault, VaultError};
 use ticket::{Answers, Ticket};
 
 pub use code_attempts::CodeAttempts;
+pub use fresh::Fresh;
 pub use idempotency::{Answered, Idempotency};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use push_attempts::{Again, Attempt, Delivery};
 pub use push_endpoints::PushEndpoints;
+pub use read_index::{Index, NoIndex, ReadIndex};
 pub use subscription::Subscription;
 pub use sweep::{Broom, Sweeper};
 pub use traces::Trace;
@@ -209,6 +213,9 @@ pub struct Ledger {
     queue: mpsc::Sender<Box<dyn Job>>,
     tail: broadcast::Sender<Batch>,
     position: watch::Receiver<Position>,
+    /// Wakes the loop for events of other nodes.
+    wake: watch::Sender<Position>,
+    fresh: Fresh,
     log: Log,
     running: idempotency::Running,
     trusted: TrustedTime,
@@ -239,6 +246,7 @@ impl Ledger {
         let (writer, position) =
             writer::Writer::new(log.clone(), connect, vault, clock, trusted.clone(), settings, tail.clone()).await?;
         let answers = writer.answers();
+        let (wake, fresh) = (writer.wake(), writer.fresh());
         tokio::spawn(trusted.clone().watch(stop.clone()));
         // A thread of its own: the loop never waits for its turn behind the requests, which would
         // leave PostgreSQL idle, and no request waits while a batch is sealed.
@@ -260,7 +268,7 @@ impl Ledger {
             })
         });
         let running = idempotency::Running::default();
-        Ok((Self { queue, tail, position, log, running, trusted, answers, patience }, task))
+        Ok((Self { queue, tail, position, wake, fresh, log, running, trusted, answers, patience }, task))
     }
 
     /// Has a command decided and its events appended; answers once they are durable.
@@ -337,6 +345,21 @@ impl Ledger {
     /// The newest position that this node knows of.
     pub fn position(&self) -> Position {
         *self.position.borrow()
+    }
+
+    /// Has the loop follow the log up to this position now, if it has not: without waiting to be told of it by the node that
+    /// appended.
+    pub fn follow_to(&self, position: Position) {
+        self.wake.send_if_modified(|newest| {
+            let newer = position > *newest;
+            *newest = position.max(*newest);
+            newer
+        });
+    }
+
+    /// What this node has just sealed of messages.
+    pub const fn fresh(&self) -> &Fresh {
+        &self.fresh
     }
 
     /// All events behind `from`: first what is there, then what comes, without gap or double.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Failure, Outcome};
 use super::batch::{Draft, Missing, Pass};
+use super::fresh::Fresh;
 use super::head::Head;
 use super::idempotency::{self, Known};
 use super::log::Log;
@@ -51,6 +52,9 @@ pub(super) struct Writer {
     cache: Cache,
     tail: broadcast::Sender<Batch>,
     position: watch::Sender<Position>,
+    /// The newest position that somebody said there is.
+    wake: watch::Sender<Position>,
+    fresh: Fresh,
     snapshots: Option<tokio::task::JoinHandle<()>>,
     /// The runtime of everything but the loop.
     runtime: tokio::runtime::Handle,
@@ -103,6 +107,8 @@ impl Writer {
             cache,
             tail,
             position,
+            wake: watch::Sender::new(Position::START),
+            fresh: Fresh::default(),
             snapshots: None,
             runtime: tokio::runtime::Handle::current(),
             answers: Answers::new(),
@@ -119,6 +125,16 @@ impl Writer {
         self.answers.clone()
     }
 
+    /// What wakes the loop for events of other nodes: a position that the log has reached.
+    pub(super) fn wake(&self) -> watch::Sender<Position> {
+        self.wake.clone()
+    }
+
+    /// What was just sealed of messages.
+    pub(super) fn fresh(&self) -> Fresh {
+        self.fresh.clone()
+    }
+
     /// Runs until `stop`, then finishes what is in flight and refuses what waits.
     ///
     /// # Errors
@@ -128,8 +144,8 @@ impl Writer {
         mut commands: mpsc::Receiver<Box<dyn Job>>,
         stop: CancellationToken,
     ) -> Result<(), LogError> {
-        let (wake, mut woken) = watch::channel(Position::START);
-        let listener = tokio::spawn(listener::listen(self.connect.clone(), wake, stop.clone()));
+        let mut woken = self.wake.subscribe();
+        let listener = tokio::spawn(listener::listen(self.connect.clone(), self.wake(), stop.clone()));
         let mut jobs: Vec<Box<dyn Job>> = Vec::new();
         let mut poll = tokio::time::interval(POLL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -430,13 +446,15 @@ impl Writer {
     }
 
     /// A batch is durable: takes its states over, tells the feed, answers the callers.
-    fn committed(&mut self, draft: Draft, jobs: impl Iterator<Item = Box<dyn Job>>) {
+    fn committed(&mut self, mut draft: Draft, jobs: impl Iterator<Item = Box<dyn Job>>) {
         let head = Head { fence: self.head.fence, generation: self.head.generation, ..draft.head };
+        let messages = draft.take_messages();
         let (events, snapshots, verdicts) = draft.commit(&mut self.cache, &self.vault);
         if !events.is_empty() {
             metrics::counter!("be8_ledger_events_total").increment(events.len() as u64);
             self.head = head;
             self.seen.extend(&events);
+            self.fresh.keep(messages.into_iter());
             self.publish(events);
             self.store(snapshots);
         }

@@ -52,3 +52,4 @@ mod story;
 mod subscription;
 mod tls;
 mod vault;
+mod views;

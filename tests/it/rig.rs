@@ -222,7 +222,14 @@ impl Command for Look {
 
 /// The hash of a session's token.
 pub fn token(session: u64) -> Hash32 {
-    Hash32::sha256(&session.to_be_bytes())
+    Hash32::sha256(&secret(session))
+}
+
+/// The token of a session: a number that a cookie can hold.
+pub fn secret(session: u64) -> [u8; 32] {
+    let mut token = [0; 32];
+    token[24..].copy_from_slice(&session.to_be_bytes());
+    token
 }
 
 pub fn create(session: u64) -> CreateAccount {

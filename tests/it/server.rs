@@ -130,6 +130,13 @@ impl Setup {
         Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), name: "b", ..self.clone() }
     }
 
+    /// With this name, which tells its log and its files from those of others.
+    #[must_use]
+    pub const fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
     /// At this address.
     #[must_use]
     pub fn listening_on(mut self, address: &str) -> Self {

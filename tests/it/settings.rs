@@ -15,6 +15,7 @@ const NOT_GIVEN: &[(&str, &str)] = &[
     ("pg-bin", "there is one PostgreSQL; which of several is found is tested in src/postgres/install.rs"),
     ("postgres-buffers-mib", "the cluster is given it, in tests/it/postgres.rs"),
     ("media-orphan-hours", "the default is waited for, by a clock that is turned"),
+    ("view-memory-mib", "what is kept within it is counted in src/views/tests.rs; the tests of reads give bytes"),
     ("signup-queue-percent", "fullness is judged in the tests of src/app/admission.rs"),
     ("account-lifetime-days", "the default is waited for, by a clock that is turned"),
     ("message-lifetime-days", "the default is waited for, by a clock that is turned"),

@@ -82,6 +82,16 @@ impl Storm {
         }
     }
 
+    /// How many sessions were opened; their numbers begin with 1.
+    pub const fn sessions(&self) -> u64 {
+        self.sessions
+    }
+
+    /// The groups that were created.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> {
+        self.groups.iter().map(|(group, _)| *group)
+    }
+
     /// Sends up to ten commands at once, so that they share batches and race each other.
     pub async fn blow(&mut self) {
         let count = self.random.random_range(1..=10);

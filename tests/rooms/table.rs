@@ -123,12 +123,26 @@ pub const ROOMS: &[Room] = &[
         Crates::AllBut(&["poem", "sqlx"]),
         &["feed", "ledger", "domain", "vault", "audit", "push", "media", "clock"],
     ),
+    room("src/views/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "vault"]),
     room("src/audit/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "domain", "secret_file"]),
     // What the routes share; a node wires it.
     room(
         "src/app/",
         Crates::AllBut(&["poem", "sqlx"]),
-        &["audit", "clock", "domain", "feed", "ledger", "media", "memory", "password", "push", "secret_file", "vault"],
+        &[
+            "audit",
+            "clock",
+            "domain",
+            "feed",
+            "ledger",
+            "media",
+            "memory",
+            "password",
+            "push",
+            "secret_file",
+            "vault",
+            "views",
+        ],
     ),
     room(
         "src/http/",
@@ -147,6 +161,7 @@ pub const ROOMS: &[Room] = &[
             "clock",
             "secret_file",
             "tokens",
+            "views",
         ],
     ),
     room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &["secret_file"]),
@@ -203,7 +218,7 @@ pub const FILES: &[Room] = &[
         Crates::AllBut(&["poem", "sqlx"]),
         &[
             "app", "audit", "feed", "http", "ledger", "memory", "password", "process", "push", "media", "settings",
-            "vault",
+            "vault", "views",
         ],
     ),
     // Wiring: all rooms, and the migrations.

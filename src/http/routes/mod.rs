@@ -5,3 +5,4 @@ pub mod audit;
 pub mod conversation;
 pub mod group;
 pub mod server;
+pub mod shape;

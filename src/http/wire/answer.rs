@@ -124,6 +124,11 @@ impl<T: Serialize, R, const STATUS: u16> Answer<T, R, STATUS> {
         Self::stored(Answered { status: STATUS, body: json(answer) })
     }
 
+    /// An answer whose body is put together already.
+    pub(in crate::http) fn written(body: Vec<u8>) -> Self {
+        Self::stored(Answered { status: STATUS, body })
+    }
+
     /// An answer that was given before.
     pub fn stored(Answered { status, body }: Answered) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);

@@ -13,6 +13,7 @@ use crate::ledger::{LedgerError, LogError};
 use crate::media::MediaError;
 use crate::password::HashError;
 use crate::vault::VaultError;
+use crate::views::Away;
 
 impl From<Rejection> for WireError {
     fn from(rejection: Rejection) -> Self {
@@ -74,6 +75,13 @@ impl From<ReadError> for WireError {
             ReadError::Database(_) | ReadError::Foreign => Code::Unavailable.into(),
             ReadError::Event(_) | ReadError::Damaged(_) => Code::Internal.into(),
         }
+    }
+}
+
+impl From<Away> for WireError {
+    fn from(error: Away) -> Self {
+        tracing::error!(%error, "a read failed");
+        Code::Unavailable.into()
     }
 }
 

@@ -186,13 +186,17 @@ fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Optio
     })
 }
 
-/// Whether a message is no longer shown. What was said to a new account, and to the creator of a
-/// group, lives as long as the account (D16).
-fn expired(event: &StoredSealed, now: Timestamp, lifetime: TimeDelta) -> bool {
-    !matches!(
+/// Whether a message is shown for as long as the account lives: what was said to a new one, and to the creator of a group (D16).
+pub(in crate::http) fn is_lasting(event: &StoredSealed) -> bool {
+    matches!(
         event.stored.event,
         Event::Account(AccountEvent::AccountCreated(_)) | Event::Group(GroupEvent::GroupCreated(_))
-    ) && event.stored.time.plus(lifetime) <= now
+    )
+}
+
+/// Whether a message is no longer shown.
+fn expired(event: &StoredSealed, now: Timestamp, lifetime: TimeDelta) -> bool {
+    !is_lasting(event) && event.stored.time.plus(lifetime) <= now
 }
 
 /// The messages of a thread, as the reader of this answer sees them: what is shown here counts as read.
@@ -383,7 +387,17 @@ fn summary(
         status: if read { ReadStatus::Read } else { ReadStatus::Unread },
         ..ListedThread::default()
     };
-    match &summary.counterpart {
+    beside(&mut thread, &summary.counterpart, opener)?;
+    Ok(Some(thread))
+}
+
+/// Shows what stands on the other side of a thread, whose id is set.
+pub(in crate::http) fn beside(
+    thread: &mut ListedThread,
+    counterpart: &Counterpart,
+    opener: &Opener,
+) -> Result<(), WireError> {
+    match counterpart {
         Counterpart::Partner(partner) => {
             thread.kind = ThreadKind::User;
             thread.nickname = open_name(opener, &partner.nickname)?;
@@ -402,13 +416,16 @@ fn summary(
             thread.admin = Some(group.admin.to_string());
             thread.max_members = Some(group.capacity.to_string());
         }
-        Counterpart::System => {
-            thread.kind = ThreadKind::System;
-            thread.nickname = SYSTEM_NAME.to_owned();
-            thread.partner = SYSTEM.to_owned();
-            thread.id = Some(SYSTEM.to_owned());
-            thread.expire = Some(SYSTEM_EXPIRE.to_owned());
-        }
+        Counterpart::System => beside_system(thread),
     }
-    Ok(Some(thread))
+    Ok(())
+}
+
+/// Shows the system on the other side of a thread.
+pub(in crate::http) fn beside_system(thread: &mut ListedThread) {
+    thread.kind = ThreadKind::System;
+    thread.nickname = SYSTEM_NAME.to_owned();
+    thread.partner = SYSTEM.to_owned();
+    thread.id = Some(SYSTEM.to_owned());
+    thread.expire = Some(SYSTEM_EXPIRE.to_owned());
 }

@@ -10,7 +10,7 @@ mod kills;
 mod nodes;
 mod outcome;
 mod overload;
-mod proxy;
+pub mod proxy;
 
 use be8::ledger::Log;
 use be8_events::{Event, MessageEvent, Position, Recorded};

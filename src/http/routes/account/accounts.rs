@@ -2,6 +2,7 @@
 
 use be8_events::account::AccountSecret;
 use be8_events::{Hash32, Secret};
+use be8_projections::AccountView;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 
@@ -9,6 +10,7 @@ use crate::app::Handle;
 use crate::app::names::{open_name, open_status};
 use crate::domain::account::CreateAccount;
 use crate::http::document::tag::Tag;
+use crate::http::reads;
 use crate::http::request::address::Caller;
 use crate::http::request::body::Body;
 use crate::http::request::cookie::SessionToken;
@@ -20,6 +22,7 @@ use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 use crate::http::wire::js_date::js_date;
 use crate::http::wire::text::utf16_len;
+use crate::vault::Opener;
 
 /// Accounts: making one, looking at one's own.
 pub struct Accounts(pub Handle);
@@ -152,19 +155,28 @@ impl Accounts {
     #[oai(path = "/me", method = "get", operation_id = "getMe", tag = "Tag::Accounts")]
     async fn me(&self, session: Session) -> Result<Answer<OwnAccount>, WireError> {
         let app = self.0.get()?;
-        let me = app.read.account(session.required()?, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let (session, now) = (session.required()?, app.now());
+        if let Some(me) = reads::own(&app.views, session, now).await? {
+            return Ok(Answer::written(me?.shown.own.to_vec()));
+        }
+        let me = app.read.account(session, now).await?.ok_or(WireError::from(Code::NotAuth))?;
         let opener = app.vault.opener(&me.live).await?;
-        let account = Account {
-            nickname: open_name(&opener, &me.nickname)?,
-            kind: "user",
-            expire: js_date(me.until),
-            id: me.id.to_string(),
-            user_status: open_status(&opener, me.status.as_ref())?,
-            codes: me.codes,
-            endless: me.endless,
-        };
-        Ok(Answer::new(&OwnAccount { valid: True, acc_id: account.id.clone(), acc_obj: account }))
+        Ok(Answer::new(&own_account(&me, &opener)?))
     }
+}
+
+/// An account, as its owner sees it.
+pub(in crate::http) fn own_account(me: &AccountView, opener: &Opener) -> Result<OwnAccount, WireError> {
+    let account = Account {
+        nickname: open_name(opener, &me.nickname)?,
+        kind: "user",
+        expire: js_date(me.until),
+        id: me.id.to_string(),
+        user_status: open_status(opener, me.status.as_ref())?,
+        codes: me.codes,
+        endless: me.endless,
+    };
+    Ok(OwnAccount { valid: True, acc_id: account.id.clone(), acc_obj: account })
 }
 
 /// The session of a request to an operation that needs none.

@@ -19,6 +19,7 @@ use crate::domain::Rejection;
 use crate::domain::codes::{ChangeCode, SetCodes};
 use crate::domain::removal::RemoveAccount;
 use crate::http::document::tag::Tag;
+use crate::http::reads;
 use crate::http::request::address::Caller;
 use crate::http::request::body::Body;
 use crate::http::request::lenient::Lenient;
@@ -322,8 +323,12 @@ impl Codes {
     #[oai(path = "/codehas", method = "get", operation_id = "hasCodes", tag = "Tag::Codes")]
     async fn has(&self, session: Session) -> Result<Answer<HasCode>, WireError> {
         let app = self.0.get()?;
-        let me = app.read.account(session.required()?, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
-        Ok(Answer::new(&HasCode { valid: True, has_code: me.codes }))
+        let (session, now) = (session.required()?, app.now());
+        let has_code = match reads::own(&app.views, session, now).await? {
+            Some(me) => me?.codes,
+            None => app.read.account(session, now).await?.ok_or(WireError::from(Code::NotAuth))?.codes,
+        };
+        Ok(Answer::new(&HasCode { valid: True, has_code }))
     }
 
     /// Set the lock codes

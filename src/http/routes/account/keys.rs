@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use be8_events::account::PublicKeySecret;
-use be8_events::{AccId, AccountEvent, Event, Secret};
+use be8_events::{AccId, AccountEvent, Event, Hash32, Secret};
 use be8_projections::StoredSealed;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
@@ -13,11 +13,13 @@ use crate::app::Handle;
 use crate::app::names::open;
 use crate::domain::account::SetPublicKey;
 use crate::http::document::tag::Tag;
+use crate::http::reads;
 use crate::http::request::body::Body;
 use crate::http::request::lenient::Lenient;
 use crate::http::request::once::IdempotencyKey;
 use crate::http::request::session::Session;
 use crate::http::routes::account::jwk;
+use crate::http::wire::answer::json as bytes;
 use crate::http::wire::answer::{Answer, Refused, Success, True};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
@@ -193,7 +195,14 @@ impl Keys {
     /// Checks in order: `NOTAUTH`, `MEMBERNOTEXISTING`.
     #[oai(path = "/getkey", method = "post", operation_id = "getKey", tag = "Tag::Keys")]
     async fn get(&self, session: Session, body: Body<KeyOwnerInput>) -> Result<Answer<KeyFound, Refused>, WireError> {
-        let ids = body.acc_id.str().map(|id| vec![id]);
+        let ids = parsed(body.acc_id.str().map(|id| vec![id]));
+        let (app, session) = (self.0.get()?, session.required()?);
+        if let Some(found) = reads::owners_of_keys(&app.views, session, app.now(), ids.as_deref()).await? {
+            let blank = bytes(&public_key(None));
+            let key = found?.into_iter().next().and_then(|account| account.shown.key.clone());
+            let key = key.as_deref().unwrap_or(&blank);
+            return Ok(Answer::written([b"{\"valid\":true,\"publicKey\":", key, b"}"].concat()));
+        }
         let found = self.find(session, ids).await?.into_iter().next();
         let public_key = found.and_then(|(_, key)| key).unwrap_or_else(|| public_key(None));
         Ok(Answer::new(&KeyFound { valid: True, public_key }))
@@ -210,7 +219,17 @@ impl Keys {
         session: Session,
         body: Body<KeyOwnersInput>,
     ) -> Result<Answer<KeysFound, Refused>, WireError> {
-        let ids = body.acc_ids.strings().filter(|ids| !ids.is_empty());
+        let ids = parsed(body.acc_ids.strings().filter(|ids| !ids.is_empty()));
+        let (app, session) = (self.0.get()?, session.required()?);
+        if let Some(found) = reads::owners_of_keys(&app.views, session, app.now(), ids.as_deref()).await? {
+            let found = found?;
+            let keys = ids.iter().flatten().zip(&found).filter_map(|(id, account)| {
+                let key = account.shown.key.as_deref()?;
+                Some([format!("{{\"accID\":\"{id}\",\"publicKey\":").as_bytes(), key, b"}"].concat())
+            });
+            let keys: Vec<_> = keys.collect();
+            return Ok(Answer::written(reads::list(b"publicKeys", keys.iter().map(|key| &**key))));
+        }
         let found = self.find(session, ids).await?;
         let public_keys = found
             .into_iter()
@@ -224,15 +243,14 @@ impl Keys {
     /// The keys of the named accounts, in that order; none for an account without a key.
     async fn find(
         &self,
-        session: Session,
-        ids: Option<Vec<&str>>,
+        session: Hash32,
+        ids: Option<Vec<AccId>>,
     ) -> Result<Vec<(AccId, Option<PublicKey>)>, WireError> {
         let app = self.0.get()?;
-        let ids: Option<Vec<AccId>> = ids.and_then(|ids| ids.into_iter().map(|id| id.parse().ok()).collect());
         // Each is looked up and opened once, however often it is asked for.
         let asked: BTreeSet<AccId> = ids.iter().flatten().copied().collect();
         let asked: Vec<AccId> = asked.into_iter().collect();
-        let keys = app.read.public_keys(session.required()?, app.now(), &asked).await?;
+        let keys = app.read.public_keys(session, app.now(), &asked).await?;
         let keys = keys.ok_or(WireError::from(Code::NotAuth))?;
         let ids = ids.ok_or(WireError::from(Code::MemberNotExisting))?;
         let opener = app.vault.opener(&keys.live).await?;
@@ -246,7 +264,17 @@ impl Keys {
     }
 }
 
-fn read_key(opener: &Opener, owner: AccId, event: &StoredSealed) -> Result<Option<PublicKey>, WireError> {
+/// The accounts that these texts name; none if one of them names none.
+fn parsed(ids: Option<Vec<&str>>) -> Option<Vec<AccId>> {
+    ids?.into_iter().map(|id| id.parse().ok()).collect()
+}
+
+/// The public key that an event set; none once it is erased.
+pub(in crate::http) fn read_key(
+    opener: &Opener,
+    owner: AccId,
+    event: &StoredSealed,
+) -> Result<Option<PublicKey>, WireError> {
     let Event::Account(AccountEvent::PublicKeySet(set)) = &event.stored.event else { return Ok(None) };
     let secret = open::<PublicKeySecret>(opener, event)?;
     Ok(secret.map(|secret| PublicKey {

@@ -13,6 +13,7 @@ use crate::domain::Rejection;
 use crate::domain::message::{Address, NamedVersion, WriteMessage};
 use crate::domain::reads::MarkRead;
 use crate::http::document::tag::Tag;
+use crate::http::reads::{self, Page, Unread};
 use crate::http::request::addressing::{address, named_thread, named_version};
 use crate::http::request::body::Body;
 use crate::http::request::lenient::{LONGEST_ECHO, Lenient};
@@ -170,6 +171,14 @@ impl Messages {
         let session = session.required()?;
         let now = app.now();
         let named = body.thread_id.str().and_then(named_thread);
+        let lifetime = app.settings.message_lifetime;
+        if let Some(found) = reads::messages(&app.views, session, named, now, lifetime).await? {
+            let Page { body, unread } = found?;
+            if let Some(Unread { thread, shown }) = unread {
+                app.ledger.execute(MarkRead { session, thread, shown }).await?;
+            }
+            return Ok(Answer::written(body));
+        }
         let found = match (app.read.messages(session, now, named.map(|named| named.thread)).await?, named) {
             (MessagesAnswer::NoSession, _) => return Err(Code::NotAuth.into()),
             (MessagesAnswer::Messages(found), Some(named))
@@ -180,7 +189,7 @@ impl Messages {
             (MessagesAnswer::NoThread | MessagesAnswer::Messages(_), _) => return Err(Code::InvalidThreadId.into()),
         };
         let opener = app.vault.opener(&found.live).await?;
-        let page = present::messages(found, &opener, now, app.settings.message_lifetime)?;
+        let page = present::messages(found, &opener, now, lifetime)?;
         if page.unread {
             let command = MarkRead { session, thread: page.thread, shown: page.shown };
             app.ledger.execute(command).await?;

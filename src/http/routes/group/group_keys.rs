@@ -2,6 +2,7 @@
 
 use be8_events::group::GroupKeySecret;
 use be8_events::{Event, GroupEvent, Secret};
+use be8_projections::StoredSealed;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 use serde_json::json;
@@ -11,6 +12,7 @@ use crate::app::Handle;
 use crate::app::names::open;
 use crate::domain::group_keys::{AllocateVersion, StoreKey};
 use crate::http::document::tag::Tag;
+use crate::http::reads;
 use crate::http::request::body::Body;
 use crate::http::request::lenient::{LONGEST_ECHO, Lenient};
 use crate::http::request::once::IdempotencyKey;
@@ -19,6 +21,7 @@ use crate::http::wire::answer::{Answer, Refused, True};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 use crate::http::wire::text::utf16_len;
+use crate::vault::Opener;
 
 /// The keys of groups.
 pub struct GroupKeys(pub Handle);
@@ -168,8 +171,11 @@ impl GroupKeys {
         body: Body<GroupInput>,
     ) -> Result<Answer<CurrentVersion, Refused>, WireError> {
         let app = self.0.get()?;
-        let standing = app.read.group_standing(session.required()?, app.now(), group_id(&body.group_id)).await?;
-        let standing = standing.ok_or(WireError::from(Code::NotAuth))?;
+        let (session, now, group) = (session.required()?, app.now(), group_id(&body.group_id));
+        let standing = match reads::standing(&app.views, session, now, group).await? {
+            Some(standing) => standing?,
+            None => app.read.group_standing(session, now, group).await?.ok_or(WireError::from(Code::NotAuth))?,
+        };
         if !standing.exists {
             return Err(Code::GroupNotExisting.into());
         }
@@ -222,7 +228,11 @@ impl GroupKeys {
     async fn keys(&self, session: Session, body: Body<KeysInput>) -> Result<Answer<KeyList, Refused>, WireError> {
         let app = self.0.get()?;
         let (group, account) = (group_id(&body.group_id), account_id(&body.acc_id));
-        let list = app.read.group_keys(session.required()?, app.now(), group, account).await?;
+        let (session, now) = (session.required()?, app.now());
+        if let Some(keys) = reads::group_keys(&app.views, session, now, group, account).await? {
+            return Ok(Answer::written(keys?));
+        }
+        let list = app.read.group_keys(session, now, group, account).await?;
         let list = list.ok_or(WireError::from(Code::NotAuth))?;
         let refusal = match (list.standing.exists, list.standing.member, list.account_exists, list.account_member) {
             (false, ..) => Some(Code::GroupNotExisting),
@@ -235,18 +245,23 @@ impl GroupKeys {
             return Err(code.into());
         }
         let opener = app.vault.opener(&list.live).await?;
-        let mut group_keys = Vec::with_capacity(list.keys.len());
-        for event in &list.keys {
-            let Event::Group(GroupEvent::GroupKeyStored(stored)) = &event.stored.event else { continue };
-            let Some(secret) = open::<GroupKeySecret>(&opener, event)? else { continue };
-            let GroupKeySecret { key, iv } = secret.into_inner();
-            group_keys.push(WrappedKey {
-                group_version: stored.version.to_string(),
-                group_key: key,
-                keyholder: stored.keyholder.to_string(),
-                iv,
-            });
-        }
-        Ok(Answer::new(&KeyList { valid: True, group_keys }))
+        Ok(Answer::new(&key_list(&list.keys, &opener)?))
     }
+}
+
+/// The wrapped keys that these events stored, as far as they can be opened.
+pub(in crate::http) fn key_list(keys: &[StoredSealed], opener: &Opener) -> Result<KeyList, WireError> {
+    let mut group_keys = Vec::with_capacity(keys.len());
+    for event in keys {
+        let Event::Group(GroupEvent::GroupKeyStored(stored)) = &event.stored.event else { continue };
+        let Some(secret) = open::<GroupKeySecret>(opener, event)? else { continue };
+        let GroupKeySecret { key, iv } = secret.into_inner();
+        group_keys.push(WrappedKey {
+            group_version: stored.version.to_string(),
+            group_key: key,
+            keyholder: stored.keyholder.to_string(),
+            iv,
+        });
+    }
+    Ok(KeyList { valid: True, group_keys })
 }

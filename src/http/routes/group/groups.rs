@@ -2,6 +2,7 @@
 
 use be8_events::group::{Access, GroupSecret, Update};
 use be8_events::{AccId, GroupId, Secret};
+use be8_projections::GroupMember;
 use poem_openapi::{Enum, Object, OpenApi};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use crate::app::Handle;
 use crate::app::names::{open_name, open_status};
 use crate::domain::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickMember, LeaveGroup, SignalUpdate};
 use crate::http::document::tag::Tag;
+use crate::http::reads;
 use crate::http::request::body::Body;
 use crate::http::request::json::double;
 use crate::http::request::lenient::Lenient;
@@ -21,6 +23,7 @@ use crate::http::wire::error::WireError;
 use crate::http::wire::js_date::js_date;
 use crate::http::wire::shown::GroupType;
 use crate::http::wire::text::utf16_len;
+use crate::vault::Opener;
 
 /// Groups.
 pub struct Groups(pub Handle);
@@ -185,6 +188,18 @@ pub struct MemberList {
     pub members: Vec<Member>,
 }
 
+/// A member, as the others see it.
+pub(in crate::http) fn member(of: &GroupMember, opener: &Opener) -> Result<Member, WireError> {
+    Ok(Member {
+        nickname: open_name(opener, &of.nickname)?,
+        kind: "user",
+        expire: js_date(of.until),
+        id: of.id.to_string(),
+        user_status: open_status(opener, of.status.as_ref())?,
+        endless: of.endless,
+    })
+}
+
 /// The group that a field names.
 pub(in crate::http) fn group_id(field: &Lenient<String>) -> Option<GroupId> {
     field.str()?.parse().ok()
@@ -293,7 +308,11 @@ impl Groups {
         body: Body<GroupInput>,
     ) -> Result<Answer<MemberList, Refused>, WireError> {
         let app = self.0.get()?;
-        let list = app.read.group_members(session.required()?, app.now(), group_id(&body.group_id)).await?;
+        let (session, now, group) = (session.required()?, app.now(), group_id(&body.group_id));
+        if let Some(members) = reads::members(&app.views, session, now, group).await? {
+            return Ok(Answer::written(members?));
+        }
+        let list = app.read.group_members(session, now, group).await?;
         let list = list.ok_or(WireError::from(Code::NotAuth))?;
         if !list.standing.exists {
             return Err(Code::GroupNotExisting.into());
@@ -302,16 +321,7 @@ impl Groups {
             return Err(Code::NoGroupMember.into());
         }
         let opener = app.vault.opener(&list.live).await?;
-        let members = list.members.iter().map(|member| {
-            Ok(Member {
-                nickname: open_name(&opener, &member.nickname)?,
-                kind: "user",
-                expire: js_date(member.until),
-                id: member.id.to_string(),
-                user_status: open_status(&opener, member.status.as_ref())?,
-                endless: member.endless,
-            })
-        });
+        let members = list.members.iter().map(|of| member(of, &opener));
         Ok(Answer::new(&MemberList { valid: True, members: members.collect::<Result<_, WireError>>()? }))
     }
 

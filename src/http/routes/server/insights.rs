@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::app::Handle;
 use crate::domain::invites::CountLink;
 use crate::http::document::tag::Tag;
+use crate::http::reads;
 use crate::http::request::body::Body;
 use crate::http::request::lenient::Lenient;
 use crate::http::request::once::IdempotencyKey;
@@ -229,7 +230,12 @@ impl Insights {
     /// Anybody may, and nothing is checked. Another method than GET or HEAD is `NOTFOUND`.
     #[oai(path = "/insights", method = "get", operation_id = "getInsights", tag = "Tag::Insights")]
     async fn now(&self) -> Result<Answer<Now>, WireError> {
-        Ok(Answer::new(&now(&self.0.get()?.read.insights().await?)))
+        let app = self.0.get()?;
+        let counters = match reads::insights(&app.views).await? {
+            Some(counters) => counters,
+            None => app.read.insights().await?,
+        };
+        Ok(Answer::new(&now(&counters)))
     }
 
     /// Look at the counters of past days

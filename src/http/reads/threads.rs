@@ -1,0 +1,111 @@
+//! `/getthreads` from views.
+
+use std::cmp::Reverse;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use be8_events::{AccId, Hash32, ThreadId, Timestamp};
+use chrono::TimeDelta;
+
+use super::Verdict;
+use crate::http::wire::codes::Code;
+use crate::views::{Account, Away, Group, Look, Newest, Stop, Views};
+
+/// A thread, and what stands on its other side.
+struct Listed {
+    newest: Arc<Newest>,
+    other: Other,
+}
+
+enum Other {
+    Partner(AccId, Arc<Account>),
+    Group(Arc<Group>),
+    System,
+}
+
+/// The threads of the session's account: the body of the answer. `system` is how the system is shown as a partner, in front of
+/// what depends on the thread.
+pub(in crate::http) async fn threads(
+    views: &Views,
+    session: Hash32,
+    now: Timestamp,
+    lifetime: TimeDelta,
+    system: &[u8],
+) -> Result<Option<Verdict<Vec<u8>>>, Away> {
+    let look = |look: &mut Look<'_>| {
+        let Some(reader) = look.session(session)? else { return Ok(Err(Code::NotAuth)) };
+        let (me, list) = (look.account(reader), look.list(reader));
+        if me?.is_none_or(|me| me.until <= now) {
+            return Ok(Err(Code::NotAuth));
+        }
+        let list = list?.unwrap_or_default();
+        // All that are missing are loaded together.
+        let threads: Vec<_> = list.values().map(|thread| listed(look, reader, *thread, now)).collect();
+        let threads = threads.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(Ok((reader, threads.into_iter().flatten().collect::<Vec<_>>())))
+    };
+    let Some(found) = views.read(look).await? else { return Ok(None) };
+    Ok(Some(found.map(|(reader, threads)| body(reader, threads, now, lifetime, system))))
+}
+
+/// A thread of the list; none for one without messages, and for one whose partner is gone.
+fn listed(look: &mut Look<'_>, reader: AccId, thread: ThreadId, now: Timestamp) -> Result<Option<Listed>, Stop> {
+    let newest = look.newest(thread.key());
+    let other = match thread {
+        ThreadId::Dialog { .. } => {
+            let Some(partner) = thread.partner_of(reader) else { return Err(Stop::Unserved) };
+            let account = look.account(partner)?.filter(|account| account.until > now);
+            account.map(|account| Other::Partner(partner, account))
+        }
+        ThreadId::Group(group) => Some(Other::Group(look.group(group)?.ok_or(Stop::Unserved)?)),
+        ThreadId::System(_) => Some(Other::System),
+    };
+    Ok(newest?.zip(other).map(|(newest, other)| Listed { newest, other }))
+}
+
+fn body(reader: AccId, mut threads: Vec<Listed>, now: Timestamp, lifetime: TimeDelta, system: &[u8]) -> Vec<u8> {
+    threads.sort_by_key(|Listed { newest, .. }| {
+        let second = newest.time.micros().div_euclid(1_000_000);
+        let system = matches!(newest.thread, ThreadId::System(_));
+        Reverse((second, !system, newest.position))
+    });
+    let size = |listed: &Listed| {
+        let other = match &listed.other {
+            Other::Partner(_, account) => account.shown.partner.len(),
+            Other::Group(group) => group.shown.len(),
+            Other::System => system.len(),
+        };
+        other + listed.newest.line.other.len() + 96
+    };
+    let mut body = Vec::with_capacity(32 + threads.iter().map(size).sum::<usize>());
+    body.extend_from_slice(b"{\"valid\":true,\"threads\":[");
+    for (nth, Listed { newest, other }) in threads.iter().enumerate() {
+        if nth > 0 {
+            body.push(b',');
+        }
+        // Writing to memory cannot fail.
+        let _ = match other {
+            Other::Partner(partner, account) => {
+                body.extend_from_slice(&account.shown.partner);
+                write!(body, "\"threadID\":\"{}\",\"partner\":\"{partner}\",", newest.thread)
+            }
+            Other::Group(group) => body.write_all(&group.shown),
+            Other::System => {
+                body.extend_from_slice(system);
+                write!(body, "\"threadID\":\"{}\",\"partner\":\"s1\",", newest.thread)
+            }
+        };
+        let line = &newest.line;
+        let (mut read, mut text) = (newest.marked.contains(&reader), &line.other);
+        if !line.lasting && newest.time.plus(lifetime) <= now {
+            text = &line.expired;
+        } else if line.sender == Some(reader) {
+            read = true;
+            text = line.own.as_ref().unwrap_or(text);
+        }
+        body.extend_from_slice(text);
+        body.extend_from_slice(if read { b"read\"}" } else { b"unread\"}" });
+    }
+    body.extend_from_slice(b"]}");
+    body
+}

@@ -1,0 +1,299 @@
+//! What an event does to what is kept: which entries it touches, and how each of those folds it, or is dropped.
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use std::sync::Arc;
+
+use be8_events::{
+    AccId, AccountEvent, DialogEvent, Event, GroupEvent, KeyId, MessageEvent, MessageNo, ReadsEvent, Recorded,
+    ServerEvent, SessionEvent, StayNo, StreamName, ThreadId,
+};
+use be8_projections::StoredSealed;
+
+use super::facts::{Fact, Group, Key, Newest, Thread};
+use super::shape::{Line, Shown};
+
+/// A message that was just written, ready to be kept.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// As it is shown in its thread, with the event that set the name which is shown with it.
+    pub shown: Option<(Shown, Arc<StoredSealed>)>,
+    /// As it is shown in a list of threads.
+    pub line: Line,
+    /// The data keys that sealed it and the name.
+    pub sealers: Vec<KeyId>,
+}
+
+/// What became of an entry.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Folded {
+    /// It is what it would be if it were loaded now.
+    Exact,
+    /// It has to be loaded again.
+    Forget,
+}
+
+/// Names every entry that the event may change, besides those whose data keys it deletes.
+pub fn touched(recorded: &Recorded, mut touch: impl FnMut(Key)) {
+    match &recorded.event {
+        Event::Account(event) => {
+            if let StreamName::Account(account) = recorded.stream {
+                touch(Key::Account(account));
+            }
+            match event {
+                AccountEvent::AccountCreated(e) => {
+                    touch(Key::List(e.account));
+                    system(e.account, &mut touch);
+                    touch(Key::Insights);
+                }
+                AccountEvent::AccountRemoved(_) => touch(Key::Insights),
+                AccountEvent::NicknameChanged(_)
+                | AccountEvent::StatusSet(_)
+                | AccountEvent::PublicKeySet(_)
+                | AccountEvent::CodesSet(_)
+                | AccountEvent::CodeChanged(_)
+                | AccountEvent::LifetimeExtended(_) => {}
+            }
+        }
+        // The sessions of an account that is removed are of one that lives at no time.
+        Event::Session(SessionEvent::SessionOpened(_) | SessionEvent::SessionEnded(_)) => {
+            if let StreamName::Session(session) = recorded.stream {
+                touch(Key::Session(session));
+            }
+        }
+        Event::Dialog(event) => {
+            touch(Key::Insights);
+            let thread = match event {
+                DialogEvent::ConversationStarted(e) => e.thread,
+                DialogEvent::ConversationEnded(e) => {
+                    if let Some(left) = e.thread.partner_of(e.gone) {
+                        system(left, &mut touch);
+                    }
+                    e.thread
+                }
+            };
+            messages(thread, &mut touch);
+            if let ThreadId::Dialog { initiator, receiver } = thread {
+                touch(Key::List(initiator));
+                touch(Key::List(receiver));
+            }
+        }
+        Event::Group(event) => group(recorded, event, &mut touch),
+        Event::Message(event) => {
+            let thread = match event {
+                MessageEvent::MessageWritten(e) => e.thread,
+                MessageEvent::ImagePosted(e) => e.thread,
+            };
+            messages(thread, &mut touch);
+            touch(Key::Insights);
+        }
+        Event::Reads(ReadsEvent::MessagesRead(_)) => {
+            if let StreamName::Reads(thread) = recorded.stream {
+                messages(thread, &mut touch);
+            }
+        }
+        Event::Server(ServerEvent::LinkCounted(_)) => touch(Key::Insights),
+        Event::Server(ServerEvent::HourStruck(_))
+        | Event::Device(_)
+        | Event::Media(_)
+        | Event::Token(_)
+        | Event::Erasure(_) => {}
+    }
+}
+
+fn group(recorded: &Recorded, event: &GroupEvent, touch: &mut impl FnMut(Key)) {
+    let StreamName::Group(group) = recorded.stream else { return };
+    touch(Key::Insights);
+    touch(Key::Group(group));
+    match event {
+        GroupEvent::GroupCreated(e) => system(e.admin, touch),
+        GroupEvent::MemberJoined(e) => {
+            messages(ThreadId::Group(group), touch);
+            touch(Key::List(e.account));
+        }
+        GroupEvent::MemberAdded(e) => {
+            messages(ThreadId::Group(group), touch);
+            touch(Key::List(e.account));
+            system(e.account, touch);
+        }
+        GroupEvent::MemberLeft(e) => {
+            messages(ThreadId::Group(group), touch);
+            touch(Key::List(e.account));
+            system(e.account, touch);
+        }
+        GroupEvent::MemberKicked(e) => {
+            messages(ThreadId::Group(group), touch);
+            touch(Key::List(e.account));
+            system(e.account, touch);
+        }
+        GroupEvent::GroupDestroyed(e) => {
+            messages(ThreadId::Group(group), touch);
+            for &(account, _) in &e.members {
+                touch(Key::List(account));
+                system(account, touch);
+            }
+        }
+        GroupEvent::GroupKeyStored(e) => touch(Key::GroupKeys(group, e.account)),
+        GroupEvent::VersionAllocated(_) | GroupEvent::GroupUpdateSignalled(_) => {}
+    }
+}
+
+fn messages(thread: ThreadId, touch: &mut impl FnMut(Key)) {
+    touch(Key::Newest(thread.key()));
+    touch(Key::Thread(thread.key()));
+}
+
+fn system(account: AccId, touch: &mut impl FnMut(Key)) {
+    messages(ThreadId::System(account), touch);
+}
+
+impl Fact {
+    /// Brings the entry up to this event, which touches it; `content` if it is a message.
+    pub fn fold(&mut self, recorded: &Recorded, content: Option<&Content>) -> Folded {
+        match self {
+            Self::Session(_) | Self::Account(_) | Self::GroupKeys(_) => Folded::Forget,
+            Self::Insights(counters) => {
+                *counters = counters.after(recorded);
+                Folded::Exact
+            }
+            Self::List(list) => {
+                let list = Arc::make_mut(list);
+                match &recorded.event {
+                    Event::Dialog(DialogEvent::ConversationStarted(e)) => _ = list.insert(e.thread.key(), e.thread),
+                    Event::Dialog(DialogEvent::ConversationEnded(e)) => _ = list.remove(&e.thread.key()),
+                    Event::Group(
+                        GroupEvent::MemberJoined(be8_events::group::MemberJoined { group, .. })
+                        | GroupEvent::MemberAdded(be8_events::group::MemberAdded { group, .. }),
+                    ) => {
+                        let thread = ThreadId::Group(*group);
+                        list.insert(thread.key(), thread);
+                    }
+                    Event::Group(
+                        GroupEvent::MemberLeft(be8_events::group::MemberLeft { group, .. })
+                        | GroupEvent::MemberKicked(be8_events::group::MemberKicked { group, .. })
+                        | GroupEvent::GroupDestroyed(be8_events::group::GroupDestroyed { group, .. }),
+                    ) => _ = list.remove(&ThreadId::Group(*group).key()),
+                    Event::Group(
+                        GroupEvent::GroupCreated(_)
+                        | GroupEvent::VersionAllocated(_)
+                        | GroupEvent::GroupKeyStored(_)
+                        | GroupEvent::GroupUpdateSignalled(_),
+                    )
+                    | Event::Account(_)
+                    | Event::Session(_)
+                    | Event::Device(_)
+                    | Event::Message(_)
+                    | Event::Media(_)
+                    | Event::Reads(_)
+                    | Event::Token(_)
+                    | Event::Server(_)
+                    | Event::Erasure(_) => return Folded::Forget,
+                }
+                Folded::Exact
+            }
+            Self::Group(group) => Arc::make_mut(group).fold(recorded),
+            Self::Newest(newest) => Arc::make_mut(newest).fold(recorded, content),
+            Self::Thread(thread) => Arc::make_mut(thread).fold(recorded, content),
+        }
+    }
+}
+
+impl Group {
+    /// A stay begins; a creator's first one has begun with the group, and goes on.
+    fn arrived(&mut self, account: AccId, stay: StayNo, first: MessageNo) {
+        let member = self.members.entry(account).or_insert((stay, first));
+        if member.0 != stay {
+            *member = (stay, first);
+        }
+    }
+
+    fn fold(&mut self, recorded: &Recorded) -> Folded {
+        let Event::Group(event) = &recorded.event else { return Folded::Forget };
+        match event {
+            GroupEvent::MemberJoined(e) => self.arrived(e.account, e.stay, e.message),
+            GroupEvent::MemberAdded(e) => self.arrived(e.account, e.stay, e.message),
+            GroupEvent::MemberLeft(e) => _ = self.members.remove(&e.account),
+            GroupEvent::MemberKicked(e) => _ = self.members.remove(&e.account),
+            GroupEvent::VersionAllocated(e) => self.version = Some(e.version),
+            GroupEvent::GroupKeyStored(_) | GroupEvent::GroupUpdateSignalled(_) => {}
+            GroupEvent::GroupCreated(_) | GroupEvent::GroupDestroyed(_) => return Folded::Forget,
+        }
+        Folded::Exact
+    }
+}
+
+impl Newest {
+    fn fold(&mut self, recorded: &Recorded, content: Option<&Content>) -> Folded {
+        match &recorded.event {
+            Event::Reads(ReadsEvent::MessagesRead(e)) => {
+                if e.ranges.iter().any(|&(first, last)| (first..=last).contains(&self.id)) {
+                    self.marked.insert(e.reader);
+                }
+                self.ahead |= e.ranges.iter().any(|&(_, last)| last > self.id);
+                Folded::Exact
+            }
+            Event::Message(event) => {
+                let (thread, id) = match event {
+                    MessageEvent::MessageWritten(e) => (e.thread, e.id),
+                    MessageEvent::ImagePosted(e) => (e.thread, e.id),
+                };
+                let Some(content) = content.filter(|_| thread == self.thread && id == self.id + 1 && !self.ahead)
+                else {
+                    return Folded::Forget;
+                };
+                (self.id, self.position, self.time) = (id, recorded.position, recorded.time);
+                self.line = content.line.clone();
+                self.marked.clear();
+                Folded::Exact
+            }
+            // What the system says is loaded again.
+            Event::Account(_)
+            | Event::Session(_)
+            | Event::Device(_)
+            | Event::Dialog(_)
+            | Event::Group(_)
+            | Event::Media(_)
+            | Event::Token(_)
+            | Event::Server(_)
+            | Event::Erasure(_) => Folded::Forget,
+        }
+    }
+}
+
+impl Thread {
+    fn fold(&mut self, recorded: &Recorded, content: Option<&Content>) -> Folded {
+        match &recorded.event {
+            Event::Reads(ReadsEvent::MessagesRead(e)) => {
+                let read = e.ranges.iter().map(|&(first, last)| first..=last);
+                self.marks.entry(e.reader).or_default().extend(read);
+                Folded::Exact
+            }
+            Event::Message(event) => {
+                let (thread, id, nickname) = match event {
+                    MessageEvent::MessageWritten(e) => (e.thread, e.id, e.nickname),
+                    MessageEvent::ImagePosted(e) => (e.thread, e.id, e.nickname),
+                };
+                let follows = self.messages.back().is_some_and(|last| last.id + 1 == id) && thread == self.thread;
+                let Some((shown, name)) = content.filter(|_| follows).and_then(|content| content.shown.as_ref()) else {
+                    return Folded::Forget;
+                };
+                if self.messages.len() >= Self::MOST {
+                    self.messages.pop_front();
+                }
+                self.messages.push_back(shown.clone());
+                self.names.entry(nickname).or_insert_with(|| name.clone());
+                if self.names.len() > Self::NAMES { Folded::Forget } else { Folded::Exact }
+            }
+            // What the system says is loaded again.
+            Event::Account(_)
+            | Event::Session(_)
+            | Event::Device(_)
+            | Event::Dialog(_)
+            | Event::Group(_)
+            | Event::Media(_)
+            | Event::Token(_)
+            | Event::Server(_)
+            | Event::Erasure(_) => Folded::Forget,
+        }
+    }
+}
