@@ -55,7 +55,7 @@ has_openssl() {
 }
 
 # Installs Debian's packages for what is missing; does nothing, not even ask for rights, when nothing is.
-# With "no-postgres" among the arguments, PostgreSQL may be missing; with "curl", "pgbouncer", "python", "browser", "venv", "java",
+# With "no-postgres" among the arguments, PostgreSQL may be missing; with "curl", "pgbouncer", "faketime", "python", "browser", "venv", "java",
 # "go" or "php", that is needed too.
 install_missing() {
   local packages=() wanted=" $* "
@@ -82,6 +82,10 @@ install_missing() {
   if [[ "$wanted" == *" pgbouncer "* ]] && ! [ -x /usr/sbin/pgbouncer ]; then
     echo "PgBouncer is missing. The tests put it in front of PostgreSQL: package pgbouncer."
     packages+=(pgbouncer)
+  fi
+  if [[ "$wanted" == *" faketime "* ]] && ! compgen -G "/usr/lib/*/faketime/libfaketimeMT.so.1" >/dev/null; then
+    echo "libfaketime is missing. The tests give one process a wrong clock by it: package faketime."
+    packages+=(faketime)
   fi
   if [[ "$wanted" == *" python "* ]] && ! has_python; then
     echo "Python 3 with cryptography is missing. The second verifier of bundles is written in it: packages python3 and python3-cryptography."

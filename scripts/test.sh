@@ -10,7 +10,7 @@ export CI=true INSTA_UPDATE=no
 
 section "What the tests need"
 require_rust
-install_missing curl pgbouncer python venv
+install_missing curl pgbouncer faketime python venv
 
 section "Format"
 cargo fmt --all --check

@@ -18,6 +18,7 @@ pub mod measurements;
 pub mod media;
 pub mod memory;
 pub mod node;
+mod occasional;
 pub mod password;
 pub mod postgres;
 pub mod process;

@@ -35,6 +35,7 @@ pub const MEASUREMENTS: &[(Kind, &str, &str)] = &[
     (Counter, "be8_ledger_lost_rounds_total", "Rounds that were decided again because another node appended first."),
     (Gauge, "be8_ledger_clock_behind_seconds", "How far the node's clock is behind the newest event."),
     (Gauge, "be8_clock_untrusted_seconds", "How far the node's clock is ahead of the trusted time."),
+    (Gauge, "be8_vault_rotation_overdue_seconds", "By how much a change of the vault's rotating key is overdue."),
     (Gauge, "be8_image_uploads", "Image uploads that are being received."),
     (Gauge, "be8_image_uploads_waiting", "Image uploads that wait for their turn."),
     (Counter, "be8_images_swept_total", "Contents of images that were removed."),

@@ -1,16 +1,15 @@
 //! A node: the database, the vault, the ledger and the feed, wired together.
 
 mod attached;
+mod erasures;
 mod files;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use be8_database::{Address, BadAddress, Bounded, ConnectError, Connector, Pool, bounded, check_sessions, reason};
-use be8_events::{ErasureEvent, Event, Recorded, StreamName};
-use be8_projections::ReadModels;
 use be8_projections::shapes;
-use futures_util::TryStreamExt;
+use be8_projections::{ReadError, ReadModels};
 use sqlx::Connection;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +37,8 @@ use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{PostgresError, PrivateCluster};
 use crate::process::answers::AnswerSweeper;
 use crate::process::{
-    Office, checkpoints::Checkpoints, expiry::Expiry, hours::Striker, media::Sweeper, push::Pusher, removal::Removals,
-    rotation::Rotation, sweep::Sweeping, witnesses::Witnesses,
+    Office, checkpoints::Checkpoints, expiry::Expiry, hours::Striker, media::Sweeper, overdue::Overdue, push::Pusher,
+    removal::Removals, rotation::Rotation, sweep::Sweeping, witnesses::Witnesses,
 };
 use crate::push::{BadVapid, Sender, Vapid};
 use crate::tokens::{self, TokenError};
@@ -115,6 +114,9 @@ pub enum NodeError {
     /// The files cannot be served.
     #[error(transparent)]
     Site(#[from] SiteError),
+    /// A read model cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// Images cannot be kept.
     #[error(transparent)]
     Media(#[from] MediaError),
@@ -344,7 +346,7 @@ impl Node {
         let log = Log::new(pool.clone());
         // Before anything is written: a database that was put back from an older copy stays as it is.
         let transparency = Arc::new(transparency(&log, &config.audit).await?);
-        apply_erasures(&log, &vault).await?;
+        erasures::apply_erasures(&log, &vault).await?;
         let clock = test_clock(config).unwrap_or_else(|| Arc::new(SystemClock));
         let (ledger, ledger_task) = Ledger::start(
             pool.clone(),
@@ -368,11 +370,21 @@ impl Node {
         let office = Office::new(Leads::new(&database.connect), stop.clone());
         let store: String = sqlx::query_scalar("select id::text from media_store").fetch_one(&pool).await?;
         let media = Blobs::open(&config.media, &store)?;
-        media.probe().await?;
         let read = Arc::new(ReadModels::new(pool.clone()));
+        if media.is_unmarked().await {
+            media.mark(read.has_images().await?)?;
+        }
+        media.probe().await?;
         let broom = Broom::new(&database.connect);
         // What removes for good does not go by a clock that has jumped.
         let trusted: Arc<dyn Clock> = Arc::new(ledger.trusted_time().clone());
+        let overdue = Overdue {
+            vault: vault.clone(),
+            log: log.clone(),
+            clock: clock.clone(),
+            trusted: trusted.clone(),
+            settings: config.rotation,
+        };
         let mut processes = vec![
             office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
             office.appoint(Checkpoints::new(
@@ -382,6 +394,8 @@ impl Node {
                 config.audit.on_request,
             )),
             tokio::spawn(vault::watch(vault.clone(), stop.clone())),
+            tokio::spawn(media.clone().watch(stop.clone())),
+            tokio::spawn(overdue.watch(stop.clone())),
             office.appoint(Rotation::new(vault.clone(), log.clone(), clock.clone(), trusted.clone(), config.rotation)),
             office.appoint(Removals { ledger: ledger.clone(), read: read.clone() }),
             office.appoint(Sweeping { log: ledger.log().clone(), broom: broom.clone() }),
@@ -471,24 +485,4 @@ async fn transparency(log: &Log, settings: &AuditSettings) -> Result<Transparenc
 fn witness_key(settings: &AuditSettings) -> Result<Option<NoteKey>, KeyFileError> {
     let path = settings.witness_key.as_deref();
     path.map(|path| key_file::load_or_create(path, Role::Witness, &settings.witness_name)).transpose()
-}
-
-/// Applies every erasure of the log to the vault: one that was restored from an older copy must
-/// not serve a key that is deleted.
-async fn apply_erasures(log: &Log, vault: &Vault) -> Result<(), NodeError> {
-    let mut pages = std::pin::pin!(log.whole_stream(StreamName::Erasure));
-    while let Some(page) = pages.try_next().await? {
-        let keys = |recorded: &Recorded| match &recorded.event {
-            Event::Erasure(ErasureEvent::KeysDeleted(deleted)) => deleted.keys.clone(),
-            _ => Vec::new(),
-        };
-        let deleted: Vec<_> = page.iter().flat_map(keys).collect();
-        if !deleted.is_empty() {
-            let applied = vault.apply_deletions(&deleted).await?;
-            if applied > 0 {
-                tracing::warn!(keys = applied, "the vault held keys that the log says are deleted: deleted now");
-            }
-        }
-    }
-    Ok(())
 }

@@ -27,6 +27,9 @@ pub enum Reason {
     /// Others than its owner have rights on it: its mode.
     #[error("its mode is {0:04o}, but nobody except its owner may have rights on it: chmod 600")]
     Mode(u32),
+    /// It holds what everybody may know.
+    #[error("holds {0}, which is no secret")]
+    Public(&'static str),
     /// It is a directory, a device or the like.
     #[error("it is not a regular file")]
     NotAFile,
@@ -73,13 +76,18 @@ fn read_if(path: &Path, longest: u64, private: bool) -> Result<Zeroizing<Vec<u8>
     // Asked of the open file, so that it speaks of what is read.
     let metadata = file.metadata().map_err(unreadable)?;
     let mode = metadata.mode() & 0o7777;
-    if private && !is_private(mode, metadata.uid(), geteuid().as_raw()) {
-        return Err(refused(Reason::Mode(mode)));
-    }
+    let shared = private && !is_private(mode, metadata.uid(), geteuid().as_raw());
     // Enough at once, so that no half-grown copy stays in memory.
     let length = usize::try_from(metadata.len().min(longest)).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(length + 64));
     file.take(longest.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    // First: another mode would not make a key of a certificate.
+    if let Some(what) = PUBLIC.into_iter().find(|what| private && *what == recognise(&bytes)) {
+        return Err(refused(Reason::Public(what)));
+    }
+    if shared {
+        return Err(refused(Reason::Mode(mode)));
+    }
     if bytes.len() as u64 > longest {
         return Err(refused(Reason::TooLong));
     }
@@ -103,6 +111,12 @@ const fn is_private(mode: u32, owner: u32, reader: u32) -> bool {
 /// What some editors put in front of a text in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+const CERTIFICATE: &str = "a certificate in PEM";
+const REQUEST: &str = "a request for a certificate, not the certificate";
+const PUBLIC_KEY: &str = "a public key";
+/// What is no secret, whatever file it is in.
+const PUBLIC: [&str; 3] = [CERTIFICATE, REQUEST, PUBLIC_KEY];
+
 /// What a file holds that does not hold what it should, so far as it can be recognised; never anything of its content.
 pub fn recognise(bytes: &[u8]) -> &'static str {
     let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
@@ -119,11 +133,9 @@ pub fn recognise(bytes: &[u8]) -> &'static str {
         () if has("-----BEGIN OPENSSH PRIVATE KEY") => "a key of OpenSSH",
         () if has("PRIVATE KEY-----") && has("-----BEGIN CERTIFICATE-----") => "a certificate and a private key in PEM",
         () if has("PRIVATE KEY-----") => "a private key in PEM",
-        () if has("-----BEGIN CERTIFICATE REQUEST") || has("-----BEGIN NEW CERTIFICATE REQUEST") => {
-            "a request for a certificate, not the certificate"
-        }
-        () if has("-----BEGIN CERTIFICATE-----") => "a certificate in PEM",
-        () if has("PUBLIC KEY-----") => "a public key",
+        () if has("-----BEGIN CERTIFICATE REQUEST") || has("-----BEGIN NEW CERTIFICATE REQUEST") => REQUEST,
+        () if has("-----BEGIN CERTIFICATE-----") => CERTIFICATE,
+        () if has("PUBLIC KEY-----") => PUBLIC_KEY,
         () if has("-----BEGIN ") => "something else in PEM",
         () if has("PRIVATE+KEY+") => "a key that signs checkpoints (audit or witness)",
         () if digits(64) => "64 hexadecimal digits, as a master key has",
@@ -197,6 +209,29 @@ mod tests {
             assert_eq!(read(&path, 100).is_ok(), readable, "{mode:o}");
             assert!(read_public(&path, 100).is_ok());
         }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused_by_name_whatever_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        for (text, what) in [
+            ("-----BEGIN CERTIFICATE-----\n", "holds a certificate in PEM"),
+            ("-----BEGIN PUBLIC KEY-----\n", "holds a public key"),
+            ("-----BEGIN CERTIFICATE REQUEST-----\n", "holds a request for a certificate"),
+        ] {
+            write(&path, text.as_bytes(), true).unwrap();
+            for mode in [0o600, 0o644, 0o666] {
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+                let said = read(&path, 100).unwrap_err().reason.to_string();
+                assert!(said.starts_with(what), "{mode:o}: {said}");
+                assert!(read_public(&path, 100).is_ok());
+            }
+        }
+        // A certificate with its key is a secret.
+        write(&path, b"-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n", true).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(read(&path, 100).unwrap_err().reason, Reason::Mode(0o644)));
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! The settings of a session: set by statement, since poolers drop what comes with the start of a connection, and read back.
+//! Before them goes what a former client of a pooler may have left in the session.
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
@@ -29,6 +30,9 @@ pub(crate) async fn prepare(
     private: bool,
 ) -> Result<Seen, ConnectError> {
     let settings = last_of_each(settings);
+    // A pooler without a reset query hands sessions on as they are: statements under the names that ours will get, locks,
+    // subscriptions. PostgreSQL refuses this inside a transaction, which a new connection is not in; one that is, is not used.
+    sqlx::raw_sql("discard all").execute(&mut *connection).await?;
     // By the simple protocol: nothing of it is prepared.
     let set = sqlx::raw_sql(AssertSqlSafe(setting(&settings))).fetch_one(&mut *connection).await?;
     let row = sqlx::raw_sql(AssertSqlSafe(asking(&settings))).fetch_one(connection).await?;

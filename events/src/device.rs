@@ -73,7 +73,7 @@ pub enum Dropped {
     Gone,
     /// The account subscribed more devices than it may have; the oldest gave way.
     Displaced,
-    /// The session that subscribed it ended.
+    /// The session that subscribed it ended, or its browser opened another one by `/login`.
     SessionEnded,
     /// Another account subscribed the same endpoint.
     Taken,

@@ -143,6 +143,15 @@ impl ReadModels {
         read_blobs(&self.fetch(&NEEDED_BLOBS, |to| to.add(names())).await?)
     }
 
+    /// Whether there is an image that can still be opened.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn has_images(&self) -> Result<bool, ReadError> {
+        let rows = self.fetch(&HAS_IMAGES, |_| Ok(())).await?;
+        Ok(rows.first().map_or(Ok(false), |row| row.try_get("found"))?)
+    }
+
     /// Blobs of images that can never be opened again because the key of this subject is gone; at
     /// most 500, in the order of their names, behind `after`.
     ///
@@ -240,6 +249,16 @@ fn needed_sql(generation: Generation) -> String {
     format!(
         "select h.generation, m.blob from log_head h
 left join {generation}.media m on m.blob = any ($1) and {readable}",
+        readable = readable(generation),
+    )
+}
+
+/// The statement of [`ReadModels::has_images`].
+static HAS_IMAGES: Query = Query::new(has_images_sql);
+
+fn has_images_sql(generation: Generation) -> String {
+    format!(
+        "select h.generation, exists (select from {generation}.media m where {readable}) as found from log_head h",
         readable = readable(generation),
     )
 }

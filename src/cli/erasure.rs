@@ -194,6 +194,8 @@ mod tests {
             made_at: time.to_utc(),
             wrapped_at,
             under_way: false,
+            oldest_made_at: time.to_utc(),
+            oldest_position: 100,
         };
         let worth = |state, only, settings| copies(&state, only, 10, last, settings);
         let until = |minutes_on| Copies { worthless: false, until: Some(time.plus(minutes(minutes_on))), why: None };

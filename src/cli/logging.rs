@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ArgMatches;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::config;
 
@@ -99,11 +100,39 @@ const SILENT: [&str; 3] = ["web_push", "ece", "sqlx_core::pool::connection"];
 /// What is logged.
 fn filter(wanted: &str) -> EnvFilter {
     let about = |directive: &&str| !SILENT.iter().any(|target| directive.trim_start().starts_with(target));
-    let kept: Vec<&str> = wanted.split(',').filter(about).collect();
-    let filter = EnvFilter::try_new(kept.join(",")).unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut kept: Vec<&str> = wanted.split(',').filter(about).collect();
+    // Of each repetition of a request to a store of images its client says something at this level; what comes of the request
+    // is said by whoever asked.
+    let level = kept.iter().rev().find_map(|directive| directive.trim().parse().ok()).unwrap_or(LevelFilter::ERROR);
+    if level > LevelFilter::WARN {
+        kept.insert(0, "object_store=warn");
+    }
+    let filter = EnvFilter::try_new(kept.join(",")).unwrap_or_else(|_| EnvFilter::new("object_store=warn,info"));
     let silence = |filter: EnvFilter, target: &&str| match format!("{target}=off").parse() {
         Ok(directive) => filter.add_directive(directive),
         Err(_) => filter,
     };
     SILENT.iter().fold(filter, silence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_of_a_store_says_what_it_repeats_only_when_it_is_asked_to() {
+        let directives = |wanted: &str| filter(wanted).to_string().split(',').map(str::to_owned).collect::<Vec<_>>();
+        let of_store = |wanted: &str| {
+            let all = directives(wanted).into_iter();
+            all.filter(|directive| directive.starts_with("object_store")).collect::<Vec<_>>()
+        };
+        for quiet in ["info", "debug", "be8=debug,info", "???"] {
+            assert_eq!(of_store(quiet), ["object_store=warn"], "{quiet}");
+        }
+        assert_eq!(of_store("info,object_store=debug"), ["object_store=debug"]);
+        assert_eq!(of_store("error"), [""; 0]);
+        for target in SILENT {
+            assert!(directives("trace,web_push=trace").contains(&format!("{target}=off")), "{target}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use be8_events::{
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::session::{ends, opened};
+use super::session::{ends, opened, replaced};
 use super::{Command, Decision, Rejection, Stop, View};
 
 /// The state of an `account-N` stream.
@@ -139,9 +139,7 @@ impl Command for CreateAccount {
         let secret = SecretPayload::new(Sealing::Lasting(Subject::Account(account)), &self.secret);
         let created = AccountCreated { account, until: view.now.plus(self.lifetime) };
         let mut events = vec![own(account, created, secret)];
-        if let Some(old) = self.replaces
-            && let Some(owner) = view.session(old)?.account()
-        {
+        if let Some((old, owner)) = replaced(view, self.replaces)? {
             events.extend(ends(view, owner, &[old], Ending::Replaced)?);
         }
         events.push(opened(self.session, account, Opening::Created));

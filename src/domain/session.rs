@@ -37,13 +37,16 @@ pub struct OpenSession {
     pub session: Hash32,
     /// Sessions of the account that give way, as far as they are open.
     pub displaces: Vec<Hash32>,
+    /// The session of the request, whose cookie is replaced. It stays open, but its devices are dropped.
+    pub replaces: Option<Hash32>,
 }
 
 impl Command for OpenSession {
     type Reply = ();
 
     fn streams(&self) -> Vec<StreamName> {
-        let sessions = self.displaces.iter().chain([&self.session]).copied().map(StreamName::Session);
+        let sessions = self.displaces.iter().chain([&self.session]).chain(&self.replaces);
+        let sessions = sessions.copied().map(StreamName::Session);
         let devices = (!self.displaces.is_empty()).then_some(StreamName::Devices(self.account));
         sessions.chain([StreamName::Account(self.account)]).chain(devices).collect()
     }
@@ -53,7 +56,18 @@ impl Command for OpenSession {
         if !view.lives(account)? {
             return Err(Rejection::NotAuthenticated.into());
         }
-        let mut events = ends(view, account, &self.displaces, Ending::Displaced)?;
+        let mut without_devices = open(view, account, &self.displaces)?;
+        let mut events: Vec<NewEvent> =
+            without_devices.iter().map(|session| ended(*session, account, Ending::Displaced)).collect();
+        match replaced(view, self.replaces)? {
+            // The browser that the devices are in is somebody else's from now on, or has to subscribe them again.
+            Some((old, owner)) if owner == account => without_devices.push(old),
+            Some((old, owner)) => events.extend(dropped_with(view, owner, &[old])?),
+            None => {}
+        }
+        if !without_devices.is_empty() {
+            events.extend(dropped_with(view, account, &without_devices)?);
+        }
         events.push(opened(self.session, account, Opening::Login));
         Ok(Decision::events(events, ()))
     }
@@ -81,14 +95,26 @@ impl Command for DisplaceSessions {
     }
 }
 
-/// The ends of those of these sessions that are open and the account's, and of their devices.
-pub(super) fn ends(view: &View<'_>, account: AccId, sessions: &[Hash32], why: Ending) -> Result<Vec<NewEvent>, Stop> {
+/// Those of these sessions that are open and the account's.
+fn open(view: &View<'_>, account: AccId, sessions: &[Hash32]) -> Result<Vec<Hash32>, Stop> {
     let mut open = Vec::new();
     for &session in sessions {
         if view.session(session)?.account() == Some(account) {
             open.push(session);
         }
     }
+    Ok(open)
+}
+
+/// The session of a request whose answer replaces its cookie, with its account, if it is open.
+pub(super) fn replaced(view: &View<'_>, session: Option<Hash32>) -> Result<Option<(Hash32, AccId)>, Stop> {
+    let Some(session) = session else { return Ok(None) };
+    Ok(view.session(session)?.account().map(|account| (session, account)))
+}
+
+/// The ends of those of these sessions that are open and the account's, and of their devices.
+pub(super) fn ends(view: &View<'_>, account: AccId, sessions: &[Hash32], why: Ending) -> Result<Vec<NewEvent>, Stop> {
+    let open = open(view, account, sessions)?;
     if open.is_empty() {
         return Ok(Vec::new());
     }

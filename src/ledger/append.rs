@@ -10,7 +10,6 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::batch::Draft;
 use super::head::Head;
-use super::trusted_time::AGREEMENT;
 
 /// The channel on which nodes tell each other about a batch; the payload is the newest position.
 pub(super) const CHANNEL: &str = "be8_log";
@@ -18,7 +17,7 @@ pub(super) const CHANNEL: &str = "be8_log";
 /// The statement for one draft. It names only the tables that the draft touches: PostgreSQL
 /// prepares for all that a statement names, which for a small batch costs more than its rows.
 /// There are few shapes of batches, and each stays prepared on the connection.
-fn statement(before: &Head, draft: &Draft, moved: TimeDelta) -> Statement {
+fn statement(before: &Head, draft: &Draft, allowance: TimeDelta) -> Statement {
     let mut to = Statement::new(before.generation);
     let after = &draft.head;
     let position = to.bind(after.position.0);
@@ -28,7 +27,7 @@ fn statement(before: &Head, draft: &Draft, moved: TimeDelta) -> Statement {
     let last = to.bind(before.position.0);
     let (generation, fence) = (to.bind(before.generation.0), to.bind(before.fence));
     // A node that moves the head's time forwards must agree with PostgreSQL's clock; a head that is ahead may stay where it is.
-    let agreement = to.bind(AGREEMENT + moved);
+    let agreement = to.bind(allowance);
     // A log that was exchanged for another one of the same length is another log.
     let salt = to.bind(before.salt.map(|salt| salt.0.to_vec()));
     to.push(&format!(
@@ -137,9 +136,9 @@ pub(super) async fn execute(
     connection: &mut PgConnection,
     before: &Head,
     draft: &Draft,
-    moved: TimeDelta,
+    allowance: TimeDelta,
 ) -> Result<bool, sqlx::Error> {
-    let (text, arguments) = statement(before, draft, moved).finish()?;
+    let (text, arguments) = statement(before, draft, allowance).finish()?;
     let begun = Instant::now();
     let row = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_optional(connection).await?;
     if row.is_some() {

@@ -10,6 +10,7 @@ mod attempt;
 mod batch;
 pub mod check;
 mod code_attempts;
+mod disagreement;
 mod fresh;
 mod head;
 mod idempotency;

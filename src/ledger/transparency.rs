@@ -166,15 +166,19 @@ impl TransparencyTables {
         Ok(Duration::try_from_secs_f64(wait.unwrap_or_default()).unwrap_or_default())
     }
 
-    /// How many entries a head was requested for, if one may be signed on request now.
+    /// How many entries a head was requested for, if one may be signed on request now. None is signed for `pause` after the
+    /// last one; a longer wait comes of a clock of PostgreSQL that was wrong for a while.
     ///
     /// # Errors
     /// [`LogError`]
-    pub async fn wanted_head(&self) -> Result<Option<u64>, LogError> {
-        let wanted: Option<i64> =
-            sqlx::query_scalar("select size from audit_wanted where next is null or next <= clock_timestamp()")
-                .fetch_optional(&self.pool)
-                .await?;
+    pub async fn wanted_head(&self, pause: Duration) -> Result<Option<u64>, LogError> {
+        let wanted: Option<i64> = sqlx::query_scalar(
+            "select size from audit_wanted where next is null
+                 or next not between clock_timestamp() and clock_timestamp() + make_interval(secs => $1)",
+        )
+        .bind(pause.as_secs_f64())
+        .fetch_optional(&self.pool)
+        .await?;
         Ok(wanted.map(i64::unsigned_abs))
     }
 

@@ -15,6 +15,7 @@ use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
 use super::LogError;
+use super::disagreement::{AGREEMENT, Disagreement, Sample};
 use super::trust::{Ahead, Trust, difference};
 use crate::clock::Clock;
 
@@ -22,8 +23,6 @@ use crate::clock::Clock;
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the trusted time is stored.
 const STORE: Duration = Duration::from_secs(30);
-/// Clocks that agree so far agree, and this far may the head be ahead of PostgreSQL's clock.
-pub(super) const AGREEMENT: TimeDelta = TimeDelta::seconds(5);
 
 /// The trusted time of this node. As a [`Clock`] it shows that time.
 #[derive(Debug, Clone)]
@@ -43,6 +42,8 @@ struct Known {
     confirmed: i64,
     /// What was stored last, and how much time had passed then.
     stored: Option<(Option<Ahead>, Duration)>,
+    /// This clock beside PostgreSQL's.
+    clocks: Disagreement,
     /// What was found by the last look.
     state: ClockState,
 }
@@ -56,6 +57,8 @@ pub struct ClockState {
     pub untrusted: Option<TimeDelta>,
     /// The clock is ahead of PostgreSQL's by this: nothing can be written.
     pub ahead_of_database: Option<TimeDelta>,
+    /// PostgreSQL's clock was set back and is behind this one by this: it does not count.
+    pub database_behind: Option<TimeDelta>,
 }
 
 impl ClockState {
@@ -69,7 +72,7 @@ impl ClockState {
         self.said().into_iter().flatten().collect()
     }
 
-    fn said(&self) -> [Option<String>; 3] {
+    fn said(&self) -> [Option<String>; 4] {
         [
             self.behind_log.map(|by| {
                 format!(
@@ -87,6 +90,13 @@ impl ClockState {
             }),
             self.ahead_of_database.map(|by| {
                 format!("this machine's clock is {} ahead of PostgreSQL's: this node does not write", span(by))
+            }),
+            self.database_behind.map(|by| {
+                format!(
+                    "PostgreSQL's clock was set back and is {} behind this machine's, which goes on as it did: PostgreSQL's \
+                     does not count until they agree",
+                    span(by)
+                )
             }),
         ]
     }
@@ -122,6 +132,8 @@ struct Stored {
     position: i64,
     head: Timestamp,
     database: Timestamp,
+    /// How much time had passed before it was asked.
+    asked: Duration,
     trusted: Option<(Timestamp, Option<Ahead>, i64)>,
 }
 
@@ -131,16 +143,17 @@ impl TrustedTime {
     /// # Errors
     /// [`LogError::Database`]
     pub(super) async fn open(pool: Pool, clock: Arc<dyn Clock>) -> Result<Self, LogError> {
-        let mut stored = read(&pool).await?;
+        let mut stored = read(&pool, &*clock).await?;
         if stored.trusted.is_none() {
             let now = clock.now();
             let begin = if stored.position == 0 { now } else { now.min(stored.head) };
             sqlx::query(BEGIN).bind(begin.to_utc()).execute(&pool).await?;
-            stored = read(&pool).await?;
+            stored = read(&pool, &*clock).await?;
         }
         let (time, ahead, confirmed) = stored.trusted.ok_or(LogError::Stored("the trusted time is missing"))?;
         let trust = Trust::new(time, ahead, clock.elapsed());
-        let known = Mutex::new(Known { trust, confirmed, stored: None, state: ClockState::default() });
+        let (clocks, state) = (Disagreement::default(), ClockState::default());
+        let known = Mutex::new(Known { trust, confirmed, stored: None, clocks, state });
         let opened = Self(Arc::new(Inner { pool, clock, known }));
         opened.take_in(&stored);
         Ok(opened)
@@ -162,12 +175,18 @@ impl TrustedTime {
         self.lock().state
     }
 
+    /// How far a time that an append brings may be ahead of PostgreSQL's clock.
+    pub(super) fn allowance(&self) -> TimeDelta {
+        let behind = self.state().database_behind.unwrap_or_default();
+        AGREEMENT + self.0.clock.moved() + behind
+    }
+
     /// Looks at the clock once a second until `stop`.
     pub(super) async fn watch(self, stop: CancellationToken) {
         loop {
             tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(LOOK) => {} }
             // Without the database there is nothing to compare with, and nobody who ends anything.
-            if let Ok(stored) = read(&self.0.pool).await {
+            if let Ok(stored) = read(&self.0.pool, &*self.0.clock).await {
                 self.take_in(&stored);
             }
         }
@@ -187,12 +206,21 @@ impl TrustedTime {
         let beyond = |by: TimeDelta| Some(by).filter(|by| *by > AGREEMENT);
         let behind = difference(stored.head, now);
         let behind_log = beyond(behind).filter(|_| stored.position > 0);
-        let database = stored.database.plus(self.0.clock.moved());
+        let sample = Sample {
+            own: now,
+            database: stored.database.plus(self.0.clock.moved()),
+            asked: stored.asked,
+            elapsed: self.0.clock.elapsed(),
+        };
+        let head = Some(stored.head).filter(|_| stored.position > 0);
+        let database_is_wrong = known.clocks.look(sample, head, trust.ahead.is_none());
+        let ahead = beyond(sample.ahead());
         let state = ClockState {
             behind_log,
             untrusted: trust.ahead.map(|ahead| ahead.by),
             // A head that is ahead is not moved further by this clock.
-            ahead_of_database: beyond(difference(now, database)).filter(|_| now > stored.head),
+            ahead_of_database: ahead.filter(|_| now > stored.head && !database_is_wrong),
+            database_behind: ahead.filter(|_| database_is_wrong),
         };
         let before = std::mem::replace(&mut known.state, state);
         drop(known);
@@ -282,7 +310,8 @@ impl Clock for TrustedTime {
     }
 }
 
-async fn read(pool: &Pool) -> Result<Stored, LogError> {
+async fn read(pool: &Pool, clock: &dyn Clock) -> Result<Stored, LogError> {
+    let asked = clock.elapsed();
     let row = sqlx::query(READ).fetch_one(pool).await?;
     let time = |column| row.try_get::<DateTime<Utc>, _>(column).map(Timestamp::from);
     let trusted = match row.try_get::<Option<i64>, _>("confirmed")? {
@@ -294,7 +323,7 @@ async fn read(pool: &Pool) -> Result<Stored, LogError> {
             Some((time("time")?, ahead, confirmed))
         }
     };
-    Ok(Stored { position: row.try_get("position")?, head: time("head")?, database: time("database")?, trusted })
+    Ok(Stored { position: row.try_get("position")?, head: time("head")?, database: time("database")?, asked, trusted })
 }
 
 #[cfg(test)]

@@ -334,7 +334,7 @@ impl Writer {
         }
         let before = self.head.generation;
         self.in_flight = true;
-        let append = append::execute(&mut connection, &self.head, &draft, self.clock.moved());
+        let append = append::execute(&mut connection, &self.head, &draft, self.trusted.allowance());
         let mut written = bounded(limit, append).await;
         if lock_first && matches!(written, Ok(true)) {
             written = bounded(limit, sqlx::query("commit").execute(&mut connection)).await.map(|_| true);

@@ -1,29 +1,29 @@
 //! Whether the store of images answers: a warning once a minute, a gauge, and a line for `/readyz`.
 
 use std::fmt::Display;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How often at most a warning says that the store fails.
-const WARNING: Duration = Duration::from_secs(60);
+use crate::occasional::Occasional;
 
 /// What became of the newest request to the store.
-#[derive(Debug, Default)]
-pub(super) struct Health(Mutex<State>);
+#[derive(Debug)]
+pub(super) struct Health {
+    fails: AtomicBool,
+    /// The folder is not the one which it was, and that is why.
+    unmounted: AtomicBool,
+    failures: Occasional,
+}
 
-#[derive(Debug, Default)]
-struct State {
-    fails: bool,
-    warned: Option<Instant>,
-    /// How many requests failed since the last warning.
-    failures: u64,
+impl Default for Health {
+    fn default() -> Self {
+        Self { fails: AtomicBool::new(false), unmounted: AtomicBool::new(false), failures: Occasional::new() }
+    }
 }
 
 impl Health {
     /// The store answered as it should.
     pub(super) fn answers(&self) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::take(&mut state.fails) {
+        if self.fails.swap(false, Ordering::SeqCst) {
             tracing::info!("the store of images answers again");
         }
         metrics::gauge!("be8_image_store_failing").set(0.0);
@@ -31,20 +31,33 @@ impl Health {
 
     /// The store failed.
     pub(super) fn failed(&self, error: &dyn Display) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.fails = true;
-        state.failures += 1;
+        self.fails.store(true, Ordering::SeqCst);
         metrics::gauge!("be8_image_store_failing").set(1.0);
         metrics::counter!("be8_image_store_errors_total").increment(1);
-        if state.warned.is_none_or(|at| at.elapsed() >= WARNING) {
-            let failures = std::mem::take(&mut state.failures);
+        if let Some(failures) = self.failures.count() {
             tracing::warn!(%error, failures, "the store of images fails");
-            state.warned = Some(Instant::now());
         }
     }
 
-    /// Whether the newest request failed.
-    pub(super) fn fails(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).fails
+    /// The folder is not the one which it was.
+    pub(super) fn unmounted(&self, error: &dyn Display) {
+        self.unmounted.store(true, Ordering::SeqCst);
+        self.failed(error);
+    }
+
+    /// The folder is the one which it was. Another failure is over when a request says so.
+    pub(super) fn mounted(&self) {
+        if self.unmounted.swap(false, Ordering::SeqCst) {
+            self.answers();
+        }
+    }
+
+    /// What is to be said of the store, if the newest request failed.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        let fails = self.fails.load(Ordering::SeqCst);
+        fails.then(|| match self.unmounted.load(Ordering::SeqCst) {
+            true => "the folder of images is not the one that it was: its disk may not be mounted",
+            false => "the store of images does not answer as it should",
+        })
     }
 }

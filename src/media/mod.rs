@@ -7,9 +7,11 @@
 
 mod answer;
 mod health;
+mod mark;
 mod seal;
 mod settings;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +20,19 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use object_store::path::Path;
 use object_store::{Error, GetResult, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use tokio_util::sync::CancellationToken;
 
 use answer::Answer;
 use health::Health;
+use mark::Mark;
 pub use seal::BlobKey;
 pub use settings::{MediaSettings, S3Settings};
 
 /// How many prefixes the names are spread over: the first byte of the name.
 pub const SHARDS: u16 = 256;
+
+/// How often it is looked whether a folder is still there.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// The pauses before a new object is sent again whose answer was lost.
 const REPETITIONS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
@@ -47,6 +54,9 @@ pub enum MediaError {
     /// The store did not answer in time.
     #[error("the store of images did not answer within {0:?}")]
     Late(Duration),
+    /// The folder is not the one that images were kept in.
+    #[error("{} is missing: is the disk of the images mounted?", .0.display())]
+    Unmounted(PathBuf),
     /// The store has other bytes than were written, or they do not open.
     #[error("the content of image {0} is damaged")]
     Damaged(Hash32),
@@ -74,6 +84,8 @@ pub struct Blobs {
     /// How long a request may take, with all its attempts; a folder has no bound.
     total: Option<Duration>,
     health: Arc<Health>,
+    /// What a folder is known by; a bucket answers for itself.
+    mark: Option<Arc<Mark>>,
 }
 
 impl Blobs {
@@ -84,7 +96,58 @@ impl Blobs {
     /// [`MediaError::Place`]
     pub fn open(settings: &MediaSettings, log: &str) -> Result<Self, MediaError> {
         let (store, prefix) = settings.open()?;
-        Ok(Self { store, root: prefix.join(log), total: settings.total(), health: Arc::default() })
+        let mark = settings.s3.is_none().then(|| Arc::new(Mark::of(&settings.folder, log)));
+        Ok(Self { store, root: prefix.join(log), total: settings.total(), health: Arc::default(), mark })
+    }
+
+    /// Whether the store is a folder that has not been marked as that of this log.
+    pub async fn is_unmarked(&self) -> bool {
+        match &self.mark {
+            Some(mark) => !mark.is_there().await,
+            None => false,
+        }
+    }
+
+    /// Marks the folder as that of this log. `has_images`: there are images which have to be somewhere.
+    ///
+    /// # Errors
+    /// [`MediaError::Place`] when they are not in this folder, or it cannot be written to.
+    pub fn mark(&self, has_images: bool) -> Result<(), MediaError> {
+        let Some(mark) = &self.mark else { return Ok(()) };
+        let path = mark.path().display();
+        let bad = |cause| MediaError::Place { place: self.store.to_string(), cause };
+        if has_images && !mark.is_used() {
+            return Err(bad(format!(
+                "there is nothing of the images that the database knows of. Is the disk mounted? If they are lost for good, \
+                 make the file {path}, and they are shown as not available"
+            )));
+        }
+        mark.make().map_err(|error| bad(format!("{path}: {error}")))
+    }
+
+    /// Makes sure that a folder is the one which it was.
+    ///
+    /// # Errors
+    /// [`MediaError::Unmounted`]
+    async fn is_mounted(&self) -> Result<(), MediaError> {
+        let Some(mark) = &self.mark else { return Ok(()) };
+        if mark.is_there().await {
+            self.health.mounted();
+            return Ok(());
+        }
+        let error = MediaError::Unmounted(mark.path().to_owned());
+        self.health.unmounted(&error);
+        Err(error)
+    }
+
+    /// Looks now and then, until `stop`, whether a folder is the one which it was, so that it is known before an image is
+    /// asked for.
+    pub async fn watch(self, stop: CancellationToken) {
+        while self.mark.is_some() {
+            // In the log and the measurements by now.
+            let _ = self.is_mounted().await;
+            tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(LOOK) => {} }
+        }
     }
 
     /// Asks the store whether it lets us in, before anything is served. One that does not answer may
@@ -105,16 +168,17 @@ impl Blobs {
     /// Asks the store for something that depends on no object.
     ///
     /// # Errors
-    /// [`MediaError::Store`], [`MediaError::Late`]
+    /// [`MediaError::Store`], [`MediaError::Late`], [`MediaError::Unmounted`]
     pub async fn works(&self) -> Result<(), MediaError> {
+        self.is_mounted().await?;
         let prefix = self.root.clone().join("00");
         let mut all = self.store.list(Some(&prefix));
         self.bounded(async { all.next().await.transpose() }).await.map(|_| ())
     }
 
-    /// Whether the newest request to the store failed.
-    pub fn fails(&self) -> bool {
-        self.health.fails()
+    /// What is to be said of the store, if the newest request to it failed.
+    pub fn trouble(&self) -> Option<&'static str> {
+        self.health.trouble()
     }
 
     /// A request to the store, in its time.
@@ -151,7 +215,8 @@ impl Blobs {
     /// What it means otherwise.
     async fn is_missing(&self, error: Error) -> Result<(), MediaError> {
         match Answer::of(&error) {
-            Answer::NoObject => Ok(()),
+            // Of a folder that is not mounted, too.
+            Answer::NoObject => self.is_mounted().await,
             // What stands in front of the store may have said so, or a store that lost its bucket.
             Answer::NothingThere => self.works().await,
             Answer::Exists | Answer::Failure => Err(error.into()),
@@ -175,6 +240,7 @@ impl Blobs {
             tokio::task::spawn_blocking(move || (seal::seal(&key, name, content.into_bytes()), key)).await?;
         let mark = BlobMark { name, size: sealed.bytes.len() as u64, sha256: sealed.sha256 };
         let (path, bytes) = (self.path(name), PutPayload::from(sealed.bytes));
+        self.is_mounted().await?;
         match self.bounded(self.create(&path, bytes)).await {
             Ok(()) => Ok((mark, key)),
             // An attempt whose answer was lost may have stored it already.
@@ -228,6 +294,7 @@ impl Blobs {
     /// [`MediaError::Store`]
     pub async fn list(&self, shard: u16) -> Result<Vec<(Hash32, DateTime<Utc>)>, MediaError> {
         let prefix = self.root.clone().join(format!("{:02x}", shard % SHARDS));
+        self.is_mounted().await?;
         let mut all = self.store.list(Some(&prefix));
         let mut found = Vec::new();
         // There may be many pages: each has its time.
@@ -256,9 +323,47 @@ impl Blobs {
 mod tests {
     use super::*;
 
-    fn blobs(folder: &std::path::Path) -> Blobs {
+    fn unmarked(folder: &std::path::Path) -> Blobs {
         let settings = MediaSettings { folder: folder.to_owned(), s3: None };
         Blobs::open(&settings, "a-log").unwrap()
+    }
+
+    fn blobs(folder: &std::path::Path) -> Blobs {
+        let blobs = unmarked(folder);
+        blobs.mark(false).unwrap();
+        blobs
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_not_the_one_which_it_was_has_lost_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, away) = (folder.path().join("media"), folder.path().join("away"));
+        let blobs = blobs(&place);
+        let (mark, key) = blobs.put("a content".to_owned()).await.unwrap();
+        // As when the disk is not mounted any more: an empty folder.
+        std::fs::rename(&place, &away).unwrap();
+        std::fs::create_dir(&place).unwrap();
+        let unmounted = |error| assert!(matches!(error, MediaError::Unmounted(_)), "{error}");
+        unmounted(blobs.get(mark, key.clone()).await.unwrap_err());
+        unmounted(blobs.put("another".to_owned()).await.unwrap_err());
+        unmounted(blobs.list(u16::from(mark.name.0[0])).await.unwrap_err());
+        unmounted(blobs.remove(mark.name).await.unwrap_err());
+        assert!(blobs.trouble().unwrap().contains("mounted"));
+        assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0, "something was written beneath the disk");
+        // A start is refused where there are images, unless they are there, or an operator says that they are lost.
+        let said = unmarked(&place).mark(true).unwrap_err().to_string();
+        assert!(said.contains("Is the disk mounted?") && said.contains("a-log/be8-images"), "{said}");
+        std::fs::remove_dir(&place).unwrap();
+        std::fs::rename(&away, &place).unwrap();
+        assert_eq!(blobs.get(mark, key).await.unwrap().as_deref(), Some("a content"));
+        blobs.is_mounted().await.unwrap();
+        assert_eq!(blobs.trouble(), None);
+        // An older version marked nothing.
+        std::fs::remove_file(place.join("a-log/be8-images")).unwrap();
+        assert!(blobs.is_unmarked().await);
+        unmarked(&place).mark(true).unwrap();
+        assert!(!blobs.is_unmarked().await);
+        unmarked(&place).mark(true).unwrap();
     }
 
     #[tokio::test]

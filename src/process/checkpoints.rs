@@ -87,7 +87,8 @@ impl Process for Checkpoints {
         let due = done.is_none_or(|done| done < interval);
         let tables = self.transparency.tables();
         // A request is for what is there when it comes, so the tree need not be further.
-        let requested = tables.wanted_head().await?.is_some_and(|size| size > signed && tree.size() >= size);
+        let requested =
+            tables.wanted_head(self.on_request).await?.is_some_and(|size| size > signed && tree.size() >= size);
         if due || requested {
             let mut size = tables.newest_head().await?.map_or(0, |head| head.size);
             if tree.size() > size {

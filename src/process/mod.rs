@@ -10,6 +10,7 @@ pub mod checkpoints;
 pub mod expiry;
 pub mod hours;
 pub mod media;
+pub mod overdue;
 pub mod push;
 pub mod removal;
 pub mod rotation;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::TransparencyError;
 use crate::audit::tree::BrokenTree;
 use crate::ledger::{Lead, Leads, LedgerError, LogError};
+use crate::occasional::Occasional;
 use crate::vault::VaultError;
 
 /// How long a turn that is under way may go on when the server stops.
@@ -115,6 +117,8 @@ impl Office {
         let Self { leads, stop } = self.clone();
         let stopped = stop.clone();
         let running = async move {
+            // What fails at each turn, as with a database that is away, is tried again each second.
+            let failures = Occasional::new();
             while !stop.is_cancelled() {
                 match leads.take(process.name()).await {
                     Ok(Some(mut lead)) => {
@@ -124,7 +128,9 @@ impl Office {
                         match ended {
                             Ok(Ok(())) => {}
                             Ok(Err(error)) => {
-                                tracing::warn!(%error, process = process.name(), "a process gave up its turn");
+                                if let Some(count) = failures.count() {
+                                    tracing::warn!(%error, process = process.name(), count, "a process gave up its turn");
+                                }
                             }
                             Err(_) => tracing::error!(process = process.name(), "a process panicked"),
                         }

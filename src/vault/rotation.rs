@@ -166,6 +166,10 @@ pub struct RotationState {
     pub wrapped_at: Option<DateTime<Utc>>,
     /// Whether data keys are still wrapped under an older one.
     pub under_way: bool,
+    /// When the oldest generation under which there are data keys began.
+    pub oldest_made_at: DateTime<Utc>,
+    /// What was erased up to here was never wrapped under that one.
+    pub oldest_position: i64,
 }
 
 /// Where the vault stands; none if there is no vault.
@@ -173,20 +177,25 @@ pub struct RotationState {
 /// # Errors
 /// If the database fails.
 pub async fn rotation_state(pool: &Pool) -> Result<Option<RotationState>, VaultError> {
-    type Row = (i32, i64, Option<i64>, DateTime<Utc>, Option<DateTime<Utc>>, i64);
+    type Row = (i32, i64, Option<i64>, DateTime<Utc>, Option<DateTime<Utc>>, i32, DateTime<Utc>, i64);
     let row: Option<Row> = sqlx::query_as(
-        "select generation, position, alone_until, made_at, wrapped_at, (select count(*) from vault.master)
-         from vault.master order by generation desc limit 1",
+        "select m.generation, m.position, m.alone_until, m.made_at, m.wrapped_at, o.generation, o.made_at, o.position
+         from (select * from vault.master order by generation desc limit 1) m,
+             (select * from vault.master order by generation limit 1) o",
     )
     .fetch_optional(pool)
     .await?;
-    Ok(row.map(|(generation, position, alone_until, made_at, wrapped_at, generations)| RotationState {
-        generation,
-        position,
-        alone_until,
-        made_at,
-        wrapped_at,
-        under_way: generations > 1,
+    Ok(row.map(|(generation, position, alone_until, made_at, wrapped_at, oldest, oldest_made_at, oldest_position)| {
+        RotationState {
+            generation,
+            position,
+            alone_until,
+            made_at,
+            wrapped_at,
+            under_way: oldest < generation,
+            oldest_made_at,
+            oldest_position,
+        }
     }))
 }
 
@@ -271,6 +280,16 @@ impl Vault {
         let Some(files) = &self.files else { return Ok(false) };
         let others = files.epochs()?.iter().any(|epoch| epoch.generation != state.generation);
         Ok(state.under_way || others || files.epochs.has_left())
+    }
+
+    /// Whether the file still holds a key that is older than the one in use, or something is left of one that was replaced.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn keeps_older(&self, state: &RotationState) -> Result<bool, VaultError> {
+        let Some(files) = &self.files else { return Ok(false) };
+        let older = files.epochs()?.iter().any(|epoch| epoch.generation < state.generation);
+        Ok(older || files.epochs.has_left())
     }
 
     /// Takes the right to change the rotating key; none if somebody else has it.

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use be8_database::{Bounded, bounded};
 use sqlx::{Connection, PgConnection};
@@ -13,50 +13,42 @@ use tokio_util::sync::CancellationToken;
 
 use super::rotation::{LOCKS, SERVER};
 use super::{Vault, VaultError};
+use crate::occasional::Occasional;
 
 /// How often the file is read.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long a statement may take. Locks of these numbers are only ever shared: nobody waits for one.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How often the log says that it cannot be.
-const REPEAT: Duration = Duration::from_secs(60);
 
 /// Reads the file of keys again and again until `stop`. A vault that was opened without files has nothing to read.
 pub async fn watch(vault: Arc<Vault>, stop: CancellationToken) {
     if !vault.has_files() {
         return;
     }
-    let mut complaints = Complaints(None);
+    let complaints = Occasional::new();
     loop {
         // Whatever it waits for, it does not hold up a stop: the locks go with the connection.
-        let Err(error) =
-            tokio::select! { () = stop.cancelled() => return, ended = show(&vault, &mut complaints) => ended };
-        complaints.say(&error);
+        let Err(error) = tokio::select! { () = stop.cancelled() => return, ended = show(&vault, &complaints) => ended };
+        complain(&complaints, &error);
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => {} }
     }
 }
 
-/// When the log said last that something is wrong.
-struct Complaints(Option<Instant>);
-
-impl Complaints {
-    fn say(&mut self, error: &VaultError) {
-        if self.0.is_none_or(|said| said.elapsed() >= REPEAT) {
-            self.0 = Some(Instant::now());
-            tracing::warn!(%error, "the rotating key of the vault cannot be followed; trying again");
-        }
+fn complain(complaints: &Occasional, error: &VaultError) {
+    if let Some(count) = complaints.count() {
+        tracing::warn!(%error, count, "the rotating key of the vault cannot be followed; trying again");
     }
 }
 
 /// Holds the locks of the keys that were read, as long as the connection lives.
-async fn show(vault: &Vault, complaints: &mut Complaints) -> Result<Infallible, VaultError> {
+async fn show(vault: &Vault, complaints: &Occasional) -> Result<Infallible, VaultError> {
     let mut connection = vault.connector().connect().await?;
     lock(&mut connection, "select pg_advisory_lock_shared($1, $2)", SERVER).await?;
     let mut shown = BTreeSet::new();
     loop {
         // A server that cannot read the file shows no key, and so no key is changed.
         let read: BTreeSet<i32> = vault.locks_of_keys().await.map(BTreeSet::from_iter).unwrap_or_else(|error| {
-            complaints.say(&error);
+            complain(complaints, &error);
             BTreeSet::new()
         });
         for key in read.difference(&shown) {

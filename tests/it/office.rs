@@ -1,11 +1,12 @@
-//! A process that panics goes on.
+//! A process that panics or fails goes on.
 
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use be8::ledger::{Lead, Leads};
+use be8::ledger::{Lead, Leads, LogError};
 use be8::process::{Office, Process, ProcessError};
 use be8_database::Connector;
 use tokio_util::sync::CancellationToken;
@@ -39,4 +40,54 @@ async fn a_process_that_panics_has_another_turn() {
     eventually("it has a third turn", async || turns.load(Ordering::SeqCst) > 2).await;
     stop.cancel();
     within("its end", task).await.unwrap();
+}
+
+/// Fails at each turn.
+struct Unlucky(Arc<AtomicU32>);
+
+#[async_trait]
+impl Process for Unlucky {
+    fn name(&self) -> &'static str {
+        "unlucky"
+    }
+
+    async fn turn(&self, _: &mut Lead) -> Result<Duration, ProcessError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Err(LogError::Clock.into())
+    }
+}
+
+/// A log in memory.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_fails_at_each_turn_is_logged_once_a_minute() {
+    let database = fresh_database().await;
+    let _rig = Rig::on(&database.url).await;
+    let lines = Lines::default();
+    let shared = lines.clone();
+    // The runtime of this test has one thread.
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || shared.clone()).finish();
+    let _logged = tracing::subscriber::set_default(log);
+    let (turns, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
+    let leads = Leads::new(&Connector::from(database.options.clone()));
+    let task = Office::new(leads, stop.clone()).appoint(Unlucky(turns.clone()));
+    eventually("it has a third turn", async || turns.load(Ordering::SeqCst) > 2).await;
+    stop.cancel();
+    within("its end", task).await.unwrap();
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let said: Vec<_> = text.lines().filter(|line| line.contains("gave up its turn")).collect();
+    assert_eq!(said.len(), 1, "{text}");
+    assert!(said[0].contains("WARN") && said[0].contains("count=1"), "{text}");
 }

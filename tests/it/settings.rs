@@ -12,7 +12,6 @@ use crate::patience::within;
 const NOT_GIVEN: &[(&str, &str)] = &[
     ("database-connections", "how many are enough is a matter of the machine"),
     ("connection-dead-seconds", "it takes a network that swallows packets; the system does the rest"),
-    ("pg-bin", "there is one PostgreSQL; which of several is found is tested in src/postgres/install.rs"),
     ("postgres-buffers-mib", "the cluster is given it, in tests/it/postgres.rs"),
     ("media-orphan-hours", "the default is waited for, by a clock that is turned"),
     ("view-memory-mib", "what is kept within it is counted in src/views/tests.rs; the tests of reads give bytes"),

@@ -198,7 +198,8 @@ async fn a_certificate_that_cannot_be_used_is_told_at_start() {
     refused(setup().with("tls-cert", cert.display()).with("tls-key", foreign.display()), "cannot be served").await;
     let (no_cert, right) = (setup().with("tls-cert", key.display()), setup().with("tls-cert", cert.display()));
     refused(no_cert.with("tls-key", key.display()), "holds a private key in PEM").await;
-    fs::set_permissions(&cert, Permissions::from_mode(0o600)).unwrap();
+    // Whatever its mode, which is that of a certificate.
+    fs::set_permissions(&cert, Permissions::from_mode(0o644)).unwrap();
     refused(right.clone().with("tls-key", cert.display()), "holds a certificate in PEM").await;
     fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
     refused(right.with("tls-key", key.display()), "its mode is 0640").await;

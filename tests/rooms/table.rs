@@ -116,12 +116,12 @@ pub const ROOMS: &[Room] = &[
         clock: false,
     },
     room("src/ledger/", Crates::AllBut(&["poem"]), &["domain", "vault", "clock"]),
-    room("src/vault/", Crates::AllBut(&["poem", "be8_projections"]), &["secret_file"]),
+    room("src/vault/", Crates::AllBut(&["poem", "be8_projections"]), &["occasional", "secret_file"]),
     room("src/feed/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "clock"]),
     room(
         "src/process/",
         Crates::AllBut(&["poem", "sqlx"]),
-        &["feed", "ledger", "domain", "vault", "audit", "push", "media", "clock"],
+        &["feed", "ledger", "domain", "vault", "audit", "push", "media", "clock", "occasional"],
     ),
     room("src/views/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "vault"]),
     room("src/audit/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "domain", "secret_file"]),
@@ -159,6 +159,7 @@ pub const ROOMS: &[Room] = &[
             "media",
             "password",
             "clock",
+            "occasional",
             "secret_file",
             "tokens",
             "views",
@@ -166,7 +167,7 @@ pub const ROOMS: &[Room] = &[
     ),
     room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &["secret_file"]),
     room("src/password/", Crates::AllBut(&["poem", "sqlx"]), &[]),
-    room("src/media/", Crates::AllBut(&["poem", "sqlx"]), &[]),
+    room("src/media/", Crates::AllBut(&["poem", "sqlx"]), &["occasional", "secret_file"]),
     room("src/postgres/", Crates::AllBut(&["poem", "be8_projections"]), &["data_dir"]),
     // Its commands are those of routes and processes, sent by the operator.
     room(
@@ -207,6 +208,7 @@ pub const FILES: &[Room] = &[
     },
     room("src/memory.rs", Crates::Only(&[]), &[]),
     room("src/data_dir.rs", Crates::Only(&["rustix", "tempfile"]), &[]),
+    room("src/occasional.rs", Crates::Only(&[]), &[]),
     room("src/measurements.rs", Crates::Only(&["metrics"]), &[]),
     room("src/secret_file.rs", Crates::Only(&["rustix", "tempfile", "thiserror", "zeroize"]), &[]),
     // Issuing tokens takes a command and a key.

@@ -1,7 +1,7 @@
 //! The rules of devices.
 
 use be8_events::device::{DeviceDropped, DeviceSecret, DeviceSubscribed, Dropped};
-use be8_events::session::{Ending, SessionEnded};
+use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
 use be8_events::{DeviceEvent, Sealing, Secret, Subject};
 
 use super::super::device::{DropDevice, Subscribe};
@@ -85,7 +85,7 @@ fn a_device_ends_with_the_session_that_subscribed_it() {
     let mut world = zoe_with(2);
     // The second device moves to another session of the account.
     let other = token(99);
-    let login = OpenSession { account: id(ZOE), session: other, displaces: Vec::new() };
+    let login = OpenSession { account: id(ZOE), session: other, displaces: Vec::new(), replaces: None };
     let happened = world.when(&login).unwrap().events;
     world.happen(happened);
     let moved = subscribe(Some(other), 2, 1, 20);
@@ -112,6 +112,30 @@ fn a_device_ends_with_the_session_that_subscribed_it() {
     world.happen(happened);
     let logout = EndSession { session: Some(other) };
     world.answers(&logout, (), &[ended(other, Ending::LoggedOut), second]);
+}
+
+#[test]
+fn a_device_ends_with_a_login_in_its_browser_and_its_session_does_not() {
+    let mut world = zoe_with(2);
+    let (yan, _) = world.account(10_002);
+    let [first, second] = [1, 2].map(|device| dropped(ZOE, device, Dropped::SessionEnded));
+    let opened = |account, nth| {
+        let opened = SessionOpened { account, how: Opening::Login };
+        (StreamName::Session(token(nth)), Some(account), opened.into())
+    };
+    let login = |account, replaces| OpenSession { account, session: token(99), displaces: Vec::new(), replaces };
+    for account in [yan, id(ZOE)] {
+        let over = login(account, Some(token(ZOE)));
+        world.answers(&over, (), &[first.clone(), second.clone(), opened(account, 99)]);
+        // One without a session, or with one that is no more, drops nothing.
+        world.answers(&login(account, None), (), &[opened(account, 99)]);
+        world.answers(&login(account, Some(token(98))), (), &[opened(account, 99)]);
+    }
+    // A session that gives way besides ends once, and so does each device.
+    let both = OpenSession { displaces: vec![token(ZOE)], ..login(id(ZOE), Some(token(ZOE))) };
+    let ended = SessionEnded { account: id(ZOE), why: Ending::Displaced };
+    let ended = (StreamName::Session(token(ZOE)), Some(id(ZOE)), ended.into());
+    world.answers(&both, (), &[ended, first, second, opened(id(ZOE), 99)]);
 }
 
 #[test]

@@ -74,6 +74,7 @@ fn a_login_opens_a_session_of_a_living_account() {
         account: zoe,
         session: token(7),
         displaces: displaces.iter().copied().map(token).collect(),
+        replaces: None,
     };
     world.answers(&login(&[]), (), std::slice::from_ref(&opened));
     // What is not open, or somebody else's, does not end.

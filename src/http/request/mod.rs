@@ -8,7 +8,6 @@ mod form;
 mod forwarded;
 pub mod json;
 pub mod lenient;
-pub(in crate::http) mod occasional;
 pub mod once;
 pub mod operator;
 pub(in crate::http) mod room;

@@ -8,10 +8,10 @@ use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::cookie::SessionToken;
-use super::occasional::Occasional;
 use super::session::{SCHEME as SESSION, Session};
 use crate::app::OperatorToken;
 use crate::http::wire::error::WireError;
+use crate::occasional::Occasional;
 
 /// The name of the scheme in the document.
 const SCHEME: &str = "operator";

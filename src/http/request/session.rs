@@ -1,7 +1,7 @@
 //! The session of a request, as an extractor and as a security scheme of the OpenAPI document.
 
 use be8_events::Hash32;
-use poem::{Request, RequestBody};
+use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
@@ -57,6 +57,16 @@ impl<'a> ApiExtractor<'a> for Session {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        Ok(Self(SessionToken::of(request).map(|token| token.hash())))
+    }
+}
+
+/// The session of a request to an operation that needs none.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionalSession(pub Option<Hash32>);
+
+impl<'a> FromRequest<'a> for OptionalSession {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         Ok(Self(SessionToken::of(request).map(|token| token.hash())))
     }
 }

@@ -175,6 +175,7 @@ mod tests {
             (cert, b"", 0o600, "TLS key FILE: it is empty"),
             (b"\n", key, 0o600, "TLS certificate FILE: it is empty"),
             (cert, cert, 0o600, "TLS key FILE: holds a certificate in PEM"),
+            (cert, cert, 0o644, "TLS key FILE: holds a certificate in PEM"),
             (key, key, 0o600, "TLS certificate FILE: holds a private key in PEM"),
             (cert, encrypted, 0o600, "TLS key FILE: holds an encrypted private key"),
             (cert, b"\x30\x82\x01\x00\xff", 0o600, "TLS key FILE: holds binary data (DER or PKCS #12)"),

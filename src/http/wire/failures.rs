@@ -116,7 +116,9 @@ impl From<MediaError> for WireError {
     fn from(error: MediaError) -> Self {
         match error {
             // In the log once a minute.
-            MediaError::Store(_) | MediaError::Late(_) | MediaError::Place { .. } => Code::Unavailable.into(),
+            MediaError::Store(_) | MediaError::Late(_) | MediaError::Place { .. } | MediaError::Unmounted(_) => {
+                Code::Unavailable.into()
+            }
             MediaError::Damaged(_) | MediaError::Worker(_) => {
                 tracing::error!(%error, "an image could not be stored or fetched");
                 Code::Internal.into()

@@ -102,8 +102,10 @@ pub async fn check(
 ) -> Result<Report, LogError> {
     connect
         .watched(async {
-            // Its temporary tables stay in memory as far as that goes.
-            let mut connection = connect.with([("temp_buffers", "64MB")]).connect().await?;
+            let mut connection = connect.connect().await?;
+            // Its temporary tables stay in memory as far as that goes. A session that had some before, for a former client of
+            // a pooler, keeps the size that it has.
+            let _ = sqlx::raw_sql("set temp_buffers = '64MB'").execute(&mut connection).await;
             let report = in_snapshot(&mut connection, vault, told).await;
             connection.close().await?;
             report

@@ -2,10 +2,11 @@
 
 mod access;
 mod bucket;
+mod folder;
 mod sweeping;
 mod upload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -58,12 +59,22 @@ impl Person {
 
 /// The files of all blobs that a server keeps in its data directory.
 pub fn blobs(setup: &Setup) -> Vec<PathBuf> {
+    blobs_in(&setup.data_dir().join("media"))
+}
+
+/// The files of all blobs in a folder.
+pub fn blobs_in(folder: &Path) -> Vec<PathBuf> {
     fn walk(folder: PathBuf, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_dir() { walk(entry.path(), found) } else { found.push(entry.path()) }
+            match entry.file_type().unwrap().is_dir() {
+                true => walk(entry.path(), found),
+                // The mark of the folder is none.
+                false if entry.file_name() == "be8-images" => {}
+                false => found.push(entry.path()),
+            }
         }
     }
     let mut found = Vec::new();
-    walk(setup.data_dir().join("media"), &mut found);
+    walk(folder.to_owned(), &mut found);
     found
 }

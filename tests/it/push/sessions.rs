@@ -96,6 +96,23 @@ async fn a_device_ends_with_a_new_account_in_its_browser() {
 }
 
 #[tokio::test]
+async fn a_device_ends_with_a_login_of_anybody_in_its_browser() {
+    for same in [true, false] {
+        let mut scene = Scene::new().await;
+        let next = if same { scene.bob.clone() } else { Person::sign_up(&scene.pushing.server, "Next").await };
+        let login = json!({ "accID": next.id, "password": next.password });
+        let wrong = json!({ "accID": next.id, "password": "a wrong one" });
+        assert_eq!(scene.bob.client.post("/login", &wrong).await.status, 401);
+        scene.write().await;
+        scene.pushing.peer.tells(&scene.ends, 2).await;
+        assert_eq!(scene.bob.client.post("/login", &login).await.status, 200);
+        scene.has_ended(Dropped::SessionEnded, 2).await;
+        // The session itself is open, for whoever still has its cookie.
+        assert_eq!(scene.bob.client.get("/me").await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn devices_end_when_the_operator_ends_the_sessions() {
     let scene = Scene::new().await;
     let setup = scene.pushing.server.setup();
@@ -219,7 +236,7 @@ async fn devices_of_an_older_log_end_with_any_session_of_the_account() {
     let rig = Rig::on(&database.url).await;
     let node = rig.node().await;
     let account = node.account(1).await;
-    let login = |nth| OpenSession { account, session: token(nth), displaces: Vec::new() };
+    let login = |nth| OpenSession { account, session: token(nth), displaces: Vec::new(), replaces: None };
     node.ledger.execute(login(2)).await.unwrap();
     // Version 1 of the event did not record the session; the version of today can be without one, too.
     let secret = DeviceSecret { endpoint: "https://push".to_owned(), p256dh: "BA".to_owned(), auth: "AA".to_owned() };

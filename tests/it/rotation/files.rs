@@ -125,3 +125,33 @@ async fn a_clock_that_is_wrong_for_a_while_destroys_no_key_early_and_keeps_none_
     assert_eq!(generations(&pool).await, [4]);
     assert_eq!(bob.messages(&thread).await.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotation_that_is_held_back_is_measured_on_every_server() {
+    let clock = tempfile::NamedTempFile::new().expect("a file");
+    let set = |minutes: u64| fs::write(clock.path(), (minutes * 60).to_string()).expect("a clock");
+    set(0);
+    let setup = Setup::on(&fresh_database().await).with("test-clock-file", clock.path().display());
+    let one = setup.with("vault-grace-minutes", 1).start().await;
+    let (alice, bob, thread) = two_people(&one).await;
+    alice.write(&thread, &bob, "Alice's").await;
+    let overdue = async |server: &Server| server.metric("be8_vault_rotation_overdue_seconds").await;
+    // A server that has a copy of the file and does not follow the original.
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("rotating.key");
+    fs::copy(rotating(one.setup()), &file).expect("a copy");
+    let other = one.setup().second().with("rotating-key-file", file.display()).start().await;
+    for server in [&one, &other] {
+        assert!(overdue(server).await.abs() < f64::EPSILON);
+    }
+    // A day and half an hour later.
+    set(24 * 60 + 30);
+    for server in [&one, &other] {
+        eventually("it is overdue", async || (1700.0..2000.0).contains(&overdue(server).await)).await;
+    }
+    // Once nobody holds it back it is in time.
+    other.kill().await;
+    let pool = pool(one.setup().database_url()).await;
+    eventually("the rotation", async || generations(&pool).await == [2]).await;
+    eventually("it is not overdue", async || overdue(&one).await.abs() < f64::EPSILON).await;
+}

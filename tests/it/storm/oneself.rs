@@ -44,7 +44,7 @@ pub async fn of_oneself(ledger: &Ledger, kind: u32, session: Hash32, me: AccId) 
         _ => {
             // A device more, of which nobody keeps the token; it ends at once or with the account.
             let other = Hash32::sha256(&session.0);
-            ledger.execute(OpenSession { account: me, session: other, displaces: vec![other] }).await?;
+            ledger.execute(OpenSession { account: me, session: other, displaces: vec![other], replaces: None }).await?;
             ledger.execute(EndSession { session: Some(other) }).await
         }
     }

@@ -1,7 +1,7 @@
 //! The routes of the tag "Accounts".
 
+use be8_events::Secret;
 use be8_events::account::AccountSecret;
-use be8_events::{Hash32, Secret};
 use be8_projections::AccountView;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::http::request::address::Caller;
 use crate::http::request::body::Body;
 use crate::http::request::cookie::SessionToken;
 use crate::http::request::lenient::Lenient;
-use crate::http::request::session::Session;
+use crate::http::request::session::{OptionalSession, Session};
 use crate::http::routes::account::cryptojs;
 use crate::http::wire::answer::{Answer, RefusedWithWarning, True};
 use crate::http::wire::codes::Code;
@@ -177,14 +177,4 @@ pub(in crate::http) fn own_account(me: &AccountView, opener: &Opener) -> Result<
         endless: me.endless,
     };
     Ok(OwnAccount { valid: True, acc_id: account.id.clone(), acc_obj: account })
-}
-
-/// The session of a request to an operation that needs none.
-#[derive(Debug)]
-struct OptionalSession(Option<Hash32>);
-
-impl<'a> poem::FromRequest<'a> for OptionalSession {
-    async fn from_request(request: &'a poem::Request, _: &mut poem::RequestBody) -> poem::Result<Self> {
-        Ok(Self(SessionToken::of(request).map(|token| token.hash())))
-    }
 }

@@ -16,7 +16,7 @@ use crate::http::request::address::Caller;
 use crate::http::request::body::Body;
 use crate::http::request::cookie::{SessionToken, forget_cookie};
 use crate::http::request::lenient::Lenient;
-use crate::http::request::session::Session;
+use crate::http::request::session::{OptionalSession, Session};
 use crate::http::wire::answer::{Answer, Success};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
@@ -98,12 +98,18 @@ impl Logins {
     /// Open a session with the password
     ///
     /// Opens a session of an account on another device: the answer carries the `Set-Cookie`. An
-    /// account has a bounded number of sessions; one more ends the oldest.
+    /// account has a bounded number of sessions; one more ends the oldest. A session of the request stays open, but devices
+    /// that it subscribed to pushes are dropped: its browser has another session from now on.
     ///
     /// Checks: `RATELIMITED`, also with the right password, when there were too many attempts
     /// from this address for this account; then `NOTAUTH` whatever is wrong.
     #[oai(path = "/login", method = "post", operation_id = "openSession", tag = "Tag::Accounts")]
-    async fn login(&self, caller: Caller, body: Body<LoginInput>) -> Result<Answer<Success>, WireError> {
+    async fn login(
+        &self,
+        caller: Caller,
+        replaced: OptionalSession,
+        body: Body<LoginInput>,
+    ) -> Result<Answer<Success>, WireError> {
         let app = self.0.get()?;
         let body = body.into_inner();
         let account: Option<AccId> = body.acc_id.str_or_number().and_then(|id| id.parse().ok());
@@ -113,7 +119,7 @@ impl Logins {
         let mut displaces = app.read.sessions(account).await?;
         displaces.truncate((displaces.len() + 1).saturating_sub(most));
         let token = SessionToken::generate();
-        app.ledger.execute(OpenSession { account, session: token.hash(), displaces }).await?;
+        app.ledger.execute(OpenSession { account, session: token.hash(), displaces, replaces: replaced.0 }).await?;
         // Several at once each made room for themselves only: whoever comes last sees all.
         let mut sessions = app.read.sessions(account).await?;
         sessions.truncate(sessions.len().saturating_sub(most));

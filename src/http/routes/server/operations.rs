@@ -62,8 +62,7 @@ impl Operations {
         match writable {
             Ok(Ok(true)) if !app.stop.is_cancelled() && !clock.refuses() => {
                 let wrong = clock.sentences();
-                let images =
-                    app.media.fails().then(|| vec!["the store of images does not answer as it should".to_owned()]);
+                let images = app.media.trouble().map(|trouble| vec![trouble.to_owned()]);
                 Ok(Answer::new(&Health { status: "ok", clock: (!wrong.is_empty()).then_some(wrong), images }))
             }
             _ => Err(Code::Unavailable.into()),

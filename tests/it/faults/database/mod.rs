@@ -1,6 +1,7 @@
 //! A PostgreSQL that does not answer, takes no writes, or is behind something that changes sessions.
 
 mod addresses;
+mod clock;
 mod pooler;
 mod read_only;
 mod silence;

@@ -87,6 +87,44 @@ async fn in_session_mode_what_is_acknowledged_is_durable() {
 }
 
 #[tokio::test]
+async fn what_a_former_client_left_in_a_session_is_no_trouble_for_the_next_one() {
+    // Sessions are handed on as they are, the one that was given back last first, and in turns.
+    for order in ["server_round_robin = 0", "server_round_robin = 1"] {
+        let own = Own::start().await;
+        let settings = format!("pool_mode = session\nserver_reset_query =\ndefault_pool_size = 60\n{order}");
+        let Some(pooler) = PgBouncer::start(&own.database, &settings).await else { return };
+        let setup = Setup::on(&own.database).through(pooler.url(&own.database));
+        let mut server = setup.start().await;
+        for killed in [true, false, true] {
+            let (alice, bob, thread) = two_people(&server).await;
+            alice.write(&thread, &bob, "before").await;
+            let setup = if killed {
+                server.kill().await
+            } else {
+                server.terminate();
+                let (setup, status) = server.ended().await;
+                assert!(status.success(), "{}", setup.log());
+                setup
+            };
+            server = setup.start().await;
+            let (alice, bob) = (alice.at(&server), bob.at(&server));
+            assert_eq!(alice.write(&thread, &bob, "after").await, 3, "{}", server.setup().log());
+            assert_eq!(bob.messages(&thread).await.len(), 3);
+        }
+        // What a dead server locked is free for the next one.
+        let (alice, _, _) = two_people(&server).await;
+        assert_eq!(alice.client.get("/destroyacc").await.status, 200);
+        for _ in 0..2 {
+            let checked = server.setup().run(&["check"]).await;
+            assert!(checked.success, "{}{}", checked.out, checked.err);
+        }
+        let said = server.setup().log();
+        assert!(!said.contains("42P05") && !said.contains("already exists"), "{said}");
+        server.kill().await;
+    }
+}
+
+#[tokio::test]
 async fn other_modes_are_refused_at_the_start() {
     let own = Own::start().await;
     for settings in [

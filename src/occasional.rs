@@ -1,4 +1,4 @@
-//! Log lines that strangers could make: one a minute, with how often it happened.
+//! Log lines that strangers could make, or that trouble repeats: one a minute, with how often it happened.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// Counts what happens, and says when a line is due.
 #[derive(Debug)]
-pub(in crate::http) struct Occasional(Mutex<State>);
+pub struct Occasional(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -17,12 +17,12 @@ struct State {
 }
 
 impl Occasional {
-    pub(in crate::http) const fn new() -> Self {
+    pub const fn new() -> Self {
         Self(Mutex::new(State { logged: None, count: 0 }))
     }
 
     /// Counts one more; returns how many there were since the last line, if one is due.
-    pub(in crate::http) fn count(&self) -> Option<u64> {
+    pub fn count(&self) -> Option<u64> {
         self.count_at(Instant::now())
     }
 
