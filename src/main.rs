@@ -1,16 +1,12 @@
 //! The program `be8`.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use be8::cli::logging::{self, Level, say};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// How long threads that cannot be interrupted, such as a look-up of a name, may take to end.
-const GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     logging::choose_by_words(std::env::args(), std::env::var("BE8_LOG_FORMAT").ok().as_deref());
@@ -19,35 +15,7 @@ fn main() -> ExitCode {
     // for another database to the private one.
     let names = be8_database::of_libpq();
     be8_database::capture(&names);
-    temp_env::with_vars_unset(names, run)
-}
-
-fn run() -> ExitCode {
-    let matches = match be8::cli::command().try_get_matches() {
-        Ok(matches) => matches,
-        // Help and the version go to standard output.
-        Err(said) if !said.use_stderr() => said.exit(),
-        Err(error) => {
-            let _ = logging::complain(&error);
-            return ExitCode::from(2);
-        }
-    };
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            say(Level::Error, &format!("be8: no threads can be started: {error}"));
-            return ExitCode::FAILURE;
-        }
-    };
-    let ended = runtime.block_on(be8::cli::run(&matches));
-    runtime.shutdown_timeout(GRACE);
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(Level::Error, &format!("be8: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    temp_env::with_vars_unset(names, be8::cli::main)
 }
 
 /// Keeps the keys in memory from leaving it: no core dump is written when the process crashes, and no other process of the

@@ -3,6 +3,7 @@
 mod attached;
 mod erasures;
 mod files;
+mod schema;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -210,7 +211,7 @@ impl Database {
 
     async fn migrate_now(&self) -> Result<(), NodeError> {
         let mut connection = self.connect.connect().await?;
-        sqlx::migrate!().run(&mut connection).await?;
+        schema::migrator().run(&mut connection).await?;
         let live: Option<(Vec<String>, String)> =
             sqlx::query_as("select models, build from log_head join read_generations using (generation)")
                 .fetch_optional(&mut connection)
@@ -287,7 +288,7 @@ fn is_newer(version: &str, than: &str) -> bool {
     numbers(version) > numbers(than)
 }
 
-/// Tells the server's log how a rebuild gets on.
+/// Logs the progress of a rebuild.
 fn log_step(step: Step) {
     match step {
         Step::Begun { generation, resumed } => {

@@ -87,13 +87,4 @@ impl<'c> Executor<'c> for Bounded<'c> {
     {
         Box::pin(bounded(self.limit, self.connection.prepare_with(sql, parameters)))
     }
-
-    // Of sqlx's macros, which be8 does not use.
-    #[doc(hidden)]
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<sqlx::Describe<Postgres>, sqlx::Error>>
-    where
-        'c: 'e,
-    {
-        Box::pin(bounded(self.limit, self.connection.describe(sql)))
-    }
 }

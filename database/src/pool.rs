@@ -268,11 +268,4 @@ impl<'p> Executor<'p> for &'_ Pool {
             async move { pool.acquire().await?.bounded(|connection| connection.prepare_with(sql, parameters)).await },
         )
     }
-
-    // Of sqlx's macros, which be8 does not use.
-    #[doc(hidden)]
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<sqlx::Describe<Postgres>, sqlx::Error>> {
-        let pool = self.clone();
-        Box::pin(async move { pool.acquire().await?.bounded(|connection| connection.describe(sql)).await })
-    }
 }

@@ -51,7 +51,7 @@ pub(super) fn begin(filter: &str) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(self::filter(filter))
         .with_writer(std::io::stderr)
-        // It would tell of them by a panic when nobody reads standard error any more.
+        // It would report them by a panic when nobody reads standard error any more.
         .log_internal_errors(false);
     // A second subscriber cannot be there: this is the first thing that the process does.
     let _ =
@@ -93,9 +93,9 @@ pub fn complain(error: &clap::Error) -> std::io::Result<()> {
     error.print()
 }
 
-/// Whose lines are never logged, whatever is asked for: the first two write whole pushes, with endpoints and keys, into their
-/// traces; the last one repeats PostgreSQL's words on a connection that was lost while it lay idle, with lines of its source.
-const SILENT: [&str; 3] = ["web_push", "ece", "sqlx_core::pool::connection"];
+/// Whose lines are never logged, whatever is asked for: PostgreSQL's words on a connection that was lost while idle, with lines of
+/// its source.
+const SILENT: [&str; 1] = ["sqlx_core::pool::connection"];
 
 /// What is logged.
 fn filter(wanted: &str) -> EnvFilter {

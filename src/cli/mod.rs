@@ -26,9 +26,13 @@ pub mod vapid;
 pub mod vault;
 pub mod verify_bundle;
 
+use std::process::ExitCode;
+use std::time::Duration;
+
 use be8_events::{AccId, GroupId};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use self::logging::{Level, say};
 use crate::config::{Config, flags};
 
 /// The command line of `be8`.
@@ -41,16 +45,16 @@ pub fn command() -> Command {
         .subcommand(flags(Command::new("serve").about("Serve the HTTP interface")))
         .subcommand(flags(Command::new("migrate").about("Bring the database's schema up to this version")))
         .subcommand(
-            of_group(Command::new("history").about("Tell a group's history, or the group as it was at a point"))
+            of_group(Command::new("history").about("Print a group's history, or the group as it was at a point"))
                 .arg(Arg::new("at").long("at").value_name("POSITION|TIME").help("The group as it was then")),
         )
-        .subcommand(of_group(Command::new("findings").about("Judge a group's history (docs/audit.md)")))
+        .subcommand(of_group(Command::new("findings").about("Check a group's history for violated rules (docs/audit.md)")))
         .subcommand(flags(
             Command::new("audit-key").about("Make the keys of the transparency log, print the public halves"),
         ))
         .subcommand(flags(Command::new("audit-check").about("Compare every event with the transparency log")))
         .subcommand(flags(
-            Command::new("audit-restart").about("Begin another transparency log, after a database was put back"),
+            Command::new("audit-restart").about("Start a new transparency log after a database was restored"),
         ))
         .subcommand(verify_bundle::command())
         .subcommand(rebuild::command())
@@ -58,7 +62,7 @@ pub fn command() -> Command {
             Arg::new("format").long("format").value_name("FORMAT").value_parser(["text", "json"]).default_value("text"),
         ))
         .subcommand(
-            flags(Command::new("state").about("Tell the state of a stream, as it is or was"))
+            flags(Command::new("state").about("Print the state of a stream, now or at a point"))
                 .arg(Arg::new("STREAM").required(true).help("The stream, such as account-10001"))
                 .arg(Arg::new("at").long("at").value_name("POSITION|TIME").help("The state as it was then")),
         )
@@ -122,11 +126,41 @@ fn of_account(command: Command) -> Command {
     flags(command).arg(Arg::new("ACCOUNT").required(true).help("The account, such as 10001"))
 }
 
-/// Runs what was asked for. What went wrong is told in one line.
-///
-/// # Errors
-/// That line.
-pub async fn run(matches: &ArgMatches) -> Result<(), String> {
+/// How long threads that cannot be interrupted, such as a look-up of a name, may take to end.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Runs what the arguments ask for. It starts the runtime here, and not in the program, because the crate that polls a future compiles it:
+/// the program would compile the whole server once more.
+pub fn main() -> ExitCode {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        // Help and the version go to standard output.
+        Err(said) if !said.use_stderr() => said.exit(),
+        Err(error) => {
+            let _ = logging::complain(&error);
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(Level::Error, &format!("be8: no threads can be started: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(run(&matches));
+    runtime.shutdown_timeout(GRACE);
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(Level::Error, &format!("be8: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command. An error is one line.
+async fn run(matches: &ArgMatches) -> Result<(), String> {
     logging::choose(matches);
     let config = |matches| Config::new(matches).map_err(|error| error.to_string());
     match matches.subcommand() {

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contacts_are_told_from_placeholders_and_from_what_is_none() {
+    fn contacts_are_distinguished_from_placeholders_and_from_what_is_none() {
         for usable in
             ["mailto:a@b.c", "mailto:push@be8.dev?subject=push", "https://be8.dev", "https://be8.dev:8443/contact#x"]
         {

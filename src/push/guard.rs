@@ -162,7 +162,7 @@ mod tests {
     ];
 
     #[test]
-    fn special_addresses_are_told_from_public_ones() {
+    fn special_addresses_are_distinguished_from_public_ones() {
         for address in PUBLIC {
             assert!(is_public(address.parse().unwrap()), "{address}");
         }

@@ -8,6 +8,7 @@
 
 pub mod connect;
 mod contact;
+mod encrypt;
 pub mod guard;
 pub mod hosts;
 pub mod sender;

@@ -145,6 +145,7 @@ async fn redirections_are_not_followed() {
     assert_eq!((outcome, requests.len()), (Outcome::Refused(307), 1));
 }
 
+/// Shows (docs/protocol.md): Push services.
 #[tokio::test]
 async fn nothing_is_sent_to_what_is_not_public_or_not_who_it_should_be() {
     let answer = "HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n";

@@ -10,8 +10,9 @@ use crate::groups::people;
 use crate::patience::eventually;
 use crate::server::Setup;
 
+/// Shows (docs/protocol.md): Writing a message; Pushes.
 #[tokio::test]
-async fn all_devices_of_the_receiver_are_told_who_wrote() {
+async fn all_devices_of_the_receiver_get_the_name_of_the_author() {
     let Pushing { server, peer, .. } = &Pushing::start().await;
     let (alice, bob, thread) = two_people(server).await;
     let (first, second) = (peer.device(), peer.device_at("fcm.googleapis.com"));
@@ -51,8 +52,9 @@ async fn all_devices_of_the_receiver_are_told_who_wrote() {
     eventually("all is over", async || unfinished(server.setup()).await == 0).await;
 }
 
+/// Shows (docs/protocol.md): Pushes.
 #[tokio::test]
-async fn of_a_group_all_members_but_the_sender_are_told() {
+async fn in_a_group_all_members_but_the_sender_get_a_push() {
     let Pushing { server, peer, .. } = &Pushing::start().await;
     let [alice, bob, carol, dave, eve] = people(server, ["Alice", "Bob", "Carol", "Dave", "Eve"]).await;
     let devices = [peer.device(), peer.device(), peer.device(), peer.device(), peer.device()];
@@ -79,6 +81,7 @@ async fn of_a_group_all_members_but_the_sender_are_told() {
     assert_eq!(peer.received().len(), 5);
 }
 
+/// Shows (docs/protocol.md): Pushes.
 #[tokio::test]
 async fn without_a_key_pair_nothing_is_sent() {
     let server = Setup::on(&fresh_database().await).start().await;
@@ -89,6 +92,7 @@ async fn without_a_key_pair_nothing_is_sent() {
     assert!(!server.get("/metrics").await.text.contains("be8_push_total{"));
 }
 
+/// Shows (docs/protocol.md): Push services.
 #[tokio::test]
 async fn endpoints_that_are_not_on_the_list_get_nothing() {
     let hosts = "push.example.org,*.push.example.net";
@@ -132,8 +136,7 @@ async fn a_renewed_subscription_is_used() {
 
 #[tokio::test]
 async fn nothing_of_a_push_is_logged() {
-    let Pushing { server, peer, .. } =
-        &Pushing::start_with(|setup| setup.with("log", "trace,web_push=trace,web_push::vapid=trace,ece=trace")).await;
+    let Pushing { server, peer, .. } = &Pushing::start_with(|setup| setup.with("log", "trace")).await;
     let (alice, bob, thread) = two_people(server).await;
     let (device, refuses, gone) = (peer.device(), peer.device(), peer.device());
     peer.will(&refuses, [super::peer::Manner::Status(400)]);
