@@ -68,7 +68,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The address that clients use.
     pub public_url: String,
-    /// Limits on requests, and the proxies that are believed about where they come from.
+    /// Limits on requests, and the trusted proxies.
     pub limits: LimitSettings,
     /// Where the server keeps its files.
     pub data_dir: PathBuf,
@@ -289,7 +289,7 @@ impl Config {
         };
         // The least that OWASP names for argon2id with one lane.
         if !test_mode && (hash.memory_kib < 19_456 || hash.passes < 2) {
-            let what = "less than 19456 KiB or 2 passes makes passwords guessable".to_owned();
+            let what = "needs at least 19456 KiB and 2 passes".to_owned();
             return Err(ConfigError::Value { name: "hash-memory-kib", what });
         }
         if let Some(other) = values.text("log-format").filter(|format| !["text", "json"].contains(format)) {

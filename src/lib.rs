@@ -2,7 +2,7 @@
 //!
 //! `docs/architecture.md` describes the house. In short: a request becomes a command, a decider
 //! ([`domain`]) turns it into events or a rejection, the [`ledger`] seals and appends them to the
-//! PostgreSQL log together with the read models, and the feed tells the world after the commit.
+//! PostgreSQL log together with the read models, and the feed sends changes after the commit.
 
 pub mod app;
 pub mod audit;

@@ -33,7 +33,7 @@ pub const MEASUREMENTS: &[(Kind, &str, &str)] = &[
     (Histogram, "be8_ledger_append_seconds", "Time of the append statement."),
     (Counter, "be8_ledger_events_total", "Events that this node appended."),
     (Counter, "be8_ledger_lost_rounds_total", "Rounds that were decided again because another node appended first."),
-    (Gauge, "be8_ledger_clock_behind_seconds", "How far the node's clock is behind the newest event."),
+    (Gauge, "be8_ledger_clock_behind_seconds", "How much earlier the node's clock is than the newest event."),
     (Gauge, "be8_clock_untrusted_seconds", "How far the node's clock is ahead of the trusted time."),
     (Gauge, "be8_vault_rotation_overdue_seconds", "By how much a change of the vault's rotating key is overdue."),
     (Gauge, "be8_image_uploads", "Image uploads that are being received."),

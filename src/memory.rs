@@ -29,7 +29,7 @@ fn group_room(max: &str, current: &str, stat: &str) -> Option<u64> {
     Some(max.saturating_sub(current.saturating_sub(files)))
 }
 
-/// The number behind a name that begins a line.
+/// The number after a name at the start of a line.
 fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(char::is_whitespace))?;
     line.split_whitespace().next()?.parse().ok()

@@ -172,7 +172,7 @@ pub async fn issue_file(ledger: &Ledger, vault: &Vault, file: &Path) -> Result<(
     Ok(())
 }
 
-/// The beginning of a fingerprint, enough to tell tokens apart.
+/// The beginning of a fingerprint, enough to distinguish tokens.
 pub fn short(token: Hash32) -> String {
     let mut text = token.to_string();
     text.truncate(16);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_the_token() {
+    fn what_is_wrong_is_reported_without_the_token() {
         let token = |rest: &str| format!("[[token]]\ntoken = \"{ENDLESS}\"\n{rest}\n");
         for (text, what) in [
             (format!("[[token]]\ntoken = {ENDLESS}x\n"), "line 2 is no TOML"),

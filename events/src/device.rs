@@ -1,4 +1,4 @@
-//! Events of the `devices-N` streams: where an account is told of messages by Web Push.
+//! Events of the `devices-N` streams: the devices to which messages for an account are pushed (Web Push).
 
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,7 @@ impl DeviceDropped {
     }
 }
 
-/// Why a device is no longer told.
+/// Why a device no longer gets pushes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]

@@ -16,7 +16,7 @@ pub fn put_field(out: &mut Vec<u8>, field: &[u8]) {
     out.extend_from_slice(field);
 }
 
-/// The length of a field as it stands before it.
+/// The length of a field, as written before it.
 pub fn field_length(field: &[u8]) -> [u8; 4] {
     // A field is a name, a number or one bounded payload; 4 GiB cannot be reached.
     u32::try_from(field.len()).unwrap_or(u32::MAX).to_be_bytes()

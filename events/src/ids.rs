@@ -151,7 +151,7 @@ pub enum ThreadId {
     },
     /// `g10001`: the thread of a group.
     Group(GroupId),
-    /// `10001:s1`: what the system tells one account.
+    /// `10001:s1`: the system messages of one account.
     System(AccId),
 }
 
@@ -234,6 +234,7 @@ impl From<ThreadId> for String {
 mod tests {
     use super::*;
 
+    /// Shows (docs/protocol.md): Ids.
     #[test]
     fn ids_have_one_text_form() {
         for good in ["1", "10001", "2147483647"] {
@@ -255,7 +256,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn thread_keys_tell_threads_apart(a in 1i64..5000, b in 1i64..5000, c in 1i64..5000, d in 1i64..5000) {
+        fn thread_keys_distinguish_threads(a in 1i64..5000, b in 1i64..5000, c in 1i64..5000, d in 1i64..5000) {
             let acc = |n| AccId::new(n).unwrap();
             let threads = [
                 ThreadId::System(acc(a)),

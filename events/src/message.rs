@@ -68,7 +68,7 @@ pub struct ImagePosted {
     /// SHA-256 of the blob as it is stored, which is encrypted.
     pub sha256: Hash32,
     /// The sender's name for the image (`contentID`), as an HMAC under a key of its account: the
-    /// stream `media-ACC-HMAC` tells whether it is known.
+    /// stream `media-ACC-HMAC` says whether it is known.
     pub content: Hash32,
 }
 

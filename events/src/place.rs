@@ -17,7 +17,7 @@ impl Position {
     /// Before the first event.
     pub const START: Self = Self(0);
 
-    /// The position behind this one.
+    /// The position after this one.
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -36,7 +36,7 @@ pub enum StreamName {
     Account(AccId),
     /// `session-H`: one session; H = SHA-256 of its token.
     Session(Hash32),
-    /// `devices-10001`: where an account is told of messages.
+    /// `devices-10001`: the devices to which messages for an account are pushed.
     Devices(AccId),
     /// `media-10001-H`: what an account's name for an image stands for; H = HMAC of that name.
     Media(AccId, Hash32),
@@ -47,7 +47,7 @@ pub enum StreamName {
     /// `clock`: the hours.
     Clock,
     /// `dialog-10001-10002`: the conversation of two accounts, the smaller id first, so that a
-    /// pair has one stream whoever began.
+    /// pair has one stream whichever of them began.
     Dialog(AccId, AccId),
     /// `group-g10001`: who is in a group, and its keys.
     Group(GroupId),

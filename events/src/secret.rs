@@ -101,7 +101,7 @@ pub struct Sealed {
     pub keys: Vec<KeyId>,
     /// 96 random bits.
     pub nonce: [u8; 12],
-    /// The ciphertext and, behind it, the 128-bit tag.
+    /// The ciphertext followed by the 128-bit tag.
     pub bytes: Vec<u8>,
 }
 

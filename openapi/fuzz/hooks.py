@@ -1,6 +1,6 @@
 """What schemathesis must know of this server: how to sign in, which check does not apply where, and two checks of its own.
 
-It is told of the server by the document alone; BE8_URL and BE8_OPERATOR_TOKEN say where the server is and whom it believes.
+It knows the server from the document alone; BE8_URL and BE8_OPERATOR_TOKEN say where the server is and whom it believes.
 """
 
 import os
@@ -109,7 +109,7 @@ def cookie_of(response):
 
 
 def session_answers(cookie):
-    """What a session is told about itself."""
+    """What a session learns about itself."""
     return requests.get(f"{URL}/me", cookies={COOKIE: cookie}, timeout=30)
 
 
@@ -133,8 +133,8 @@ def filter_failure(_context, failure, case, response):
     """What is no failure here."""
     operation = case.operation.definition.raw
     if isinstance(failure, UnsupportedMethodResponse):
-        # Contract D11: a wrong method on a route of section 2 is answered as an unknown path. Those are the routes whose
-        # operations document no 405.
+        # docs/protocol.md, "Paths and methods": on a path of the older server a wrong method is answered as an unknown path.
+        # Those are the paths whose operations document no 405.
         return "405" in operation["responses"]
     if isinstance(failure, ServerError):
         # No fault, and documented: the next checkpoint, some seconds later, covers what was asked for.

@@ -63,7 +63,7 @@ class Comparison:
                 self.say(where, f"status {status} is new")
 
     def security(self, where, old, new):
-        """Whoever could call it still can: each way to show who one is, is still one."""
+        """Every client that could call it still can: each way to show who one is, is still one."""
         ways = [operation.get("security", document.get("security")) or [{}]
                 for operation, document in ((old, self.old), (new, self.new))]
         for way in ways[0]:
@@ -125,7 +125,7 @@ class Comparison:
             return self.union(where, old, new, sent)
         if old.get("type") != new.get("type") or old.get("format") != new.get("format"):
             kinds = [" ".join(filter(None, (s.get("type", "anything"), s.get("format")))) for s in (old, new)]
-            # Whoever took a certain type and takes anything now is no break, nor the other way round in answers.
+            # Taking anything where a certain type was taken is no break, nor the other way round in answers.
             if (new if sent else old).get("type") is not None or (old if sent else new).get("type") is None:
                 self.say(where, f"{kinds[0]} became {kinds[1]}")
             return None

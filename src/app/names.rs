@@ -10,10 +10,10 @@ use moka::sync::Cache;
 
 use crate::vault::{Opener, Vault, VaultError};
 
-/// What stands for a nickname that was erased (D10).
+/// What stands for a nickname that was erased (docs/protocol.md, "Placeholders for what is erased").
 pub const EXPIRED_USER: &str = "Expired User";
 
-/// What stands for the name of a group that was erased (D10).
+/// What stands for the name of a group that was erased (docs/protocol.md, "Placeholders for what is erased").
 const EXPIRED_GROUP: &str = "Group";
 
 /// How many names are kept in memory.

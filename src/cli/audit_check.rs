@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::ledger::Log;
 use crate::node::Database;
 
-/// Compares, and tells in one line that all is well.
+/// Compares, and prints one line if nothing differs.
 ///
 /// # Errors
 /// What is not.

@@ -50,9 +50,9 @@ fn text(report: &Report) -> String {
         let place = problem.position.map_or_else(|| "head".to_owned(), |position| format!("position {position}"));
         out.push_str(&format!("{place}: {}\n", problem.what));
     }
-    let untold = report.problems.count - report.problems.told.len() as u64;
-    if untold > 0 {
-        out.push_str(&format!("and {untold} more\n"));
+    let omitted = report.problems.count - report.problems.told.len() as u64;
+    if omitted > 0 {
+        out.push_str(&format!("and {omitted} more\n"));
     }
     for difference in &report.differences {
         out.push_str(&format!(
@@ -77,14 +77,14 @@ fn json_text(report: &Report) -> String {
             "firstLive": row(&d.first_live), "firstReplayed": row(&d.first_replayed),
         })
     };
-    let told = json!({
+    let printed = json!({
         "sound": report.is_sound(), "position": report.position, "streams": report.streams,
         "digest": report.digest.to_string(), "readable": report.sealed.readable, "erased": report.sealed.erased,
         "swept": report.sealed.swept, "tables": report.tables, "problemCount": report.problems.count,
         "problems": report.problems.told.iter().map(problem).collect::<Vec<_>>(),
         "differences": report.differences.iter().map(difference).collect::<Vec<_>>(), "notes": report.notes,
     });
-    format!("{told}\n")
+    format!("{printed}\n")
 }
 
 #[cfg(test)]
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_log_is_told_in_a_few_lines() {
+    fn a_sound_log_is_reported_in_a_few_lines() {
         insta::assert_snapshot!(text(&report()));
     }
 

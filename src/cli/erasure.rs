@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_told() {
+    fn a_report_is_printed() {
         insta::assert_snapshot!(text(&sample(), false));
         insta::assert_snapshot!("a_report_for_programs", serde_json::to_string_pretty(&sample()).unwrap());
     }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told() {
+    fn what_is_wrong_is_reported() {
         let mut report = sample();
         report.readable = vec![17, 18];
         report.unfinished = [3, 1];

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_ahead_is_told() {
+    fn what_is_ahead_is_reported() {
         let accounts = (10_001..10_030).map(|n| be8_events::AccId::new(n).unwrap()).collect();
         let day = "2026-10-23".parse().unwrap();
         let group_names = vec![(Position(7), "g10001".parse().unwrap())];

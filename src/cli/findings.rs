@@ -20,13 +20,13 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
     let log = Log::new(database.reader(&config));
     let now = SystemClock.now();
-    let told = async {
+    let found = async {
         let state = state_at(&log, group, Point::Time(now)).await?;
         Ok::<_, AuditError>((state.is_some(), findings(&log, group, &Sight::Everything, now).await?))
     };
-    let told = told.await;
+    let found = found.await;
     database.close().await;
-    let (exists, found) = told.map_err(|error| error.to_string())?;
+    let (exists, found) = found.map_err(|error| error.to_string())?;
     if !exists {
         return Err(format!("there is no group {group}"));
     }

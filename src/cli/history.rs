@@ -24,12 +24,12 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let at = at.transpose().map_err(|error| format!("--at: {error}"))?;
     let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
     let log = Log::new(database.reader(&config));
-    let told = match at {
+    let printed = match at {
         Some(point) => tell_state(&log, group, point, json).await,
         None => tell_history(&log, group, json).await,
     };
     database.close().await;
-    told
+    printed
 }
 
 async fn tell_state(log: &Log, group: GroupId, point: Point, json: bool) -> Result<(), String> {

@@ -71,16 +71,16 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let wanted = Wanted::new(matches)?;
     let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
     let log = Log::new(database.reader(&config));
-    let told = tokio::select! {
-        told = tell(&log, wanted) => told,
-        // Whoever follows ends it so.
+    let printed = tokio::select! {
+        printed = print_events(&log, wanted) => printed,
+        // Ctrl-C ends following.
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
     database.close().await;
-    told.map_err(|error| error.to_string())
+    printed.map_err(|error| error.to_string())
 }
 
-async fn tell(log: &Log, wanted: Wanted) -> Result<(), LogError> {
+async fn print_events(log: &Log, wanted: Wanted) -> Result<(), LogError> {
     let mut after = wanted.after;
     loop {
         let newest = log.newest().await?;

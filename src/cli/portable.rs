@@ -31,8 +31,8 @@ pub async fn run_export(config: Config, matches: &ArgMatches) -> Result<(), Stri
     let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
     let progress = Progress::new("export");
     let mut to = BufWriter::with_capacity(BUFFER, to);
-    let told = |reached, target| progress.at(reached, target);
-    let done = export(&database.connect, &mut to, matches.get_flag("with-vault"), &told);
+    let progressed = |reached, target| progress.at(reached, target);
+    let done = export(&database.connect, &mut to, matches.get_flag("with-vault"), &progressed);
     let done = database.connect.watched(done).await;
     progress.end();
     database.close().await;
@@ -40,7 +40,7 @@ pub async fn run_export(config: Config, matches: &ArgMatches) -> Result<(), Stri
         // What is there is no export. That it cannot be removed is the lesser evil.
         let _ = std::fs::remove_file(name);
     }
-    tell("Exported", done)
+    print_summary("Exported", done)
 }
 
 /// Reads the file.
@@ -57,9 +57,9 @@ pub async fn run_import(config: Config, matches: &ArgMatches) -> Result<(), Stri
     let progress = Progress::new("import");
     let done = match database.migrate().await {
         Ok(()) => {
-            let told = |reached, target| progress.at(reached, target);
+            let progressed = |reached, target| progress.at(reached, target);
             let mut from = BufReader::with_capacity(BUFFER, from);
-            database.connect.watched(import(&database.connect, &mut from, &told)).await
+            database.connect.watched(import(&database.connect, &mut from, &progressed)).await
         }
         Err(error) => {
             database.close().await;
@@ -68,11 +68,11 @@ pub async fn run_import(config: Config, matches: &ArgMatches) -> Result<(), Stri
     };
     progress.end();
     database.close().await;
-    tell("Imported", done)
+    print_summary("Imported", done)
 }
 
 /// On standard error: standard output may be the file.
-fn tell(what: &str, done: Result<Summary, PortableError>) -> Result<(), String> {
+fn print_summary(what: &str, done: Result<Summary, PortableError>) -> Result<(), String> {
     let Summary { events, digest, vault } = done.map_err(|error| error.to_string())?;
     let with = if vault { "with" } else { "without" };
     say(Level::Info, &format!("{what} {events} events {with} the vault.\ndigest {digest}"));

@@ -1,4 +1,4 @@
-//! `be8 rebuild`: makes the read models anew from the log while the server serves, and goes back.
+//! `be8 rebuild`: builds the read models again from the log while the server serves, and goes back.
 
 use be8_events::Position;
 use be8_projections::Generation;
@@ -15,13 +15,13 @@ use crate::node::{BUILD, Database};
 /// The sub-command.
 pub(super) fn command() -> Command {
     let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
-    flags(Command::new("rebuild").about("Make the read models anew from the log, while the server serves"))
+    flags(Command::new("rebuild").about("Build the read models again from the log while servers serve"))
         .arg(
             Arg::new("PROJECTION")
                 .num_args(0..)
                 .help("Only these read models, with those that they need; the others are taken over"),
         )
-        .arg(flag("status", "Tell which generations there are and how far a rebuild has come"))
+        .arg(flag("status", "Print the generations and the progress of a rebuild"))
         .arg(flag("abort", "Stop the rebuild and remove what it has made"))
         .arg(flag("rollback", "Make the generation live again that was live before"))
         .arg(flag("drop-old", "Remove the generation that is kept for a rollback"))
@@ -65,7 +65,7 @@ async fn act(database: &Database, matches: &ArgMatches) -> Result<(), RebuildErr
     let progress = Progress::new("replay");
     let told = |step: Step| match step {
         Step::Begun { generation, resumed: false } => progress.say(format!("{generation}")),
-        Step::Begun { generation, resumed: true } => progress.say(format!("{generation}, on")),
+        Step::Begun { generation, resumed: true } => progress.say(format!("resuming {generation}")),
         Step::Replayed { reached, target } => progress.at(reached, target),
         Step::Indexing(left) => progress.say(format!("indexes: {left}")),
         Step::Comparing(_) => progress.say("comparing"),

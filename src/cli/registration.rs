@@ -12,20 +12,20 @@ use crate::node::Database;
 /// # Errors
 /// One line for people.
 pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
-    let told = |error: &dyn std::fmt::Display| error.to_string();
-    let database = Database::open(&config, true).await.map_err(|error| told(&error))?;
+    let reported = |error: &dyn std::fmt::Display| error.to_string();
+    let database = Database::open(&config, true).await.map_err(|error| reported(&error))?;
     let set = match matches.get_one::<String>("STATE").map(String::as_str) {
         Some("open") => Some(true),
         Some("close") => Some(false),
         _ => None,
     };
     let open = async {
-        database.migrate().await.map_err(|error| told(&error))?;
+        database.migrate().await.map_err(|error| reported(&error))?;
         let log = Log::new(database.reader(&config));
         if let Some(open) = set {
-            log.set_registration(open).await.map_err(|error| told(&error))?;
+            log.set_registration(open).await.map_err(|error| reported(&error))?;
         }
-        log.registration_open().await.map_err(|error| told(&error))
+        log.registration_open().await.map_err(|error| reported(&error))
     };
     let open = open.await;
     database.close().await;

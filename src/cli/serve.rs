@@ -1,4 +1,4 @@
-//! `be8 serve`: runs a node until it is told to stop.
+//! `be8 serve`: runs a node until it gets a signal.
 
 use std::io::Write as _;
 
@@ -27,8 +27,8 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     let metrics = measuring();
     let stop = CancellationToken::new();
     let handle = Handle::default();
-    // Listening first: who asks too early hears UNAVAILABLE instead of nothing, and a port that
-    // is taken is told before anything is started.
+    // Listening first: an early request gets UNAVAILABLE instead of no connection, and a port that
+    // is taken is reported before anything is started.
     let tls = config.tls.clone().map(Tls::load).transpose()?;
     // Clients subscribe with the key pair that signs; without one, with the key that is built into them.
     let vapid = Vapid::load(&config.push)?;
@@ -70,7 +70,7 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     node.stop().await
 }
 
-/// Says where what is. Whoever started this need not read it.
+/// Prints the addresses and folders in use. Standard output may be closed.
 fn greet(config: &Config, node: &Node, address: &str) {
     // The system chooses the port where it is asked to.
     let public =
@@ -88,21 +88,21 @@ fn greet(config: &Config, node: &Node, address: &str) {
     let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
 }
 
-/// Reads certificate and files anew on SIGHUP. What cannot be used leaves what is there.
+/// Reloads certificate and files on SIGHUP. The present ones stay if the new ones cannot be used.
 fn renew_on_signal(tls: Option<Tls>, site: Site) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-            return tracing::warn!("SIGHUP cannot be heard: certificate and files are read at start only");
+            return tracing::warn!("no handler for SIGHUP: certificate and files are read at start only");
         };
         while hangup.recv().await.is_some() {
             match tls.as_ref().map(Tls::reload) {
-                Some(Ok(())) => tracing::info!("the certificate was read anew"),
+                Some(Ok(())) => tracing::info!("the certificate was reloaded"),
                 Some(Err(error)) => tracing::error!(%error, "the certificate stays as it was"),
                 None => {}
             }
             let site = site.clone();
             match tokio::task::spawn_blocking(move || site.reload()).await {
-                Ok(Ok(())) => tracing::info!("the files were read anew"),
+                Ok(Ok(())) => tracing::info!("the files were reloaded"),
                 Ok(Err(error)) => tracing::error!(%error, "the files stay as they were"),
                 Err(error) => tracing::error!(%error, "the files stay as they were"),
             }
@@ -120,7 +120,7 @@ fn measuring() -> PrometheusHandle {
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
     if metrics::set_global_recorder(recorder).is_err() {
-        tracing::warn!("something else measures already: /metrics stays empty");
+        tracing::warn!("another metrics recorder is installed already: /metrics stays empty");
     }
     measurements::describe();
     handle
@@ -131,7 +131,7 @@ fn stop_on_signal(stop: CancellationToken) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
         else {
-            return tracing::warn!("signals cannot be heard: stop the server by ending its process");
+            return tracing::warn!("no handlers for signals: stop the server by killing its process");
         };
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
         tracing::info!("stopping");

@@ -88,7 +88,7 @@ fn grant(matches: &ArgMatches) -> Result<Grant, String> {
 async fn add(attached: &Attached, grant: Grant, count: u32) -> Result<(), String> {
     let new: Vec<_> = (0..count).map(|_| tokens::generate(grant)).collect();
     tokens::issue(&attached.ledger, &attached.vault, &new).await.map_err(|error| error.to_string())?;
-    // Issued first: whoever is handed a token can use it.
+    // Issued first, so that a printed token can be used.
     for token in &new {
         print(&format!("{}\n", token.text.expose()));
     }

@@ -30,8 +30,8 @@ pub fn run(matches: &ArgMatches) -> Result<(), String> {
     let refused = |what: &dyn std::fmt::Display| format!("{file} is refused: {what}");
     let text = String::from_utf8(bytes).map_err(|_| refused(&"it is not text"))?;
     let bundle = verify_bundle(&text, key.as_ref()).map_err(|error| refused(&error))?;
-    let told = summary(&bundle, key.is_some());
-    print(&told);
+    let text = summary(&bundle, key.is_some());
+    print(&text);
     print(&format!("\n{}", history::history_text(&bundle.entries(), coloured())));
     print(&format!("\n{}", findings::text(&bundle.findings(SystemClock.now()), coloured())));
     Ok(())

@@ -117,7 +117,7 @@ pub struct CreateAccount {
     pub secret: Secret<AccountSecret>,
     /// The hash of the new session's token.
     pub session: Hash32,
-    /// The session of the request, which ends if it is open (D24).
+    /// The session of the request, which ends if it is open (docs/protocol.md, "Where a session begins and ends").
     pub replaces: Option<Hash32>,
     /// How long the account lives unless its life is extended.
     pub lifetime: TimeDelta,
@@ -170,7 +170,7 @@ impl Command for SetPublicKey {
     fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
         let account = view.authenticate(self.session)?;
         if view.account(account)?.public_key == Some(self.sha256) {
-            return Ok(Decision::nothing(())); // D17
+            return Ok(Decision::nothing(())); // docs/protocol.md, "Unchanged values"
         }
         let secret = SecretPayload::new(Sealing::Lasting(Subject::PublicKey(account)), &self.secret);
         let event = PublicKeySet { curve: self.curve, sha256: self.sha256 };

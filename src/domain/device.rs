@@ -128,7 +128,7 @@ impl Command for Subscribe {
         let (endpoint, subscription, session) = (self.endpoint, self.subscription, self.session);
         // Without an event nothing would be written of who has the endpoint now.
         if known.contains(&Device { endpoint, subscription, session }) && self.holder == Some(self.device()) {
-            return Ok(Decision::nothing(())); // D17
+            return Ok(Decision::nothing(())); // docs/protocol.md, "Unchanged values"
         }
         let renewed = known.iter().any(|device| device.endpoint == endpoint);
         let places = if renewed { known.len() } else { self.most.max(1) - 1 };

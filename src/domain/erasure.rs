@@ -57,7 +57,8 @@ impl Command for ExpireDays {
     }
 }
 
-/// Erases the names of destroyed groups, which were kept for the messages that told of it (D16).
+/// Erases the names of destroyed groups, which were kept for the messages that told of it
+/// (docs/protocol.md, "How long messages are kept").
 #[derive(Debug, Clone)]
 pub struct ExpireGroupNames {
     /// Groups whose destruction is so long ago that no message of it is shown any more.

@@ -250,7 +250,7 @@ impl Command for JoinGroup {
         if present.is_some_and(|member| member.listed) {
             return Err(Rejection::AlreadyMember.into());
         }
-        // The creator's first join is let through: it is a member already (H7).
+        // The creator's first join is let through: it is a member already (docs/protocol.md, "Creating a group").
         if present.is_none() {
             if group.private {
                 return Err(Rejection::NotAdmin.into());

@@ -1,4 +1,5 @@
-//! The versions of a group's key, and the wrapped keys that are stored for its members (D14).
+//! The versions of a group's key, and the wrapped keys that are stored for its members
+//! (docs/protocol.md, "Storing a wrapped key").
 
 use be8_events::group::{GroupKeySecret, GroupKeyStored, VersionAllocated};
 use be8_events::{AccId, GroupId, GroupVersion, Hash32, NewEvent, Sealing, Secret, SecretPayload, StreamName, Subject};
@@ -82,7 +83,7 @@ impl Command for StoreKey {
             // it. The same bytes with another iv are not: bytes and iv are made together, so these
             // could not be opened, and the key that is there stays good.
             Some((by, known)) if known.sha256 == sha256 && (by != me || known.keyholder == keyholder) => {
-                return Ok(Decision::nothing(version)); // D17
+                return Ok(Decision::nothing(version)); // docs/protocol.md, "Unchanged values"
             }
             Some((by, _)) if by != me => return Err(Rejection::InvalidGroupKey.into()),
             Some((_, known)) => Some(known.position),

@@ -33,7 +33,7 @@ impl Media {
 pub struct PostImage {
     /// Whose it is and where it is to go.
     pub address: Address,
-    /// The version of the group's key that encrypted it (D6).
+    /// The version of the group's key that encrypted it (docs/protocol.md, "The key version of a message").
     pub version: NamedVersion,
     /// The image, or why it cannot be sent.
     pub image: Result<Fingerprints, Rejection>,
@@ -68,7 +68,7 @@ pub struct StoredBlob {
 pub enum Posted {
     /// It may come: nothing speaks against it.
     Welcome,
-    /// It was there already, with the same content (D23).
+    /// It was there already, with the same content (docs/protocol.md, "Names of images").
     Known(ThreadId, MessageNo),
     /// It is there now.
     New(ThreadId, MessageNo),

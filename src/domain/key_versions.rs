@@ -1,4 +1,5 @@
-//! What a group remembers of the versions of its key (D14).
+//! What a group remembers of the versions of its key
+//! (docs/protocol.md, "Storing a wrapped key").
 
 use std::collections::BTreeMap;
 

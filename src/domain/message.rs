@@ -57,7 +57,7 @@ pub struct Address {
     pub session: Option<Hash32>,
     /// To whom.
     pub receiver: Option<Receiver>,
-    /// From whom: must be the session's account (H2).
+    /// From whom: must be the session's account (docs/protocol.md, "Writing a message").
     pub sender: Option<AccId>,
     /// The thread.
     pub thread: Option<ThreadId>,
@@ -76,7 +76,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The version of the group's key that a message names, if it is one of this place (D6).
+    /// The version of the group's key that a message names, if it is one of this place
+    /// (docs/protocol.md, "The key version of a message").
     pub(super) fn version(&self, named: NamedVersion) -> Result<Option<GroupVersion>, Rejection> {
         match (named, self.newest) {
             (NamedVersion::Absent, _) => Ok(None),
@@ -161,11 +162,11 @@ pub struct WriteMessage {
     pub session: Option<Hash32>,
     /// To whom.
     pub receiver: Option<Receiver>,
-    /// From whom: must be the session's account (H2).
+    /// From whom: must be the session's account (docs/protocol.md, "Writing a message").
     pub sender: Option<AccId>,
     /// The thread.
     pub thread: Option<ThreadId>,
-    /// The version of the group's key that encrypted it (D6).
+    /// The version of the group's key that encrypted it (docs/protocol.md, "The key version of a message").
     pub version: NamedVersion,
     /// What it holds, or why that cannot be sent.
     pub content: Result<Secret<MessageSecret>, Rejection>,

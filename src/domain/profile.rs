@@ -7,7 +7,7 @@ use super::account::own;
 use super::{Command, Decision, Rejection, Stop, View};
 
 /// Gives the session's account another nickname. It was checked before, and compared with the one
-/// that the event at `compared` set (D17).
+/// that the event at `compared` set (docs/protocol.md, "Unchanged values").
 #[derive(Debug, Clone)]
 pub struct ChangeNickname {
     /// The session of the request.
@@ -36,7 +36,7 @@ impl Command for ChangeNickname {
 }
 
 /// Sets the status of the session's account. It was cut before, and compared with the one that the
-/// event at `compared` set; none if there is no status yet (D17).
+/// event at `compared` set; none if there is no status yet (docs/protocol.md, "Unchanged values").
 #[derive(Debug, Clone)]
 pub struct SetStatus {
     /// The session of the request.

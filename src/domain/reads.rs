@@ -63,7 +63,7 @@ impl Command for MarkRead {
         }
         let reads = view.reads(self.thread)?;
         let unmarked = || self.shown.iter().filter(|(id, _)| !reads.contains(reader, *id));
-        // Ascending ids: the last one of a sender is the newest (D12).
+        // Ascending ids: the last one of a sender is the newest (docs/protocol.md, "Read marks").
         let mut newest = BTreeMap::new();
         for (id, sender) in unmarked().filter(|(_, sender)| *sender != Some(reader)) {
             newest.insert(*sender, *id);

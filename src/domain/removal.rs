@@ -182,7 +182,8 @@ impl Command for LeaveGroups {
     }
 }
 
-/// Erases the public key of an account that was removed, once no stored group key needs it (H19).
+/// Erases the public key of an account that was removed, once no stored group key needs it
+/// (docs/protocol.md, "Keyholders that are gone").
 #[derive(Debug, Clone, Copy)]
 pub struct ErasePublicKey {
     /// Who is gone.

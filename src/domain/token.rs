@@ -104,7 +104,8 @@ impl Command for RevokeToken {
 /// Uses a token for the session's account.
 ///
 /// An endless account has no use for another endless token: that one is valid, stays free for
-/// somebody else, and nothing happens (D17). So an account has at most one, which is freed with it.
+/// somebody else, and nothing happens
+/// (docs/protocol.md, "Unchanged values"). So an account has at most one, which is freed with it.
 #[derive(Debug, Clone, Copy)]
 pub struct UseToken {
     /// The session of the request.

@@ -164,7 +164,7 @@ impl Place {
     }
 
     /// Whether a password is the one of each of these PHC strings, all found out in one turn. Without one the answer is no,
-    /// after as much work as for a wrong password, so that time does not tell who has one.
+    /// after as much work as for a wrong password, so that the time does not show which accounts have one.
     ///
     /// # Errors
     /// [`HashError::Broken`]

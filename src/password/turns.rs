@@ -1,5 +1,5 @@
 //! Whose hash is computed next: networks take turns, the accounts of a network take turns within those of it, and an account that
-//! had its turn is behind the others wherever it comes from. So who wants many waits for them behind the one of everybody else.
+//! had its turn comes after the others, from whichever address. So an account that wants many waits until all others had one.
 //! No account has two computed at once.
 
 use std::collections::{HashSet, VecDeque};
@@ -173,7 +173,7 @@ impl<K: PartialEq, V: Emptied> Rotation<K, V> {
         None
     }
 
-    /// Lets these have their turns behind the others.
+    /// Gives these their turns after the others.
     fn defer(&mut self, mut last: impl FnMut(&K, &mut V) -> bool) {
         let (last, first): (Vec<_>, Vec<_>) = self
             .0
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_many_waits_for_them_behind_everybody_else() {
+    fn an_account_that_wants_many_waits_until_others_had_one() {
         let turns = Arc::new(Turns::new(1));
         // Given a network that wants many for one account, one that wants many for made-up ones,
         let mut people: Vec<Person> = (0..20).map(|_| comes(&turns, from(1, 10_001))).collect();

@@ -1,4 +1,4 @@
-//! The directory of a private cluster: who may use it, and the files that lie in it.
+//! The directory of a private cluster: its lock, its owner and its files.
 //!
 //! ```text
 //! be8.lock         locked by the process of ours that owns the cluster; says who that is and where the socket is
@@ -26,7 +26,7 @@ use super::pidfile::remove_stale;
 use super::{ClusterSettings, PORT, SUPERUSER};
 use crate::data_dir;
 
-/// How a socket directory outside our directory begins, so that one left behind is known.
+/// How a socket directory outside our directory begins, so that a stale one is recognised.
 pub(super) const SHORT_PREFIX: &str = "be8-pg-";
 
 /// How the temporary name of a cluster being made begins.

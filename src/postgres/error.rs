@@ -1,4 +1,4 @@
-//! What can go wrong with the private PostgreSQL, told so that an operator knows the next step.
+//! What can go wrong with the private PostgreSQL, said so that an operator knows the next step.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -106,7 +106,7 @@ impl OwnerLock {
         }
     }
 
-    /// Tells other processes who we are and what we do.
+    /// Writes the owner and its purpose for other processes.
     pub fn declare(&mut self, used_for: Use, socket: &Path) -> Result<(), PostgresError> {
         let text = Holder { pid: process::id(), used_for, socket: socket.into() }.format();
         let written = self.file.set_len(0).and_then(|()| self.file.rewind()).and_then(|()| self.file.write_all(&text));
@@ -158,7 +158,7 @@ mod tests {
         let mut lock = OwnerLock::take(&layout).expect("the lock opens").expect("the lock is free");
         lock.declare(Use::Serving, Path::new("/socket")).expect("the lock is written");
         let holder =
-            OwnerLock::take(&layout).expect("the lock opens").expect_err("the lock is taken").expect("it tells");
+            OwnerLock::take(&layout).expect("the lock opens").expect_err("the lock is taken").expect("an owner");
         assert_eq!(holder, Holder { pid: process::id(), used_for: Use::Serving, socket: "/socket".into() });
         drop(lock);
         OwnerLock::take(&layout).expect("the lock opens").expect("the lock is free again");

@@ -2,7 +2,7 @@
 //! cluster of its own, with full durability, reachable by a socket for this program alone.
 //!
 //! It lives no longer than this process, however that ends; it is started again when it dies; and whatever state a crash
-//! left behind, the next start brings it in order.
+//! left unclean, the next start recovers it.
 
 mod directory;
 mod error;
@@ -221,7 +221,7 @@ impl PrivateCluster {
         Ok(bounded(ANSWER, connection.close()).await?)
     }
 
-    /// Collects the statistics that the planner of PostgreSQL goes by, which an upgrade may leave behind.
+    /// Collects the statistics that the planner of PostgreSQL goes by, which an upgrade may not carry over.
     ///
     /// # Errors
     ///
@@ -245,7 +245,7 @@ impl PrivateCluster {
         pid.and_then(|pid| pid.as_raw_pid().try_into().ok())
     }
 
-    /// Stops the cluster, cutting off who is still connected, and waits until it has stopped. One that does not answer is
+    /// Stops the cluster, disconnecting its clients, and waits until it has stopped. One that does not answer is
     /// killed: it writes no checkpoint either, and recovers at its next start. One that belongs to another process goes on.
     pub async fn stop(&self) {
         if let Some(owned) = &self.owned {

@@ -1,6 +1,6 @@
-//! What `postmaster.pid` says, the file by which PostgreSQL tells that it runs, and which servers really do.
+//! What `postmaster.pid` says, the file by which PostgreSQL shows that it runs, and which servers really do.
 //!
-//! The file is not believed: a crash leaves it behind, empty or half written, and the process number in it may be
+//! The file is not trusted: a crash leaves it there, empty or half written, and the process number in it may be
 //! another program's by now. Whether a server works on a cluster is asked of the kernel.
 
 use std::ffi::OsStr;
@@ -115,7 +115,7 @@ pub(super) fn of_upgrades(dir: &Path) -> Vec<Pid> {
     processes.filter(|(_, proc)| ours(proc)).map(|(pid, _)| pid).collect()
 }
 
-/// The process that started one: the second field behind the name, which is in parentheses and may hold anything.
+/// The process that started one: the second field after the name, which is in parentheses and may hold anything.
 fn parent(proc: &Path) -> Option<Pid> {
     let stat = fs::read(proc.join("stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);

@@ -1,6 +1,6 @@
 //! The thread that starts PostgreSQL, restarts it when it dies, and stops it.
 //!
-//! PostgreSQL is told by the kernel to stop when the *thread* that started it ends (`PR_SET_PDEATHSIG`). So one thread
+//! The kernel signals PostgreSQL to stop when the *thread* that started it ends (`PR_SET_PDEATHSIG`). So one thread
 //! starts it, waits for it, and lives as long as it: until it is asked to stop, or the whole process dies.
 
 use std::fs::{File, TryLockError};
@@ -72,7 +72,7 @@ pub(super) struct Supervisor {
     phase: watch::Sender<Phase>,
 }
 
-/// How the thread is told to begin, and how it answers.
+/// How the thread is started, and how it answers.
 #[derive(Debug)]
 pub(super) struct Task {
     pub settings: ClusterSettings,
@@ -164,7 +164,7 @@ pub(super) fn outlive_predecessor(layout: &Layout, stop: &Receiver<Stop>) -> Res
         return Err(still_running(cluster, &living));
     }
     // PostgreSQL goes by the number in it alone and would not start if another process has it now, nor if there is none in
-    // it; and if the next one of ours gets the number, as happens in containers, the file would tell us too early that that
+    // it; and if the next one of ours gets the number, as happens in containers, the file would show too early that that
     // one is ready. A server that cannot be seen from here still holds its shared memory, which PostgreSQL looks for.
     let stale = pidfile::path(&cluster);
     pidfile::remove_stale(&stale).map_err(PostgresError::io("remove", &stale))?;
@@ -228,7 +228,7 @@ impl Supervisor {
             }
             pause = (pause * 2).min(LAST_PAUSE);
         }
-        // Whoever hears of the end may start anew at once.
+        // A receiver of the end may start again at once.
         let Self { lock, socket, phase, .. } = self;
         drop((socket, lock));
         phase.send_replace(Phase::Ended);
@@ -278,7 +278,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Tells everybody that PostgreSQL is ready.
+    /// Notifies all waiters that PostgreSQL is ready.
     fn announce(&mut self, pid: Pid, started: &mut Option<Started>) -> Result<(), PostgresError> {
         if self.used_for == Use::Starting {
             self.used_for = Use::Serving;
@@ -333,7 +333,7 @@ fn end(child: &mut Child, frozen: &AtomicBool) {
         &[(Signal::INT, FAST), (Signal::QUIT, IMMEDIATE), (Signal::KILL, IMMEDIATE)]
     };
     for &(signal, patience) in steps {
-        // It fails if the process has ended, which the wait tells.
+        // It fails if the process has ended, which the wait shows.
         let _ = kill_process(pid, signal);
         let began = Instant::now();
         while began.elapsed() < patience {

@@ -112,7 +112,7 @@ fn keys_are_wrapped_and_unwrapped() {
 }
 
 #[test]
-fn the_check_value_tells_master_keys_apart() {
+fn the_check_value_distinguishes_master_keys() {
     let Vectors { check, .. } = Vectors::read();
     let wrapping = Vectors::read().wrapping_key();
     assert_eq!(check_data(check.generation), check.associated_data.0);

@@ -64,8 +64,9 @@ async fn eventful(server: &Server) -> (String, [Person; 4]) {
     (group, [alice, bob, carol, stranger])
 }
 
+/// Shows (docs/protocol.md): Group history and proofs.
 #[tokio::test]
-async fn who_may_see_a_history() {
+async fn members_and_the_operator_may_see_a_history() {
     let (server, _token) = with_operator().await;
     let (group, [alice, bob, carol, stranger]) = eventful(&server).await;
     for path in [history_of(&group), format!("/audit/groups/{group}/findings")] {
@@ -112,7 +113,7 @@ async fn without_a_token_file_there_is_no_operator() {
 }
 
 #[tokio::test]
-async fn a_history_tells_all_in_order_page_by_page() {
+async fn a_history_lists_everything_in_order_page_by_page() {
     let (server, _token) = with_operator().await;
     let (group, [alice, bob, carol, _]) = eventful(&server).await;
     let keys = [&alice, &bob, &carol].map(|member| format!("key 1 for {}", member.id));
@@ -174,7 +175,7 @@ async fn a_member_sees_the_messages_of_its_own_stays_only() {
 }
 
 #[tokio::test]
-async fn a_group_is_told_as_it_was_at_a_point() {
+async fn a_group_is_shown_as_it_was_at_a_point() {
     let (server, _token) = with_operator().await;
     let (group, [alice, bob, carol, _]) = eventful(&server).await;
     let entries = alice.client.get(&history_of(&group)).await.json()["entries"].as_array().unwrap().clone();
@@ -233,7 +234,7 @@ async fn an_exposure_is_found_and_closed_by_a_rekey() {
 }
 
 #[tokio::test]
-async fn the_command_line_tells_the_same() {
+async fn the_command_line_prints_the_same() {
     let (server, _token) = with_operator().await;
     let (group, [alice, ..]) = eventful(&server).await;
     let home = tempfile::tempdir().unwrap();

@@ -154,7 +154,7 @@ async fn answers_that_nobody_takes_take_bounded_memory_and_are_given_up() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_more_than_is_read_hears_why() {
+async fn a_client_that_sends_more_than_is_read_gets_the_reason() {
     let server = Server::start().await;
     let client = server.client();
     for (path, length, refused) in [

@@ -35,6 +35,8 @@ fn the_committed_document_is_the_servers() {
 }
 
 /// Presses "Execute" on every operation, as Swagger UI would.
+///
+/// Shows (docs/protocol.md): A session of the web client.
 #[tokio::test]
 async fn every_example_works_and_is_answered_as_the_document_says() {
     let document = be8::http::openapi();

@@ -1,5 +1,6 @@
-//! What sets or uses a session is refused when the page of another origin makes a browser send it (D31), and the cookie is
-//! one that no other host can set where https allows that (D32).
+//! What sets or uses a session is refused when the page of another origin makes a browser send it
+//! (docs/protocol.md, "Requests from other origins"), and the cookie is
+//! one that no other host can set where https allows that (docs/protocol.md, "The cookie").
 
 use reqwest::Method;
 use serde_json::json;
@@ -30,6 +31,7 @@ async fn ask(client: &Client, operation: &Operation, lines: &[(&str, &str)]) -> 
     client.send(if operation.takes_body() { request.json(&operation.example()) } else { request }).await
 }
 
+/// Shows (docs/protocol.md): Requests from other origins.
 #[tokio::test]
 async fn every_operation_that_sets_or_uses_a_session_refuses_other_sites() {
     let server = Server::start().await;
@@ -74,8 +76,9 @@ async fn login(client: &Client, lines: &[(&str, &str)]) -> String {
 const PASSES: &str = "401 NOTAUTH";
 const REFUSED: &str = "403 FORBIDDEN";
 
+/// Shows (docs/protocol.md): Requests from other origins.
 #[tokio::test]
-async fn one_s_own_pages_and_programs_pass() {
+async fn own_pages_and_programs_pass() {
     let setup = Setup::on(&fresh_database().await).with("public-url", "http://chat.example:8080/");
     let server = setup.start().await;
     let client = server.client();
@@ -108,6 +111,7 @@ async fn one_s_own_pages_and_programs_pass() {
     assert!(server.setup().log().contains("set public-url"), "the log says what may be missing");
 }
 
+/// Shows (docs/protocol.md): The cookie.
 #[tokio::test]
 async fn behind_https_of_a_trusted_proxy_the_cookie_is_this_host_s_alone() {
     let database = fresh_database().await;

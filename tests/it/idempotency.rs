@@ -31,6 +31,7 @@ fn same(first: &Answer, again: &Answer) {
     assert_eq!((again.status, &again.text), (first.status, &first.text));
 }
 
+/// Shows (docs/protocol.md): Repeating a request.
 #[tokio::test]
 async fn every_operation_that_takes_a_key_happens_once() {
     let setup = Setup::on(&fresh_database().await);
@@ -99,6 +100,7 @@ async fn every_operation_that_takes_a_key_happens_once() {
     assert_eq!(taken, documented);
 }
 
+/// Shows (docs/protocol.md): Repeating a request.
 #[tokio::test]
 async fn a_key_belongs_to_one_request_of_one_account() {
     let server = Server::start().await;
@@ -210,8 +212,9 @@ async fn fifty_at_once_over_two_nodes_write_once() {
     }
 }
 
+/// Shows (docs/protocol.md): Repeating a request.
 #[tokio::test]
-async fn while_the_first_one_runs_others_are_told_so() {
+async fn while_the_first_request_runs_others_get_inflight() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let letter = alice.letter(&thread, &bob.id, "once");
@@ -281,6 +284,7 @@ async fn a_server_that_dies_right_after_the_append_has_its_answer_kept() {
     assert_eq!(bob.at(&server).messages(&thread).await.len(), 6);
 }
 
+/// Shows (docs/protocol.md): Repeating a request.
 #[tokio::test]
 async fn after_a_day_a_key_is_new() {
     let clock = tempfile::NamedTempFile::new().unwrap();

@@ -105,6 +105,7 @@ fn broken() -> impl Strategy<Value = String> {
     )
 }
 
+/// Shows (docs/protocol.md): JSON as JavaScript reads it.
 #[test]
 fn json_is_read_as_node_reads_it() {
     let mut runner = TestRunner::default();
@@ -139,6 +140,7 @@ async fn post(person: &Person, path: &str, body: String) -> crate::client::Answe
     person.client.post_raw(path, Some("application/json"), body).await
 }
 
+/// Shows (docs/protocol.md): JSON as JavaScript reads it.
 #[tokio::test]
 async fn halves_of_pairs_and_numbers_beyond_a_double_are_taken_in_every_field() {
     let server = Server::start().await;

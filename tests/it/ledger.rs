@@ -257,7 +257,7 @@ async fn erasing_a_subject_forgets_what_it_sealed_and_nothing_else() {
 /// Of a message's keys the stay's is made anew while the day's is erased: what failed must not
 /// leave a key behind that is in no table.
 #[tokio::test]
-async fn a_command_that_fails_halfway_leaves_no_key_behind() {
+async fn a_command_that_fails_halfway_leaves_no_key() {
     let rig = Rig::new().await;
     let dial = Dial::at(SystemClock.now());
     let node = rig.node_with(dial.clone(), LedgerSettings::default()).await;

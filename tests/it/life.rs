@@ -307,22 +307,27 @@ async fn lives(nodes: &[Server], count: usize) {
     }
 }
 
+/// Shows (docs/protocol.md): Removing an account; Read marks; Counters; A session of the web client; Encryption between
+/// clients.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_life_on_one_node() {
     lives(&[Server::start().await], 1).await;
 }
 
+/// Shows (docs/protocol.md): A session of the web client.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_life_on_two_nodes() {
     let (one, two) = two_nodes().await;
     lives(&[one, two], 1).await;
 }
 
+/// Shows (docs/protocol.md): Counters.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_lives_at_once_on_one_node() {
     lives(&[Server::start().await], 20).await;
 }
 
+/// Shows (docs/protocol.md): Requests in flight; Counters; Order of changes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_lives_at_once_on_two_nodes() {
     let (one, two) = two_nodes().await;

@@ -43,6 +43,7 @@ fn told(answer: &Answer) -> (&str, &str) {
     (answer.header("ratelimit-policy").unwrap(), answer.header("ratelimit").unwrap())
 }
 
+/// Shows (docs/protocol.md): Rate limits.
 #[tokio::test]
 async fn beyond_the_limit_an_account_waits_and_is_served_again() {
     let turned = Turned::start(&[("limit-account", "4/4000")]).await;
@@ -87,8 +88,9 @@ async fn beyond_the_limit_an_account_waits_and_is_served_again() {
     assert!((server.metric("be8_limited_total").await - 5.0).abs() < f64::EPSILON);
 }
 
+/// Shows (docs/protocol.md): Rate limits.
 #[tokio::test]
-async fn a_stream_too_many_is_told_when_to_come_back() {
+async fn a_stream_over_the_limit_learns_when_to_come_back() {
     let turned = Turned::start(&[("limit-streams", "1/600")]).await;
     let alice = Person::sign_up(&turned.server, "Alice").await;
     let _stream = alice.client.events().await;
@@ -104,6 +106,7 @@ async fn a_stream_too_many_is_told_when_to_come_back() {
     let _stream = alice.client.events().await;
 }
 
+/// Shows (docs/protocol.md): Rate limits.
 #[tokio::test]
 async fn five_hundred_at_once_from_one_address_are_no_crowd() {
     let server = Server::start().await;
@@ -185,7 +188,7 @@ async fn sessions_that_somebody_made_up_count_for_the_address() {
 }
 
 #[tokio::test]
-async fn every_other_answer_tells_what_is_left() {
+async fn every_other_answer_says_what_is_left() {
     let server = Server::start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let address = "\"address\";q=30000;w=60";

@@ -15,8 +15,9 @@ use crate::hold::Hold;
 use crate::patience::{eventually, within};
 use crate::server::{Server, Setup};
 
+/// Shows (docs/protocol.md): Health and metrics.
 #[tokio::test]
-async fn a_server_says_how_it_is() {
+async fn a_server_answers_health_and_metrics() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let _stream = alice.client.events().await;
@@ -55,8 +56,9 @@ async fn a_server_says_how_it_is() {
     assert!(!text.to_ascii_lowercase().contains("secret") && !text.contains("10001"));
 }
 
+/// Shows (docs/protocol.md): Health and metrics.
 #[tokio::test]
-async fn a_server_that_starts_says_so() {
+async fn a_starting_server_is_not_ready() {
     let database = fresh_database().await;
     // Whoever brings the schema up to date holds this lock; here nobody lets go of it.
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
@@ -177,7 +179,7 @@ async fn a_stopping_server_finishes_the_batch_in_flight() {
 }
 
 #[tokio::test]
-async fn a_server_whose_words_nobody_hears_serves_and_stops() {
+async fn a_server_whose_output_nobody_reads_serves_and_stops() {
     let setup = Setup::on(&fresh_database().await).at_a_known_address();
     let (mut process, printed) = setup.launch_logging(Stdio::piped());
     // As when the journal ends, or a pipe's other side.
@@ -190,7 +192,7 @@ async fn a_server_whose_words_nobody_hears_serves_and_stops() {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_be_used_are_told_in_one_line() {
+async fn settings_that_cannot_be_used_are_reported_in_one_line() {
     let database = fresh_database().await;
     let url = "postgres://be8:TOPSECRET@127.0.0.1:1/nowhere".to_owned();
     for (setup, complaint) in [

@@ -96,6 +96,7 @@ fn every_command_on_the_pages_is_one_that_the_program_knows() {
     assert!(checked > 40, "only {checked} found");
 }
 
+/// Shows (docs/protocol.md): Health and metrics.
 #[test]
 fn every_measurement_is_declared_and_explained() {
     let page = read("docs/operations.md");

@@ -85,7 +85,7 @@ async fn an_import_is_what_was_exported() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_changed_file_leaves_nothing_behind() {
+async fn a_changed_file_leaves_nothing_in_the_database() {
     let (_, program, rig) = Filled::new(32).await.close().await;
     let text = program.run(&["export", "-", "--with-vault"]).await.fine();
     let lines: Vec<&str> = text.lines().collect();

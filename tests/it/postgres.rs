@@ -324,7 +324,7 @@ async fn a_start_that_fails_shows_what_postgresql_logged() {
 }
 
 #[tokio::test]
-async fn root_is_told_which_directory_stops_the_unprivileged_user() {
+async fn the_error_names_the_directory_that_stops_the_unprivileged_user() {
     if !geteuid().is_root() {
         return;
     }

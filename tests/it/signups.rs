@@ -30,6 +30,7 @@ async fn registration(server: &Server, state: Option<&str>) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Shows (docs/protocol.md): The operator's routes.
 #[tokio::test]
 async fn the_operator_closes_registration_on_all_nodes() {
     let token = tempfile::NamedTempFile::new().unwrap();

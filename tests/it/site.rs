@@ -11,6 +11,7 @@ use crate::cluster::{fresh_database, passable_directory};
 use crate::patience::eventually;
 use crate::server::{Server, Setup};
 
+/// Shows (docs/protocol.md): Paths and methods; Files of the web client.
 #[tokio::test]
 async fn a_client_is_served_beside_the_routes() {
     let folder = passable_directory();
@@ -35,7 +36,7 @@ async fn a_client_is_served_beside_the_routes() {
         assert_eq!((answer.status, &*answer.text), (200, "<title>a client</title>"), "{path}");
         assert!(answer.header("content-security-policy").unwrap().contains("frame-ancestors 'none'"));
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
-        assert!(answer.header("set-cookie").is_none(), "H5");
+        assert!(answer.header("set-cookie").is_none(), "a cookie is set only by /newacc and /login");
     }
     assert_eq!(server.get("/be8insights/").await.text, "<title>statistics</title>");
     // Routes come first, and paths of files are matched by their case.
@@ -71,6 +72,7 @@ async fn a_client_is_served_beside_the_routes() {
     eventually("the new page is served", async || server.get("/").await.text == "<title>another</title>").await;
 }
 
+/// Shows (docs/protocol.md): Files of the web client.
 #[tokio::test]
 async fn behind_https_every_answer_says_to_stay_with_it() {
     let setup = Setup::on(&fresh_database().await);
@@ -98,6 +100,8 @@ async fn a_folder_without_a_page_is_refused_at_start() {
 }
 
 /// The page of our own.
+///
+/// Shows (docs/protocol.md): Files of the web client.
 #[tokio::test]
 async fn without_a_client_the_home_page_stays() {
     let server = Server::start().await;

@@ -113,7 +113,7 @@ async fn a_subscription_ends_with_the_ledger_and_hands_out_everything_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscriber_of_an_idle_node_hears_of_the_others() {
+async fn a_subscriber_of_an_idle_node_gets_the_events_of_the_others() {
     let rig = Rig::new().await;
     let (idle, busy) = (rig.node().await, rig.node().await);
     let subscription = tokio::spawn(follow(idle.ledger.subscribe_all(Position::START), 25));
@@ -124,7 +124,7 @@ async fn a_subscriber_of_an_idle_node_hears_of_the_others() {
 /// A node that was away while others appended very much does not read all of it; those who follow
 /// through it are told all the same, and at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscriber_hears_of_what_its_node_passes_over() {
+async fn a_subscriber_gets_what_its_node_passes_over() {
     const MANY: i64 = 50_001;
     let rig = Rig::new().await;
     let node = rig.node().await;

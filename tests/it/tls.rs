@@ -32,8 +32,10 @@ fn trusting(certificate: &str) -> Client {
 }
 
 /// HTTP/2 has an authority where HTTP/1.1 has a host: the server knows by both whether a page is its own.
+///
+/// Shows (docs/protocol.md): Requests from other origins; The cookie.
 #[tokio::test]
-async fn pages_of_one_s_own_are_known_over_each_protocol() {
+async fn own_pages_are_recognised_over_each_protocol() {
     let folder = passable_directory();
     let certificate = Certificate::from_pem(certify(folder.path()).as_bytes()).unwrap();
     let setup = Setup::on(&fresh_database().await)
@@ -132,7 +134,7 @@ async fn https_with_http_2_and_certificates_that_change() {
 
 /// Debian 12's curl takes an answer for a failure whose body was not read: the server must take it, small or large.
 #[tokio::test]
-async fn what_is_refused_unread_is_heard_by_curl_over_http_2() {
+async fn what_is_refused_unread_reaches_curl_over_http_2() {
     let folder = passable_directory();
     let certificate = Certificate::from_pem(certify(folder.path()).as_bytes()).unwrap();
     let cert = folder.path().join("cert.pem");
@@ -178,7 +180,7 @@ async fn what_is_refused_unread_is_heard_by_curl_over_http_2() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_used_is_told_at_start() {
+async fn a_certificate_that_cannot_be_used_is_reported_at_start() {
     let folder = passable_directory();
     certify(folder.path());
     let database = fresh_database().await;

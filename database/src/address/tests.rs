@@ -62,8 +62,8 @@ fn settings_of_the_session() {
         ("-e", "only -c name=value is"),
         ("-c", "is not name=value"),
     ] {
-        let told = refused(&format!("postgres://u@h/d?options={options}"));
-        assert!(told.contains(why), "{options}: {told}");
+        let message = refused(&format!("postgres://u@h/d?options={options}"));
+        assert!(message.contains(why), "{options}: {message}");
     }
 }
 
@@ -88,12 +88,12 @@ fn what_cannot_be_done_is_refused_by_name() {
         ("port=0", "\"0\" is no port"),
         ("host=a&hostaddr=127.0.0.1", "host and hostaddr together"),
     ] {
-        let told = refused(
+        let message = refused(
             &format!("postgres://u:hushhush@h/d?{query}")
                 .replace("@h/", if query.contains("host") { "@/" } else { "@h/" }),
         );
-        assert!(told.contains(why), "{query}: {told}");
-        assert!(!told.contains("hushhush"), "{told}");
+        assert!(message.contains(why), "{query}: {message}");
+        assert!(!message.contains("hushhush"), "{message}");
     }
     assert!(refused("mysql://h/d").contains("does not begin with postgres://"));
     assert!(refused("host=a dbname=b").contains("does not begin with postgres://"));
@@ -104,10 +104,12 @@ fn what_cannot_be_done_is_refused_by_name() {
 #[test]
 fn every_parameter_of_the_table_is_one_of_three() {
     for (name, known) in PARAMETERS {
-        let told = Address::parse(&format!("postgres://u@h/d?{name}=%00")).err().map(|error| error.to_string());
+        let message = Address::parse(&format!("postgres://u@h/d?{name}=%00")).err().map(|error| error.to_string());
         match known {
-            Known::Understood(_) => assert!(!told.unwrap_or_default().contains("is not supported: be8"), "{name}"),
-            Known::Only(_) | Known::Refused(_) => assert!(told.is_some_and(|told| told.contains(name)), "{name}"),
+            Known::Understood(_) => assert!(!message.unwrap_or_default().contains("is not supported: be8"), "{name}"),
+            Known::Only(_) | Known::Refused(_) => {
+                assert!(message.is_some_and(|message| message.contains(name)), "{name}")
+            }
         }
     }
 }

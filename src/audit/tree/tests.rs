@@ -116,7 +116,7 @@ fn paths_are_read_as_written_and_nothing_else_is() {
 }
 
 #[test]
-fn what_is_missing_is_told() {
+fn what_is_missing_is_reported() {
     let (_, tiles) = grown(300, &[]);
     assert!(Growth::new(300, Tiles::new()).is_err());
     assert!(Growth::new(301, tiles.clone()).is_err(), "narrower than the size says");

@@ -76,6 +76,7 @@ fn setting_a_public_key_takes_a_session() {
     world.wants_a_session(10_001, |session| set_key(session, b"a key"));
 }
 
+/// Shows (docs/protocol.md): Public keys.
 #[test]
 fn a_public_key_is_set_once_and_changed_in_the_open() {
     let mut world = World::new();
@@ -89,8 +90,8 @@ fn a_public_key_is_set_once_and_changed_in_the_open() {
     assert_eq!(secret.plain.expose(), br#"{"x":"eA","y":"eQ"}"#);
 
     world.given(stream, event(b"one"));
-    world.answers(&set_key(session, b"one"), (), &[]); // D17
-    world.answers(&set_key(session, b"two"), (), &[(stream, Some(zoe), event(b"two"))]); // D7
+    world.answers(&set_key(session, b"one"), (), &[]); // unchanged
+    world.answers(&set_key(session, b"two"), (), &[(stream, Some(zoe), event(b"two"))]); // a change is an event
     world.given(stream, event(b"two"));
     world.answers(&set_key(session, b"one"), (), &[(stream, Some(zoe), event(b"one"))]);
 }

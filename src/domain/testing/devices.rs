@@ -170,7 +170,7 @@ fn only_the_account_itself_subscribes() {
 }
 
 #[test]
-fn what_is_gone_is_dropped_unless_it_is_there_anew() {
+fn what_is_gone_is_dropped_unless_it_was_subscribed_again() {
     let mut world = zoe_with(2);
     let gone = |device, nth: u8| DropDevice {
         account: id(ZOE),

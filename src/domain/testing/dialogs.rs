@@ -59,7 +59,7 @@ fn a_conversation_starts_with_a_living_other() {
     let stream = StreamName::dialog(zoe, yan);
     world.answers(&start(10_001, Some(10_002)), thread, &[(stream, Some(zoe), started.clone().into())]);
     world.given(stream, started);
-    // H8: it is there for both, under the name that it has.
+    // It is there for both, under the name that it has.
     world.answers(&start(10_001, Some(10_002)), thread, &[]);
     world.answers(&start(10_002, Some(10_001)), thread, &[]);
 }
@@ -112,7 +112,7 @@ fn the_checks_of_a_message_have_an_order() {
     }
     command.receiver = Some(Receiver::Account(yan));
 
-    // sender: nobody else's name (H2)
+    // sender: nobody else's name
     for sender in [None, Some(yan), Some(id(10_004)), Some(id(10_099))] {
         command.sender = sender;
         world.refuses(&command, Rejection::AccountNotExisting);
@@ -133,7 +133,7 @@ fn the_checks_of_a_message_have_an_order() {
     world.refuses(&command, Rejection::InvalidThread);
     command.thread = Some(thread);
 
-    // content; a conversation of two has no versions (D6)
+    // content; a conversation of two has no versions
     world.refuses(&command, Rejection::MessageTooLarge);
     for version in [NamedVersion::Malformed, NamedVersion::Version(GroupId::new(10_001).unwrap(), 1)] {
         command.version = version;

@@ -1,4 +1,5 @@
-//! The rules of a group's keys: versions, and under which of them a wrapped key is stored, by whom (D14).
+//! The rules of a group's keys: versions, and under which of them a wrapped key is stored, by whom
+//! (docs/protocol.md, "Storing a wrapped key").
 
 use be8_events::group::{Access, GroupKeySecret, GroupKeyStored, VersionAllocated};
 use be8_events::{GroupEvent, GroupVersion, Sealing, Secret, Subject};
@@ -65,6 +66,7 @@ fn every_command_takes_a_session() {
     given().wants_a_session(10_002, |session| StoreKey { session, ..store(10_002, 10_001, "key") });
 }
 
+/// Shows (docs/protocol.md): Versions of a group key.
 #[test]
 fn no_version_is_taken_twice() {
     let mut world = World::new();

@@ -161,6 +161,7 @@ fn joining_is_refused_by_the_first_check_that_fails() {
     world.refuses(&join(10_003), Rejection::GroupFull);
 }
 
+/// Shows (docs/protocol.md): Creating a group.
 #[test]
 fn the_creators_first_join_begins_no_new_stay_and_needs_no_room() {
     let mut world = World::new();
@@ -173,7 +174,7 @@ fn the_creators_first_join_begins_no_new_stay_and_needs_no_room() {
 }
 
 #[test]
-fn each_coming_is_a_stay_of_its_own_and_a_message_behind_all_others() {
+fn each_join_is_a_stay_of_its_own_and_the_last_message() {
     let mut world = World::new();
     let nickname = world.group(10_002, Access::Public, 9)[1];
     world.joined(10_001, 1, 1);

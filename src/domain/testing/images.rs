@@ -87,7 +87,7 @@ fn an_image_is_a_message_and_takes_its_name() {
     assert_eq!(decision.events[0].secret.take().unwrap().sealing, Sealing::Message { author: zoe, thread, stay: 1 });
     assert!(decision.events[1].secret.is_none());
     world.happen(decision.events);
-    // D23; whether it only asks or comes with a blob.
+    // docs/protocol.md, "Names of images": whether it only asks or comes with a blob.
     for blob in [None, Some(blob())] {
         world.answers(&PostImage { blob: blob.clone(), ..command.clone() }, Posted::Known(thread, 2), &[]);
         world.refuses(&PostImage { blob, ..post(thread, 1, 3) }, Rejection::ContentExists);
@@ -96,7 +96,7 @@ fn an_image_is_a_message_and_takes_its_name() {
 }
 
 #[test]
-fn the_name_is_checked_behind_the_thread_and_before_the_rest() {
+fn the_name_is_checked_after_the_thread_and_before_the_rest() {
     let (mut world, thread, _) = world();
     let reversed = ThreadId::Dialog { initiator: id(10_002), receiver: id(10_001) };
     let mut command =

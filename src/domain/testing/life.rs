@@ -91,6 +91,7 @@ fn a_login_opens_a_session_of_a_living_account() {
     world.refuses(&login(&[]), Rejection::NotAuthenticated);
 }
 
+/// Shows (docs/protocol.md): Login and logout.
 #[test]
 fn a_logout_ends_the_session_and_no_other() {
     let mut world = World::new();

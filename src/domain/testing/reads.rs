@@ -44,7 +44,7 @@ fn only_who_takes_part_marks() {
 }
 
 #[test]
-fn what_was_shown_becomes_runs_and_the_senders_hear_of_their_newest() {
+fn what_was_shown_becomes_runs_and_the_senders_get_their_newest() {
     let (mut world, zoe, yan, thread) = talk();
     let stream = StreamName::Reads(thread);
     let mut reads = |who: i64, shown: &[(MessageNo, i64)], expected: Option<MessagesRead>| {

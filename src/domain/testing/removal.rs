@@ -94,6 +94,7 @@ fn an_account_is_over_at_its_time_and_not_before() {
     world.answers(&RemoveAccount::Expiry { account: id(10_099), now: END }, None, &[]);
 }
 
+/// Shows (docs/protocol.md): What a removal does.
 #[test]
 fn an_endless_token_is_free_again() {
     let mut world = World::new();

@@ -85,6 +85,7 @@ fn an_endless_account_takes_no_second_endless_token() {
     world.refuses(&uses(10_001, OTHER), Rejection::TokenInUse);
 }
 
+/// Shows (docs/protocol.md): Tokens.
 #[test]
 fn a_promo_token_extends_a_life_once_and_never_shortens_it() {
     let mut world = World::new();
@@ -105,7 +106,7 @@ fn a_promo_token_extends_a_life_once_and_never_shortens_it() {
     }
     assert_eq!(world.view().account(zoe).unwrap().token(), None, "nothing is to be freed");
 
-    // One that gives less than is left is used up all the same (H23).
+    // One that gives less than is left is used up all the same.
     let short = Grant::Promo { millis: 1 };
     issued(&mut world, OTHER, short);
     let events = [

@@ -114,8 +114,9 @@ mod tests {
         (coding, answer.take_body().into_vec().await.unwrap())
     }
 
+    /// Shows (docs/protocol.md): Headers of answers.
     #[tokio::test]
-    async fn long_text_is_compressed_for_who_accepts_it() {
+    async fn long_text_is_compressed_if_the_client_accepts_it() {
         for length in [WORTH_IT, LONG] {
             let text = "be8 ".repeat(length / 4);
             let (coding, packed) = answer(&text, "application/json; charset=utf-8", "br, gzip;q=0.5").await;
@@ -143,6 +144,7 @@ mod tests {
         }
     }
 
+    /// Shows (docs/protocol.md): Headers of answers.
     #[test]
     fn accepting_follows_the_weights() {
         let accepts = |line: &str| {

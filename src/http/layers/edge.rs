@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn our_own_paths_tell_of_problems() {
+    async fn our_own_paths_answer_problems() {
         for (method, status, title, code, detail) in [
             ("GET", 404, "Not Found", "NOTFOUND", "No such path."),
             ("POST", 405, "Method Not Allowed", "METHODNOTALLOWED", "Not with this method."),

@@ -1,5 +1,5 @@
 //! The guard against other sites: what sets or uses a session is refused when a page of another origin makes a browser send
-//! it (D31).
+//! it (docs/protocol.md, "Requests from other origins").
 //!
 //! `SameSite` keeps the cookie from requests of other sites. It does not keep them from setting it, by a form that they post
 //! to `/login`, and not from using it where another port or a sibling host, which are the same site, posts that form.
@@ -163,8 +163,9 @@ mod tests {
         headers
     }
 
+    /// Shows (docs/protocol.md): Requests from other origins.
     #[test]
-    fn only_pages_of_one_s_own_pass() {
+    fn only_own_pages_pass() {
         assert_eq!(origin_of("https://be8.example:443/some/path"), "https://be8.example");
         assert_eq!(origin_of("HTTP://Be8.Example:80?x"), "http://be8.example");
         assert_eq!(origin_of("https://[::1]:8443"), "https://[::1]:8443");

@@ -135,6 +135,7 @@ mod tests {
         plain.or(secure).map(|token| URL_SAFE_NO_PAD.encode(token.0))
     }
 
+    /// Shows (docs/protocol.md): The cookie.
     #[test]
     fn over_https_one_name_counts_and_over_http_the_other() {
         let mut headers = HeaderMap::new();
@@ -170,6 +171,7 @@ mod tests {
         );
     }
 
+    /// Shows (docs/protocol.md): The cookie.
     #[test]
     fn the_first_well_formed_pair_counts() {
         for (lines, expected) in [

@@ -1,4 +1,5 @@
-//! JSON as JavaScript's `JSON.parse` reads it, which is what clients and the older server of the contract go by (D30).
+//! JSON as JavaScript's `JSON.parse` reads it, which is what clients expect
+//! (docs/protocol.md, "JSON as JavaScript reads it").
 //!
 //! Valid JSON may hold what a `serde_json::Value` refuses: half of a surrogate pair, which a client sends that cuts a text
 //! between UTF-16 units; a number beyond a double; nesting of any depth. The syntax is `serde_json`'s all the same: it checks

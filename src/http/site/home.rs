@@ -137,6 +137,7 @@ mod tests {
         assert!(!page.contains("http:") && !page.contains("https:"), "the page needs something from elsewhere");
     }
 
+    /// Shows (docs/protocol.md): Files of the web client.
     #[tokio::test]
     async fn a_page_is_sent_once_and_says_what_it_may_do() {
         for path in PATHS {

@@ -53,6 +53,7 @@ async fn get(site: &Site, path: &str, asked: &[(&str, &str)]) -> (u16, Response,
     ask(site, Method::GET, path, asked).await
 }
 
+/// Shows (docs/protocol.md): Files of the web client.
 #[tokio::test]
 async fn files_stand_at_their_paths_and_nothing_else_does() {
     let folder = client();
@@ -110,6 +111,7 @@ async fn files_stand_at_their_paths_and_nothing_else_does() {
     }
 }
 
+/// Shows (docs/protocol.md): Files of the web client.
 #[tokio::test]
 async fn a_folder_is_asked_for_with_its_slash() {
     let folder = client();
@@ -127,6 +129,7 @@ async fn a_folder_is_asked_for_with_its_slash() {
     assert!(matches!(Site::load(nothing, None, crate::http::taken()), Err(SiteError::NoIndex(_))));
 }
 
+/// Shows (docs/protocol.md): Pushes.
 #[tokio::test]
 async fn the_key_for_pushes_is_ours_where_we_have_one() {
     let folder = client();
@@ -141,6 +144,7 @@ async fn the_key_for_pushes_is_ours_where_we_have_one() {
     assert_ne!(answer.header("etag"), get(&site(folder.path()), "/bundle.js", &[]).await.1.header("etag"));
 }
 
+/// Shows (docs/protocol.md): Files of the web client.
 #[tokio::test]
 async fn parts_of_a_file() {
     let folder = client();
@@ -172,6 +176,7 @@ async fn parts_of_a_file() {
     assert_eq!((status, answer.header("content-encoding"), &bytes[..]), (206, None, &b"const"[..]));
 }
 
+/// Shows (docs/protocol.md): Files of the web client.
 #[tokio::test]
 async fn what_a_browser_knows_is_not_sent_again() {
     let folder = client();
@@ -209,7 +214,7 @@ async fn files_are_read_not_written() {
 }
 
 #[tokio::test]
-async fn files_are_read_anew_when_told_and_stay_if_that_fails() {
+async fn files_are_reloaded_on_request_and_stay_if_that_fails() {
     let folder = client();
     let site = site(folder.path());
     fs::write(folder.path().join("prod/index.html"), "<title>new</title>").unwrap();

@@ -197,8 +197,9 @@ mod tests {
         (response.status().as_u16(), headers, response.into_body().into_string().await.unwrap())
     }
 
+    /// Shows (docs/protocol.md): Shapes of refusals.
     #[tokio::test]
-    async fn each_shape_is_said_as_the_contract_has_it() {
+    async fn each_shape_is_answered_as_the_protocol_says() {
         let json = Some("application/json; charset=utf-8".to_owned());
         let plain = vec![json, Some("no-store".to_owned()), None, None];
         let with = |at: usize, text: &str| {

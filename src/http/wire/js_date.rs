@@ -41,6 +41,7 @@ pub fn js_date(time: Timestamp) -> String {
 mod tests {
     use super::*;
 
+    /// Shows (docs/protocol.md): Times.
     #[test]
     fn years_have_the_digits_of_javascript() {
         let at = |text: &str| js_date(text.parse().unwrap());
@@ -54,6 +55,7 @@ mod tests {
 
     proptest::proptest! {
         // The years 0 to 9999, where the formatter writes four digits too.
+        /// Shows (docs/protocol.md): Times.
         #[test]
         fn it_is_what_a_formatter_says(micros in -62_167_219_200_000_000i64..253_402_300_800_000_000) {
             let time = Timestamp::from_micros(micros);

@@ -186,7 +186,8 @@ fn said(event: &StoredSealed, thread: ThreadId, opener: &Opener) -> Result<Optio
     })
 }
 
-/// Whether a message is shown for as long as the account lives: what was said to a new one, and to the creator of a group (D16).
+/// Whether a message is shown for as long as the account lives: what was said to a new one, and to the creator of a group
+/// (docs/protocol.md, "How long messages are kept").
 pub(in crate::http) fn is_lasting(event: &StoredSealed) -> bool {
     matches!(
         event.stored.event,

@@ -37,7 +37,7 @@ pub fn cut_utf16(text: &str, units: usize) -> &str {
 }
 
 /// A text with the five characters escaped that mean something in HTML: the client puts the extras
-/// of system messages into its page as they come (D26).
+/// of system messages into its page as they come (docs/protocol.md, "Escaping in system messages").
 pub fn escape_html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -58,6 +58,7 @@ mod tests {
     use super::*;
 
     proptest::proptest! {
+        /// Shows (docs/protocol.md): Lengths of texts.
         #[test]
         fn lengths_are_those_of_utf16(text in ".*") {
             assert_eq!(utf16_len(&text), text.encode_utf16().count());

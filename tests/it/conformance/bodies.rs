@@ -41,8 +41,9 @@ async fn is_well(server: &Server) {
     assert!(!log.contains("panicked") && !log.contains(" ERROR "), "{log}");
 }
 
+/// Shows (docs/protocol.md): Bodies; Limits of bodies.
 #[tokio::test]
-async fn what_is_no_json_is_told_so_on_every_route() {
+async fn malformed_json_is_refused_on_every_route() {
     let server = setup().await.start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let client = admitted(&alice);
@@ -101,9 +102,11 @@ fn is_clear(answer: &Answer, what: &str) {
     }
 }
 
-/// H17: any value in any field.
+/// Any value in any field.
+///
+/// Shows (docs/protocol.md): JSON as JavaScript reads it.
 #[tokio::test]
-async fn h17_whatever_a_field_holds_is_answered() {
+async fn any_value_in_any_field_is_answered() {
     let server = setup().await.start().await;
     let (other, ..) = two_people(&server).await;
     let values = [
@@ -149,8 +152,9 @@ async fn h17_whatever_a_field_holds_is_answered() {
     is_well(&server).await;
 }
 
+/// Shows (docs/protocol.md): Bodies; Limits of bodies.
 #[tokio::test]
-async fn what_is_too_large_is_told_so_on_every_route() {
+async fn too_large_bodies_are_refused_on_every_route() {
     let server = setup().await.with("body-max-bytes", 20_000).start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let client = admitted(&alice);
@@ -247,6 +251,8 @@ async fn talk(server: &Server) {
 }
 
 /// All routes at once, each with a body that stops in its middle and one that goes on for ever in drops.
+///
+/// Shows (docs/protocol.md): Limits of bodies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_bodies_are_given_up_on_every_route() {
     let server = setup().await.with("body-stall-seconds", 1).with("body-total-seconds", 3).start().await;
@@ -283,8 +289,10 @@ async fn slow_bodies_are_given_up_on_every_route() {
 }
 
 /// All routes at once, each in the middle of a body: nobody waits for them, and each that goes on is answered.
+///
+/// Shows (docs/protocol.md): Limits of bodies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_in_the_middle_of_a_body_keeps_nobody_waiting() {
+async fn clients_in_the_middle_of_a_body_keep_nobody_waiting() {
     let server = setup().await.with("body-stall-seconds", 3600).with("body-total-seconds", 3600).start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let client = admitted(&alice);
@@ -316,8 +324,9 @@ fn open_files(server: &Server) -> usize {
     std::fs::read_dir(folder).expect("its files").count()
 }
 
+/// Shows (docs/protocol.md): Limits of bodies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_go_in_the_middle_of_a_body_leave_nothing_behind() {
+async fn clients_that_go_in_the_middle_of_a_body_leave_no_resources_in_use() {
     let server = setup().await.start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let client = admitted(&alice);
@@ -362,6 +371,8 @@ fn peak(server: &Server) -> u64 {
 }
 
 /// Hundreds of large bodies that nobody completes: the server holds a bounded part of them, and serves all others.
+///
+/// Shows (docs/protocol.md): Limits of bodies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_bodies_at_once_take_bounded_memory() {
     let setup = setup().await.with("body-memory-mib", 64);

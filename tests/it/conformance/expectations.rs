@@ -9,6 +9,7 @@ use crate::contract::{no_account, no_text, refuses, time};
 use crate::groups::{ids, people};
 use crate::server::{Server, two_nodes};
 
+/// Shows (docs/protocol.md): Ids.
 #[tokio::test]
 async fn an_account_id_is_a_number_once_and_a_text_ever_after() {
     let server = Server::start().await;
@@ -20,6 +21,7 @@ async fn an_account_id_is_a_number_once_and_a_text_ever_after() {
     time(&me["accObj"]["expire"]);
 }
 
+/// Shows (docs/protocol.md): Shapes of refusals; Creating an account.
 #[tokio::test]
 async fn a_password_of_megabytes_is_a_bad_password_and_not_too_large() {
     let server = Server::start().await;
@@ -27,6 +29,7 @@ async fn a_password_of_megabytes_is_a_bad_password_and_not_too_large() {
     assert_eq!((answer.status, answer.json()), (200, json!({ "valid": false, "warning": "PASSWORDFAILURE" })));
 }
 
+/// Shows (docs/protocol.md): Order of checks; Checks of fields.
 #[tokio::test]
 async fn the_nickname_is_judged_before_the_password() {
     let server = Server::start().await;
@@ -40,8 +43,9 @@ async fn the_nickname_is_judged_before_the_password() {
     refuses(&server.client(), "/newacc", &body, "password", &passwords, "400 INVALIDPASSWORD").await;
 }
 
+/// Shows (docs/protocol.md): The cookie; Living accounts; Order of checks; Joining and adding.
 #[tokio::test]
-async fn every_route_with_a_session_says_so_whatever_else_is_wrong() {
+async fn every_route_with_a_session_answers_notauth_first() {
     let server = Server::start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     alice.client.get("/destroyacc").await;
@@ -58,6 +62,7 @@ async fn every_route_with_a_session_says_so_whatever_else_is_wrong() {
     }
 }
 
+/// Shows (docs/protocol.md): Starting a conversation.
 #[tokio::test]
 async fn a_conversation_is_named_by_its_initiator_and_takes_a_number() {
     let server = Server::start().await;
@@ -73,6 +78,7 @@ async fn a_conversation_is_named_by_its_initiator_and_takes_a_number() {
     }
 }
 
+/// Shows (docs/protocol.md): Ids; Starting a conversation.
 #[tokio::test]
 async fn one_start_and_one_text_are_two_messages() {
     let server = Server::start().await;
@@ -88,6 +94,7 @@ async fn one_start_and_one_text_are_two_messages() {
     assert_eq!([shown(1, "nickname"), shown(1, "threadID")], ["Alice", thread.as_str()]);
 }
 
+/// Shows (docs/protocol.md): The list of threads.
 #[tokio::test]
 async fn a_fresh_conversation_stands_before_the_system() {
     let server = Server::start().await;
@@ -99,6 +106,7 @@ async fn a_fresh_conversation_stands_before_the_system() {
     assert_eq!(shown(1), [format!("{}:s1", alice.id).as_str(), "s1", "system", "be8"]);
 }
 
+/// Shows (docs/protocol.md): Creating a group.
 #[tokio::test]
 async fn a_creator_is_a_member_before_it_joins() {
     let server = Server::start().await;
@@ -114,6 +122,7 @@ async fn a_creator_is_a_member_before_it_joins() {
     assert_eq!(alice.members(&group).await, [alice.id.clone(), bob.id.clone()]);
 }
 
+/// Shows (docs/protocol.md): Storing a wrapped key; Fetching wrapped keys.
 #[tokio::test]
 async fn an_admin_handles_the_keys_of_other_members() {
     let server = Server::start().await;
@@ -129,6 +138,7 @@ async fn an_admin_handles_the_keys_of_other_members() {
     assert_eq!(fetched["groupVersion"], stored["groupVersion"]);
 }
 
+/// Shows (docs/protocol.md): Fetching wrapped keys.
 #[tokio::test]
 async fn keys_are_fetched_by_members_after_the_group_was_found() {
     let server = Server::start().await;
@@ -145,6 +155,7 @@ async fn keys_are_fetched_by_members_after_the_group_was_found() {
     }
 }
 
+/// Shows (docs/protocol.md): Storing a wrapped key.
 #[tokio::test]
 async fn a_key_is_stored_for_members_and_its_holder_is_judged_before_it() {
     let server = Server::start().await;
@@ -165,8 +176,9 @@ async fn a_key_is_stored_for_members_and_its_holder_is_judged_before_it() {
     }
 }
 
+/// Shows (docs/protocol.md): Checks of accounts and groups; Leaving and kicking.
 #[tokio::test]
-async fn kicking_never_tells_who_exists() {
+async fn kicking_never_shows_which_accounts_exist() {
     let server = Server::start().await;
     let [alice, bob, eve] = people(&server, ["Alice", "Bob", "Eve"]).await;
     let group = alice.founds().await;
@@ -178,6 +190,7 @@ async fn kicking_never_tells_who_exists() {
     assert_eq!(alice.asks_for("/groupkickmember", &group, &alice).await.verdict(), "200 CIRCULARKICK");
 }
 
+/// Shows (docs/protocol.md): Leaving and kicking.
 #[tokio::test]
 async fn a_leaver_is_not_among_those_who_remain() {
     let server = Server::start().await;
@@ -189,6 +202,7 @@ async fn a_leaver_is_not_among_those_who_remain() {
     assert_eq!(answer.json(), json!({ "valid": true, "groupMembers": ids(&[&alice, &carol]) }));
 }
 
+/// Shows (docs/protocol.md): Ids; Versions of a group key.
 #[tokio::test]
 async fn the_current_version_is_the_taken_one_as_a_text() {
     let server = Server::start().await;
@@ -201,6 +215,7 @@ async fn the_current_version_is_the_taken_one_as_a_text() {
     }
 }
 
+/// Shows (docs/protocol.md): Joining and adding; Size of a group.
 #[tokio::test]
 async fn a_private_group_is_its_admins_and_has_its_bounds() {
     let server = Server::start().await;
@@ -217,6 +232,7 @@ async fn a_private_group_is_its_admins_and_has_its_bounds() {
     assert_eq!(carol.asks("/groupjoinmember", &open).await.json(), json!({ "error": "GROUPMAXREACHED" }));
 }
 
+/// Shows (docs/protocol.md): Public keys.
 #[tokio::test]
 async fn public_keys_say_ext_as_a_text_and_come_all_or_none() {
     let server = Server::start().await;
@@ -243,6 +259,7 @@ async fn public_keys_say_ext_as_a_text_and_come_all_or_none() {
     }
 }
 
+/// Shows (docs/protocol.md): Subscriptions.
 #[tokio::test]
 async fn a_subscription_never_expires() {
     let server = Server::start().await;
@@ -255,6 +272,7 @@ async fn a_subscription_never_expires() {
     refuses(&alice.client, "/subscribe", &body, "expirationTime", &other, "400 INVALIDSUBSCRIBE").await;
 }
 
+/// Shows (docs/protocol.md): Lock codes.
 #[tokio::test]
 async fn the_destroy_code_destroys_at_once() {
     let server = Server::start().await;
@@ -266,8 +284,9 @@ async fn the_destroy_code_destroys_at_once() {
     assert_eq!(alice.client.get("/me").await.json(), json!({ "error": "NOTAUTH" }));
 }
 
+/// Shows (docs/protocol.md): Tokens.
 #[tokio::test]
-async fn unknown_tokens_and_those_that_are_none_are_told_apart() {
+async fn unknown_tokens_and_malformed_ones_have_different_codes() {
     let server = Server::start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let validate = async |token: Value| alice.client.post("/endlessvalidate", &json!({ "token": token })).await;
@@ -278,6 +297,7 @@ async fn unknown_tokens_and_those_that_are_none_are_told_apart() {
     }
 }
 
+/// Shows (docs/protocol.md): Counters of past days.
 #[tokio::test]
 async fn a_month_of_insights_has_a_date_for_each_day() {
     let server = Server::start().await;
@@ -297,6 +317,8 @@ async fn a_month_of_insights_has_a_date_for_each_day() {
 }
 
 /// Twenty sessions, each with many requests in flight at a time, over two nodes: every answer belongs to its question.
+///
+/// Shows (docs/protocol.md): Requests in flight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answer_depends_on_the_order_of_what_is_in_flight() {
     let (one, two) = two_nodes().await;

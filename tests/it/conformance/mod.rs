@@ -1,9 +1,9 @@
-//! The wire contract as a checklist: `docs/conformance.md` says which tests prove each of its rows. Here are the test of
-//! that page, and the tests that are named by the contract itself: its expectations, and its holes, each attacked.
+//! The wire protocol: the test that `docs/conformance.md` is what the tests show, tests that run over every operation of the OpenAPI
+//! document, the expectations that are easy to miss, and the weaknesses of the older server, each attacked.
 
+mod attacks;
 mod bodies;
 mod expectations;
-mod holes;
 mod page;
 
 use std::fmt;

@@ -1,146 +1,284 @@
-//! The page itself: that every row names the tests that prove it, that these tests exist, and that no row is missing.
+//! `docs/conformance.md` is written from the tests: each names, after `Shows
+//! (docs/protocol.md):`, the headings of the page of the
+//! protocol that it shows. Here the page is made and compared, and references to headings and tests are checked.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::pages::{pages, read, root};
 
 const PAGE: &str = "docs/conformance.md";
+const PROTOCOL: &str = "docs/protocol.md";
 
-/// How a row begins that cannot be proved by a test of this project.
-const NOT_HERE: &str = "not here: ";
+/// What stands before the headings that a test shows.
+const MARK: &str = "Shows (docs/protocol.md): ";
+
+/// The variable that makes the test write the page.
+const RENEW: &str = "BE8_RENEW_CONFORMANCE";
 
 /// Where tests are, and how their names begin.
-const SOURCES: [(&str, &str); 6] = [
+const SOURCES: [(&str, &str); 7] = [
     ("tests/it", "it"),
     ("tests/rooms", "rooms"),
     ("src", "be8"),
     ("events/src", "be8_events"),
     ("events/tests", "be8_events"),
     ("projections/src", "be8_projections"),
+    ("database/src", "be8_database"),
 ];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+/// A test that runs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Test {
+    /// The path of its module, as `cargo test` takes it.
+    module: String,
+    name: String,
+    /// The file that it is in.
+    file: String,
+    /// The headings of the protocol that it shows.
+    shows: Vec<String>,
 }
 
-/// All tests of the project by their full names.
-fn tests() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+impl Test {
+    fn path(&self) -> String {
+        format!("{}::{}", self.module, self.name)
+    }
+}
+
+/// A rule of the protocol: a heading of the third level with its text.
+#[derive(Debug)]
+struct Rule {
+    chapter: String,
+    heading: String,
+    text: String,
+}
+
+/// Each source file of the project with the module that it is.
+fn sources() -> Vec<(String, String, String)> {
+    let mut found = Vec::new();
     for (folder, crate_name) in SOURCES {
-        collect(&root().join(folder), crate_name, &mut found);
+        collect(folder, crate_name, &mut found);
     }
     found
 }
 
-fn collect(folder: &Path, module: &str, found: &mut BTreeSet<String>) {
-    for entry in std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())).flatten() {
-        let path = entry.path();
-        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        if path.is_dir() {
-            collect(&path, &format!("{module}::{name}"), found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let module = match name.as_str() {
+fn collect(folder: &str, module: &str, found: &mut Vec<(String, String, String)>) {
+    for entry in std::fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}")).flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let file = format!("{folder}/{name}");
+        if entry.path().is_dir() {
+            collect(&file, &format!("{module}::{name}"), found);
+        } else if let Some(stem) = name.strip_suffix(".rs") {
+            let module = match stem {
                 "mod" | "lib" | "main" => module.to_owned(),
-                name => format!("{module}::{name}"),
+                stem => format!("{module}::{stem}"),
             };
-            let text = std::fs::read_to_string(&path).expect("a source");
-            found.extend(named(&text).map(|name| format!("{module}::{name}")));
+            found.push((read(&file), module, file));
         }
     }
 }
 
-/// The tests in a source that run: with their module, if it stands in the same file.
-fn named(text: &str) -> impl Iterator<Item = String> {
-    let (mut inner, mut marked) = (String::new(), false);
-    text.lines().filter_map(move |line| {
+/// The tests of a source file that run, also those of a module inside it.
+fn tests_in(text: &str, module: &str, file: &str) -> Vec<Test> {
+    let (mut inner, mut runs, mut doc, mut found) = (String::new(), false, String::new(), Vec::new());
+    for line in text.lines() {
         let trimmed = line.trim_start();
-        if let Some(module) = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(" {")) {
-            inner = format!("{module}::");
+        if let Some(name) = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(" {")) {
+            inner = format!("::{name}");
         } else if line == "}" {
             inner.clear();
         }
-        if trimmed.starts_with("#[test]") || trimmed.starts_with("#[tokio::test") {
-            marked = true;
+        if let Some(words) = trimmed.strip_prefix("///") {
+            doc.push_str(words);
+        } else if trimmed.starts_with("#[test]") || trimmed.starts_with("#[tokio::test") {
+            runs = true;
         } else if trimmed.starts_with("#[ignore") {
-            marked = false;
-        }
-        let signature = trimmed.trim_start_matches("pub ").trim_start_matches("async ").strip_prefix("fn ")?;
-        let name = signature.split(['(', '<']).next()?;
-        std::mem::take(&mut marked).then(|| format!("{inner}{name}"))
-    })
-}
-
-/// The rows of all tables of the page: their cells.
-fn rows(page: &str) -> Vec<Vec<String>> {
-    let lines: Vec<&str> = page.lines().collect();
-    let is_row = |line: &str| line.starts_with('|');
-    let is_rule = |line: &str| is_row(line) && line.chars().all(|c| "|-: ".contains(c));
-    let head = |n: usize| lines.get(n + 1).is_some_and(|next| is_rule(next));
-    let rows = lines.iter().enumerate().filter(|(n, line)| is_row(line) && !is_rule(line) && !head(*n));
-    rows.map(|(_, line)| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
-}
-
-/// What is wrong with a page, given which tests there are and what its rows must begin with.
-fn findings(page: &str, tests: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Vec<String> {
-    let rows = rows(page);
-    let mut wrong = Vec::new();
-    for row in &rows {
-        let Some(proof) = row.last().filter(|_| row.len() > 1) else {
-            wrong.push(format!("no cells: {row:?}"));
-            continue;
-        };
-        let named: Vec<&str> = proof.split('`').skip(1).step_by(2).collect();
-        let excused = proof.strip_prefix(NOT_HERE).is_some_and(|why| !why.trim().is_empty());
-        if named.is_empty() && !excused {
-            wrong.push(format!("{}: neither a test nor \"{NOT_HERE}\" with the reason", row[0]));
-        }
-        for name in named.into_iter().filter(|name| !tests.contains(*name)) {
-            wrong.push(format!("{}: there is no test {name}", row[0]));
+            runs = false;
+        } else if !trimmed.starts_with("#[") {
+            let signature = trimmed.trim_start_matches("pub ").trim_start_matches("async ").strip_prefix("fn ");
+            if let Some(name) = signature.and_then(|rest| rest.split(['(', '<']).next()).filter(|_| runs) {
+                let headings = doc.split_once(MARK).map_or("", |(_, rest)| rest).trim_end_matches('.');
+                found.push(Test {
+                    module: format!("{module}{inner}"),
+                    name: name.to_owned(),
+                    file: file.to_owned(),
+                    shows: headings.split("; ").filter(|one| !one.is_empty()).map(str::to_owned).collect(),
+                });
+            }
+            (runs, doc) = (false, String::new());
         }
     }
-    let begun: BTreeSet<&str> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
-    wrong.extend(wanted.iter().filter(|name| !begun.contains(name.as_str())).map(|name| format!("no row: {name}")));
+    found
+}
+
+fn tests() -> Vec<Test> {
+    let mut found: Vec<_> = sources().iter().flat_map(|(text, module, file)| tests_in(text, module, file)).collect();
+    found.sort();
+    found
+}
+
+/// The rules of a page, in its order.
+fn rules(page: &str) -> Vec<Rule> {
+    let (mut chapter, mut found) = (String::new(), Vec::<Rule>::new());
+    for line in page.lines() {
+        if let Some(heading) = line.strip_prefix("### ") {
+            found.push(Rule { chapter: chapter.clone(), heading: heading.to_owned(), text: String::new() });
+        } else if let Some(heading) = line.strip_prefix("## ") {
+            heading.clone_into(&mut chapter);
+        } else if let Some(rule) = found.last_mut() {
+            rule.text.push_str(line);
+            rule.text.push(' ');
+        }
+    }
+    found
+}
+
+/// The anchor of a heading.
+fn anchor(heading: &str) -> String {
+    let kept =
+        heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '-').collect::<String>();
+    kept.replace(' ', "-")
+}
+
+/// Every operation of the document.
+fn operations() -> Vec<String> {
+    let document = be8::http::openapi();
+    let paths = document["paths"].as_object().expect("paths").iter();
+    paths
+        .flat_map(|(path, operations)| {
+            let methods = operations.as_object().expect("operations").keys();
+            methods.map(move |method| format!("{} {path}", method.to_uppercase())).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// What is wrong: rules that no test shows, marks that name no rule, operations that no rule is about.
+fn gaps(rules: &[Rule], tests: &[Test], operations: &[String]) -> Vec<String> {
+    let headings: BTreeSet<&str> = rules.iter().map(|rule| rule.heading.as_str()).collect();
+    let shown: BTreeSet<&str> = tests.iter().flat_map(|test| test.shows.iter().map(String::as_str)).collect();
+    let mut wrong: Vec<String> =
+        headings.difference(&shown).map(|heading| format!("{PROTOCOL}, {heading}: no test shows it")).collect();
+    for test in tests {
+        let unknown = test.shows.iter().filter(|heading| !headings.contains(heading.as_str()));
+        wrong.extend(unknown.map(|heading| format!("{} shows what is no heading: {heading}", test.path())));
+    }
+    let unnamed = operations.iter().filter(|one| !rules.iter().any(|rule| rule.text.contains(&format!("`{one}`"))));
+    wrong.extend(unnamed.map(|one| format!("{PROTOCOL}: no rule names {one}")));
     wrong
 }
 
-/// The rows that the page must have: the contract's holes and decisions, and every operation of the document.
-fn wanted() -> BTreeSet<String> {
-    let mut wanted: BTreeSet<String> =
-        (1..=32).map(|n| format!("H{n}")).chain((1..=28).map(|n| format!("D{n}"))).collect();
-    for (path, operations) in be8::http::openapi()["paths"].as_object().expect("paths") {
-        let methods = operations.as_object().expect("operations").keys();
-        wanted.extend(methods.map(|method| format!("{} {path}", method.to_uppercase())));
+/// The page.
+fn written(rules: &[Rule], tests: &[Test], operations: &[String]) -> String {
+    let mut page = format!(
+        "# Conformance\n\n\
+        The rules of the [wire protocol](protocol.md), each with the tests that show it. The page is generated from the tests: a \
+        test names\nthe headings that it shows in its doc comment, after `{}`. A test fails while the page\ndiffers from them, or a \
+        rule or an operation of the OpenAPI document has no test; `{RENEW}=1 cargo test --workspace\n--test it page_of_conformance` \
+        writes it.\n\n\
+        To run a test, give its name, with `_` for each space, to `cargo test --workspace`. `tests/it/conformance/bodies.rs` and\n\
+        `tests/it/authorisation/` take their operations from the OpenAPI document, so that they cover later ones by themselves.\n",
+        MARK.trim_end()
+    );
+    let mut chapter = "";
+    for rule in rules {
+        if rule.chapter != chapter {
+            chapter = &rule.chapter;
+            let _ = write!(page, "\n## {chapter}\n");
+        }
+        let _ = write!(page, "\n### [{}](protocol.md#{})\n\n", rule.heading, anchor(&rule.heading));
+        for test in tests.iter().filter(|test| test.shows.contains(&rule.heading)) {
+            let _ = writeln!(page, "- {} ([`{}`](../{}))", test.name.replace('_', " "), test.module, test.file);
+        }
     }
-    wanted
+    page.push_str("\n## Operations\n\nThe rules that name an operation; those of requests, sessions and refusals hold for all.\n\n");
+    page.push_str("| operation | rules |\n|---|---|\n");
+    for operation in operations {
+        let about = rules.iter().filter(|rule| rule.text.contains(&format!("`{operation}`")));
+        let links: Vec<_> =
+            about.map(|rule| format!("[{}](protocol.md#{})", rule.heading, anchor(&rule.heading))).collect();
+        let _ = writeln!(page, "| `{operation}` | {} |", links.join(", "));
+    }
+    page
 }
 
 #[test]
-fn every_row_is_proved_by_tests_that_exist() {
-    let page = std::fs::read_to_string(root().join(PAGE)).expect(PAGE);
-    assert!(rows(&page).len() > 200, "{} rows", rows(&page).len());
-    let wrong = findings(&page, &tests(), &wanted());
-    assert!(wrong.is_empty(), "{PAGE}:\n{}", wrong.join("\n"));
+fn the_page_of_conformance_is_what_the_tests_show() {
+    let (rules, tests, operations) = (rules(&read(PROTOCOL)), tests(), operations());
+    let wrong = gaps(&rules, &tests, &operations);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let own = written(&rules, &tests, &operations);
+    if std::env::var_os(RENEW).is_some() {
+        std::fs::write(root().join(PAGE), &own).expect(PAGE);
+    }
+    let page = std::fs::read_to_string(root().join(PAGE)).unwrap_or_default();
+    assert!(
+        page == own,
+        "{PAGE} is not what the tests show. Renew it with: {RENEW}=1 cargo test --workspace --test it page_of_conformance"
+    );
+}
+
+/// `docs/protocol.md, "Heading"` in a source names a heading, and a test that a page names is there.
+#[test]
+fn references_to_the_protocol_and_to_tests_lead_somewhere() {
+    let headings: BTreeSet<String> = rules(&read(PROTOCOL)).into_iter().map(|rule| rule.heading).collect();
+    let mut wrong = Vec::new();
+    let mut references = 0;
+    for (text, _, file) in
+        sources().into_iter().filter(|(_, _, file)| !Path::new(file).ends_with("conformance/page.rs"))
+    {
+        let flat = text.replace("\n///", "").replace("\n    ///", "").replace("\n//!", "").replace("\n    //", "");
+        for reference in flat.split("docs/protocol.md, \"").skip(1) {
+            references += 1;
+            let heading = reference.split('"').next().unwrap_or_default();
+            if !headings.contains(heading) {
+                wrong.push(format!("{file}: {heading}"));
+            }
+        }
+    }
+    assert!(references > 20, "{references} references");
+    let tests: BTreeSet<String> = tests().iter().map(Test::path).collect();
+    for page in pages() {
+        let text = read(&page);
+        let names = text
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|name| name.starts_with("it::") && name.matches("::").count() > 1);
+        let known =
+            |name: &str| tests.contains(name) || tests.iter().any(|test| test.starts_with(&format!("{name}::")));
+        wrong.extend(names.filter(|name| !known(name)).map(|name| format!("{page}: {name}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn a_page_that_promises_too_much_is_seen() {
-    let source = "#[test]\nfn one() {}\n#[tokio::test]\n#[ignore = \"slow\"]\nasync fn asleep() {}\nmod tests {\n    \
-        #[tokio::test(flavor = \"x\")]\n    async fn two() {}\n    fn helper() {}\n}\nfn helper() {}\n";
-    let tests: BTreeSet<String> = named(source).collect();
-    assert_eq!(tests.iter().collect::<Vec<_>>(), ["one", "tests::two"]);
-    let page = |rows: &str| format!("# Title\n\n| what | proved by |\n|---|---|\n{rows}\n\nText | more\n");
-    let judge = |rows: &str, wanted: &str| findings(&page(rows), &tests, &BTreeSet::from([wanted.to_owned()]));
-    assert_eq!(judge("| H1 | a hole | `one`, `tests::two` |\n| x | not here: it is the browser's |", "H1"), [""; 0]);
-    for (rows, wanted, finding) in [
-        ("| H1 | words alone |", "H1", "H1: neither a test nor"),
-        ("| H1 | not here: |", "H1", "H1: neither a test nor"),
-        ("| H1 | `one`, `three` |", "H1", "H1: there is no test three"),
-        ("| H1 | `asleep` |", "H1", "H1: there is no test asleep"),
-        ("| H1 | `one` |", "H2", "no row: H2"),
-        ("| H1", "H1", "no cells"),
-    ] {
-        let found = judge(rows, wanted);
-        assert!(found.iter().any(|found| found.starts_with(finding)), "{rows}: {found:?}");
-    }
-    // And all tests of this very file are found, so the page is judged by what is there.
-    assert!(super::page::tests().contains("it::conformance::page::a_page_that_promises_too_much_is_seen"));
+fn a_rule_that_nothing_shows_is_reported() {
+    let source = "/// Something else.\n///\n/// Shows (docs/protocol.md): One rule;\n/// Another rule.\n#[test]\nfn one_is_shown() {}\n\
+        /// Shows
+        /// (docs/protocol.md): Asleep.\n#[tokio::test]\n#[ignore = \"slow\"]\nasync fn asleep() {}\nmod tests {\n    \
+        /// Shows
+        /// (docs/protocol.md): No rule.\n    #[tokio::test(flavor = \"x\")]\n    async fn two() {}\n    fn helper() {}\n}\n";
+    let tests = tests_in(source, "it::here", "tests/it/here.rs");
+    let found: BTreeMap<_, _> = tests.iter().map(|test| (test.path(), test.shows.join("|"))).collect();
+    let expected = [("it::here::one_is_shown", "One rule|Another rule"), ("it::here::tests::two", "No rule")];
+    assert_eq!(found, expected.map(|(path, shows)| (path.to_owned(), shows.to_owned())).into());
+
+    let page = "# Page\n\n## Chapter\n\n### One rule\n\n`GET /one` is\nhere.\n\n### Another rule\n\n### Asleep\n";
+    let rules = rules(page);
+    let wrong = gaps(&rules, &tests, &["GET /one".to_owned(), "GET /two".to_owned()]);
+    assert_eq!(
+        wrong,
+        [
+            "docs/protocol.md, Asleep: no test shows it",
+            "it::here::tests::two shows what is no heading: No rule",
+            "docs/protocol.md: no rule names GET /two",
+        ]
+    );
+    let written = written(&rules, &tests, &["GET /one".to_owned()]);
+    let shown = "### [Another rule](protocol.md#another-rule)\n\n- one is shown ([`it::here`](../tests/it/here.rs))\n";
+    assert!(
+        written.contains(shown) && written.contains("| `GET /one` | [One rule](protocol.md#one-rule) |"),
+        "{written}"
+    );
 }

@@ -9,6 +9,7 @@ use crate::cluster::fresh_database;
 use crate::crypto::encrypt_password;
 use crate::server::{Server, Setup};
 
+/// Shows (docs/protocol.md): Ids; The cookie; Creating an account; The account of a session.
 #[tokio::test]
 async fn a_new_account_is_as_it_was_asked_for() {
     let server = Server::start().await;
@@ -43,6 +44,7 @@ async fn a_new_account_is_as_it_was_asked_for() {
     assert_eq!(second.json()["accID"], 10002);
 }
 
+/// Shows (docs/protocol.md): Lengths of texts; Checks of fields; Creating an account; Encrypted passwords.
 #[tokio::test]
 async fn names_and_passwords_have_their_limits() {
     let server = Server::start().await;
@@ -72,6 +74,7 @@ async fn names_and_passwords_have_their_limits() {
     }
 }
 
+/// Shows (docs/protocol.md): Creating an account; Encrypted passwords.
 #[tokio::test]
 async fn an_encrypted_password_must_decrypt() {
     let server = Server::start().await;
@@ -102,6 +105,7 @@ async fn an_encrypted_password_must_decrypt() {
     assert_eq!(server.post("/newacc", &nameless).await.verdict(), "400 INVALIDNICKNAME");
 }
 
+/// Shows (docs/protocol.md): The cookie; Where a session begins and ends.
 #[tokio::test]
 async fn the_cookie_is_one_line_that_may_come_back_as_it_is() {
     let server = Server::start().await;
@@ -141,6 +145,7 @@ async fn the_cookie_is_one_line_that_may_come_back_as_it_is() {
     }
 }
 
+/// Shows (docs/protocol.md): The cookie.
 #[tokio::test]
 async fn the_cookie_is_secure_where_the_public_address_is() {
     let setup = Setup::on(&fresh_database().await).with("public-url", "https://be8.example");
@@ -182,6 +187,7 @@ pub async fn is_nobody(client: &Client, sensible: &Value) {
     }
 }
 
+/// Shows (docs/protocol.md): Where a session begins and ends.
 #[tokio::test]
 async fn a_new_account_on_a_live_session_ends_that_session_only() {
     let server = Server::start().await;
@@ -204,6 +210,7 @@ async fn a_new_account_on_a_live_session_ends_that_session_only() {
     assert_eq!(key.json()["publicKey"]["accID"], json!(alice.id));
 }
 
+/// Shows (docs/protocol.md): Ids; Checks of accounts and groups.
 #[tokio::test]
 async fn ids_that_were_never_issued_name_nobody() {
     let server = Server::start().await;
@@ -212,6 +219,7 @@ async fn ids_that_were_never_issued_name_nobody() {
     refuses(&alice.client, "/getkey", &body, "accID", &no_account(), "200 MEMBERNOTEXISTING").await;
 }
 
+/// Shows (docs/protocol.md): Ids.
 #[tokio::test]
 async fn many_sign_up_at_once() {
     let server = Server::start().await;

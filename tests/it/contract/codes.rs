@@ -34,6 +34,7 @@ fn unlocked() -> Value {
     json!({ "valid": true, "isValid": true })
 }
 
+/// Shows (docs/protocol.md): Shapes of refusals; Lock codes.
 #[tokio::test]
 async fn codes_are_set_once_and_changed_each_by_itself() {
     let server = Server::start().await;
@@ -65,6 +66,7 @@ async fn codes_are_set_once_and_changed_each_by_itself() {
     assert_eq!(bob.client.get("/codehas").await.json()["hasCode"], json!(false));
 }
 
+/// Shows (docs/protocol.md): Checks of fields; Lock codes.
 #[tokio::test]
 async fn codes_have_their_checks_in_order() {
     let server = Server::start().await;
@@ -103,6 +105,7 @@ async fn codes_have_their_checks_in_order() {
     assert_eq!(server.get("/codehas").await.verdict(), "401 NOTAUTH");
 }
 
+/// Shows (docs/protocol.md): Lock codes.
 #[tokio::test]
 async fn the_destroy_code_removes_the_account_on_every_node() {
     let server = Server::start().await;
@@ -126,6 +129,7 @@ async fn the_destroy_code_removes_the_account_on_every_node() {
     assert_eq!(bob.client.get("/me").await.verdict(), "200 ok");
 }
 
+/// Shows (docs/protocol.md): Lock codes.
 #[tokio::test]
 async fn unlocking_wins_where_both_codes_are_the_same() {
     let server = Server::start().await;
@@ -136,6 +140,7 @@ async fn unlocking_wins_where_both_codes_are_the_same() {
     assert_eq!(alice.client.get("/me").await.verdict(), "200 ok");
 }
 
+/// Shows (docs/protocol.md): Login and logout; Guessing of lock codes.
 #[tokio::test]
 async fn guessing_is_slowed_down_on_all_nodes_and_after_a_restart() {
     let clock = tempfile::NamedTempFile::new().unwrap();
@@ -178,6 +183,7 @@ async fn guessing_is_slowed_down_on_all_nodes_and_after_a_restart() {
     eventually("the account is gone", async || alice.client.get("/me").await.status == 401).await;
 }
 
+/// Shows (docs/protocol.md): What a removal does.
 #[tokio::test]
 async fn a_removed_account_leaves_nothing_readable() {
     let server = Server::start().await;

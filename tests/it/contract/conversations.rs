@@ -7,8 +7,9 @@ use super::{no_account, refuses, timeless};
 use crate::client::{Person, two_people};
 use crate::server::Server;
 
+/// Shows (docs/protocol.md): Ids; Starting a conversation.
 #[tokio::test]
-async fn two_accounts_have_one_conversation_whoever_begins() {
+async fn two_accounts_have_one_conversation_whichever_of_them_begins() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     assert_eq!(thread, "10001:10002");
@@ -32,6 +33,7 @@ async fn two_accounts_have_one_conversation_whoever_begins() {
     assert_eq!(carol.messages(threads[0].as_str().unwrap()).await.len(), 1);
 }
 
+/// Shows (docs/protocol.md): Bodies; Checks of accounts and groups.
 #[tokio::test]
 async fn a_conversation_needs_another_account_that_exists() {
     let server = Server::start().await;
@@ -59,6 +61,7 @@ async fn a_conversation_needs_another_account_that_exists() {
     assert_eq!(alice.client.post("/startConversation", &whole).await.json()["threadID"], json!(thread));
 }
 
+/// Shows (docs/protocol.md): Ids; Times; The list of threads; Fields of a thread; Reading messages.
 #[tokio::test]
 async fn the_list_of_a_fresh_conversation() {
     let server = Server::start().await;
@@ -114,6 +117,7 @@ fn named(threads: &[Value]) -> Vec<&str> {
     threads.iter().map(|thread| thread["threadID"].as_str().unwrap()).collect()
 }
 
+/// Shows (docs/protocol.md): The list of threads; Fields of a thread.
 #[tokio::test]
 async fn the_newest_thread_stands_first() {
     let server = Server::start().await;
@@ -136,8 +140,9 @@ async fn the_newest_thread_stands_first() {
     assert_eq!(named(&alice.threads().await)[..2], ["10001:10003", "10001:10002"]);
 }
 
+/// Shows (docs/protocol.md): Fields of a thread.
 #[tokio::test]
-async fn a_thread_is_read_by_its_sender_and_by_who_looked() {
+async fn a_thread_is_read_for_its_sender_and_for_readers() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let status = async |who: &Person| who.threads().await[0]["status"].clone();

@@ -99,6 +99,7 @@ async fn after_a_month() -> (Server, [Person; 3]) {
     (server, people)
 }
 
+/// Shows (docs/protocol.md): The account of a session.
 #[tokio::test]
 async fn an_account_whose_time_is_over_is_nobody() {
     let (server, [alice, _, carol]) = after_a_month().await;
@@ -122,6 +123,7 @@ async fn an_account_whose_time_is_over_is_nobody() {
     assert_eq!(server.get("/readyz").await.status, 200);
 }
 
+/// Shows (docs/protocol.md): How long messages are kept; What the web client depends on.
 #[tokio::test]
 async fn messages_are_shown_for_a_month_and_a_welcome_for_a_life() {
     let (_server, [alice, bob, _]) = after_a_month().await;

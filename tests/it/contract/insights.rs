@@ -44,8 +44,10 @@ async fn post(person: &Person, path: &str, body: &Value) -> Value {
 }
 
 /// What somebody does, and what that adds to threads and messages.
+///
+/// Shows (docs/protocol.md): Counters; Invite links.
 #[tokio::test]
-async fn everything_counts_as_the_contract_has_it() {
+async fn everything_counts_as_the_protocol_says() {
     let server = Server::start().await;
     assert_eq!(insights(&server).await, [0; 10]);
     let mut expected = [0; 10];
@@ -109,6 +111,7 @@ async fn everything_counts_as_the_contract_has_it() {
     assert_eq!(insights(&server).await, expected);
 }
 
+/// Shows (docs/protocol.md): Checks of fields; Invite links.
 #[tokio::test]
 async fn invite_links_are_checked_in_order() {
     let server = Server::start().await;
@@ -134,6 +137,7 @@ async fn invite_links_are_checked_in_order() {
     assert_eq!(insights(&server).await[6..], [0; 4]);
 }
 
+/// Shows (docs/protocol.md): Counters of past days.
 #[tokio::test]
 async fn ranges_are_checked() {
     let server = Server::start().await;
@@ -161,6 +165,8 @@ async fn ranges_are_checked() {
 }
 
 /// The value of a day is that of its first hour that struck; a day without one has none.
+///
+/// Shows (docs/protocol.md): Counters of past days.
 #[tokio::test]
 async fn days_have_the_counters_of_their_first_hour() {
     let setup = Setup::on(&fresh_database().await).with_hours().with_file("test-clock-file", "0");

@@ -33,6 +33,7 @@ fn shown(key: &Value, owner: &str) -> Value {
     })
 }
 
+/// Shows (docs/protocol.md): Unchanged values; Public keys.
 #[tokio::test]
 async fn a_key_is_kept_for_its_owner_and_nobody_else() {
     let server = Server::start().await;
@@ -54,8 +55,9 @@ async fn a_key_is_kept_for_its_owner_and_nobody_else() {
     assert_eq!(key_of(&bob.client, &alice.id).await, shown(&p256_key(), &alice.id));
 }
 
+/// Shows (docs/protocol.md): Public keys.
 #[tokio::test]
-async fn what_is_no_key_is_refused() {
+async fn malformed_keys_are_refused() {
     let server = Server::start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let refused = "400 INVALIDPUBLICKEY";
@@ -85,6 +87,7 @@ async fn what_is_no_key_is_refused() {
     assert_eq!(key_of(&alice.client, &alice.id).await, shown(&alice.own_jwk(), &alice.id));
 }
 
+/// Shows (docs/protocol.md): Checks of accounts and groups; Public keys; Keyholders that are gone.
 #[tokio::test]
 async fn keys_come_in_the_order_in_which_they_were_asked_for() {
     let server = Server::start().await;

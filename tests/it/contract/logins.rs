@@ -21,6 +21,7 @@ fn device(server: &Server, answer: &Answer) -> Client {
     server.client().with_cookie(answer.header("set-cookie").unwrap())
 }
 
+/// Shows (docs/protocol.md): Login and logout.
 #[tokio::test]
 async fn the_password_opens_a_session_on_another_device() {
     let server = Server::start().await;
@@ -56,8 +57,9 @@ async fn the_password_opens_a_session_on_another_device() {
     }
 }
 
+/// Shows (docs/protocol.md): Login and logout.
 #[tokio::test]
-async fn whatever_is_wrong_is_said_in_the_same_way() {
+async fn every_failure_has_the_same_answer() {
     let server = Server::start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let mut answers = Vec::new();
@@ -78,6 +80,7 @@ async fn whatever_is_wrong_is_said_in_the_same_way() {
     }
 }
 
+/// Shows (docs/protocol.md): Login and logout; Guessing of lock codes.
 #[tokio::test]
 async fn guessing_is_slowed_down_and_live_sessions_are_not() {
     let clock = tempfile::NamedTempFile::new().unwrap();
@@ -135,6 +138,7 @@ async fn an_account_has_so_many_sessions_and_the_oldest_gives_way() {
     assert_eq!(open, 3);
 }
 
+/// Shows (docs/protocol.md): Login and logout.
 #[tokio::test]
 async fn no_secret_is_logged_or_stored_in_the_clear() {
     let server = Setup::on(&fresh_database().await).with("log", "trace").start().await;

@@ -6,6 +6,7 @@ use super::{no_text, refuses, timeless};
 use crate::client::{Person, two_people};
 use crate::server::Server;
 
+/// Shows (docs/protocol.md): Checks of accounts and groups.
 #[tokio::test]
 async fn threads_of_others_are_as_unknown_ones() {
     let server = Server::start().await;
@@ -26,6 +27,7 @@ async fn threads_of_others_are_as_unknown_ones() {
     assert_eq!(bob.client.post("/getmessages", &whole).await.verdict(), "200 ok");
 }
 
+/// Shows (docs/protocol.md): Ids; The list of threads; Reading messages; Codes of system messages.
 #[tokio::test]
 async fn the_system_thread_welcomes_its_owner() {
     let server = Server::start().await;
@@ -53,6 +55,7 @@ async fn the_system_thread_welcomes_its_owner() {
     "#);
 }
 
+/// Shows (docs/protocol.md): Ids; Reading messages.
 #[tokio::test]
 async fn the_newest_hundred_are_shown_in_order() {
     let server = Server::start().await;
@@ -80,6 +83,7 @@ fn readers(messages: &[Value]) -> Vec<Value> {
     messages.iter().map(|message| message["status"].clone()).collect()
 }
 
+/// Shows (docs/protocol.md): Reading messages; Read marks.
 #[tokio::test]
 async fn what_was_shown_is_read() {
     let server = Server::start().await;
@@ -99,6 +103,7 @@ async fn what_was_shown_is_read() {
     assert_eq!(readers(&alice.messages(&thread).await), [both, b, a, json!([])]);
 }
 
+/// Shows (docs/protocol.md): Read marks.
 #[tokio::test]
 async fn reading_at_once_marks_once() {
     let server = Server::start().await;

@@ -20,6 +20,7 @@ async fn own(person: &Person) -> Value {
     person.client.get("/me").await.json()["accObj"].clone()
 }
 
+/// Shows (docs/protocol.md): Nickname; Fields of a thread.
 #[tokio::test]
 async fn a_nickname_changes_for_all_and_messages_keep_the_old_one() {
     let server = Server::start().await;
@@ -56,6 +57,7 @@ async fn a_nickname_changes_for_all_and_messages_keep_the_old_one() {
     assert_eq!(own(&alice.at(&other)).await["nickname"], "Alicia");
 }
 
+/// Shows (docs/protocol.md): Checks of fields; Nickname.
 #[tokio::test]
 async fn the_new_nickname_alone_is_judged() {
     let server = Server::start().await;
@@ -74,6 +76,7 @@ async fn the_new_nickname_alone_is_judged() {
     assert_eq!(verdict, "401 NOTAUTH");
 }
 
+/// Shows (docs/protocol.md): Checks of fields; Status text.
 #[tokio::test]
 async fn a_status_is_any_text_cut_to_280() {
     let server = Server::start().await;
@@ -94,8 +97,9 @@ async fn a_status_is_any_text_cut_to_280() {
     }
 }
 
+/// Shows (docs/protocol.md): Unchanged values.
 #[tokio::test]
-async fn what_is_so_already_is_no_event() {
+async fn setting_what_is_already_set_appends_no_event() {
     let server = Server::start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let position = async || server.metric("be8_log_position").await;

@@ -25,8 +25,9 @@ async fn device(server: &Server, of: &Person) -> Client {
     server.client().with_cookie(answer.header("set-cookie").expect("a session"))
 }
 
+/// Shows (docs/protocol.md): Reconnecting without an id.
 #[tokio::test]
-async fn a_stream_goes_on_behind_what_the_last_one_had_written() {
+async fn a_stream_resumes_after_what_the_last_one_had_written() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let carol = Person::sign_up(&server, "Carol").await;
@@ -58,6 +59,7 @@ async fn a_stream_goes_on_behind_what_the_last_one_had_written() {
     assert_eq!(live, alice.client.newest_change().await);
 }
 
+/// Shows (docs/protocol.md): Reconnecting without an id.
 #[tokio::test]
 async fn beside_an_open_stream_another_one_begins_with_what_was_written_lately() {
     let server = Server::start().await;
@@ -83,8 +85,9 @@ async fn beside_an_open_stream_another_one_begins_with_what_was_written_lately()
     assert_eq!(missed, alice.client.newest_change().await);
 }
 
+/// Shows (docs/protocol.md): Reconnecting without an id.
 #[tokio::test]
-async fn after_a_restart_and_on_another_node_the_last_two_minutes_are_told() {
+async fn after_a_restart_and_on_another_node_the_last_two_minutes_are_sent() {
     let clock = tempfile::NamedTempFile::new().unwrap();
     let turn = |seconds: i64| crate::clock::turn(clock.path(), seconds);
     let setup = Setup::on(&fresh_database().await).with("test-clock-file", clock.path().display());
@@ -117,8 +120,9 @@ async fn after_a_restart_and_on_another_node_the_last_two_minutes_are_told() {
     assert_ne!(with_dave, with_carol);
 }
 
+/// Shows (docs/protocol.md): Reconnecting without an id.
 #[tokio::test]
-async fn more_than_a_thousand_are_told_in_short() {
+async fn more_than_a_thousand_missed_changes_are_sent_in_short() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let carol = Person::sign_up(&server, "Carol").await;

@@ -13,8 +13,9 @@ use crate::library::Library;
 use crate::server::Server;
 use crate::sse::EventStream;
 
+/// Shows (docs/protocol.md): Resuming with an id.
 #[tokio::test]
-async fn a_stream_goes_on_behind_any_of_its_ids() {
+async fn a_stream_resumes_after_any_of_its_ids() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let carol = Person::sign_up(&server, "Carol").await;
@@ -64,8 +65,9 @@ async fn a_stream_goes_on_behind_any_of_its_ids() {
     }
 }
 
+/// Shows (docs/protocol.md): Ids of changes.
 #[tokio::test]
-async fn what_is_no_id_of_ours_counts_as_none() {
+async fn an_id_that_is_not_ours_counts_as_none() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     alice.write(&thread, &bob, "before").await;
@@ -91,6 +93,7 @@ async fn what_is_no_id_of_ours_counts_as_none() {
     }
 }
 
+/// Shows (docs/protocol.md): Resuming with an id.
 #[tokio::test]
 async fn reconnecting_again_and_again_misses_nothing() {
     let server = Server::start().await;
@@ -118,8 +121,9 @@ async fn reconnecting_again_and_again_misses_nothing() {
     assert_eq!(heard, expected);
 }
 
+/// Shows (docs/protocol.md): Resuming with an id.
 #[tokio::test]
-async fn a_thousand_are_told_one_by_one_and_more_are_told_in_short() {
+async fn a_thousand_missed_changes_are_sent_one_by_one_and_more_in_short() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let carol = Person::sign_up(&server, "Carol").await;
@@ -150,7 +154,7 @@ async fn a_thousand_are_told_one_by_one_and_more_are_told_in_short() {
 }
 
 #[tokio::test]
-async fn events_that_tell_the_reader_nothing_hide_none_that_do() {
+async fn events_without_news_for_the_reader_hide_none_that_have_some() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let mut live = bob.client.events().await;

@@ -9,6 +9,7 @@ use crate::cluster::fresh_database;
 use crate::server::Setup;
 use crate::sse::EventStream;
 
+/// Shows (docs/protocol.md): Resuming with an id.
 #[tokio::test]
 async fn a_reader_that_stands_still_is_cut_off_and_resumes() {
     let setup = Setup::on(&fresh_database().await).with("events-queue", 8);

@@ -22,6 +22,7 @@ fn new_message(thread: &str, from: &Person) -> Value {
     })
 }
 
+/// Shows (docs/protocol.md): The stream.
 #[tokio::test]
 async fn a_stream_is_open_before_anything_happens() {
     let server = Server::start().await;
@@ -40,6 +41,7 @@ async fn a_stream_is_open_before_anything_happens() {
     assert_eq!(stream.next_block().await, Some(Block::Retry(2500)));
 }
 
+/// Shows (docs/protocol.md): The stream.
 #[tokio::test]
 async fn a_silent_stream_shows_that_it_lives() {
     let setup = Setup::on(&fresh_database().await).with("events-heartbeat-seconds", 1);
@@ -51,8 +53,9 @@ async fn a_silent_stream_shows_that_it_lives() {
     assert_eq!(stream.next_block().await, Some(Block::Comment));
 }
 
+/// Shows (docs/protocol.md): Starting a conversation; Read marks; Changes and their recipients.
 #[tokio::test]
-async fn a_talk_as_both_sides_hear_it() {
+async fn the_changes_that_both_sides_of_a_dialog_get() {
     let server = Server::start().await;
     let alice = Person::sign_up(&server, "Alice \"\n\u{2028}🦢").await;
     let bob = Person::sign_up(&server, "Bob").await;
@@ -90,6 +93,7 @@ async fn a_talk_as_both_sides_hear_it() {
     assert_eq!(told(&mut to_bob).await, read("4", &alice));
 }
 
+/// Shows (docs/protocol.md): The stream.
 #[tokio::test]
 async fn the_transcript_of_a_talk() {
     let server = Server::start().await;
@@ -126,6 +130,7 @@ async fn the_transcript_of_a_talk() {
     "#);
 }
 
+/// Shows (docs/protocol.md): Ids of changes.
 #[tokio::test]
 async fn ids_say_nothing_of_the_log() {
     let server = Server::start().await;
@@ -153,8 +158,9 @@ async fn ids_say_nothing_of_the_log() {
     assert_eq!(bob.at(&server).client.events_behind(&ids[19]).await.event().await, last);
 }
 
+/// Shows (docs/protocol.md): The stream.
 #[tokio::test]
-async fn every_tab_hears_everything_and_strangers_nothing() {
+async fn every_tab_gets_every_change_and_strangers_get_none() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let eve = Person::sign_up(&server, "Eve").await;
@@ -179,6 +185,7 @@ async fn every_tab_hears_everything_and_strangers_nothing() {
     assert_eq!(told(&mut to_eve).await, new_message(&with_eve, &alice));
 }
 
+/// Shows (docs/protocol.md): Streams that end.
 #[tokio::test]
 async fn a_closed_stream_is_noticed_without_a_heartbeat() {
     let setup = Setup::on(&fresh_database().await).with("events-heartbeat-seconds", 3600);

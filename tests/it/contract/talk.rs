@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::client::{Person, two_people};
 use crate::server::Server;
 
+/// Shows (docs/protocol.md): Encryption between clients.
 #[tokio::test]
 async fn two_people_exchange_messages_that_only_they_can_read() {
     let server = Server::start().await;

@@ -63,6 +63,7 @@ async fn life(library: &Library, account: &str) -> (i64, bool) {
     life
 }
 
+/// Shows (docs/protocol.md): Shapes of refusals; Tokens.
 #[tokio::test]
 async fn tokens_of_the_file_extend_lives_also_after_a_restart() {
     let server = with_tokens().await.start().await;
@@ -91,7 +92,7 @@ async fn tokens_of_the_file_extend_lives_also_after_a_restart() {
     let server = server.kill().await.start().await;
     assert_eq!(validate(&bob.client.at(&server), PROMO_180).await.verdict(), "400 TOKENNOTEXIST");
     assert_eq!(validate(&bob.client.at(&server), ENDLESS).await.json(), in_use());
-    // No life gets shorter (H23).
+    // No life gets shorter.
     assert_eq!(validate(&alice.client.at(&server), PROMO_365).await.json(), promo("31536000000"));
     assert_eq!(life(&Library::open(&server).await, &alice.id).await, (until, true));
     let log = server.setup().log();
@@ -100,6 +101,7 @@ async fn tokens_of_the_file_extend_lives_also_after_a_restart() {
     }
 }
 
+/// Shows (docs/protocol.md): Checks of fields.
 #[tokio::test]
 async fn checks_come_in_their_order() {
     let server = with_tokens().await.start().await;
@@ -121,8 +123,10 @@ async fn checks_come_in_their_order() {
 }
 
 /// Fifty at once over two nodes: each token serves once.
+///
+/// Shows (docs/protocol.md): Requests in flight; Tokens.
 #[tokio::test]
-async fn of_fifty_at_once_one_gets_the_token() {
+async fn of_fifty_accounts_one_gets_the_token() {
     let first = with_tokens().await.start().await;
     let second = first.setup().second().start().await;
     let signing_up = (0..50).map(|n| {
@@ -153,6 +157,7 @@ async fn of_fifty_at_once_one_gets_the_token() {
     );
 }
 
+/// Shows (docs/protocol.md): Tokens.
 #[tokio::test]
 async fn the_operator_issues_lists_and_revokes() {
     let server = Server::start().await;
@@ -204,6 +209,8 @@ async fn the_operator_issues_lists_and_revokes() {
 }
 
 /// What becomes free with an account serves the next one: freeing is an event that its removal brings.
+///
+/// Shows (docs/protocol.md): What a removal does; Tokens.
 #[tokio::test]
 async fn a_freed_token_serves_another_account() {
     let server = with_tokens().await.start().await;
@@ -224,6 +231,7 @@ async fn a_freed_token_serves_another_account() {
     assert_eq!(validate(&bob.client, ENDLESS).await.json(), endless());
 }
 
+/// Shows (docs/protocol.md): Tokens.
 #[tokio::test]
 async fn a_file_that_is_none_stops_the_start_without_showing_tokens() {
     let bad = format!("[[token]]\ntoken = '{ENDLESS}'\ntype = 'forever'\n");

@@ -10,6 +10,7 @@ use crate::server::{Server, Setup};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
+/// Shows (docs/protocol.md): Bodies.
 #[tokio::test]
 async fn a_body_is_read_as_its_content_type_says() {
     let server = Server::start().await;
@@ -55,6 +56,7 @@ async fn a_body_is_read_as_its_content_type_says() {
     }
 }
 
+/// Shows (docs/protocol.md): Bodies.
 #[tokio::test]
 async fn forms_carry_whatever_json_carries() {
     let server = Server::start().await;
@@ -73,6 +75,7 @@ async fn forms_carry_whatever_json_carries() {
     assert_eq!(form("/getkeys", "accIDs=10001").await.verdict(), "200 MEMBERNOTEXISTING");
 }
 
+/// Shows (docs/protocol.md): Bodies; Limits of bodies.
 #[tokio::test]
 async fn a_body_may_have_five_mebibytes() {
     let server = Server::start().await;
@@ -93,6 +96,7 @@ async fn a_body_may_have_five_mebibytes() {
     }
 }
 
+/// Shows (docs/protocol.md): Limits of bodies.
 #[tokio::test]
 async fn a_body_that_stands_still_is_given_up() {
     let server = Setup::on(&fresh_database().await).with("body-stall-seconds", 1).start().await;
@@ -103,6 +107,7 @@ async fn a_body_that_stands_still_is_given_up() {
     assert_eq!(answer.verdict(), "408 TIMEOUT");
 }
 
+/// Shows (docs/protocol.md): Paths and methods.
 #[tokio::test]
 async fn paths_are_matched_without_regard_to_case() {
     let server = Server::start().await;
@@ -145,6 +150,7 @@ async fn paths_are_matched_without_regard_to_case() {
     }
 }
 
+/// Shows (docs/protocol.md): Paths and methods.
 #[tokio::test]
 async fn routes_of_our_own_name_their_methods() {
     let server = Server::start().await;
@@ -155,6 +161,7 @@ async fn routes_of_our_own_name_their_methods() {
     }
 }
 
+/// Shows (docs/protocol.md): Paths and methods.
 #[tokio::test]
 async fn head_is_answered_where_nothing_changes() {
     let server = Server::start().await;
@@ -199,6 +206,7 @@ async fn has_its_headers(client: &Client, method: &str, path: &str, body: &Value
     }
 }
 
+/// Shows (docs/protocol.md): Headers of answers.
 #[tokio::test]
 async fn every_answer_has_its_headers() {
     let server = Server::start().await;

@@ -6,6 +6,8 @@ use super::{no_account, no_text, refuses, timeless};
 use crate::client::{Person, number_of, two_people};
 use crate::server::Server;
 
+/// Shows (docs/protocol.md): Ids; Checks of fields; Checks of accounts and groups; Writing a message; The key version
+/// of a message; Who writes system messages.
 #[tokio::test]
 async fn every_check_has_its_code() {
     let server = Server::start().await;
@@ -44,6 +46,7 @@ async fn every_check_has_its_code() {
     assert_eq!(bob.messages(&thread).await.len(), 1, "nothing was written");
 }
 
+/// Shows (docs/protocol.md): Order of checks.
 #[tokio::test]
 async fn the_first_check_that_fails_answers() {
     let server = Server::start().await;
@@ -65,6 +68,7 @@ async fn the_first_check_that_fails_answers() {
     assert_eq!(alice.client.post("/writemessage", &letter).await.verdict(), "400 INVALIDTHREADID");
 }
 
+/// Shows (docs/protocol.md): Writing a message.
 #[tokio::test]
 async fn a_text_may_have_262_144_bytes() {
     let server = Server::start().await;
@@ -78,8 +82,10 @@ async fn a_text_may_have_262_144_bytes() {
     assert_eq!(alice.write(&thread, &bob, "").await, 3);
 }
 
+/// Shows (docs/protocol.md): Bodies; Fields of a message; Writing a message; What the web client depends on; Codes of
+/// system messages; Who writes system messages.
 #[tokio::test]
-async fn what_is_kept_is_what_the_contract_names() {
+async fn only_fields_of_the_protocol_are_kept() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let mut letter = alice.letter(&thread, &bob.id, "<b>hello</b>");
@@ -131,6 +137,7 @@ async fn what_is_kept_is_what_the_contract_names() {
     "#);
 }
 
+/// Shows (docs/protocol.md): Fields of a message.
 #[tokio::test]
 async fn fields_that_are_echoed_come_back_as_texts() {
     let server = Server::start().await;
@@ -157,6 +164,7 @@ async fn fields_that_are_echoed_come_back_as_texts() {
     }
 }
 
+/// Shows (docs/protocol.md): Writing a message.
 #[tokio::test]
 async fn the_forms_of_other_consumers_are_understood() {
     let server = Server::start().await;

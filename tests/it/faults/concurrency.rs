@@ -59,6 +59,7 @@ async fn sixty_four_clients_write_into_one_conversation() {
     exactly(&server, [&alice, &bob], &thread, &written).await;
 }
 
+/// Shows (docs/protocol.md): Requests in flight.
 #[tokio::test]
 async fn sixty_four_clients_write_through_two_nodes() {
     let (one, two) = two_nodes().await;

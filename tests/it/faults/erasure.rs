@@ -34,6 +34,7 @@ fn removed(nickname: &str) -> [Value; 3] {
     [json!("removed"), json!(""), json!(nickname)]
 }
 
+/// Shows (docs/protocol.md): Placeholders for what is erased.
 #[tokio::test]
 async fn an_account_s_key_takes_its_texts_and_its_name() {
     let (one, two) = two_nodes().await;

@@ -35,7 +35,7 @@ async fn what_was_written_at_one_node_is_read_at_the_other() {
 }
 
 #[tokio::test]
-async fn both_nodes_tell_of_what_happens_at_either() {
+async fn both_nodes_send_what_happens_at_either() {
     let (one, two) = two_nodes().await;
     let alice = Person::sign_up(&one, "Alice").await;
     let bob = Person::sign_up(&two, "Bob").await;

@@ -101,7 +101,7 @@ async fn an_account_is_made_once_even_when_the_answer_is_lost() {
 }
 
 #[tokio::test]
-async fn an_outcome_that_stays_unknown_is_told_so_and_settled_later() {
+async fn an_outcome_that_stays_unknown_is_answered_so_and_settled_later() {
     let (database, proxy, server) = behind_a_proxy(&[("ledger-outcome-seconds", 1)]).await;
     let (alice, bob, thread) = two_people(&server).await;
     let letter = alice.letter(&thread, &bob.id, "perhaps");
@@ -123,8 +123,9 @@ async fn an_outcome_that_stays_unknown_is_told_so_and_settled_later() {
     assert_eq!(texts, ["STARTCONVERSATION", "perhaps", "surely"], "it had been written, once");
 }
 
+/// Shows (docs/protocol.md): Overload.
 #[tokio::test]
-async fn a_database_that_is_away_is_told_and_comes_back_by_itself() {
+async fn a_database_that_is_away_is_reported_and_comes_back_by_itself() {
     let (database, proxy, server) = behind_a_proxy(&[("ledger-patience-seconds", 1)]).await;
     let (alice, bob, thread) = two_people(&server).await;
     let mut stream = bob.client.events().await;

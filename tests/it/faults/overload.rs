@@ -11,6 +11,7 @@ use crate::library::Library;
 use crate::patience::eventually;
 use crate::server::Setup;
 
+/// Shows (docs/protocol.md): Overload.
 #[tokio::test]
 async fn one_command_too_many_is_refused_and_reading_goes_on() {
     let database = fresh_database().await;

@@ -78,8 +78,9 @@ impl Scene {
     }
 }
 
+/// Shows (docs/protocol.md): Checks of accounts and groups.
 #[tokio::test]
-async fn what_can_be_no_group_is_refused_by_every_route() {
+async fn a_malformed_group_is_refused_by_every_route() {
     let scene = scene().await;
     let Scene { alice, bob, open, .. } = &scene;
     let events = scene.events().await;
@@ -96,6 +97,7 @@ async fn what_can_be_no_group_is_refused_by_every_route() {
     assert_eq!(scene.events().await, events, "nothing happened");
 }
 
+/// Shows (docs/protocol.md): Checks of fields; Creating a group.
 #[tokio::test]
 async fn a_group_is_created_with_a_name_and_a_type() {
     let scene = scene().await;
@@ -125,6 +127,7 @@ async fn a_group_is_created_with_a_name_and_a_type() {
     }
 }
 
+/// Shows (docs/protocol.md): Checks of accounts and groups; Joining and adding.
 #[tokio::test]
 async fn joining_has_its_checks_in_order() {
     let scene = scene().await;
@@ -143,6 +146,7 @@ async fn joining_has_its_checks_in_order() {
     assert_eq!(scene.events().await, events, "nothing happened");
 }
 
+/// Shows (docs/protocol.md): Order of checks; Checks of accounts and groups; Joining and adding.
 #[tokio::test]
 async fn adding_has_its_checks_in_order() {
     let scene = scene().await;
@@ -189,6 +193,7 @@ async fn adding_has_its_checks_in_order() {
     assert_eq!(alice.client.post("/groupaddmember", &body).await.verdict(), "200 ok");
 }
 
+/// Shows (docs/protocol.md): Checks of accounts and groups.
 #[tokio::test]
 async fn only_members_get_past_the_checks_for_them() {
     let scene = scene().await;
@@ -212,6 +217,7 @@ async fn only_members_get_past_the_checks_for_them() {
     assert_eq!(scene.events().await, events, "nothing happened");
 }
 
+/// Shows (docs/protocol.md): Order of checks; Checks of accounts and groups; Leaving and kicking.
 #[tokio::test]
 async fn kicking_has_its_checks_in_order() {
     let scene = scene().await;
@@ -254,6 +260,7 @@ async fn how_long_a_wrapped_key_may_be_is_set() {
     }
 }
 
+/// Shows (docs/protocol.md): Order of checks; Checks of fields; Checks of accounts and groups; Storing a wrapped key.
 #[tokio::test]
 async fn storing_a_key_has_its_checks_in_order() {
     let scene = scene().await;
@@ -293,6 +300,7 @@ async fn storing_a_key_has_its_checks_in_order() {
     }
 }
 
+/// Shows (docs/protocol.md): Fetching wrapped keys.
 #[tokio::test]
 async fn fetching_keys_has_its_checks_in_order() {
     let scene = scene().await;
@@ -317,6 +325,7 @@ async fn fetching_keys_has_its_checks_in_order() {
     .await;
 }
 
+/// Shows (docs/protocol.md): Checks of fields; Asking members to refresh.
 #[tokio::test]
 async fn an_update_is_one_of_two_words() {
     let scene = scene().await;
@@ -353,6 +362,7 @@ async fn an_update_is_one_of_two_words() {
     }
 }
 
+/// Shows (docs/protocol.md): Order of checks; Checks of accounts and groups.
 #[tokio::test]
 async fn writing_to_a_group_has_its_checks_in_order() {
     let scene = scene().await;

@@ -128,8 +128,10 @@ async fn everything_happens(people: &[Person]) -> String {
     group
 }
 
+/// Shows (docs/protocol.md): Joining and adding; Asking members to refresh; Changes and their recipients; Order of
+/// changes.
 #[tokio::test]
-async fn every_change_is_told_to_whom_it_concerns_in_the_order_of_the_log() {
+async fn every_change_goes_to_its_recipients_in_the_order_of_the_log() {
     let server = Server::start().await;
     let mut audience = Audience::new(&server, &["Alice", "Bob", "Carol"]).await;
     let group = everything_happens(&audience.people).await;
@@ -214,7 +216,7 @@ async fn every_change_is_told_to_whom_it_concerns_in_the_order_of_the_log() {
 }
 
 #[tokio::test]
-async fn whoever_comes_back_hears_exactly_what_was_missed() {
+async fn a_client_that_comes_back_gets_exactly_what_it_missed() {
     let server = Server::start().await;
     let mut audience = Audience::new(&server, &["Alice", "Bob", "Carol"]).await;
     everything_happens(&audience.people).await;
@@ -228,8 +230,9 @@ async fn whoever_comes_back_hears_exactly_what_was_missed() {
     }
 }
 
+/// Shows (docs/protocol.md): Changes and their recipients.
 #[tokio::test]
-async fn a_kicked_member_hears_so_when_it_comes_back() {
+async fn a_kicked_member_gets_the_change_when_it_comes_back() {
     let server = Server::start().await;
     let [alice, bob, carol] = people(&server, ["Alice", "Bob", "Carol"]).await;
     let group = alice.founds().await;
@@ -251,8 +254,9 @@ async fn a_kicked_member_hears_so_when_it_comes_back() {
     assert_eq!(short(&stream.event().await.data), "g10001 join");
 }
 
+/// Shows (docs/protocol.md): Destroying a group.
 #[tokio::test]
-async fn all_streams_of_an_account_hear_the_same() {
+async fn all_streams_of_an_account_get_the_same() {
     let server = Server::start().await;
     let [alice, bob] = people(&server, ["Alice", "Bob"]).await;
     let mut tabs = [bob.client.events().await, bob.client.events().await, bob.client.events().await];
@@ -269,8 +273,9 @@ async fn all_streams_of_an_account_hear_the_same() {
     }
 }
 
+/// Shows (docs/protocol.md): Read marks; Changes and their recipients.
 #[tokio::test]
-async fn readers_are_told_once_for_each_sender_and_never_of_what_is_removed() {
+async fn messages_are_marked_as_read_once_for_each_sender_and_never_when_removed() {
     let server = Server::start().await;
     let mut audience = Audience::new(&server, &["Alice", "Bob", "Carol"]).await;
     let [alice, bob, carol] = &audience.people[..] else { panic!("three people") };
@@ -297,8 +302,9 @@ async fn readers_are_told_once_for_each_sender_and_never_of_what_is_removed() {
     assert_eq!(reads(&all[2]), [""; 0]);
 }
 
+/// Shows (docs/protocol.md): Order of changes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_members_hear_one_order_however_much_happens_at_once() {
+async fn all_members_get_one_order_however_much_happens_at_once() {
     let server = Server::start().await;
     let mut audience = Audience::new(&server, &["Alice", "Bob", "Carol"]).await;
     let group = audience.people[0].founds().await;

@@ -1,5 +1,5 @@
 //! Versions of a group's key and the wrapped keys of its members: under which version a key is stored, who may replace
-//! it, who gets it (D3, D6, D14).
+//! it, who gets it (docs/protocol.md, "Storing a wrapped key").
 
 use serde_json::{Value, json};
 
@@ -47,6 +47,7 @@ async fn events(server: &Server) -> f64 {
 /// The refusal of a key that somebody else's stands in the way of.
 const REFUSED: &str = "200 INVALIDGROUPKEY";
 
+/// Shows (docs/protocol.md): Storing a wrapped key.
 #[tokio::test]
 async fn the_first_key_takes_version_1_for_its_storer() {
     let server = Server::start().await;
@@ -71,6 +72,7 @@ async fn the_first_key_takes_version_1_for_its_storer() {
     assert_eq!(alice.takes_version(&group).await, 2, "what a store took is not given again");
 }
 
+/// Shows (docs/protocol.md): Versions of a group key; Storing a wrapped key.
 #[tokio::test]
 async fn a_key_goes_under_the_version_that_its_storer_took() {
     let server = Server::start().await;
@@ -101,6 +103,7 @@ async fn a_key_goes_under_the_version_that_its_storer_took() {
     assert_eq!(carol.asks("/groupgetcurrentversion", &group).await.json()["groupVersion"], "4");
 }
 
+/// Shows (docs/protocol.md): Storing a wrapped key.
 #[tokio::test]
 async fn what_was_taken_in_an_earlier_stay_is_no_longer_ones_own() {
     let server = Server::start().await;
@@ -135,8 +138,9 @@ async fn what_was_taken_in_an_earlier_stay_is_no_longer_ones_own() {
     assert_eq!(bob.stores(&group, &bob, "of Bob").await, "5");
 }
 
+/// Shows (docs/protocol.md): Storing a wrapped key; Fetching wrapped keys.
 #[tokio::test]
-async fn whose_key_pair_wrapped_a_key_is_part_of_it() {
+async fn a_stored_key_names_its_keyholder() {
     let server = Server::start().await;
     let [alice, bob, carol] = people(&server, ["Alice", "Bob", "Carol"]).await;
     let group = alice.founds().await;
@@ -158,6 +162,7 @@ async fn whose_key_pair_wrapped_a_key_is_part_of_it() {
     assert_eq!(bob.fetches(&group, &bob).await, ["1: the key by 10001"]);
 }
 
+/// Shows (docs/protocol.md): Encryption between clients.
 #[tokio::test]
 async fn keys_come_back_as_they_were_sent() {
     let server = Server::start().await;
@@ -181,6 +186,7 @@ async fn keys_come_back_as_they_were_sent() {
     }
 }
 
+/// Shows (docs/protocol.md): Versions of a group key; Fetching wrapped keys.
 #[tokio::test]
 async fn versions_are_ordered_as_numbers_and_outlive_every_coming_and_going() {
     let server = Server::start().await;
@@ -199,6 +205,7 @@ async fn versions_are_ordered_as_numbers_and_outlive_every_coming_and_going() {
     assert_eq!(versions, ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"]);
 }
 
+/// Shows (docs/protocol.md): Storing a wrapped key; Fetching wrapped keys.
 #[tokio::test]
 async fn only_members_get_keys_and_only_those_of_members() {
     let server = Server::start().await;
@@ -236,6 +243,8 @@ async fn only_members_get_keys_and_only_those_of_members() {
     assert_eq!(alice.fetches(&group, &alice).await, ["1: the key by 10001"]);
 }
 
+/// Shows (docs/protocol.md): Fields of a thread; Writing a message; What the web client depends on; The key version of
+/// a message.
 #[tokio::test]
 async fn a_message_names_a_version_of_its_own_group_or_none() {
     let server = Server::start().await;

@@ -8,6 +8,7 @@ use crate::cluster::fresh_database;
 use crate::contract::timeless;
 use crate::server::{Server, Setup};
 
+/// Shows (docs/protocol.md): Ids.
 #[tokio::test]
 async fn groups_are_numbered_apart_from_accounts() {
     let server = Server::start().await;
@@ -17,6 +18,7 @@ async fn groups_are_numbered_apart_from_accounts() {
     assert_eq!(Person::sign_up(&server, "Carol").await.id, "10003");
 }
 
+/// Shows (docs/protocol.md): Ids; Checks of accounts and groups; Creating a group; Versions of a group key.
 #[tokio::test]
 async fn a_creator_does_all_that_a_member_does_without_having_joined() {
     let server = Server::start().await;
@@ -97,6 +99,7 @@ async fn a_creator_that_never_joined_may_leave() {
     assert_eq!(alice.asks("/groupjoinmember", &alone).await.verdict(), "200 GROUPNOTEXISTING");
 }
 
+/// Shows (docs/protocol.md): Checks of accounts and groups; Fields of a thread; Size of a group.
 #[tokio::test]
 async fn no_group_has_more_members_than_it_may() {
     let setup = Setup::on(&fresh_database().await).with("group-max-members", 3);
@@ -146,8 +149,9 @@ async fn no_group_has_more_members_than_it_may() {
     bob.enters(&group).await;
 }
 
+/// Shows (docs/protocol.md): Size of a group.
 #[tokio::test]
-async fn twenty_is_what_a_group_has_room_for_if_nobody_says() {
+async fn a_group_has_room_for_twenty_by_default() {
     let server = Server::start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     for body in [
@@ -164,8 +168,9 @@ async fn twenty_is_what_a_group_has_room_for_if_nobody_says() {
     assert_eq!(alice.thread(&large).await.unwrap()["maxMembers"], "1000");
 }
 
+/// Shows (docs/protocol.md): Checks of accounts and groups; Joining and adding.
 #[tokio::test]
-async fn a_private_group_takes_whom_its_admin_adds() {
+async fn only_the_admin_adds_to_a_private_group() {
     let server = Server::start().await;
     let [alice, bob, carol] = people(&server, ["Alice", "Bob", "Carol"]).await;
     let group = alice.creates("private", json!(20)).await;
@@ -180,6 +185,7 @@ async fn a_private_group_takes_whom_its_admin_adds() {
     assert_eq!(bob.thread(&group).await.unwrap()["groupType"], "private");
 }
 
+/// Shows (docs/protocol.md): Members.
 #[tokio::test]
 async fn members_are_listed_with_the_admin_first() {
     let server = Server::start().await;
@@ -208,6 +214,7 @@ async fn members_are_listed_with_the_admin_first() {
     assert_eq!(json!(first.members(&group).await), ids(&[&admin, &first, &last]));
 }
 
+/// Shows (docs/protocol.md): Members.
 #[tokio::test]
 async fn ids_are_ordered_as_numbers() {
     let server = Server::start().await;
@@ -223,8 +230,9 @@ async fn ids_are_ordered_as_numbers() {
     assert_eq!(alice.members(&group).await, expected);
 }
 
+/// Shows (docs/protocol.md): Leaving and kicking.
 #[tokio::test]
-async fn the_session_says_who_leaves() {
+async fn the_session_decides_which_account_leaves() {
     let server = Server::start().await;
     let [alice, bob, carol] = people(&server, ["Alice", "Bob", "Carol"]).await;
     let group = alice.founds().await;
@@ -271,6 +279,7 @@ async fn is_gone(group: &str, people: &[&Person]) {
     }
 }
 
+/// Shows (docs/protocol.md): The list of threads; What the web client depends on; Destroying a group.
 #[tokio::test]
 async fn a_destroyed_group_is_there_for_nobody() {
     let server = Server::start().await;
@@ -288,6 +297,7 @@ async fn a_destroyed_group_is_there_for_nobody() {
     assert_eq!(bob.creates("public", Value::Null).await, "g10002");
 }
 
+/// Shows (docs/protocol.md): Leaving and kicking.
 #[tokio::test]
 async fn with_its_admin_a_group_goes() {
     let server = Server::start().await;

@@ -35,8 +35,10 @@ async fn announcements(who: &Person, group: &str) -> Vec<Vec<String>> {
     who.messages(group).await.iter().map(said).collect()
 }
 
+/// Shows (docs/protocol.md): Creating a group; Joining and adding; Leaving and kicking; Codes of system messages;
+/// Escaping in system messages.
 #[tokio::test]
-async fn the_system_tells_of_every_coming_and_going() {
+async fn the_system_writes_a_message_for_every_join_and_departure() {
     let server = Server::start().await;
     // Names reach a sink of HTML in the web client: there, and only there, they are escaped.
     let [alice, bob, carol] = people(&server, ["<i>A&B</i>", "Bob \"B\"", "Carol's"]).await;
@@ -83,8 +85,9 @@ async fn the_system_tells_of_every_coming_and_going() {
     assert_eq!(bob.threads().await[0]["text"], "GROUPDELETED");
 }
 
+/// Shows (docs/protocol.md): Codes of system messages.
 #[tokio::test]
-async fn an_admin_that_leaves_is_not_told_that_the_group_is_gone() {
+async fn an_admin_that_leaves_gets_no_message_that_the_group_is_gone() {
     let server = Server::start().await;
     let [alice, bob] = people(&server, ["Alice", "Bob"]).await;
     let group = alice.founds().await;
@@ -95,6 +98,7 @@ async fn an_admin_that_leaves_is_not_told_that_the_group_is_gone() {
     assert_eq!(notices(&bob).await, [["GROUPDELETED", group, "Friends"]]);
 }
 
+/// Shows (docs/protocol.md): Ids.
 #[tokio::test]
 async fn the_system_thread_is_numbered_in_the_order_of_the_log() {
     let server = Server::start().await;
@@ -109,6 +113,8 @@ async fn the_system_thread_is_numbered_in_the_order_of_the_log() {
 }
 
 /// All that two members get of a small group, as it comes over the wire.
+///
+/// Shows (docs/protocol.md): Fields of a thread.
 #[tokio::test]
 async fn the_life_of_a_small_group() {
     let server = Server::start().await;

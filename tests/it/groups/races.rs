@@ -40,8 +40,9 @@ async fn is_whole(group: &str, people: &[Person]) {
     }
 }
 
+/// Shows (docs/protocol.md): Requests in flight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_64_who_want_the_last_place_one_gets_it() {
+async fn of_64_accounts_that_want_the_last_place_one_gets_it() {
     // Over two nodes, so that not even the batches are in one hand.
     let (one, two) = two_nodes().await;
     let alice = Person::sign_up(&one, "Alice").await;
@@ -106,6 +107,7 @@ async fn somebody_goes_once_whether_it_leaves_or_is_kicked() {
     assert_eq!(departures, 12, "each going is told once");
 }
 
+/// Shows (docs/protocol.md): Versions of a group key; Storing a wrapped key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_version_is_taken_twice_and_no_key_goes_under_anothers() {
     let (one, two) = two_nodes().await;
@@ -153,6 +155,7 @@ async fn no_version_is_taken_twice_and_no_key_goes_under_anothers() {
     assert_eq!(alice.asks("/groupgetcurrentversion", &group).await.json()["groupVersion"], "84");
 }
 
+/// Shows (docs/protocol.md): Storing a wrapped key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_key_takes_one_version_however_many_store_at_once() {
     let server = Server::start().await;
@@ -176,8 +179,9 @@ async fn a_first_key_takes_one_version_however_many_store_at_once() {
     assert_eq!(keys.as_array().unwrap().len(), 1);
 }
 
+/// Shows (docs/protocol.md): Stays in a group.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_being_kicked_stores_and_writes_before_it_or_not_at_all() {
+async fn a_member_that_is_kicked_stores_and_writes_before_it_or_not_at_all() {
     let server = Server::start().await;
     let all = people(&server, ["Alice", "Bob", "Carol"]).await;
     let [alice, bob, carol] = &all;

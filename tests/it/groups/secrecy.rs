@@ -14,6 +14,7 @@ async fn three(server: &Server) -> [WebClient; 3] {
     ]
 }
 
+/// Shows (docs/protocol.md): A session of the web client.
 #[tokio::test]
 async fn a_group_of_three_reads_what_is_meant_for_three() {
     let server = Server::start().await;
@@ -52,8 +53,9 @@ async fn a_group_of_three_reads_what_is_meant_for_three() {
     assert!(alice.person.keys.decrypt(&alice.person.own_jwk(), key, iv).is_some());
 }
 
+/// Shows (docs/protocol.md): Encryption between clients.
 #[tokio::test]
-async fn who_was_kicked_reads_nothing_of_what_comes() {
+async fn a_kicked_member_reads_nothing_that_comes_later() {
     let server = Server::start().await;
     let [mut alice, mut bob, mut carol] = three(&server).await;
     let group = alice.create("public").await;
@@ -87,8 +89,9 @@ async fn who_was_kicked_reads_nothing_of_what_comes() {
     );
 }
 
+/// Shows (docs/protocol.md): Encryption between clients.
 #[tokio::test]
-async fn who_comes_back_reads_the_old_and_the_new_but_not_what_was_between() {
+async fn a_member_that_comes_back_reads_the_old_and_the_new_but_not_what_was_between() {
     let server = Server::start().await;
     let [mut alice, mut bob, mut carol] = three(&server).await;
     let group = alice.create("private").await;

@@ -6,6 +6,7 @@ use super::{people, texts};
 use crate::client::{Person, number_of};
 use crate::server::Server;
 
+/// Shows (docs/protocol.md): Stays in a group; Messages of former members.
 #[tokio::test]
 async fn a_member_reads_the_messages_of_its_stays() {
     let server = Server::start().await;
@@ -53,6 +54,7 @@ async fn a_member_reads_the_messages_of_its_stays() {
     assert_eq!(removed, [7, 12]);
 }
 
+/// Shows (docs/protocol.md): What a removal does; What the web client depends on; Messages of former members.
 #[tokio::test]
 async fn what_was_removed_shows_nothing_but_that_it_was() {
     let server = Server::start().await;
@@ -103,6 +105,7 @@ async fn of_one_stay_each_only_what_lies_in_it_counts_for_the_hundred() {
     assert_eq!(numbers, (151..=250).collect::<Vec<_>>());
 }
 
+/// Shows (docs/protocol.md): Fields of a thread; What the web client depends on.
 #[tokio::test]
 async fn the_list_shows_a_group_while_one_is_in_it() {
     let server = Server::start().await;
@@ -145,6 +148,7 @@ async fn readers(who: &Person, group: &str) -> Vec<(u32, Value)> {
     messages.iter().map(|message| (number(message), message["status"].clone())).collect()
 }
 
+/// Shows (docs/protocol.md): Read marks; Stays in a group.
 #[tokio::test]
 async fn only_what_was_shown_is_read() {
     let server = Server::start().await;
@@ -175,6 +179,7 @@ async fn only_what_was_shown_is_read() {
     assert_eq!(readers(&alice, &group).await, all);
 }
 
+/// Shows (docs/protocol.md): Ids.
 #[tokio::test]
 async fn the_thread_of_a_group_has_two_names() {
     let server = Server::start().await;

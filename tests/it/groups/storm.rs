@@ -222,6 +222,7 @@ async fn sees(who: &Person, group: &str, known: &Known) {
     assert_eq!(held, mine.map(|((_, version), holder)| (*version, holder.clone())).collect::<Vec<_>>());
 }
 
+/// Shows (docs/protocol.md): What the web client depends on; Stays in a group.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_sees_what_the_log_says_and_no_more() {
     let database = fresh_database().await;

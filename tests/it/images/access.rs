@@ -8,8 +8,9 @@ use crate::cluster::{fresh_database, passable_directory};
 use crate::groups::people;
 use crate::server::{Server, Setup};
 
+/// Shows (docs/protocol.md): Shapes of refusals; Posting an image; Fetching an image.
 #[tokio::test]
-async fn only_who_takes_part_sees_it() {
+async fn only_participants_see_it() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let eve = Person::sign_up(&server, "Eve").await;
@@ -60,6 +61,7 @@ async fn only_who_takes_part_sees_it() {
     assert_eq!(bob.client.post("/imageget", &json!({})).await.json(), json!({ "valid": false }));
 }
 
+/// Shows (docs/protocol.md): Stays in a group; Fetching an image.
 #[tokio::test]
 async fn members_see_the_images_of_their_stays() {
     let server = Server::start().await;

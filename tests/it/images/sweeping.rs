@@ -11,6 +11,7 @@ use crate::hold::Hold;
 use crate::patience::eventually;
 use crate::server::{Server, Setup};
 
+/// Shows (docs/protocol.md): What a removal does; Messages of former members.
 #[tokio::test]
 async fn a_leavers_image_is_removed_with_its_content() {
     let server = Server::start().await;

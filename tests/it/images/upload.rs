@@ -11,6 +11,7 @@ use crate::contract::{no_account, no_text, refuses, timeless};
 use crate::patience::eventually;
 use crate::server::{Server, Setup};
 
+/// Shows (docs/protocol.md): Fields of a thread; Fields of a message; Posting an image; Fetching an image.
 #[tokio::test]
 async fn an_image_is_posted_listed_and_fetched() {
     let server = Server::start().await;
@@ -52,6 +53,7 @@ async fn an_image_is_posted_listed_and_fetched() {
     assert!(!stored.windows(6).any(|window| window == b"opaque"), "a blob lies there in the clear");
 }
 
+/// Shows (docs/protocol.md): Posting an image; Names of images; Who writes system messages.
 #[tokio::test]
 async fn the_checks_have_an_order() {
     let server = Server::start().await;
@@ -90,7 +92,7 @@ async fn the_checks_have_an_order() {
     let names: Vec<_> = no_text().into_iter().chain([json!("a\nb"), json!("\u{0}"), json!("x".repeat(129))]).collect();
     refuses(&alice.client, path, &good, "contentID", &names, "400 INVALIDCONTENTID").await;
     refuses(&alice.client, path, &good, "content", &[json!(null), json!(1), json!({})], "400 INVALIDMESSAGETYPE").await;
-    // H4: not as somebody else, not in a thread of others.
+    // Not as somebody else, not in a thread of others.
     for (field, value) in [("sender", &bob.id), ("sender", &eve.id)] {
         let mut body = good.clone();
         body[field] = json!(value);
@@ -100,7 +102,7 @@ async fn the_checks_have_an_order() {
     assert_eq!(eve.client.post(path, &theirs).await.verdict(), "400 INVALIDTHREADID");
     assert_eq!(alice.messages(&thread).await.len(), 1);
 
-    // Whatever type it says, it is an image: no system message can be planted (H4, H16).
+    // Whatever type it says, it is an image: no system message can be planted.
     for (number, kind) in [json!("system"), json!("text"), json!(null), json!(7)].into_iter().enumerate() {
         let mut body = alice.picture(&thread, &bob.id, &format!("planted {number}"), "content");
         (body["messageType"], body["text"], body["extra1"]) = (kind, json!("WELCOME"), json!("<script>"));
@@ -111,12 +113,13 @@ async fn the_checks_have_an_order() {
     }
 }
 
+/// Shows (docs/protocol.md): Names of images.
 #[tokio::test]
 async fn a_name_stands_for_one_content() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     alice.posts(&thread, &bob.id, "name", "first").await;
-    // The same again has no effect (D23), other content is refused and changes nothing (H4).
+    // The same again has no effect, other content is refused and changes nothing.
     alice.posts(&thread, &bob.id, "name", "first").await;
     let other = alice.client.post("/imageupload", &alice.picture(&thread, &bob.id, "name", "second")).await;
     assert_eq!(other.verdict(), "200 CONTENTEXISTS");
@@ -135,6 +138,7 @@ async fn a_name_stands_for_one_content() {
     assert_eq!(blobs(server.setup()).len(), 3);
 }
 
+/// Shows (docs/protocol.md): Names of images.
 #[tokio::test]
 async fn names_are_names_and_never_paths() {
     let server = Server::start().await;
@@ -156,6 +160,7 @@ async fn names_are_names_and_never_paths() {
     }
 }
 
+/// Shows (docs/protocol.md): Posting an image.
 #[tokio::test]
 async fn the_largest_images_of_the_web_client_come_through() {
     let server = Server::start().await;
@@ -188,6 +193,7 @@ async fn an_image_of_a_group_carries_its_version() {
     assert_eq!(bob.thread(&group).await.unwrap()["text"], "RECEIVEDIMAGE");
 }
 
+/// Shows (docs/protocol.md): Writing a message.
 #[tokio::test]
 async fn an_image_may_be_written_like_a_text() {
     let server = Server::start().await;
@@ -236,8 +242,9 @@ fn half_sent(person: &Person, body: &serde_json::Value) -> (reqwest::RequestBuil
     (request.body(reqwest::Body::wrap_stream(pieces)), go)
 }
 
+/// Shows (docs/protocol.md): Posting an image.
 #[tokio::test]
-async fn large_bodies_take_turns() {
+async fn large_bodies_wait_for_each_other() {
     let setup = Setup::on(&fresh_database().await).with("media-bodies", 2).with("media-waiting", 1);
     let server = setup.start().await;
     let (alice, bob, thread) = two_people(&server).await;

@@ -36,6 +36,7 @@ fn root_of_hashes(hashes: &[Hash32]) -> Hash32 {
     }
 }
 
+/// Shows (docs/protocol.md): The public log.
 #[tokio::test]
 async fn tiles_and_checkpoint_are_those_of_the_log() {
     let (setup, _token) = signing().await;
@@ -91,6 +92,7 @@ async fn tiles_and_checkpoint_are_those_of_the_log() {
     }
 }
 
+/// Shows (docs/protocol.md): The public log.
 #[tokio::test]
 async fn tiles_of_a_large_log_have_longer_paths() {
     let (setup, _token) = signing().await;
@@ -112,6 +114,7 @@ async fn tiles_of_a_large_log_have_longer_paths() {
     }
 }
 
+/// Shows (docs/protocol.md): The public log; Witnessing.
 #[tokio::test]
 async fn headers_and_methods_of_the_public_log() {
     let (setup, _token) = signing().await;
@@ -147,6 +150,7 @@ async fn headers_and_methods_of_the_public_log() {
     );
 }
 
+/// Shows (docs/protocol.md): The public log.
 #[tokio::test]
 async fn a_closed_log_proves_to_members_only() {
     let (setup, _token) = signing().await;
@@ -160,8 +164,9 @@ async fn a_closed_log_proves_to_members_only() {
     assert_eq!(alice.client.get(&format!("/audit/groups/{group}/bundle")).await.status, 200);
 }
 
+/// Shows (docs/protocol.md): Group history and proofs.
 #[tokio::test]
-async fn who_may_have_proofs_and_bundles() {
+async fn members_and_the_operator_may_have_proofs_and_bundles() {
     let (setup, _token) = signing().await;
     let server = setup.start().await;
     let (group, [alice, bob, carol, mallory]) = eventful(&server).await;

@@ -43,6 +43,7 @@ async fn mutual() -> (Server, Server, [tempfile::NamedTempFile; 2]) {
     (one.start().await, two.start().await, [first, second])
 }
 
+/// Shows (docs/protocol.md): Witnessing.
 #[tokio::test]
 async fn two_servers_witness_each_other() {
     let (one, two, _tokens) = mutual().await;
@@ -77,6 +78,7 @@ async fn two_servers_witness_each_other() {
     }
 }
 
+/// Shows (docs/protocol.md): Witnessing.
 #[tokio::test]
 async fn a_rewritten_log_is_refused_by_the_other() {
     let (one, two, _tokens) = mutual().await;
@@ -135,6 +137,7 @@ impl Fake {
     }
 }
 
+/// Shows (docs/protocol.md): Witnessing.
 #[tokio::test]
 async fn a_witness_answers_as_the_specification_has_it() {
     let log = Fake::new("fake.example/log", 0, 700);

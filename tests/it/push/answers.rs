@@ -52,6 +52,7 @@ impl Scene {
     }
 }
 
+/// Shows (docs/protocol.md): Push services.
 #[tokio::test]
 async fn a_device_that_is_gone_is_dropped() {
     for status in [404, 410] {
@@ -113,6 +114,7 @@ async fn a_refused_push_is_not_repeated_and_the_device_stays() {
     assert_eq!(log.matches("may not accept our VAPID key pair").count(), 1, "{log}");
 }
 
+/// Shows (docs/protocol.md): Push services.
 #[tokio::test]
 async fn what_was_not_accepted_is_sent_again_until_it_is() {
     let scene = Scene::new().await;

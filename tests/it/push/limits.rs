@@ -17,6 +17,7 @@ async fn all_is_over(server: &Server) {
     eventually("all is over", async || unfinished(server.setup()).await == 0).await;
 }
 
+/// Shows (docs/protocol.md): Push services.
 #[tokio::test]
 async fn a_service_that_never_answers_has_few_under_way_and_no_other_waits_for_it() {
     let Pushing { server, peer, .. } =
@@ -126,7 +127,7 @@ async fn what_waits_too_long_is_given_up() {
 }
 
 #[tokio::test]
-async fn an_account_that_is_over_is_told_nothing() {
+async fn an_account_that_is_over_gets_nothing() {
     let pair = Pair::new();
     let peer = Peer::start(&pair.public).await;
     let directory = tempfile::tempdir().unwrap();
@@ -157,8 +158,9 @@ async fn an_account_that_is_over_is_told_nothing() {
     assert!(server.get("/metrics").await.text.contains("be8_push_total{outcome=\"moot\"} 1"));
 }
 
+/// Shows (docs/protocol.md): What a removal does.
 #[tokio::test]
-async fn a_removed_account_is_told_nothing() {
+async fn a_removed_account_gets_no_pushes() {
     let Pushing { server, peer, .. } = &Pushing::start().await;
     let [alice, bob, carol] = people(server, ["Alice", "Bob", "Carol"]).await;
     let (of_bob, of_carol) = (peer.device(), peer.device());

@@ -365,6 +365,8 @@ fn verify(token: &str, key: &str, origin: &str) -> Result<(), String> {
 }
 
 /// The device of RFC 8291, section 5, reads the message of that section.
+///
+/// Shows (docs/protocol.md): Pushes.
 #[test]
 fn the_test_reads_what_the_standard_encrypts() {
     let bytes = |text: &str| BASE64.decode(text).unwrap();

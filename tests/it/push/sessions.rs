@@ -80,6 +80,7 @@ impl Scene {
     }
 }
 
+/// Shows (docs/protocol.md): Sessions and their devices.
 #[tokio::test]
 async fn a_device_ends_with_a_logout() {
     let mut scene = Scene::new().await;
@@ -87,6 +88,7 @@ async fn a_device_ends_with_a_logout() {
     scene.has_ended(Dropped::SessionEnded, 1).await;
 }
 
+/// Shows (docs/protocol.md): Sessions and their devices.
 #[tokio::test]
 async fn a_device_ends_with_a_new_account_in_its_browser() {
     let mut scene = Scene::new().await;
@@ -95,6 +97,7 @@ async fn a_device_ends_with_a_new_account_in_its_browser() {
     scene.has_ended(Dropped::SessionEnded, 1).await;
 }
 
+/// Shows (docs/protocol.md): Sessions and their devices.
 #[tokio::test]
 async fn a_device_ends_with_a_login_of_anybody_in_its_browser() {
     for same in [true, false] {
@@ -133,6 +136,7 @@ async fn devices_end_when_the_operator_ends_the_sessions() {
     assert_eq!(scene.pushing.peer.told(&scene.ends).len() + scene.pushing.peer.told(&scene.stays).len(), 2, "{thread}");
 }
 
+/// Shows (docs/protocol.md): Sessions and their devices.
 #[tokio::test]
 async fn an_endpoint_that_another_account_subscribes_leaves_the_former_one() {
     let mut scene = Scene::new().await;

@@ -13,8 +13,9 @@ use crate::contract::{no_text, refuses};
 use crate::patience::within;
 use crate::server::{Server, Setup};
 
+/// Shows (docs/protocol.md): Subscriptions.
 #[tokio::test]
-async fn a_subscription_is_checked_as_the_contract_says() {
+async fn a_subscription_is_checked_as_the_protocol_says() {
     let server = Server::start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let device = Device::new();
@@ -65,6 +66,7 @@ async fn a_subscription_is_checked_as_the_contract_says() {
     assert_eq!(device_events(&server).await.len(), 4);
 }
 
+/// Shows (docs/protocol.md): Unchanged values; Subscriptions.
 #[tokio::test]
 async fn the_same_again_is_no_event_and_the_oldest_gives_way() {
     let server = Setup::on(&fresh_database().await).with("devices-per-account", 3).start().await;
@@ -104,7 +106,7 @@ async fn the_same_again_is_no_event_and_the_oldest_gives_way() {
 }
 
 #[tokio::test]
-async fn only_devices_that_did_not_give_way_are_told() {
+async fn only_devices_that_were_not_displaced_get_pushes() {
     let pushing = Pushing::start_with(|setup| setup.with("devices-per-account", 2)).await;
     let (alice, bob, thread) = two_people(&pushing.server).await;
     let devices = [pushing.peer.device(), pushing.peer.device(), pushing.peer.device()];
@@ -127,6 +129,7 @@ async fn vapid(arguments: &[&str]) -> (bool, String, String) {
     (output.status.success(), text(output.stdout), text(output.stderr))
 }
 
+/// Shows (docs/protocol.md): Pushes.
 #[tokio::test]
 async fn be8_vapid_makes_a_key_pair_once() {
     let directory = tempfile::tempdir().unwrap();

@@ -241,7 +241,7 @@ async fn a_rebuild_is_aborted_and_there_is_one_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_differs_is_not_switched_to_unless_told() {
+async fn what_differs_is_not_switched_to_unless_forced() {
     let filled = Filled::new(15).await;
     let pool = &filled.rig.pool;
     filled.run("delete from read_1.thread_member where ctid = (select min(ctid) from read_1.thread_member)").await;

@@ -86,6 +86,7 @@ async fn report(server: &Server, account: &str, complete: bool) -> Value {
     serde_json::from_str(&said.out).unwrap()
 }
 
+/// Shows (docs/protocol.md): What a removal does; Messages of former members.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_an_erased_account_can_be_read_or_even_found() {
     let server = Server::start().await;

@@ -49,6 +49,7 @@ async fn partitions(library: &Library) -> i64 {
     count.fetch_one(&library.pool).await.unwrap()
 }
 
+/// Shows (docs/protocol.md): Expiry of accounts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_lives_for_thirty_days_or_as_long_as_its_token_says() {
     let hands = Hands::new();
@@ -104,6 +105,7 @@ async fn an_account_lives_for_thirty_days_or_as_long_as_its_token_says() {
     replay(&Rig::on(server.setup().database_url()).await, 7).await;
 }
 
+/// Shows (docs/protocol.md): Placeholders for what is erased; How long messages are kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_are_hidden_after_thirty_days_and_gone_a_day_later() {
     let hands = Hands::new();
@@ -146,7 +148,7 @@ async fn messages_are_hidden_after_thirty_days_and_gone_a_day_later() {
     assert!(gone >= 1);
     assert_eq!(alice.sees(&thread).await, [(3, "a month later".to_owned())]);
     assert_eq!(alice.write(&thread, &bob, "and on").await, 4);
-    // The name of the destroyed group is forgotten with the message that told of its end (D16).
+    // The name of the destroyed group is forgotten with the message that told of its end.
     let created = async || {
         let messages = bob.messages(&format!("{}:s1", bob.id)).await;
         let created: Vec<_> = messages.iter().map(|message| message["extra2"].clone()).collect();

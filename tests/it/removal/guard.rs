@@ -1,4 +1,5 @@
-//! Nobody else's page, no link and no form removes an account (H3, D8, D20). `tests/it/guard.rs` is about all routes.
+//! Nobody else's page, no link and no form removes an account
+//! (docs/protocol.md, "Removing an account"). `tests/it/guard.rs` is about all routes.
 
 use reqwest::Method;
 
@@ -13,6 +14,7 @@ async fn attack(client: &Client, method: &str, lines: &[(&str, &str)]) -> String
     client.send(request).await.verdict()
 }
 
+/// Shows (docs/protocol.md): Requests from other origins; Removing an account.
 #[tokio::test]
 async fn foreign_pages_are_refused_whatever_they_try() {
     let server = Server::start().await;
@@ -59,6 +61,7 @@ async fn foreign_pages_are_refused_whatever_they_try() {
     }
 }
 
+/// Shows (docs/protocol.md): Requests from other origins; Removing an account.
 #[tokio::test]
 async fn behind_a_proxy_the_public_address_is_one_s_own() {
     let setup = Setup::on(&fresh_database().await).with("public-url", "https://be8.example:443/");

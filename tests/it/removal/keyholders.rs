@@ -1,4 +1,5 @@
-//! Keyholders whose time is over: a living group that ever named one as keyholder needs its public key (H19), before the
+//! Keyholders whose time is over: a living group that ever named one as keyholder needs its public key
+//! (docs/protocol.md, "Keyholders that are gone"), before the
 //! account is removed for its time as much as afterwards.
 
 use serde_json::{Value, json};

@@ -19,6 +19,7 @@ async fn ask(server: &Server, method: Method, path: &str, token: Option<&str>) -
     client.send(request).await
 }
 
+/// Shows (docs/protocol.md): The operator's routes.
 #[tokio::test]
 async fn by_http() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -69,6 +70,7 @@ async fn by_http() {
     assert!(log.contains("remove an account") && !log.contains(TOKEN));
 }
 
+/// Shows (docs/protocol.md): The operator's routes.
 #[tokio::test]
 async fn without_a_token_file_there_is_no_operator() {
     let server = Server::start().await;

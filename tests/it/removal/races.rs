@@ -99,6 +99,7 @@ pub async fn ties(pool: &PgPool) -> i64 {
     .unwrap()
 }
 
+/// Shows (docs/protocol.md): Requests in flight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn removals_race_with_writes_joins_and_keys_on_two_nodes() {
     let (one, two) = two_nodes().await;

@@ -16,6 +16,8 @@ async fn notices(person: &Person) -> Vec<Value> {
     messages.iter().map(|m| json!([m["text"], m["extra1"], m["extra2"]])).collect()
 }
 
+/// Shows (docs/protocol.md): Living accounts; Removing an account; What a removal does; The list of threads; Changes
+/// and their recipients; Codes of system messages.
 #[tokio::test]
 async fn an_account_is_gone_on_every_node_with_the_answer() {
     let (one, two) = two_nodes().await;
@@ -61,6 +63,8 @@ async fn an_account_is_gone_on_every_node_with_the_answer() {
     assert_eq!(Person::sign_up(&two, "Dave").await.id, "10004");
 }
 
+/// Shows (docs/protocol.md): What a removal does; Placeholders for what is erased; What the web client depends on;
+/// Members; Messages of former members; Changes and their recipients; Codes of system messages.
 #[tokio::test]
 async fn groups_are_destroyed_or_left() {
     let server = Server::start().await;
@@ -87,7 +91,7 @@ async fn groups_are_destroyed_or_left() {
     let codes: Vec<Value> = notices(&carol).await.iter().map(|notice| notice[0].clone()).collect();
     assert_eq!(codes, ["WELCOME", "GROUPDELETED"]);
     assert_eq!(json!(carol.members(&theirs).await), ids(&[&bob, &carol]));
-    // What Alice wrote is gone, the last message included (H18), and she left without a name.
+    // What Alice wrote is gone, the last message included, and she left without a name.
     assert_eq!(
         bob.sees(&theirs).await.into_iter().map(|(_, text)| text).collect::<Vec<_>>(),
         ["ACCJOINEDGROUP", "ACCJOINEDGROUP", "ACCJOINEDGROUP", "removed", "Bob's", "ACCLEFTGROUP"]
@@ -100,6 +104,7 @@ async fn groups_are_destroyed_or_left() {
     assert_eq!(bob.tells(&theirs, "and on").await, 7);
 }
 
+/// Shows (docs/protocol.md): What the web client depends on; Keyholders that are gone.
 #[tokio::test]
 async fn a_keyholder_s_public_key_stays_while_a_group_needs_it() {
     let server = Server::start().await;
@@ -140,6 +145,7 @@ async fn a_keyholder_s_public_key_stays_while_a_group_needs_it() {
     .await;
 }
 
+/// Shows (docs/protocol.md): Requests from other origins; Removing an account.
 #[tokio::test]
 async fn post_does_the_same_and_nothing_is_done_twice() {
     let server = Server::start().await;

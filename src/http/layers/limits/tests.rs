@@ -70,7 +70,7 @@ fn others_are_counted_apart_and_a_network_of_ipv6_together() {
 }
 
 #[test]
-fn an_answer_tells_what_is_left() {
+fn an_answer_says_what_is_left() {
     let (bucket, dial) = bucket("3/60", 100);
     let mut told = Vec::new();
     for _ in 0..4 {
@@ -85,7 +85,7 @@ fn an_answer_tells_what_is_left() {
 }
 
 #[test]
-fn memory_is_bounded_whoever_comes() {
+fn memory_is_bounded_for_any_clients() {
     let (bucket, dial) = bucket("1/60", 2000);
     let account = |n: u32| Key::Account(AccId::new(10_001 + i64::from(n)).unwrap());
     for n in 0..200_000 {

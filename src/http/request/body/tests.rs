@@ -69,6 +69,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const INVALID: (u16, &str) = (400, r#"{"error":"INVALIDJSON"}"#);
 const TOO_LARGE: (u16, &str) = (413, r#"{"error":"TOOLARGE"}"#);
 
+/// Shows (docs/protocol.md): Bodies.
 #[tokio::test]
 async fn each_kind_of_body_has_its_answer() {
     let service = service(BodyLimits::default());
@@ -115,6 +116,7 @@ async fn each_kind_of_body_has_its_answer() {
     assert_eq!(said(answer).await, (400, INVALID.1.to_owned()));
 }
 
+/// Shows (docs/protocol.md): Bodies; Limits of bodies.
 #[tokio::test]
 async fn five_mebibytes_are_the_limit() {
     let service = service(BodyLimits::default());

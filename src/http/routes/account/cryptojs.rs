@@ -55,8 +55,7 @@ pub fn decrypt(password: &str, passphrase: &str) -> Result<Secret<String>, Passw
     plain(std::str::from_utf8(&text).map_err(|_| PasswordFailure)?)
 }
 
-/// The AES key and the CBC vector: D1 = MD5(P‖S), Dn = MD5(Dn-1‖P‖S), the key D1‖D2, the vector
-/// D3.
+/// The AES key and the CBC vector: X₁ = MD5(P‖S), Xₙ = MD5(Xₙ₋₁‖P‖S); the key is X₁‖X₂, the vector X₃.
 fn key_and_vector(passphrase: &[u8], salt: [u8; 8]) -> (Zeroizing<[u8; 32]>, Zeroizing<[u8; 16]>) {
     let chain = |before: &[u8]| -> Zeroizing<[u8; 16]> {
         Zeroizing::new(Md5::new().chain_update(before).chain_update(passphrase).chain_update(salt).finalize().into())
@@ -90,16 +89,18 @@ mod tests {
 
     const VECTOR: &str = "U2FsdGVkX19fIs07t/DUfTAkWvalf6lI0Xg5kZ5cCii84zSeQfIlQ21WjFBYZVIzBqcelpRk+zqoa9wXxNr07g==";
 
+    /// Shows (docs/protocol.md): Encrypted passwords.
     #[test]
-    fn the_vector_of_the_contract() {
+    fn the_vector_of_the_protocol() {
         let plain = "lVKcDe.bVh9r=dN1fWTNr87V=tXU?DuZ";
         assert_eq!(decrypted(VECTOR, "1657105032826").as_deref(), Ok(plain));
         let salt = STANDARD.decode(VECTOR).unwrap()[8..16].try_into().unwrap();
         assert_eq!(encrypt(plain.as_bytes(), "1657105032826", salt), VECTOR);
     }
 
+    /// Shows (docs/protocol.md): Encrypted passwords.
     #[test]
-    fn what_is_no_ciphertext_fails() {
+    fn malformed_ciphertext_fails() {
         let unsalted = STANDARD.encode([b"Unsalted", &[7; 24][..]].concat());
         for password in [
             "",
@@ -146,8 +147,9 @@ mod tests {
     }
 
     proptest! {
+        /// Shows (docs/protocol.md): Encrypted passwords.
         #[test]
-        fn what_was_encrypted_is_read(text in ".{1,300}", passphrase in ".{0,20}", salt in any::<[u8; 8]>()) {
+        fn ciphertext_is_decrypted(text in ".{1,300}", passphrase in ".{0,20}", salt in any::<[u8; 8]>()) {
             assert_eq!(decrypted(&encrypt(text.as_bytes(), &passphrase, salt), &passphrase), Ok(text));
         }
 

@@ -105,6 +105,7 @@ mod tests {
         assert!(check(&with(p256_key(), "ext", json!("true"))).is_some());
     }
 
+    /// Shows (docs/protocol.md): Public keys.
     #[test]
     fn each_member_is_checked() {
         let x = p256_key()["x"].clone();

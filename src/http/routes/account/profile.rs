@@ -102,7 +102,7 @@ impl Profile {
             let name = name.ok_or(WireError::from(Code::InvalidNickname))?;
             let opener = app.vault.opener(&me.live).await?;
             if open_name(&opener, &me.nickname)? == name {
-                return Ok(Answer::new(&Success::default())); // D17
+                return Ok(Answer::new(&Success::default())); // docs/protocol.md, "Unchanged values"
             }
             let nickname = Secret::new(NicknameSecret { nickname: name.to_owned() });
             let compared = me.nickname.stored.position;
@@ -135,7 +135,7 @@ impl Profile {
             let status = cut_utf16(status, STATUS_UNITS);
             let opener = app.vault.opener(&me.live).await?;
             if open_status(&opener, me.status.as_ref())? == status {
-                return Ok(Answer::new(&Success::default())); // D17
+                return Ok(Answer::new(&Success::default())); // docs/protocol.md, "Unchanged values"
             }
             let compared = me.status.map(|event| event.stored.position);
             let status = Secret::new(StatusSecret { status: status.to_owned() });

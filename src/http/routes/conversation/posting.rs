@@ -202,6 +202,7 @@ pub(in crate::http) async fn write<R>(
 mod tests {
     use super::*;
 
+    /// Shows (docs/protocol.md): Names of images.
     #[test]
     fn names_are_printable_and_of_some_length() {
         for good in ["a", "0123456789abcdefABCDEF!?", "../../etc/passwd", "ü 🦢", &"x".repeat(128), &"🦢".repeat(64)]

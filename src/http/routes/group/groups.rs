@@ -28,7 +28,7 @@ use crate::vault::Opener;
 /// Groups.
 pub struct Groups(pub Handle);
 
-/// How many members a group may have if its creator does not say (D22).
+/// How many members a group may have if its creator does not say (docs/protocol.md, "Size of a group").
 const DEFAULT_CAPACITY: u32 = 20;
 
 /// A group to create.

@@ -179,7 +179,7 @@ fn now(counters: &Counters) -> Now {
     Now { valid: True, insights: insights.collect(), insight: OLDER.map(older).to_vec() }
 }
 
-/// The UTC day of a date, or of a time (D21).
+/// The UTC day of a date, or of a time (docs/protocol.md, "Counters of past days").
 fn day(field: &Lenient<String>) -> Option<NaiveDate> {
     let text = field.str()?;
     // Years of four digits, as both forms of RFC 3339 have them.
@@ -189,7 +189,7 @@ fn day(field: &Lenient<String>) -> Option<NaiveDate> {
     DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc).date_naive())
 }
 
-/// The days from the first to the last (H25).
+/// The days from the first to the last (docs/protocol.md, "Counters of past days").
 fn days(input: &UntilInput) -> Option<(NaiveDate, NaiveDate)> {
     let (start, end) = (day(&input.start)?, day(&input.end)?);
     (0..MOST_DAYS).contains(&(end - start).num_days()).then_some((start, end))
@@ -289,6 +289,7 @@ mod tests {
         assert_eq!(said["insight"], json!(["10002", "10000", "0", "5", "0", "0", "0", "1"]));
     }
 
+    /// Shows (docs/protocol.md): Counters of past days.
     #[test]
     fn a_range_is_two_dates_in_order_and_not_too_far_apart() {
         let range = |start: Value, end: Value| {

@@ -54,7 +54,7 @@ async fn everything_is_refused(server: &Server, alice: &Person, bob: &Person, th
 }
 
 #[tokio::test]
-async fn a_commit_that_waits_for_a_standby_is_told_so_and_settled_when_it_is_back() {
+async fn a_commit_that_waits_for_a_standby_is_answered_503_and_settled_when_it_is_back() {
     let own = Own::start().await;
     let server = hasty(Setup::on(&own.database)).start().await;
     let (alice, bob, thread) = two_people(&server).await;
@@ -79,7 +79,7 @@ async fn a_commit_that_waits_for_a_standby_is_told_so_and_settled_when_it_is_bac
 }
 
 #[tokio::test]
-async fn a_server_whose_commit_waits_for_a_standby_stops_when_it_is_told_to() {
+async fn a_server_whose_commit_waits_for_a_standby_stops_on_a_signal() {
     let own = Own::start().await;
     // With its usual patience.
     let server = Setup::on(&own.database).start().await;
@@ -97,7 +97,7 @@ async fn a_server_whose_commit_waits_for_a_standby_stops_when_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn a_frozen_postgresql_is_told_and_gone_on_with() {
+async fn a_frozen_postgresql_is_reported_and_used_again_afterwards() {
     let own = Own::start().await;
     let server = hasty(Setup::on(&own.database)).start().await;
     let (alice, bob, thread) = two_people(&server).await;
@@ -118,7 +118,7 @@ async fn a_frozen_postgresql_is_told_and_gone_on_with() {
 }
 
 #[tokio::test]
-async fn a_network_that_drops_packets_is_told_and_gone_on_with() {
+async fn a_network_that_drops_packets_is_reported_and_used_again_afterwards() {
     let database = fresh_database().await;
     let proxy = Proxy::start(&database).await;
     let server = hasty(Setup::on(&database).through(proxy.url())).start().await;

@@ -1,4 +1,4 @@
-//! The holes that the contract has closed, attacked: those of its section 6 that no other test attacks as a whole.
+//! Ways in which the older server could be abused, attacked: those that no other test attacks as a whole.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -35,9 +35,11 @@ async fn makes_endless(person: &Person, token: &str) {
     assert_eq!(person.client.post("/endlessvalidate", &json!({ "token": token })).await.verdict(), "200 ok");
 }
 
-/// H2: who writes what to whom in whose name.
+/// Who writes what to whom in whose name.
+///
+/// Shows (docs/protocol.md): Writing a message.
 #[tokio::test]
-async fn h2_nobody_writes_in_another_name_or_makes_others_phones_ring() {
+async fn nobody_writes_in_another_name_or_makes_others_phones_ring() {
     let pushing = Pushing::start().await;
     let server = &pushing.server;
     let (alice, bob, thread) = two_people(server).await;
@@ -81,9 +83,11 @@ async fn h2_nobody_writes_in_another_name_or_makes_others_phones_ring() {
     assert_eq!(late.verdict(), "400 ACCNOTEXISTS");
 }
 
-/// H5: a visit without a cookie must not cost the account that the browser has.
+/// A visit without a cookie must not cost the account that the browser has.
+///
+/// Shows (docs/protocol.md): The cookie.
 #[tokio::test]
-async fn h5_only_who_makes_an_account_or_logs_in_gets_a_cookie() {
+async fn only_newacc_and_login_set_a_cookie() {
     let server = Server::start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let made_up = format!("be8={}", "A".repeat(43));
@@ -112,9 +116,11 @@ async fn h5_only_who_makes_an_account_or_logs_in_gets_a_cookie() {
     assert_eq!(alice.client.get("/me").await.verdict(), "200 ok");
 }
 
-/// H6: streams without a session, and streams that open and close in the same moment.
+/// Streams without a session, and streams that open and close in the same moment.
+///
+/// Shows (docs/protocol.md): Streams that end.
 #[tokio::test]
-async fn h6_a_stream_is_its_accounts_own_and_ends_alone() {
+async fn a_stream_is_its_accounts_own_and_ends_alone() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     for client in [server.client(), server.client().with_cookie("invalid")] {
@@ -135,9 +141,11 @@ async fn h6_a_stream_is_its_accounts_own_and_ends_alone() {
     assert_eq!(alice.client.events().await.status, 401);
 }
 
-/// H8: one thread for two, named once; no conversation with oneself or a group.
+/// One thread for two, named once; no conversation with oneself or a group.
+///
+/// Shows (docs/protocol.md): Checks of accounts and groups; Starting a conversation.
 #[tokio::test]
-async fn h8_two_have_one_thread_and_nobody_one_alone() {
+async fn two_accounts_have_one_thread_and_nobody_has_one_alone() {
     let server = Server::start().await;
     let [alice, bob] = people(&server, ["Alice", "Bob"]).await;
     let group = alice.founds().await;
@@ -156,9 +164,11 @@ async fn h8_two_have_one_thread_and_nobody_one_alone() {
     }
 }
 
-/// H10: whoever is over acts no more, on no route.
+/// Whoever is over acts no more, on no route.
+///
+/// Shows (docs/protocol.md): Living accounts.
 #[tokio::test]
-async fn h10_a_session_dies_with_its_account() {
+async fn a_session_dies_with_its_account() {
     let server = setup().await.start().await;
     let [expired, removed, witness] = people(&server, ["Expired", "Removed", "Witness"]).await;
     makes_endless(&witness, TOKENS[0]).await;
@@ -180,9 +190,11 @@ async fn h10_a_session_dies_with_its_account() {
     assert_eq!(witness.members(&group).await, std::slice::from_ref(&witness.id));
 }
 
-/// H12: what others learn of an account.
+/// What others learn of an account.
+///
+/// Shows (docs/protocol.md): The account of a session; Fields of a thread.
 #[tokio::test]
-async fn h12_neither_token_nor_codes_of_an_account_are_shown_to_others() {
+async fn neither_token_nor_codes_of_an_account_are_shown_to_others() {
     let server = setup().await.start().await;
     let (alice, bob, thread) = two_people(&server).await;
     makes_endless(&bob, TOKENS[0]).await;
@@ -208,9 +220,11 @@ async fn h12_neither_token_nor_codes_of_an_account_are_shown_to_others() {
     assert_eq!(tried.json(), json!({ "valid": false, "tokenInUse": true }));
 }
 
-/// H15: nothing that one server knows opens anything at another one.
+/// Nothing that one server knows opens anything at another one.
+///
+/// Shows (docs/protocol.md): Secrets of a server.
 #[tokio::test]
-async fn h15_each_server_has_secrets_of_its_own() {
+async fn each_server_has_secrets_of_its_own() {
     let servers = [Server::start().await, Server::start().await];
     let people = [Person::sign_up(&servers[0], "Alice").await, Person::sign_up(&servers[1], "Alice").await];
     assert_eq!(people[0].id, people[1].id);
@@ -227,9 +241,11 @@ async fn h15_each_server_has_secrets_of_its_own() {
     }
 }
 
-/// H20: only accounts, messages and codes grow old.
+/// Only accounts, messages and codes grow old.
+///
+/// Shows (docs/protocol.md): Expiry of accounts; Counters.
 #[tokio::test]
-async fn h20_groups_and_conversations_last_while_their_accounts_do() {
+async fn groups_and_conversations_last_while_their_accounts_do() {
     let server = setup().await.start().await;
     let [bob, carol, mortal] = people(&server, ["Bob", "Carol", "Mortal"]).await;
     for (person, token) in [&bob, &carol].into_iter().zip(TOKENS) {
@@ -265,9 +281,11 @@ async fn h20_groups_and_conversations_last_while_their_accounts_do() {
     assert_eq!(panic, json!({ "name": "panic", "value": 0 }));
 }
 
-/// H29: other pages, error texts, and what is left of a link in the log.
+/// Other pages, error texts, and what is left of a link in the log.
+///
+/// Shows (docs/protocol.md): Headers of answers.
 #[tokio::test]
-async fn h29_nothing_is_told_to_other_pages_or_to_the_log() {
+async fn nothing_reaches_other_pages_or_the_log() {
     let server = Setup::on(&fresh_database().await).with("log", "trace").start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let secret = "SECRETBLOB";
@@ -301,9 +319,11 @@ async fn h29_nothing_is_told_to_other_pages_or_to_the_log() {
     assert!(!server.setup().log().contains(secret), "a query is logged");
 }
 
-/// H31: ids can be guessed and anybody can be addressed, by design; only not as fast as a machine would like to.
+/// Ids can be guessed and anybody can be addressed, by design; only not as fast as a machine would like to.
+///
+/// Shows (docs/protocol.md): Ids; Rate limits.
 #[tokio::test]
-async fn h31_guessing_ids_is_slowed_down_for_the_guesser_alone() {
+async fn guessing_ids_is_slowed_down_for_the_guesser_alone() {
     let server = Setup::on(&fresh_database().await).with("limit-account", "40/3600").start().await;
     let [alice, bob, eve] = people(&server, ["Alice", "Bob", "Eve"]).await;
     let group = eve.founds().await;
@@ -325,9 +345,11 @@ async fn h31_guessing_ids_is_slowed_down_for_the_guesser_alone() {
     assert_eq!(alice.members(&group).await, [eve.id.clone(), alice.id.clone()]);
 }
 
-/// H32: a lock code locks a screen. What runs before it was typed has to go on.
+/// A lock code locks a screen. What runs before it was typed has to go on.
+///
+/// Shows (docs/protocol.md): A locked client.
 #[tokio::test]
-async fn h32_a_locked_client_is_served_like_any_other() {
+async fn a_locked_client_is_served_like_any_other() {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let codes = json!({ "unlockCode": "1234", "destroyCode": "9999" });
