@@ -49,6 +49,11 @@ has_venv() {
   python3 -c 'import ensurepip, venv' 2>/dev/null
 }
 
+# The headers are needed to build be8, the library to run it; the package of the headers brings both.
+has_openssl() {
+  command -v pkg-config >/dev/null && pkg-config --exists 'openssl >= 1.1.1'
+}
+
 # Installs Debian's packages for what is missing; does nothing, not even ask for rights, when nothing is.
 # With "no-postgres" among the arguments, PostgreSQL may be missing; with "curl", "pgbouncer", "faketime", "python", "browser", "venv", "java",
 # "go" or "php", that is needed too.
@@ -65,6 +70,10 @@ install_missing() {
   if ! has_c_compiler; then
     echo "A C compiler is missing. Some of the libraries that be8 is built from contain C: packages gcc and libc6-dev."
     packages+=(gcc libc6-dev)
+  fi
+  if ! has_openssl; then
+    echo "OpenSSL's headers or pkg-config are missing. The library that encrypts pushes is built on them: packages libssl-dev and pkg-config."
+    packages+=(libssl-dev pkg-config)
   fi
   if [[ "$wanted" == *" curl "* ]] && ! command -v curl >/dev/null; then
     echo "curl is missing. The first conversation of the README is had with it, and tested: package curl."

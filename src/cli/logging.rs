@@ -93,9 +93,9 @@ pub fn complain(error: &clap::Error) -> std::io::Result<()> {
     error.print()
 }
 
-/// Whose lines are never logged, whatever is asked for: PostgreSQL's words on a connection that was lost while idle, with lines of
-/// its source.
-const SILENT: [&str; 1] = ["sqlx_core::pool::connection"];
+/// Whose lines are never logged, whatever is asked for: the first two write whole pushes, with endpoints and keys, into their
+/// traces; the last one repeats PostgreSQL's words on a connection that was lost while idle, with lines of its source.
+const SILENT: [&str; 3] = ["web_push", "ece", "sqlx_core::pool::connection"];
 
 /// What is logged.
 fn filter(wanted: &str) -> EnvFilter {

@@ -8,7 +8,6 @@
 
 pub mod connect;
 mod contact;
-mod encrypt;
 pub mod guard;
 pub mod hosts;
 pub mod sender;

@@ -9,14 +9,14 @@ use be8_events::device::DeviceSecret;
 use chrono::{DateTime, Utc};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use url::Url;
+use web_push::{ContentEncoding, SubscriptionInfo, Urgency, WebPushMessageBuilder};
 
 use super::connect::Connector;
-use super::encrypt::encrypt;
 use super::guard::Forbidden;
 use super::{AllowedHosts, PushSettings, Vapid};
 
@@ -134,19 +134,28 @@ impl Sender {
         if uri.host() != url.host_str() {
             return None;
         }
-        let body = encrypt(device, push.payload.expose())?;
-        Request::builder()
+        let info = SubscriptionInfo::new(url.as_str(), &device.p256dh, &device.auth);
+        let mut message = WebPushMessageBuilder::new(&info);
+        message.set_ttl(push.ttl);
+        // Phones deliver anything less when it suits them.
+        message.set_urgency(Urgency::High);
+        message.set_topic(push.topic.clone());
+        message.set_payload(ContentEncoding::Aes128Gcm, push.payload.expose());
+        message.set_vapid_signature(self.vapid.sign(&url.origin().ascii_serialization()).ok()?);
+        let message = message.build().ok()?;
+        let payload = message.payload?;
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(uri)
-            .header(AUTHORIZATION, self.vapid.sign(&url.origin().ascii_serialization())?)
-            .header("ttl", push.ttl)
-            // Phones delay anything less.
-            .header("urgency", "high")
-            .header("topic", &push.topic)
-            .header(CONTENT_ENCODING, "aes128gcm")
-            .header(CONTENT_TYPE, "application/octet-stream")
-            .body(Full::new(body.into()))
-            .ok()
+            .header("ttl", message.ttl)
+            .header("urgency", message.urgency.unwrap_or_default().to_string())
+            .header("topic", message.topic.unwrap_or_default())
+            .header(CONTENT_ENCODING, payload.content_encoding.to_str())
+            .header(CONTENT_TYPE, "application/octet-stream");
+        for (name, value) in payload.crypto_headers {
+            request = request.header(name, value);
+        }
+        request.body(Full::new(payload.content.into())).ok()
     }
 }
 

@@ -165,7 +165,7 @@ pub const ROOMS: &[Room] = &[
             "views",
         ],
     ),
-    room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &["clock", "secret_file"]),
+    room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &["secret_file"]),
     room("src/password/", Crates::AllBut(&["poem", "sqlx"]), &[]),
     room("src/media/", Crates::AllBut(&["poem", "sqlx"]), &["occasional", "secret_file"]),
     room("src/postgres/", Crates::AllBut(&["poem", "be8_projections"]), &["data_dir"]),

@@ -136,7 +136,8 @@ async fn a_renewed_subscription_is_used() {
 
 #[tokio::test]
 async fn nothing_of_a_push_is_logged() {
-    let Pushing { server, peer, .. } = &Pushing::start_with(|setup| setup.with("log", "trace")).await;
+    let Pushing { server, peer, .. } =
+        &Pushing::start_with(|setup| setup.with("log", "trace,web_push=trace,web_push::vapid=trace,ece=trace")).await;
     let (alice, bob, thread) = two_people(server).await;
     let (device, refuses, gone) = (peer.device(), peer.device(), peer.device());
     peer.will(&refuses, [super::peer::Manner::Status(400)]);
