@@ -5,12 +5,13 @@ mod erasures;
 mod files;
 mod schema;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use be8_database::{Address, BadAddress, Bounded, ConnectError, Connector, Pool, bounded, check_sessions, reason};
 use be8_projections::shapes;
 use be8_projections::{ReadError, ReadModels};
+use parking_lot::Mutex;
 use sqlx::Connection;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -31,8 +32,8 @@ use crate::feed::Hub;
 use crate::http::routes::shape::Shapes;
 use crate::http::serve::tls::TlsError;
 use crate::http::site::SiteError;
-use crate::ledger::rebuild::{RebuildError, Step, Workshop};
-use crate::ledger::{Broom, Leads, Ledger, Log, LogError, TransparencyTables};
+use crate::ledger::rebuild::{Progress, RebuildError, RebuildSession};
+use crate::ledger::{Leads, Ledger, Log, LogError, SweeperFactory, TransparencyTables};
 use crate::media::{Blobs, MediaError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{PostgresError, PrivateCluster};
@@ -222,9 +223,9 @@ impl Database {
             Some((_, build)) if is_newer(&build, BUILD) => return Err(NodeError::Newer(build)),
             _ => {}
         }
-        let mut workshop = Workshop::open(&self.connect, true).await?;
-        let made = workshop.make_current(BUILD, &log_step).await;
-        workshop.close().await;
+        let session = RebuildSession::open(&self.connect, true).await?;
+        let made = session.make_current(BUILD, &log_progress).await;
+        session.close().await;
         Ok(made?)
     }
 
@@ -268,7 +269,7 @@ impl Database {
 
     /// A pool for reading, for a command: unlike a request it can wait.
     pub fn reader(&self, config: &Config) -> Pool {
-        reading_pool(&self.connect, 2, config.database_read.max(COMMAND))
+        reading_pool(&self.connect, 2, config.server.database_read.max(COMMAND))
     }
 
     /// Stops the private cluster, if there is one.
@@ -289,16 +290,16 @@ fn is_newer(version: &str, than: &str) -> bool {
 }
 
 /// Logs the progress of a rebuild.
-fn log_step(step: Step) {
-    match step {
-        Step::Begun { generation, resumed } => {
+fn log_progress(progress: Progress) {
+    match progress {
+        Progress::Begun { generation, resumed } => {
             tracing::info!(generation = generation.0, resumed, "the read models are of another version: rebuilding");
         }
-        Step::Replayed { reached, target } => {
+        Progress::Replayed { reached, target } => {
             tracing::info!(reached = reached.0, target = target.0, "replaying the log");
         }
-        Step::Indexing(left) => tracing::info!(left, "making indexes"),
-        Step::Comparing(position) => tracing::info!(position = position.0, "comparing live and rebuilt tables"),
+        Progress::Indexing(left) => tracing::info!(left, "making indexes"),
+        Progress::Comparing(position) => tracing::info!(position = position.0, "comparing live and rebuilt tables"),
     }
 }
 
@@ -309,7 +310,7 @@ pub fn reading_pool(connect: &Connector, connections: u32, limit: Duration) -> P
 
 /// The clock that a test turns, if one does.
 pub fn test_clock(config: &Config) -> Option<Arc<dyn Clock>> {
-    let file = config.test_clock_file.clone()?;
+    let file = config.server.test_clock_file.clone()?;
     Some(Arc::new(FileClock::new(file)))
 }
 
@@ -333,7 +334,7 @@ impl Node {
     /// [`NodeError`]
     pub async fn start(config: &Config, vapid: Option<Vapid>, stop: CancellationToken) -> Result<Self, NodeError> {
         // Before anything is started: mistakes of the settings leave no trace.
-        let operator = config.operator_token_file.as_deref().map(OperatorToken::load).transpose()?;
+        let operator = config.server.operator_token_file.as_deref().map(OperatorToken::load).transpose()?;
         let passwords = PasswordHasher::new(config.hash)?;
         make_data_dir(config)?;
         let witness_key = witness_key(&config.audit)?;
@@ -342,7 +343,7 @@ impl Node {
         if database.lacks_vault().await? {
             return Err(NodeError::NoVault);
         }
-        let pool = reading_pool(&database.connect, config.database_connections, config.database_read);
+        let pool = reading_pool(&database.connect, config.server.database_connections, config.server.database_read);
         let vault = Vault::open_files(pool.clone(), &config.key_files()).await?;
         let log = Log::new(pool.clone());
         // Before anything is written: a database that was put back from an older copy stays as it is.
@@ -362,7 +363,7 @@ impl Node {
         if let Err(error) = ledger.execute(StrikeHour).await {
             tracing::warn!(%error, "the hour was not struck");
         }
-        if let Some(file) = &config.tokens_file {
+        if let Some(file) = &config.server.tokens_file {
             tokens::issue_file(&ledger, &vault, file).await?;
         }
         let position = ledger.position();
@@ -376,7 +377,7 @@ impl Node {
             media.mark(read.has_images().await?)?;
         }
         media.probe().await?;
-        let broom = Broom::new(&database.connect);
+        let sweepers = SweeperFactory::new(&database.connect);
         // What removes for good does not go by a clock that has jumped.
         let trusted: Arc<dyn Clock> = Arc::new(ledger.trusted_time().clone());
         let overdue = Overdue {
@@ -387,8 +388,8 @@ impl Node {
             settings: config.rotation,
         };
         let mut processes = vec![
-            office.appoint(Striker { ledger: ledger.clone(), clock: clock.clone() }),
-            office.appoint(Checkpoints::new(
+            office.spawn(Striker { ledger: ledger.clone(), clock: clock.clone() }),
+            office.spawn(Checkpoints::new(
                 transparency.clone(),
                 ledger.clone(),
                 config.audit.interval,
@@ -397,34 +398,34 @@ impl Node {
             tokio::spawn(vault::watch(vault.clone(), stop.clone())),
             tokio::spawn(media.clone().watch(stop.clone())),
             tokio::spawn(overdue.watch(stop.clone())),
-            office.appoint(Rotation::new(vault.clone(), log.clone(), clock.clone(), trusted.clone(), config.rotation)),
-            office.appoint(Removals { ledger: ledger.clone(), read: read.clone() }),
-            office.appoint(Sweeping { log: ledger.log().clone(), broom: broom.clone() }),
-            office.appoint(Expiry {
+            office.spawn(Rotation::new(vault.clone(), log.clone(), clock.clone(), trusted.clone(), config.rotation)),
+            office.spawn(Removals { ledger: ledger.clone(), read: read.clone() }),
+            office.spawn(Sweeping { log: ledger.log().clone(), sweepers: sweepers.clone() }),
+            office.spawn(Expiry {
                 ledger: ledger.clone(),
                 read,
-                broom,
+                sweepers,
                 lifetime: config.app.message_lifetime,
                 cleared: Arc::default(),
             }),
-            office.appoint(AnswerSweeper { ledger: ledger.clone(), clock: trusted.clone() }),
-            office.appoint(Sweeper {
+            office.spawn(AnswerSweeper { ledger: ledger.clone(), clock: trusted.clone() }),
+            office.spawn(Sweeper {
                 log: Log::new(pool.clone()),
                 read: ReadModels::new(pool.clone()),
                 blobs: media.clone(),
                 clock: trusted,
-                grace: config.media_grace,
+                grace: config.server.media_grace,
                 walk: Mutex::default(),
             }),
         ];
         if !config.audit.witnesses.is_empty() {
             let asking = Witnesses::new(transparency.clone(), config.audit.witnesses.clone());
-            processes.push(office.appoint(asking.map_err(|error| NodeError::Client(error.to_string()))?));
+            processes.push(office.spawn(asking.map_err(|error| NodeError::Client(error.to_string()))?));
         }
         if let Some(vapid) = vapid {
             let (read, sender) = (ReadModels::new(pool.clone()), Sender::new(&config.push, vapid));
             let (ledger, vault) = (ledger.clone(), vault.clone());
-            processes.push(office.appoint(Pusher::new(ledger, read, vault, clock.clone(), sender, &config.push)));
+            processes.push(office.spawn(Pusher::new(ledger, read, vault, clock.clone(), sender, &config.push)));
         }
         let views = match config.views {
             None => Views::off(),
@@ -442,7 +443,7 @@ impl Node {
             hub,
             media,
             image_reads: ImageReads::new(config.turns.bodies),
-            logins: passwords.with_queue(config.login_queue),
+            logins: passwords.with_queue(config.app.login_queue),
             codes: passwords.with_queue(config.hash.queue),
             passwords,
             login_attempts: LoginAttempts::default(),
@@ -479,11 +480,11 @@ impl Node {
 /// The transparency log over this log.
 async fn transparency(log: &Log, settings: &AuditSettings) -> Result<Transparency, TransparencyError> {
     let witnesses = settings.witnesses.iter().map(|witness| witness.key.clone()).collect();
-    Transparency::open(log, &settings.key_file, &settings.name, witnesses).await
+    Transparency::open(log, settings.key_file(), &settings.log_name(), witnesses).await
 }
 
 /// The key that cosigns foreign logs, if this server does.
 fn witness_key(settings: &AuditSettings) -> Result<Option<NoteKey>, KeyFileError> {
     let path = settings.witness_key.as_deref();
-    path.map(|path| key_file::load_or_create(path, Role::Witness, &settings.witness_name)).transpose()
+    path.map(|path| key_file::load_or_create(path, Role::Witness, &settings.witness_name())).transpose()
 }

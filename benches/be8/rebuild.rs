@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use be8::ledger::rebuild::{Rebuild, Step, Workshop};
+use be8::ledger::rebuild::{Progress, Rebuild, RebuildSession};
 use be8::node::BUILD;
 use be8_database::Connector;
 use futures_util::TryStreamExt;
@@ -80,18 +80,18 @@ async fn read_out(connect: &Connector) -> (usize, Duration) {
 
 /// Until the comparison begins: replayed, indexed, caught up.
 async fn rebuild(connect: &Connector) -> Duration {
-    let mut workshop = Workshop::open(connect, false).await.expect("the lock");
+    let session = RebuildSession::open(connect, false).await.expect("the lock");
     let begun = Instant::now();
     let ready = Mutex::new(None);
-    let told = |step: Step| {
-        if matches!(step, Step::Comparing(_)) {
+    let progress = |progress: Progress| {
+        if matches!(progress, Progress::Comparing(_)) {
             ready.lock().expect("nobody panics").get_or_insert(begun.elapsed());
         }
     };
-    let rebuilt = workshop.rebuild(&Rebuild::default(), BUILD, &told).await.expect("a rebuild");
+    let rebuilt = session.rebuild(&Rebuild::default(), BUILD, &progress).await.expect("a rebuild");
     assert!(rebuilt.differences.is_empty(), "equal tables");
-    workshop.drop_old().await.expect("room");
-    workshop.close().await;
+    session.drop_old().await.expect("room");
+    session.close().await;
     ready.into_inner().expect("nobody panics").expect("a comparison")
 }
 

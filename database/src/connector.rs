@@ -1,10 +1,11 @@
 //! Where connections come from: the hosts of an address in their order, each attempt bounded, each session prepared and
 //! verified before anybody uses it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection};
 
@@ -59,7 +60,7 @@ impl Shared {
     }
 
     fn use_host(&self, host: usize) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         if current.0 != host {
             *current = (host, Instant::now());
             self.index.store(host, Ordering::Relaxed);
@@ -69,7 +70,7 @@ impl Shared {
 
     /// Whether a connection of this age was made to the host that is used now.
     pub(crate) fn is_of_current(&self, age: Duration) -> bool {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.lock();
         current.1.elapsed() >= age
     }
 }

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use be8_events::account::CodeKind;
 use be8_events::{AccId, AccountEvent, Event, Hash32, KeyId, Position, Recorded, StreamName, Timestamp};
-use chrono::{DateTime, Utc};
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{Arguments, Row, error::BoxDynError};
+use sqlx::{Arguments, Row};
 
 use crate::derived::Derived;
 use crate::model::{Model, ReadModel, Table};
 use crate::queries::Query;
+use crate::rows::{account_id, is_null, session_account, session_arguments, time};
 use crate::statement::Rows;
-use crate::stored::{Stored, StoredSealed, optional_sealed, second_sealed};
+use crate::stored::{Named, StoredSealed};
 use crate::{Generation, ReadError, ReadModels, Statement};
 
 const TABLES: &[Table] = &[Table::new(
@@ -32,12 +31,6 @@ create table if not exists {schema}.account (
 create index if not exists account_until on {schema}.account (until) where until > 'epoch';
 ",
 )];
-
-/// The part of a reading statement that finds the living account of a session: `$1` the hash of
-/// the token, `$2` the time.
-pub(crate) const ME: &str = "
-    select a.* from {schema}.session s join {schema}.account a on a.id = s.account
-    where s.hash = $1 and a.until > $2";
 
 /// What a batch sets of an account; what it leaves alone is none.
 #[derive(Debug, Clone, Copy, Default)]
@@ -173,12 +166,11 @@ impl ReadModels {
         let rows = self.fetch(&ACCOUNT, |to| session_arguments(to, session, now)).await?;
         let Some(row) = rows.into_iter().next().filter(|row| !is_null(row, "me")) else { return Ok(None) };
         let mut live = Vec::new();
-        let nickname = StoredSealed::read(&row, &mut live)?;
         Ok(Some(AccountView {
             id: account_id(&row, "me")?,
             until: time(&row, "until")?,
-            nickname,
-            status: second_sealed(&row, &mut live)?,
+            nickname: NICKNAME.read_one(&row, &mut live)?,
+            status: STATUS.read(&row, &mut live)?,
             codes: row.try_get("codes")?,
             endless: row.try_get("endless")?,
             live,
@@ -192,7 +184,7 @@ impl ReadModels {
     pub async fn sealed_event(&self, position: Position) -> Result<(Option<StoredSealed>, Vec<KeyId>), ReadError> {
         let rows = self.fetch(&SEALED_EVENT, |to| to.add(position.0)).await?;
         let mut live = Vec::new();
-        let event = rows.first().map(|row| optional_sealed(row, &mut live)).transpose()?.flatten();
+        let event = rows.first().map(|row| EVENT.read(row, &mut live)).transpose()?.flatten();
         Ok((event, live))
     }
 
@@ -222,29 +214,17 @@ impl ReadModels {
             if is_null(&row, "id") {
                 continue;
             }
-            keys.found.push((account_id(&row, "id")?, optional_sealed(&row, &mut keys.live)?));
+            keys.found.push((account_id(&row, "id")?, PUBLIC_KEY.read(&row, &mut keys.live)?));
         }
         Ok(Some(keys))
     }
 }
 
-/// `$1` and `$2` of [`ME`].
-pub(crate) fn session_arguments(to: &mut PgArguments, session: Hash32, now: Timestamp) -> Result<(), BoxDynError> {
-    to.add(&session.0[..])?;
-    to.add(now.to_utc())
-}
-
-pub(crate) fn is_null(row: &PgRow, column: &str) -> bool {
-    matches!(row.try_get_raw(column), Ok(value) if sqlx::ValueRef::is_null(&value))
-}
-
-pub(crate) fn account_id(row: &PgRow, column: &str) -> Result<AccId, ReadError> {
-    AccId::new(row.try_get(column)?).ok_or(ReadError::Damaged("an account id"))
-}
-
-pub(crate) fn time(row: &PgRow, column: &str) -> Result<Timestamp, ReadError> {
-    Ok(row.try_get::<DateTime<Utc>, _>(column)?.into())
-}
+/// The events that statements join to an account.
+const NICKNAME: Named = Named("nickname");
+const STATUS: Named = Named("status");
+const PUBLIC_KEY: Named = Named("public_key");
+const EVENT: Named = Named("event");
 
 /// The statement of [`ReadModels::account`].
 pub(crate) static ACCOUNT: Query = Query::new(account_sql);
@@ -252,13 +232,15 @@ pub(crate) static ACCOUNT: Query = Query::new(account_sql);
 fn account_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
-select h.generation, me.id as me, me.until, me.unlock is not null as codes, me.endless, {columns}, {second}
-from log_head h left join me on true {sealed} {status}",
-        me = ME.replace("{schema}", &generation.to_string()),
-        columns = Stored::COLUMNS,
-        second = Stored::SECOND_COLUMNS,
-        sealed = Stored::join("me.nickname"),
-        status = Stored::join_second("me.status"),
+select h.generation, me.id as me, me.until, me.unlock is not null as codes, me.endless, {nickname}, {status}
+from log_head h left join me on true
+{join_nickname}
+{join_status}",
+        me = session_account(generation),
+        nickname = NICKNAME.columns(),
+        status = STATUS.columns(),
+        join_nickname = NICKNAME.join("me.nickname"),
+        join_status = STATUS.join("me.status"),
     )
 }
 
@@ -266,7 +248,7 @@ from log_head h left join me on true {sealed} {status}",
 static SEALED_EVENT: Query = Query::new(sealed_event_sql);
 
 fn sealed_event_sql(_: Generation) -> String {
-    format!("select h.generation, {} from log_head h {}", Stored::COLUMNS, Stored::join("$1"))
+    format!("select h.generation, {} from log_head h {}", EVENT.columns(), EVENT.join("$1"))
 }
 
 /// The statement of [`ReadModels::public_keys`]; `$3` the accounts.
@@ -275,13 +257,13 @@ pub(crate) static PUBLIC_KEYS: Query = Query::new(public_keys_sql);
 fn public_keys_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
-select h.generation, me.id as me, a.id, {columns}
+select h.generation, me.id as me, a.id, {public_key}
 from log_head h left join me on true
 left join {generation}.account a on me.id is not null and a.id = any ($3) and (a.until > $2 or {needed})
-{sealed}",
+{join_public_key}",
         needed = crate::keyholder::needed(generation, "a.id"),
-        me = ME.replace("{schema}", &generation.to_string()),
-        columns = Stored::COLUMNS,
-        sealed = Stored::join("a.public_key"),
+        me = session_account(generation),
+        public_key = PUBLIC_KEY.columns(),
+        join_public_key = PUBLIC_KEY.join("a.public_key"),
     )
 }

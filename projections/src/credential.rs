@@ -3,9 +3,9 @@
 use be8_events::{AccId, Hash32, KeyId, Timestamp};
 use sqlx::Arguments;
 
-use crate::account::{ME, account_id, is_null, session_arguments};
 use crate::queries::Query;
-use crate::stored::{Stored, StoredSealed, optional_sealed, second_sealed};
+use crate::rows::{account_id, is_null, session_account, session_arguments};
+use crate::stored::{Named, StoredSealed};
 use crate::{Generation, ReadError, ReadModels};
 
 /// The event that holds the hash of an account's password.
@@ -41,7 +41,7 @@ impl ReadModels {
             })
             .await?;
         let mut live = Vec::new();
-        let created = rows.first().map(|row| optional_sealed(row, &mut live)).transpose()?.flatten();
+        let created = rows.first().map(|row| CREATED.read(row, &mut live)).transpose()?.flatten();
         Ok(created.map(|created| Credential { created, live }))
     }
 
@@ -53,10 +53,15 @@ impl ReadModels {
         let rows = self.fetch(&CODES, |to| session_arguments(to, session, now)).await?;
         let Some(row) = rows.first().filter(|row| !is_null(row, "me")) else { return Ok(None) };
         let mut live = Vec::new();
-        let (unlock, destroy) = (optional_sealed(row, &mut live)?, second_sealed(row, &mut live)?);
+        let (unlock, destroy) = (UNLOCK.read(row, &mut live)?, DESTROY.read(row, &mut live)?);
         Ok(Some(Codes { account: account_id(row, "me")?, events: unlock.zip(destroy), live }))
     }
 }
+
+/// The events that statements join to an account.
+const CREATED: Named = Named("created");
+const UNLOCK: Named = Named("unlock");
+const DESTROY: Named = Named("destroy");
 
 /// The statement of [`ReadModels::credential`]; `$1` the account, `$2` the time. The hash stands in
 /// the first event of the account's stream.
@@ -64,14 +69,14 @@ static CREDENTIAL: Query = Query::new(credential_sql);
 
 fn credential_sql(generation: Generation) -> String {
     format!(
-        "select h.generation, {columns}
+        "select h.generation, {created}
 from log_head h
 left join {generation}.account a on a.id = $1 and a.until > $2
 left join streams n on n.name = 'account-' || a.id
-left join events c on c.stream = n.id and c.version = 1
-{sealed}",
-        columns = Stored::COLUMNS,
-        sealed = Stored::join("c.position"),
+left join events first on first.stream = n.id and first.version = 1
+{join_created}",
+        created = CREATED.columns(),
+        join_created = CREATED.join("first.position"),
     )
 }
 
@@ -82,11 +87,13 @@ fn codes_sql(generation: Generation) -> String {
     format!(
         "with me as ({me})
 select h.generation, me.id as me, {unlock}, {destroy}
-from log_head h left join me on true {join_unlock} {join_destroy}",
-        me = ME.replace("{schema}", &generation.to_string()),
-        unlock = Stored::COLUMNS,
-        destroy = Stored::SECOND_COLUMNS,
-        join_unlock = Stored::join("me.unlock"),
-        join_destroy = Stored::join_second("me.destroy"),
+from log_head h left join me on true
+{join_unlock}
+{join_destroy}",
+        me = session_account(generation),
+        unlock = UNLOCK.columns(),
+        destroy = DESTROY.columns(),
+        join_unlock = UNLOCK.join("me.unlock"),
+        join_destroy = DESTROY.join("me.destroy"),
     )
 }

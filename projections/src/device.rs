@@ -8,11 +8,11 @@ use be8_events::{
 use sqlx::Arguments;
 use sqlx::postgres::PgArguments;
 
-use crate::account::{account_id, is_null};
 use crate::derived::Derived;
 use crate::model::{Model, ReadModel, Table};
 use crate::queries::Query;
-use crate::stored::{Stored, StoredSealed};
+use crate::rows::{account_id, is_null};
+use crate::stored::{Named, StoredSealed};
 use crate::{Generation, ReadError, ReadModels, Statement};
 
 const TABLES: &[Table] = &[Table::new(
@@ -145,11 +145,14 @@ impl ReadModels {
         let rows = self.fetch(&DEVICES, bind).await?;
         let mut devices = DevicesOf { found: Vec::with_capacity(rows.len()), live: Vec::new() };
         for row in rows.iter().filter(|row| !is_null(row, "account")) {
-            devices.found.push((account_id(row, "account")?, StoredSealed::read(row, &mut devices.live)?));
+            devices.found.push((account_id(row, "account")?, SUBSCRIBED.read_one(row, &mut devices.live)?));
         }
         Ok(devices)
     }
 }
+
+/// The event that holds a device's subscription.
+const SUBSCRIBED: Named = Named("subscribed");
 
 /// The statement of [`ReadModels::devices`]; `$1` the accounts, `$2` the time.
 static DEVICES: Query = Query::new(devices_sql);
@@ -161,10 +164,10 @@ fn devices_sql(generation: Generation) -> String {
     where d.account = any ($1) and a.until > $2
       and (d.session is null or exists (select from {generation}.session s where s.hash = d.session))
     )
-select h.generation, d.account, {columns}
+select h.generation, d.account, {subscribed}
 from log_head h left join d on true
-{sealed}",
-        columns = Stored::COLUMNS,
-        sealed = Stored::join("d.position"),
+{join_subscribed}",
+        subscribed = SUBSCRIBED.columns(),
+        join_subscribed = SUBSCRIBED.join("d.position"),
     )
 }

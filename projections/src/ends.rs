@@ -5,10 +5,11 @@ use be8_events::{AccId, AccountEvent, Event, GroupEvent, GroupId, Hash32, Positi
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, Row};
 
-use crate::account::{account_id, is_null, time};
 use crate::derived::Derived;
 use crate::model::{Model, ReadModel, Table};
 use crate::queries::Query;
+use crate::rows::{account_id, is_null, time};
+use crate::thread_key::ThreadKey;
 use crate::{Generation, ReadError, ReadModels, Statement};
 
 const TABLES: &[Table] = &[
@@ -72,9 +73,9 @@ pub enum End {
     Group(GroupId),
 }
 
-/// What hangs on an account.
+/// Everything that refers to an account and has to be ended with it.
 #[derive(Debug, Default)]
-pub struct Ties {
+pub struct OpenRelations {
     /// The partners of conversations that have not ended.
     pub partners: Vec<AccId>,
     /// Groups that it is a member of, each with how many members its end concerns: all of them where
@@ -82,7 +83,7 @@ pub struct Ties {
     pub groups: Vec<(GroupId, i64)>,
 }
 
-impl Ties {
+impl OpenRelations {
     /// Nothing is left.
     pub const fn is_empty(&self) -> bool {
         self.partners.is_empty() && self.groups.is_empty()
@@ -103,7 +104,7 @@ impl ReadModels {
         let rows = rows.iter().filter(|row| !is_null(row, "position"));
         rows.map(|row| {
             let end = match row.try_get::<Option<i64>, _>("group_id")? {
-                Some(group) => End::Group(GroupId::new(group).ok_or(ReadError::Damaged("a group id"))?),
+                Some(group) => End::Group(GroupId::new(group).ok_or(ReadError::Damaged("group id"))?),
                 None => End::Account(account_id(row, "account")?),
             };
             Ok((Position(row.try_get("position")?), end))
@@ -127,7 +128,7 @@ impl ReadModels {
         let rows = self.fetch(&GROUP_ENDS, bind).await?;
         let rows = rows.iter().filter(|row| !is_null(row, "position"));
         rows.map(|row| {
-            let group = GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("a group id"))?;
+            let group = GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("group id"))?;
             Ok((Position(row.try_get("position")?), time(row, "time")?, group))
         })
         .collect()
@@ -137,22 +138,22 @@ impl ReadModels {
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn ties(&self, account: AccId, count: i64) -> Result<Ties, ReadError> {
+    pub async fn open_relations(&self, account: AccId, count: i64) -> Result<OpenRelations, ReadError> {
         let bind = |to: &mut PgArguments| {
             to.add(account.number())?;
             to.add(count)
         };
-        let rows = self.fetch(&TIES, bind).await?;
-        let mut ties = Ties::default();
+        let rows = self.fetch(&OPEN_RELATIONS, bind).await?;
+        let mut open = OpenRelations::default();
         for row in &rows {
             if !is_null(row, "partner") {
-                ties.partners.push(account_id(row, "partner")?);
+                open.partners.push(account_id(row, "partner")?);
             } else if !is_null(row, "group_id") {
-                let group = GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("a group id"))?;
-                ties.groups.push((group, row.try_get("members")?));
+                let group = GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("group id"))?;
+                open.groups.push((group, row.try_get("members")?));
             }
         }
-        Ok(ties)
+        Ok(open)
     }
 
     /// Accounts that are not removed though their time is over, the longest over first.
@@ -177,7 +178,7 @@ impl ReadModels {
         let rows = rows.iter().filter(|row| !is_null(row, "hash"));
         rows.map(|row| {
             let hash: &[u8] = row.try_get("hash")?;
-            hash.try_into().map(Hash32).map_err(|_| ReadError::Damaged("the hash of a session"))
+            hash.try_into().map(Hash32).map_err(|_| ReadError::Damaged("hash of a session"))
         })
         .collect()
     }
@@ -189,7 +190,7 @@ impl ReadModels {
     pub async fn groups_ever(&self, account: AccId) -> Result<Vec<GroupId>, ReadError> {
         let rows = self.fetch(&GROUPS_EVER, |to| to.add(account.number())).await?;
         let rows = rows.iter().filter(|row| !is_null(row, "group_id"));
-        rows.map(|row| GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("a group id"))).collect()
+        rows.map(|row| GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("group id"))).collect()
     }
 }
 
@@ -221,23 +222,24 @@ order by g.position"
     )
 }
 
-/// The statement of [`ReadModels::ties`]; `$1` the account, `$2` how many of each. The key of a
-/// dialog holds both accounts (`ThreadId::key`).
-static TIES: Query = Query::new(ties_sql);
+/// The statement of [`ReadModels::open_relations`]; `$1` the account, `$2` how many of each.
+static OPEN_RELATIONS: Query = Query::new(open_relations_sql);
 
-fn ties_sql(generation: Generation) -> String {
+fn open_relations_sql(generation: Generation) -> String {
+    let thread = ThreadKey("thread");
     format!(
         "select h.generation, t.* from log_head h
 left join (
-    (select case when thread >> 31 = $1 then thread & 2147483647 else thread >> 31 end as partner,
-        null::bigint as group_id, null::bigint as members
-     from {generation}.thread_member where account = $1 and thread > 0 order by thread limit $2)
+    (select {partner} as partner, null::bigint as group_id, null::bigint as members
+     from {generation}.thread_member where account = $1 and {is_dialog} order by thread limit $2)
     union all
     (select null, s.group_id,
         case when g.admin = $1 then (select count(*) from {generation}.group_stay m
                                      where m.group_id = s.group_id and m.closed is null) else 1 end
      from {generation}.group_stay s join {generation}.groups g on g.id = s.group_id
-     where s.account = $1 and s.closed is null limit $2)) t on true"
+     where s.account = $1 and s.closed is null limit $2)) t on true",
+        partner = thread.partner("$1"),
+        is_dialog = thread.is_dialog(),
     )
 }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection, PgExecutor};
 
-use crate::model::MODELS;
+use crate::model::{MODELS, shapes};
 
 /// A generation of the read models. Its tables live in the schema `read_N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +31,19 @@ impl Generation {
         }
         sqlx::raw_sql(AssertSqlSafe(ddl)).execute(connection).await?;
         Ok(())
+    }
+
+    /// Whether its tables are those of this build, which can then read and write them.
+    ///
+    /// # Errors
+    /// What PostgreSQL answers.
+    pub async fn is_ours(self, database: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
+        let models: Option<Vec<String>> =
+            sqlx::query_scalar("select models from read_generations where generation = $1")
+                .bind(self.0)
+                .fetch_optional(database)
+                .await?;
+        Ok(models == Some(shapes()))
     }
 }
 

@@ -11,11 +11,11 @@ use be8_events::{
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments, Row, error::BoxDynError};
 
-use crate::account::{ME, account_id, is_null, session_arguments, time};
 use crate::derived::{Arrival, Departure, Derived};
 use crate::model::{Model, ReadModel, Table};
 use crate::queries::Query;
-use crate::stored::{self, Stored, StoredSealed};
+use crate::rows::{account_id, is_null, session_account, session_arguments, time};
+use crate::stored::{Named, StoredSealed};
 use crate::{Generation, ReadError, ReadModels, Statement};
 
 const TABLES: &[Table] = &[
@@ -297,8 +297,8 @@ impl ReadModels {
             list.members.push(GroupMember {
                 id: account_id(row, "id")?,
                 until: time(row, "until")?,
-                nickname: StoredSealed::read(row, &mut list.live)?,
-                status: stored::second_sealed(row, &mut list.live)?,
+                nickname: NICKNAME.read_one(row, &mut list.live)?,
+                status: STATUS.read(row, &mut list.live)?,
                 endless: row.try_get("endless")?,
             });
         }
@@ -331,7 +331,7 @@ impl ReadModels {
             live: Vec::new(),
         };
         for row in &rows {
-            list.keys.extend(stored::optional_sealed(row, &mut list.live)?);
+            list.keys.extend(WRAPPED_KEY.read(row, &mut list.live)?);
         }
         Ok(Some(list))
     }
@@ -354,6 +354,11 @@ fn standing(row: &PgRow) -> Result<Option<GroupStanding>, ReadError> {
     }))
 }
 
+/// The events that statements join to a member, and to a key that is stored for one.
+const NICKNAME: Named = Named("nickname");
+const STATUS: Named = Named("status");
+const WRAPPED_KEY: Named = Named("wrapped_key");
+
 /// The beginning of all statements here; `$3` the group.
 fn standing_cte(generation: Generation) -> String {
     format!(
@@ -364,7 +369,7 @@ fn standing_cte(generation: Generation) -> String {
         exists (select from {generation}.group_stay s
                 where s.group_id = g.id and s.account = me.id and s.closed is null) as group_member
     from me left join g on true)",
-        me = ME.replace("{schema}", &generation.to_string()),
+        me = session_account(generation),
     )
 }
 
@@ -391,18 +396,18 @@ static GROUP_MEMBERS: Query = Query::new(members_sql);
 fn members_sql(generation: Generation) -> String {
     format!(
         "{standing}
-select h.generation, st.*, a.id, a.until, a.endless, {columns}, {second}
+select h.generation, st.*, a.id, a.until, a.endless, {nickname}, {status}
 from log_head h left join st on true
 left join {generation}.group_stay gs on st.group_member and gs.group_id = st.group_id and gs.closed is null
 left join {generation}.account a on a.id = gs.account and a.until > $2
-{sealed}
-{status}
+{join_nickname}
+{join_status}
 order by a.id <> st.admin, a.id",
         standing = standing_cte(generation),
-        columns = Stored::COLUMNS,
-        second = Stored::SECOND_COLUMNS,
-        sealed = Stored::join("a.nickname"),
-        status = Stored::join_second("a.status"),
+        nickname = NICKNAME.columns(),
+        status = STATUS.columns(),
+        join_nickname = NICKNAME.join("a.nickname"),
+        join_status = STATUS.join("a.status"),
     )
 }
 
@@ -416,14 +421,14 @@ fn keys_sql(generation: Generation) -> String {
     select exists (select from {generation}.account where id = $4 and until > $2) as account_exists,
         exists (select from {generation}.group_stay s
                 where s.group_id = $3 and s.account = $4 and s.closed is null) as account_member)
-select h.generation, st.*, of.*, {columns}
+select h.generation, st.*, of.*, {wrapped_key}
 from log_head h cross join of left join st on true
 left join {generation}.group_key gk
   on st.group_member and of.account_member and gk.group_id = st.group_id and gk.account = $4
-{sealed}
+{join_wrapped_key}
 order by gk.version",
         standing = standing_cte(generation),
-        columns = Stored::COLUMNS,
-        sealed = Stored::join("gk.position"),
+        wrapped_key = WRAPPED_KEY.columns(),
+        join_wrapped_key = WRAPPED_KEY.join("gk.position"),
     )
 }

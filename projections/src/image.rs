@@ -7,11 +7,12 @@ use chrono::NaiveDate;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments, Row};
 
-use crate::account::{ME, account_id, is_null, session_arguments};
 use crate::derived::Derived;
 use crate::model::{Model, ReadModel, Table};
 use crate::queries::Query;
-use crate::stored::{Stored, StoredSealed};
+use crate::rows::{account_id, is_null, session_account, session_arguments};
+use crate::stored::{Named, NamedMessage, StoredSealed, keys_live};
+use crate::thread_key::{ThreadKey, thread_id};
 use crate::{Generation, ReadError, ReadModels, Statement};
 
 const TABLES: &[Table] = &[Table {
@@ -116,7 +117,7 @@ impl ReadModels {
             to.add(image.as_ref().map(|(_, name)| &name.0[..]))
         };
         let rows = self.fetch(&IMAGE, bind).await?;
-        let row = rows.first().ok_or(ReadError::Damaged("the head row"))?;
+        let row = rows.first().ok_or(ReadError::Damaged("head row"))?;
         if is_null(row, "me") {
             return Ok(ImageAnswer::NoSession);
         }
@@ -126,10 +127,10 @@ impl ReadModels {
         }
         let mut live = Vec::new();
         Ok(ImageAnswer::Image(Box::new(Image {
-            thread: crate::thread::thread_id(row.try_get("thread")?, row.try_get("initiator")?)?,
+            thread: thread_id(row.try_get("thread")?, row.try_get("initiator")?)?,
             id: row.try_get::<i32, _>("number")?.cast_unsigned(),
-            event: StoredSealed::read_message(row, &mut live)?,
-            nickname: StoredSealed::read(row, &mut live)?,
+            event: POSTED.read_one(row, &mut live)?,
+            nickname: NICKNAME.read_one(row, &mut live)?,
             live,
         })))
     }
@@ -188,45 +189,52 @@ fn read_blobs(rows: &[PgRow]) -> Result<Vec<Hash32>, ReadError> {
     blobs
         .map(|row| {
             let name: &[u8] = row.try_get("blob")?;
-            Ok(Hash32(name.try_into().map_err(|_| ReadError::Damaged("the name of a blob"))?))
+            Ok(Hash32(name.try_into().map_err(|_| ReadError::Damaged("name of a blob"))?))
         })
         .collect()
 }
+
+/// The events that are joined to an image: its message, and the sender's nickname at the time.
+const POSTED: NamedMessage = NamedMessage("posted");
+const NICKNAME: Named = Named("nickname");
 
 /// The statement of [`ReadModels::image`]; `$3` the sender, `$4` its name for the image.
 static IMAGE: Query = Query::new(image_sql);
 
 fn image_sql(generation: Generation) -> String {
+    let thread = ThreadKey("m.thread");
     format!(
         "with me as ({me})
-, img as (
-    select m.thread, m.id, msg.position, msg.name as nickname, t.initiator
+, image as (
+    select m.thread, t.initiator, m.id as number, message.position, message.name as nickname
     from me
     join {generation}.media m on m.sender = $3 and m.name = $4
-    join {generation}.message msg on msg.thread = m.thread and msg.id = m.id
+    join {generation}.message on message.thread = m.thread and message.id = m.id
     join {generation}.thread t on t.id = m.thread
-    left join {generation}.account p
-      on p.id = case when t.initiator = me.id then t.receiver else t.initiator end
-    where case when m.thread < 0
+    left join {generation}.account partner on partner.id = {partner}
+    where case when {is_dialog}
+        then partner.until > $2 and exists (select from {generation}.thread_member tm
+                                            where tm.account = me.id and tm.thread = m.thread)
         -- Who is a member, and was one when it was posted.
-        then exists (select from {generation}.group_stay s
-                     where s.group_id = -m.thread / 2 and s.account = me.id and s.closed is null)
+        else exists (select from {generation}.group_stay s
+                     where s.group_id = {group} and s.account = me.id and s.closed is null)
          and exists (select from {generation}.group_stay s
-                     where s.group_id = -m.thread / 2 and s.account = me.id
-                       and m.id >= s.from_id and (s.until_id is null or m.id < s.until_id))
-        else p.until > $2 and exists (select from {generation}.thread_member tm
-                                      where tm.account = me.id and tm.thread = m.thread) end)
-select h.generation, me.id as me, img.thread, img.initiator, img.id as number, {columns}, {message}
+                     where s.group_id = {group} and s.account = me.id
+                       and m.id >= s.from_id and (s.until_id is null or m.id < s.until_id)) end)
+select h.generation, me.id as me, image.thread, image.initiator, image.number, {posted}, {nickname}
 from log_head h
 left join me on true
-left join img on true
-{messages}
-{sealed}",
-        me = ME.replace("{schema}", &generation.to_string()),
-        columns = Stored::COLUMNS,
-        message = Stored::MESSAGE_COLUMNS,
-        messages = Stored::join_message("img.position"),
-        sealed = Stored::join("img.nickname"),
+left join image on true
+{join_posted}
+{join_nickname}",
+        me = session_account(generation),
+        is_dialog = thread.is_dialog(),
+        group = thread.group(),
+        partner = thread.partner("me.id"),
+        posted = POSTED.columns(),
+        nickname = NICKNAME.columns(),
+        join_posted = POSTED.join("image.position"),
+        join_nickname = NICKNAME.join("image.nickname"),
     )
 }
 
@@ -234,11 +242,10 @@ left join img on true
 fn readable(generation: Generation) -> String {
     format!(
         "exists (
-        select from {generation}.message msg
-        join sealed_message lm on lm.day = m.day and lm.position = msg.position
-        where msg.thread = m.thread and msg.id = m.id
-          and 3 = (select count(*) from vault.key lk
-                   where lk.id in (lm.account_key, lm.stay_key, lm.day_key) and lk.wrapped is not null))"
+        select from {generation}.message
+        join sealed_message sealed on sealed.day = m.day and sealed.position = message.position
+        where message.thread = m.thread and message.id = m.id and {live})",
+        live = keys_live("sealed"),
     )
 }
 

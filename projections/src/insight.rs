@@ -243,7 +243,7 @@ impl ReadModels {
     /// [`ReadError`]
     pub async fn insights(&self) -> Result<Counters, ReadError> {
         let rows = self.fetch(&INSIGHTS, |_| Ok(())).await?;
-        Ok(Counters::read(rows.first().ok_or(ReadError::Damaged("a head row"))?)?)
+        Ok(Counters::read(rows.first().ok_or(ReadError::Damaged("head row"))?)?)
     }
 
     /// The counters of each day from `first` to `last`: as they were when the first hour of that

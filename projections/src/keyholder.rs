@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use be8_events::{AccId, Event, GroupEvent, GroupId, Recorded, StreamName};
 use sqlx::{Arguments, Row};
 
-use crate::account::{account_id, is_null};
 use crate::derived::Derived;
 use crate::model::{Model, ReadModel, Table};
 use crate::queries::Query;
+use crate::rows::{account_id, is_null};
 use crate::{Generation, ReadError, ReadModels, Statement};
 
 const TABLES: &[Table] = &[Table::new(
@@ -70,7 +70,7 @@ impl ReadModels {
     pub async fn keyholder_in(&self, account: AccId) -> Result<Vec<GroupId>, ReadError> {
         let rows = self.fetch(&KEYHOLDER_IN, |to| to.add(account.number())).await?;
         let rows = rows.iter().filter(|row| !is_null(row, "group_id"));
-        rows.map(|row| GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("a group id"))).collect()
+        rows.map(|row| GroupId::new(row.try_get("group_id")?).ok_or(ReadError::Damaged("group id"))).collect()
     }
 
     /// The removed accounts that a group's stored keys name as keyholders, and that no living group needs.

@@ -25,6 +25,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod account;
+mod columns;
 pub mod compare;
 mod copy;
 mod credential;
@@ -40,18 +41,19 @@ mod message;
 mod model;
 mod queries;
 mod read_mark;
-pub mod registry;
+mod rows;
 mod session;
 mod statement;
 mod stored;
 mod thread;
+mod thread_key;
 mod token;
 mod view;
 
 pub use account::{AccountView, PublicKeys};
 pub use credential::{Codes, Credential};
 pub use device::DevicesOf;
-pub use ends::{End, Ties};
+pub use ends::{End, OpenRelations};
 pub use generation::Generation;
 pub use group::{GroupKeys, GroupMember, GroupMembers, GroupStanding};
 pub use image::{Image, ImageAnswer};
@@ -63,5 +65,6 @@ pub use read_mark::Ranges;
 pub use statement::{Rows, Statement};
 pub use stored::{Stored, StoredSealed};
 pub use thread::{Counterpart, Partner, ThreadGroup, ThreadList, ThreadSummary};
+pub use thread_key::ThreadKey;
 pub use token::TokenView;
 pub use view::{AccountRow, At, GroupRow, NewestRow, ThreadRow};

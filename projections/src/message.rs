@@ -1,18 +1,19 @@
 //! The read model of messages: which event is the n-th message of a thread. What a message shows
 //! follows from that event.
 
-use be8_events::{AccId, Hash32, KeyId, MessageNo, Position, Recorded, Sealed, ThreadId, Timestamp};
-use chrono::{DateTime, Utc};
+use be8_events::{AccId, Hash32, KeyId, MessageNo, Position, Recorded, ThreadId, Timestamp};
 use sqlx::postgres::PgRow;
 use sqlx::{Arguments, Row};
 
-use crate::account::{ME, account_id, is_null, session_arguments};
+use crate::columns::{Columns, columns};
 use crate::copy::Rows;
 use crate::derived::{Derived, Number, Posted};
 use crate::model::{Model, ReadModel, Table};
 use crate::queries::Query;
 use crate::read_mark::{Ranges, from_text};
-use crate::stored::{self, Stored, StoredSealed};
+use crate::rows::{account, account_id, is_null, session_account, session_arguments};
+use crate::stored::{EventRow, SealedMessageRow, SealedRow, StoredSealed, join_sealed_message};
+use crate::thread_key::{ThreadKey, thread_id};
 use crate::{Generation, ReadError, ReadModels, Statement};
 
 const TABLES: &[Table] = &[Table {
@@ -147,163 +148,147 @@ impl ReadModels {
                 to.add(thread.map(ThreadId::key))
             })
             .await?;
-        let row = rows.into_iter().next().ok_or(ReadError::Damaged("the head row"))?;
+        let row = rows.into_iter().next().ok_or(ReadError::Damaged("head row"))?;
         if is_null(&row, "me") {
             return Ok(MessagesAnswer::NoSession);
         }
         let Some(key) = row.try_get::<Option<i64>, _>("thread")? else { return Ok(MessagesAnswer::NoThread) };
-        let reader = account_id(&row, "me")?;
-        let thread = crate::thread::thread_id(key, row.try_get("initiator")?)?;
-        let readers: Vec<i64> = array(&row, "readers")?;
-        let ranges: Vec<String> = array(&row, "ranges")?;
-        let read_marks = readers
-            .into_iter()
-            .zip(&ranges)
-            .map(|(reader, ranges)| Ok((stored::account(reader)?, from_text(ranges)?)))
-            .collect::<Result<_, ReadError>>()?;
         Ok(MessagesAnswer::Messages(Box::new(ThreadMessages {
-            reader,
-            thread,
+            reader: account_id(&row, "me")?,
+            thread: thread_id(key, row.try_get("initiator")?)?,
             messages: read_messages(&row)?,
             names: read_names(&row)?,
-            read_marks,
-            live: array(&row, "live")?,
+            read_marks: read_marks(&row)?,
+            live: row.try_get::<Option<_>, _>("live")?.unwrap_or_default(),
         })))
     }
 }
 
-/// A column that is an array or, where nothing was found, null.
-pub(crate) fn array<T>(row: &PgRow, column: &str) -> Result<Vec<T>, ReadError>
-where
-    Option<Vec<T>>: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-{
-    Ok(row.try_get::<Option<Vec<T>>, _>(column)?.unwrap_or_default())
+columns! {
+    /// The number of a message.
+    NumberRow { number: i32, }
+}
+
+columns! {
+    /// What one reader has marked as read.
+    ReadMarkRow { reader: i64, ranges: String, }
 }
 
 pub(crate) fn read_messages(row: &PgRow) -> Result<Vec<ThreadMessage>, ReadError> {
-    let ids: Vec<i32> = array(row, "ids")?;
-    let mut events = read_events(row, "m_")?;
-    let account_keys: Vec<Option<KeyId>> = array(row, "account_keys")?;
-    let stay_keys: Vec<Option<KeyId>> = array(row, "stay_keys")?;
-    let day_keys: Vec<Option<KeyId>> = array(row, "day_keys")?;
-    let nonces: Vec<Option<Vec<u8>>> = array(row, "nonces")?;
-    let bytes: Vec<Option<Vec<u8>>> = array(row, "bytes")?;
-    let mut sealed = Vec::with_capacity(ids.len());
-    for ((((account, stay), day), nonce), bytes) in
-        account_keys.into_iter().zip(stay_keys).zip(day_keys).zip(nonces).zip(bytes)
-    {
-        sealed.push(match (account, stay, day, nonce, bytes) {
-            (Some(account), Some(stay), Some(day), Some(nonce), Some(bytes)) => {
-                Some(stored::sealed(vec![account, stay, day], &nonce, bytes)?)
-            }
-            _ => None,
-        });
-    }
-    Ok(ids
-        .into_iter()
-        .zip(events.drain(..))
-        .zip(sealed)
-        .map(|((id, stored), sealed)| ThreadMessage { id: id.cast_unsigned(), event: StoredSealed { stored, sealed } })
-        .collect())
+    let numbers = NumberRow::read_arrays(row, "message")?.into_iter().flatten();
+    let events = EventRow::read_arrays(row, "message")?.into_iter().flatten();
+    let sealed = SealedMessageRow::read_arrays(row, "message")?;
+    let messages = numbers.zip(events).zip(sealed).map(|((NumberRow { number }, event), sealed)| {
+        let sealed = sealed.map(SealedMessageRow::sealed).transpose()?;
+        Ok(ThreadMessage { id: number.cast_unsigned(), event: StoredSealed { stored: event.stored()?, sealed } })
+    });
+    messages.collect()
 }
 
 pub(crate) fn read_names(row: &PgRow) -> Result<Vec<StoredSealed>, ReadError> {
-    let events = read_events(row, "n_")?;
-    let keys: Vec<Option<KeyId>> = array(row, "n_keys")?;
-    let nonces: Vec<Option<Vec<u8>>> = array(row, "n_nonces")?;
-    let bytes: Vec<Option<Vec<u8>>> = array(row, "n_bytes")?;
-    let mut names = Vec::with_capacity(events.len());
-    for (((stored, key), nonce), bytes) in events.into_iter().zip(keys).zip(nonces).zip(bytes) {
-        let sealed: Option<Sealed> = match (key, nonce, bytes) {
-            (Some(key), Some(nonce), Some(bytes)) => Some(stored::sealed(vec![key], &nonce, bytes)?),
-            _ => None,
-        };
-        names.push(StoredSealed { stored, sealed });
-    }
-    Ok(names)
+    let events = EventRow::read_arrays(row, "name")?.into_iter().flatten();
+    let sealed = SealedRow::read_arrays(row, "name")?;
+    let names = events.zip(sealed).map(|(event, sealed)| {
+        let sealed = sealed.map(SealedRow::sealed).transpose()?;
+        Ok(StoredSealed { stored: event.stored()?, sealed })
+    });
+    names.collect()
 }
 
-/// Events as arrays of columns, their names prefixed.
-fn read_events(row: &PgRow, prefix: &str) -> Result<Vec<Stored>, ReadError> {
-    let column = |name: &str| format!("{prefix}{name}");
-    let positions: Vec<i64> = array(row, &column("positions"))?;
-    let kinds: Vec<String> = array(row, &column("kinds"))?;
-    let schemas: Vec<i16> = array(row, &column("schemas"))?;
-    let times: Vec<DateTime<Utc>> = array(row, &column("times"))?;
-    let salts: Vec<Vec<u8>> = array(row, &column("salts"))?;
-    let payloads: Vec<Vec<u8>> = array(row, &column("payloads"))?;
-    let mut out = Vec::with_capacity(positions.len());
-    for (i, position) in positions.into_iter().enumerate() {
-        // The arrays come from one sub-query: they are equally long.
-        out.push(Stored::new(position, &kinds[i], schemas[i], times[i], &salts[i], &payloads[i])?);
-    }
-    Ok(out)
+pub(crate) fn read_marks(row: &PgRow) -> Result<Vec<(AccId, Ranges)>, ReadError> {
+    let marks = ReadMarkRow::read_arrays(row, "mark")?.into_iter().flatten();
+    marks.map(|mark| Ok((account(mark.reader)?, from_text(&mark.ranges)?))).collect()
 }
 
-/// The statement of [`ReadModels::messages`]; `$3` the key of the thread. One row comes back,
-/// with the messages as arrays: one answer to decode, and one look at which keys live.
+/// The part of a statement that puts together what is shown of a thread: CTEs that follow one named `thread`, with its key as `id`,
+/// and one named `newest`, with rows of the read model of messages.
+pub(crate) fn shown(generation: Generation) -> String {
+    format!(
+        ", messages as materialized (
+    select m.id as number, m.name, m.other_name, {event}, {message_sealed}
+    from newest m
+    join events event on event.position = m.position
+    {join_message_sealed}
+    order by m.id)
+, names as materialized (
+    select {event}, {name_sealed}
+    from (select name as position from messages union select other_name from messages) name
+    join events event on event.position = name.position
+    left join sealed on sealed.position = name.position)
+, marks as (
+    select mark.reader, mark.ranges::text as ranges
+    from thread join {generation}.read_mark mark on mark.thread = thread.id)",
+        event = EventRow::of("event"),
+        message_sealed = SealedMessageRow::of("sealed"),
+        join_message_sealed = join_sealed_message("event", "sealed"),
+        name_sealed = SealedRow::of("sealed"),
+    )
+}
+
+/// What [`shown`] puts together, in one row: messages, names and marks as arrays, and which of their keys live. One statement sees
+/// all of that at once, and what several messages share, a name or a key, is read once.
+pub(crate) const SHOWN_COLUMNS: &str = "message.*, name.*, mark.*,
+    (select array_agg(k.id) from vault.key k where k.wrapped is not null and k.id in (
+        select account_key from messages union select stay_key from messages union select day_key from messages
+        union select key from names)) as live";
+
+/// Joins what [`SHOWN_COLUMNS`] name.
+pub(crate) fn join_shown() -> String {
+    format!(
+        "cross join (select {numbers}, {message_events}, {message_payloads} from messages) message
+cross join (select {name_events}, {name_payloads} from names) name
+cross join (select {read_marks} from marks) mark",
+        numbers = NumberRow::arrays("message"),
+        message_events = EventRow::arrays("message"),
+        message_payloads = SealedMessageRow::arrays("message"),
+        name_events = EventRow::arrays("name"),
+        name_payloads = SealedRow::arrays("name"),
+        read_marks = ReadMarkRow::arrays("mark"),
+    )
+}
+
+/// The statement of [`ReadModels::messages`]; `$3` the key of the thread.
 pub(crate) static MESSAGES: Query = Query::new(messages_sql);
 
 fn messages_sql(generation: Generation) -> String {
+    let thread = ThreadKey("t.id");
     format!(
         "with me as ({me})
-, th as (
-    -- Members read, whether the thread is in their list or not: a group's creator is one from the beginning.
-    select t.id, t.initiator, me.id as reader from me
-    join {generation}.thread t on t.id = $3 and case when t.id < 0 and t.id % 2 = 0
+, thread as (
+    select t.id, t.initiator, {group} as group_id, me.id as reader
+    from me
+    -- A member of a group reads it whether it is in the list of threads or not: its creator is a member from the beginning.
+    join {generation}.thread t on t.id = $3 and case when {is_group}
         then exists (select from {generation}.group_stay s
-                     where s.group_id = -t.id / 2 and s.account = me.id and s.closed is null)
+                     where s.group_id = {group} and s.account = me.id and s.closed is null)
         else exists (select from {generation}.thread_member tm where tm.account = me.id and tm.thread = t.id) end
-    left join {generation}.account p
-      on p.id = case when t.initiator = me.id then t.receiver else t.initiator end
-    where t.id < 0 or p.until > $2)
-, seen as (
-    select id, 1 as from_id, null::integer as until_id from th where id > 0 or id % 2 = -1
+    left join {generation}.account partner on partner.id = {partner}
+    where not {is_dialog} or partner.until > $2)
+, visible as (
+    select id as thread, 1 as from_id, null::integer as until_id from thread where group_id is null
     union all
     -- Of a group, what the reader was there for. Each stay has a message at least: its first.
-    (select th.id, s.from_id, s.until_id from th
-     join {generation}.group_stay s on th.id < 0 and th.id % 2 = 0 and s.group_id = -th.id / 2 and s.account = th.reader
+    (select thread.id, s.from_id, s.until_id from thread
+     join {generation}.group_stay s on s.group_id = thread.group_id and s.account = thread.reader
      order by s.stay desc limit 100))
-, ids as (
-    select m.* from seen join lateral (
+, newest as (
+    select m.* from visible v join lateral (
         select * from {generation}.message m
-        where m.thread = seen.id and m.id >= seen.from_id and (seen.until_id is null or m.id < seen.until_id)
+        where m.thread = v.thread and m.id >= v.from_id and (v.until_id is null or m.id < v.until_id)
         order by m.id desc limit 100) m on true
     order by m.id desc limit 100)
-, msg as materialized (
-    select m.id, m.name, m.other_name, e.*, s.account_key, s.stay_key, s.day_key, s.nonce, s.bytes
-    from ids m
-    join events e on e.position = m.position
-    left join sealed_message s on s.day = (e.time at time zone 'UTC')::date and s.position = e.position
-    order by m.id)
-, nam as materialized (
-    select e.*, s.key, s.nonce, s.bytes
-    from (select name from msg union select other_name from msg) n
-    join events e on e.position = n.name
-    left join sealed s on s.position = n.name)
-select h.generation, me.id as me, th.id as thread, th.initiator, m.*, n.*, r.*,
-    (select array_agg(k.id) from vault.key k where k.wrapped is not null and k.id in (
-        select account_key from msg union select stay_key from msg union select day_key from msg
-        union select key from nam)) as live
+{shown}
+select h.generation, me.id as me, thread.id as thread, thread.initiator, {SHOWN_COLUMNS}
 from log_head h
 left join me on true
-left join th on true
-left join lateral (
-    select array_agg(id) as ids, array_agg(position) as m_positions, array_agg(kind) as m_kinds,
-        array_agg(schema) as m_schemas, array_agg(time) as m_times, array_agg(salt) as m_salts,
-        array_agg(payload) as m_payloads, array_agg(account_key) as account_keys,
-        array_agg(stay_key) as stay_keys, array_agg(day_key) as day_keys,
-        array_agg(nonce) as nonces, array_agg(bytes) as bytes
-    from msg) m on true
-left join lateral (
-    select array_agg(position) as n_positions, array_agg(kind) as n_kinds,
-        array_agg(schema) as n_schemas, array_agg(time) as n_times, array_agg(salt) as n_salts,
-        array_agg(payload) as n_payloads, array_agg(key) as n_keys,
-        array_agg(nonce) as n_nonces, array_agg(bytes) as n_bytes
-    from nam) n on true
-left join lateral (
-    select array_agg(reader) as readers, array_agg(ranges::text) as ranges
-    from {generation}.read_mark where thread = th.id) r on true",
-        me = ME.replace("{schema}", &generation.to_string()),
+left join thread on true
+{join_shown}",
+        me = session_account(generation),
+        is_dialog = thread.is_dialog(),
+        is_group = thread.is_group(),
+        group = thread.group(),
+        partner = thread.partner("me.id"),
+        shown = shown(generation),
+        join_shown = join_shown(),
     )
 }

@@ -1,15 +1,16 @@
 //! Reading the live generation: every statement names the generation that it saw, so that a
 //! switch between two statements is noticed and the statement asked again.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use be8_database::{Pool, reason};
 use be8_events::DecodeError;
+use parking_lot::RwLock;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Row, error::BoxDynError};
 
-use crate::{Generation, account, message, registry, thread};
+use crate::{Generation, account, message, thread};
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +22,7 @@ pub enum ReadError {
     #[error(transparent)]
     Event(#[from] DecodeError),
     /// A stored value that cannot be what it should be.
-    #[error("the database holds {0} that cannot be")]
+    #[error("invalid {0} in the database")]
     Damaged(&'static str),
     /// Another version of be8 has made its own read models live.
     #[error("the read models are those of another version of be8")]
@@ -48,12 +49,12 @@ impl Query {
 
     /// Its text for a generation.
     fn text(&self, generation: Generation) -> Arc<str> {
-        let known = self.text.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.text.read().clone();
         if let Some((_, text)) = known.filter(|(of, _)| *of == generation) {
             return text;
         }
         let text: Arc<str> = (self.write)(generation).into();
-        *self.text.write().unwrap_or_else(PoisonError::into_inner) = Some((generation, text.clone()));
+        *self.text.write() = Some((generation, text.clone()));
         text
     }
 }
@@ -100,7 +101,7 @@ impl ReadModels {
             let answer = sqlx::query_with(AssertSqlSafe(query.text(generation)), arguments).fetch_all(&self.pool).await;
             let live = match answer {
                 Ok(rows) => {
-                    let row = rows.first().ok_or(ReadError::Damaged("a head row"))?;
+                    let row = rows.first().ok_or(ReadError::Damaged("head row"))?;
                     let live = Generation(row.try_get("generation")?);
                     if live == generation {
                         return Ok(rows);
@@ -121,7 +122,7 @@ impl ReadModels {
                     Generation(live)
                 }
             };
-            if !registry::is_ours(live, &self.pool).await? {
+            if !live.is_ours(&self.pool).await? {
                 return Err(ReadError::Foreign);
             }
             self.generation.store(live.0, Ordering::Relaxed);

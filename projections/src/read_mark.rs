@@ -69,7 +69,7 @@ fn to_text(ranges: &Ranges) -> String {
 
 /// Reads PostgreSQL's canonical text form: `{[1,5),[7,9)}`.
 pub(crate) fn from_text(text: &str) -> Result<Ranges, ReadError> {
-    let bad = || ReadError::Damaged("a set of read marks");
+    let bad = || ReadError::Damaged("set of read marks");
     let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).ok_or_else(bad)?;
     let mut ranges = Ranges::new();
     for run in inner.split_inclusive(')').filter(|run| !run.is_empty()) {

@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 
 use be8_events::group::Access;
 use be8_events::{
-    AccId, AccountEvent, DialogEvent, Event, GroupId, Hash32, KeyId, MessageNo, Position, Recorded, ThreadId, Timestamp,
+    AccId, AccountEvent, DialogEvent, Event, Hash32, KeyId, MessageNo, Position, Recorded, ThreadId, Timestamp,
 };
+use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments, Row};
 
-use crate::account::{ME, account_id, is_null, session_arguments, time};
+use crate::columns::{Columns, columns};
 use crate::derived::{Derived, Number, Posted};
 use crate::model::{Model, ReadModel, Table};
 use crate::queries::Query;
-use crate::stored::{self, Stored, StoredSealed};
+use crate::rows::{account, account_id, is_null, session_account, session_arguments};
+use crate::stored::{Named, NamedMessage, StoredSealed};
+use crate::thread_key::{ThreadKey, thread_id};
 use crate::{Generation, ReadError, ReadModels, Statement};
 
 const TABLES: &[Table] = &[
@@ -135,23 +138,6 @@ impl ReadModel for Threads {
     }
 }
 
-/// The name of a thread from its key and, for a dialog, who began it.
-pub(crate) fn thread_id(key: i64, initiator: Option<i64>) -> Result<ThreadId, ReadError> {
-    let damaged = ReadError::Damaged("the key of a thread");
-    if key < 0 {
-        let number = -(key / 2);
-        return if key % 2 == 0 {
-            GroupId::new(number).map(ThreadId::Group).ok_or(damaged)
-        } else {
-            stored::account(number).map(ThreadId::System)
-        };
-    }
-    let (low, high) = (key >> 31, key & i64::from(AccId::MAX));
-    let initiator = initiator.ok_or(damaged)?;
-    let receiver = if initiator == low { high } else { low };
-    Ok(ThreadId::Dialog { initiator: stored::account(initiator)?, receiver: stored::account(receiver)? })
-}
-
 /// The partner of a dialog.
 #[derive(Debug)]
 pub struct Partner {
@@ -227,9 +213,8 @@ impl ReadModels {
         let Some(first) = rows.first().filter(|row| !is_null(row, "me")) else { return Ok(None) };
         let mut list =
             ThreadList { reader: account_id(first, "me")?, threads: Vec::with_capacity(rows.len()), live: Vec::new() };
-        for row in rows.iter().filter(|row| !is_null(row, "thread")) {
-            let thread = read_summary(row, &mut list.live)?;
-            list.threads.push(thread);
+        for row in &rows {
+            list.threads.extend(read_summary(row, &mut list.live)?);
         }
         Ok(Some(list))
     }
@@ -266,102 +251,110 @@ fn participation_sql(generation: Generation) -> String {
         "with me as ({me})
 , mine as (
     select t.id as thread, t.initiator from me
-    join {generation}.thread_member tm on tm.account = me.id and (tm.thread > 0 or tm.thread % 2 = -1)
+    join {generation}.thread_member tm on tm.account = me.id and not {is_group}
     join {generation}.thread t on t.id = tm.thread
     union
-    select -2 * s.group_id, null from me
+    select {thread_of_group}, null from me
     join {generation}.group_stay s on s.account = me.id and (s.closed is null or s.closed > $3))
 select h.generation, me.id as me, mine.* from log_head h left join me on true left join mine on true",
-        me = ME.replace("{schema}", &generation.to_string()),
+        me = session_account(generation),
+        is_group = ThreadKey("tm.thread").is_group(),
+        thread_of_group = ThreadKey::of_group("s.group_id"),
     )
 }
 
-fn read_summary(row: &PgRow, live: &mut Vec<KeyId>) -> Result<ThreadSummary, ReadError> {
-    let counterpart = if !is_null(row, "partner") {
+columns! {
+    /// What is read of a thread of any kind.
+    ThreadRow { id: i64, last_id: i32, }
+}
+
+columns! {
+    /// What is read of the partner of a dialog.
+    PartnerRow { id: i64, until: DateTime<Utc>, endless: bool, }
+}
+
+columns! {
+    /// What is read of a group.
+    GroupRow { admin: i64, private: bool, capacity: i32, }
+}
+
+/// The events that are joined to a thread: what its partner or its group is called, the partner's status, the newest message.
+const NAME: Named = Named("name");
+const STATUS: Named = Named("status");
+const LAST: NamedMessage = NamedMessage("last");
+
+/// A thread from its row; none in that of an account without any.
+fn read_summary(row: &PgRow, live: &mut Vec<KeyId>) -> Result<Option<ThreadSummary>, ReadError> {
+    let Some(thread) = ThreadRow::read(row, "thread")? else { return Ok(None) };
+    let counterpart = if let Some(partner) = PartnerRow::read(row, "partner")? {
         Counterpart::Partner(Box::new(Partner {
-            id: account_id(row, "partner")?,
-            until: time(row, "partner_until")?,
-            nickname: StoredSealed::read(row, live)?,
-            status: stored::second_sealed(row, live)?,
-            endless: row.try_get("partner_endless")?,
+            id: account(partner.id)?,
+            until: partner.until.into(),
+            nickname: NAME.read_one(row, live)?,
+            status: STATUS.read(row, live)?,
+            endless: partner.endless,
         }))
-    } else if !is_null(row, "group_admin") {
-        let access = if row.try_get("group_private")? { Access::Private } else { Access::Public };
+    } else if let Some(group) = GroupRow::read(row, "group")? {
         Counterpart::Group(Box::new(ThreadGroup {
-            admin: account_id(row, "group_admin")?,
-            access,
-            capacity: row.try_get::<i32, _>("group_capacity")?.cast_unsigned(),
-            name: StoredSealed::read(row, live)?,
+            admin: account(group.admin)?,
+            access: if group.private { Access::Private } else { Access::Public },
+            capacity: group.capacity.cast_unsigned(),
+            name: NAME.read_one(row, live)?,
         }))
     } else {
         Counterpart::System
     };
-    let last = StoredSealed::read_message(row, live)?;
-    Ok(ThreadSummary {
-        thread: thread_id(row.try_get("thread")?, row.try_get("initiator")?)?,
+    Ok(Some(ThreadSummary {
+        thread: thread_id(thread.id, row.try_get("initiator")?)?,
         counterpart,
-        last_id: row.try_get::<i32, _>("last_id")?.cast_unsigned(),
-        last,
+        last_id: thread.last_id.cast_unsigned(),
+        last: LAST.read_one(row, live)?,
         marked_read: row.try_get::<Option<bool>, _>("marked")?.unwrap_or(false),
-    })
+    }))
 }
 
 /// The statement of [`ReadModels::threads`].
 pub(crate) static THREADS: Query = Query::new(threads_sql);
 
 fn threads_sql(generation: Generation) -> String {
+    let thread = ThreadKey("t.id");
     format!(
         "with me as ({me})
-, th as (
-    select t.id, t.initiator, newest.id as last_id, newest.position as last_position, me.id as reader, p.id as partner, p.until as partner_until, p.status as partner_status,
-        p.endless as partner_endless, coalesce(p.nickname, g.name) as name,
-        g.admin as group_admin, g.private as group_private, g.capacity as group_capacity
+, thread as (
+    select t.id, t.initiator, newest.id as last_id, newest.position as last, mark.ranges @> newest.id as marked,
+        {group_id} as group_id, {partner_id} as partner_id
     from me
     join {generation}.thread_member tm on tm.account = me.id
     join {generation}.thread t on t.id = tm.thread
     join lateral (
-        select m.id, m.position from {generation}.message m where m.thread = t.id order by m.id desc limit 1) newest on true
-    left join {generation}.account p
-      on p.id = case when t.initiator = me.id then t.receiver else t.initiator end
-    left join {generation}.groups g on t.id < 0 and t.id % 2 = 0 and g.id = -t.id / 2
-    where t.id < 0 or p.until > $2)
-select h.generation, me.id as me, th.id as thread, th.initiator, th.last_id, th.partner,
-    th.partner_until, th.partner_endless,
-    th.group_admin, th.group_private, th.group_capacity,
-    {columns}, {second},
-    {message},
-    r.ranges @> th.last_id as marked
+        select m.id, m.position from {generation}.message m
+        where m.thread = t.id order by m.id desc limit 1) newest on true
+    left join {generation}.read_mark mark on mark.thread = t.id and mark.reader = me.id)
+, shown as (
+    select thread.initiator, thread.marked, thread.last, coalesce(partner.nickname, g.name) as name, partner.status,
+        {thread}, {partner}, {group}
+    from thread
+    left join {generation}.account partner on partner.id = thread.partner_id
+    left join {generation}.groups g on g.id = thread.group_id
+    where thread.partner_id is null or partner.until > $2)
+select h.generation, me.id as me, shown.*, {name}, {status}, {last}
 from log_head h
 left join me on true
-left join th on true
-{messages}
-left join {generation}.read_mark r on r.thread = th.id and r.reader = th.reader
-{sealed}
-{status}",
-        me = ME.replace("{schema}", &generation.to_string()),
-        columns = Stored::COLUMNS,
-        second = Stored::SECOND_COLUMNS,
-        message = Stored::MESSAGE_COLUMNS,
-        messages = Stored::join_message("th.last_position"),
-        sealed = Stored::join("th.name"),
-        status = Stored::join_second("th.partner_status"),
+left join shown on true
+{join_name}
+{join_status}
+{join_last}",
+        me = session_account(generation),
+        group_id = thread.group(),
+        partner_id = thread.partner("me.id"),
+        thread = ThreadRow::part("thread", "thread"),
+        partner = PartnerRow::part("partner", "partner"),
+        group = GroupRow::part("g", "group"),
+        name = NAME.columns(),
+        status = STATUS.columns(),
+        last = LAST.columns(),
+        join_name = NAME.join("shown.name"),
+        join_status = STATUS.join("shown.status"),
+        join_last = LAST.join("shown.last"),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn threads_are_named_again_from_their_keys() {
-        for name in ["10001:10002", "10002:10001", "g10001", "10001:s1", "1:2147483647"] {
-            let thread: ThreadId = name.parse().unwrap();
-            let initiator = match thread {
-                ThreadId::Dialog { initiator, .. } => Some(initiator.number()),
-                ThreadId::Group(_) | ThreadId::System(_) => None,
-            };
-            assert_eq!(thread_id(thread.key(), initiator).unwrap(), thread);
-        }
-        assert!(thread_id(5, None).is_err());
-    }
 }

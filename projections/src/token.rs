@@ -12,7 +12,7 @@ use sqlx::postgres::PgRow;
 use crate::derived::Derived;
 use crate::model::{Model, ReadModel, Table};
 use crate::queries::Query;
-use crate::stored::account;
+use crate::rows::account;
 use crate::{Generation, ReadError, ReadModels, Statement};
 
 const TABLES: &[Table] = &[Table::new(
@@ -144,10 +144,10 @@ fn view(row: &PgRow) -> Result<Option<TokenView>, ReadError> {
     let Some(token) = row.try_get::<Option<&[u8]>, _>("hmac")? else { return Ok(None) };
     let grant = match row.try_get::<Option<i64>, _>("millis")? {
         None => Grant::Endless,
-        Some(millis) => Grant::Promo { millis: u64::try_from(millis).map_err(|_| ReadError::Damaged("a token"))? },
+        Some(millis) => Grant::Promo { millis: u64::try_from(millis).map_err(|_| ReadError::Damaged("token"))? },
     };
     Ok(Some(TokenView {
-        token: Hash32(token.try_into().map_err(|_| ReadError::Damaged("a token"))?),
+        token: Hash32(token.try_into().map_err(|_| ReadError::Damaged("token"))?),
         grant,
         issued: row.try_get::<DateTime<Utc>, _>("time")?.into(),
         holder: row.try_get::<Option<i64>, _>("holder")?.map(account).transpose()?,

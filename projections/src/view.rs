@@ -8,15 +8,16 @@ use chrono::NaiveDate;
 use sqlx::postgres::PgRow;
 use sqlx::{Arguments, Row};
 
-use crate::account::{account_id, is_null, time};
+use crate::columns::Columns;
 use crate::derived::{Derived, Numbering};
 use crate::insight::{Insights, OrZero};
-use crate::message::{array, read_messages, read_names};
+use crate::message::{SHOWN_COLUMNS, join_shown, read_marks, read_messages, read_names, shown};
 use crate::model::ReadModel;
 use crate::queries::Query;
-use crate::read_mark::{Ranges, from_text};
-use crate::stored::{self, Stored, StoredSealed, optional_sealed};
-use crate::thread::thread_id;
+use crate::read_mark::Ranges;
+use crate::rows::{account, account_id, array, is_null, time};
+use crate::stored::{Named, NamedMessage, SealedMessageRow, StoredSealed};
+use crate::thread_key::thread_id;
 use crate::{Counters, Generation, ReadError, ReadModels, ThreadMessage};
 
 /// Something read, with the moment that it is of.
@@ -123,8 +124,8 @@ impl ReadModels {
     /// [`ReadError`]
     pub async fn session_at(&self, session: Hash32) -> Result<At<Option<AccId>>, ReadError> {
         let rows = self.fetch(&SESSION, |to| to.add(session.0.to_vec())).await?;
-        let account: Option<i64> = rows.first().map_or(Ok(None), |row| row.try_get("account"))?;
-        At::new(&rows, account.map(stored::account).transpose()?, Vec::new())
+        let number: Option<i64> = rows.first().map_or(Ok(None), |row| row.try_get("account"))?;
+        At::new(&rows, number.map(account).transpose()?, Vec::new())
     }
 
     /// Some accounts; those that do not exist are left out.
@@ -136,7 +137,7 @@ impl ReadModels {
         let rows = self.fetch(&ACCOUNTS, |to| to.add(ids.clone())).await?;
         let (mut found, mut live): (Vec<AccountRow>, _) = (Vec::with_capacity(of.len()), Vec::new());
         for row in rows.iter().filter(|row| !is_null(row, "id")) {
-            let event = StoredSealed::read(row, &mut live)?;
+            let event = EVENT.read_one(row, &mut live)?;
             match (row.try_get::<i32, _>("what")?, found.last_mut()) {
                 (0, _) => found.push(AccountRow {
                     id: account_id(row, "id")?,
@@ -166,9 +167,11 @@ impl ReadModels {
         for row in rows.iter().filter(|row| !is_null(row, "id")) {
             let accounts: Vec<i64> = array(row, "accounts")?;
             let (stays, firsts): (Vec<i32>, Vec<i32>) = (array(row, "stays")?, array(row, "firsts")?);
-            let members = accounts.into_iter().zip(stays).zip(firsts).map(|((account, stay), first)| {
-                Ok((stored::account(account)?, stay.cast_unsigned(), first.cast_unsigned()))
-            });
+            let members = accounts
+                .into_iter()
+                .zip(stays)
+                .zip(firsts)
+                .map(|((number, stay), first)| Ok((account(number)?, stay.cast_unsigned(), first.cast_unsigned())));
             found.push(GroupRow {
                 id: GroupId::new(row.try_get("id")?).ok_or(ReadError::Damaged("a group id"))?,
                 admin: account_id(row, "admin")?,
@@ -177,7 +180,7 @@ impl ReadModels {
                 version: row.try_get::<Option<i32>, _>("version")?.map(i32::cast_unsigned),
                 destroyed: row.try_get("destroyed")?,
                 members: members.collect::<Result<_, ReadError>>()?,
-                name: StoredSealed::read(row, &mut live)?,
+                name: EVENT.read_one(row, &mut live)?,
             });
         }
         At::new(&rows, found, live)
@@ -207,8 +210,8 @@ impl ReadModels {
             let id = row.try_get::<i32, _>("last_id")?.cast_unsigned();
             found.push(NewestRow {
                 thread: thread_id(row.try_get("thread")?, row.try_get("initiator")?)?,
-                message: ThreadMessage { id, event: StoredSealed::read_message(row, &mut live)? },
-                marked: marked.into_iter().map(stored::account).collect::<Result<_, _>>()?,
+                message: ThreadMessage { id, event: LAST.read_one(row, &mut live)? },
+                marked: marked.into_iter().map(account).collect::<Result<_, _>>()?,
                 ahead: row.try_get::<Option<bool>, _>("ahead")?.unwrap_or(false),
             });
         }
@@ -223,15 +226,11 @@ impl ReadModels {
         let rows = self.fetch(&THREAD, |to| to.add(thread)).await?;
         let row = rows.first().ok_or(ReadError::Damaged("a head row"))?;
         let Some(key) = row.try_get::<Option<i64>, _>("thread")? else { return At::new(&rows, None, Vec::new()) };
-        let (readers, ranges): (Vec<i64>, Vec<String>) = (array(row, "readers")?, array(row, "ranges")?);
-        let marks = readers.into_iter().zip(&ranges);
         let found = ThreadRow {
             thread: thread_id(key, row.try_get("initiator")?)?,
             messages: read_messages(row)?,
             names: read_names(row)?,
-            read_marks: marks
-                .map(|(reader, ranges)| Ok((stored::account(reader)?, from_text(ranges)?)))
-                .collect::<Result<_, ReadError>>()?,
+            read_marks: read_marks(row)?,
         };
         At::new(&rows, Some(found), array(row, "live")?)
     }
@@ -249,7 +248,7 @@ impl ReadModels {
             .await?;
         let (mut found, mut live) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in &rows {
-            found.extend(optional_sealed(row, &mut live)?);
+            found.extend(EVENT.read(row, &mut live)?);
         }
         At::new(&rows, found, live)
     }
@@ -279,13 +278,16 @@ impl ReadModels {
             .await?;
         let mut found = Vec::with_capacity(of.len());
         for row in rows.iter().filter(|row| !is_null(row, "position")) {
-            let keys = vec![row.try_get("account_key")?, row.try_get("stay_key")?, row.try_get("day_key")?];
-            let sealed = stored::sealed(keys, row.try_get("nonce")?, row.try_get("bytes")?)?;
-            found.push((Position(row.try_get("position")?), sealed));
+            let Some(sealed) = SealedMessageRow::read(row, "sealed")? else { continue };
+            found.push((Position(row.try_get("position")?), sealed.sealed()?));
         }
         Ok(found)
     }
 }
+
+/// The events that statements join: what is there, and the newest message of a thread.
+const EVENT: Named = Named("event");
+const LAST: NamedMessage = NamedMessage("last");
 
 static SESSION: Query = Query::new(|generation| {
     format!(
@@ -302,8 +304,8 @@ left join {generation}.account a on a.id = any ($1)
 left join lateral (values (0, a.nickname), (1, a.status), (2, a.public_key)) w(what, set_at) on w.set_at is not null
 {sealed}
 order by a.id, w.what",
-        columns = Stored::COLUMNS,
-        sealed = Stored::join("w.set_at"),
+        columns = EVENT.columns(),
+        sealed = EVENT.join("w.set_at"),
     )
 });
 
@@ -316,8 +318,8 @@ left join lateral (
     select array_agg(gs.account) as accounts, array_agg(gs.stay) as stays, array_agg(gs.from_id) as firsts
     from {generation}.group_stay gs where gs.group_id = g.id and gs.closed is null) m on true
 {sealed}",
-        columns = Stored::COLUMNS,
-        sealed = Stored::join("g.name"),
+        columns = EVENT.columns(),
+        sealed = EVENT.join("g.name"),
     )
 });
 
@@ -347,48 +349,23 @@ left join lateral (
         bool_or(upper(m.ranges) > th.last_id + 1) as ahead
     from {generation}.read_mark m where m.thread = th.id) r on true
 {message}",
-        columns = Stored::MESSAGE_COLUMNS,
-        message = Stored::join_message("th.last_position"),
+        columns = LAST.columns(),
+        message = LAST.join("th.last_position"),
     )
 });
 
 static THREAD: Query = Query::new(|generation| {
     format!(
-        "with th as (select t.id, t.initiator from {generation}.thread t where t.id = $1)
-, msg as materialized (
-    select m.id, m.name, m.other_name, e.*, s.account_key, s.stay_key, s.day_key, s.nonce, s.bytes
-    from (
-        select m.* from th join {generation}.message m on m.thread = th.id order by m.id desc limit 100) m
-    join events e on e.position = m.position
-    left join sealed_message s on s.day = (e.time at time zone 'UTC')::date and s.position = e.position
-    order by m.id)
-, nam as materialized (
-    select e.*, s.key, s.nonce, s.bytes
-    from (select name from msg union select other_name from msg) n
-    join events e on e.position = n.name
-    left join sealed s on s.position = n.name)
-select h.generation, h.position as head, th.id as thread, th.initiator, m.*, n.*, r.*,
-    (select array_agg(k.id) from vault.key k where k.wrapped is not null and k.id in (
-        select account_key from msg union select stay_key from msg union select day_key from msg
-        union select key from nam)) as live
+        "with thread as (select t.id, t.initiator from {generation}.thread t where t.id = $1)
+, newest as (
+    select m.* from thread join {generation}.message m on m.thread = thread.id order by m.id desc limit 100)
+{shown}
+select h.generation, h.position as head, thread.id as thread, thread.initiator, {SHOWN_COLUMNS}
 from log_head h
-left join th on true
-left join lateral (
-    select array_agg(id) as ids, array_agg(position) as m_positions, array_agg(kind) as m_kinds,
-        array_agg(schema) as m_schemas, array_agg(time) as m_times, array_agg(salt) as m_salts,
-        array_agg(payload) as m_payloads, array_agg(account_key) as account_keys,
-        array_agg(stay_key) as stay_keys, array_agg(day_key) as day_keys,
-        array_agg(nonce) as nonces, array_agg(bytes) as bytes
-    from msg) m on true
-left join lateral (
-    select array_agg(position) as n_positions, array_agg(kind) as n_kinds,
-        array_agg(schema) as n_schemas, array_agg(time) as n_times, array_agg(salt) as n_salts,
-        array_agg(payload) as n_payloads, array_agg(key) as n_keys,
-        array_agg(nonce) as n_nonces, array_agg(bytes) as n_bytes
-    from nam) n on true
-left join lateral (
-    select array_agg(reader) as readers, array_agg(ranges::text) as ranges
-    from {generation}.read_mark where thread = th.id) r on true"
+left join thread on true
+{join_shown}",
+        shown = shown(generation),
+        join_shown = join_shown(),
     )
 });
 
@@ -399,8 +376,8 @@ from log_head h
 left join {generation}.group_key gk on gk.group_id = $1 and gk.account = $2
 {sealed}
 order by gk.version",
-        columns = Stored::COLUMNS,
-        sealed = Stored::join("gk.position"),
+        columns = EVENT.columns(),
+        sealed = EVENT.join("gk.position"),
     )
 });
 
@@ -412,9 +389,11 @@ static COUNTERS: Query = Query::new(|generation| {
 });
 
 static SEALED: Query = Query::new(|_| {
-    "select h.generation, s.position, s.account_key, s.stay_key, s.day_key, s.nonce, s.bytes
+    format!(
+        "select h.generation, u.position, {sealed}
 from log_head h
 left join unnest($1::bigint[], $2::date[]) u(position, day) on true
-left join sealed_message s on s.day = u.day and s.position = u.position"
-        .to_owned()
+left join sealed_message s on s.day = u.day and s.position = u.position",
+        sealed = SealedMessageRow::part("s", "sealed"),
+    )
 });

@@ -6,67 +6,48 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use crate::push::AllowedHosts;
-use crate::push::hosts::BROWSERS;
+use crate::settings::{count, days, either, parse, seconds, settings};
 
-/// What the routes do is bounded by these.
-#[derive(Debug, Clone)]
-pub struct AppSettings {
-    /// How long an account lives unless its life is extended.
-    pub account_lifetime: TimeDelta,
-    /// How long a message is shown.
-    pub message_lifetime: TimeDelta,
-    /// The most members that a group may be created for.
-    pub group_members: u32,
-    /// How many sessions an account may have open.
-    pub sessions_per_account: usize,
-    /// The most UTF-8 bytes of a message text.
-    pub message_bytes: usize,
-    /// The most UTF-8 bytes of a wrapped key.
-    pub group_key_bytes: usize,
-    /// The most devices of an account that are told of messages.
-    pub devices: usize,
-    /// The push services that something may be sent to.
-    pub push_hosts: AllowedHosts,
-    /// The pause between comment lines on a silent event stream.
-    pub heartbeat: Duration,
+settings! {
+    /// What the routes do is bounded by these.
+    #[derive(Debug, Clone)]
+    pub struct AppSettings {
+        account_lifetime: TimeDelta = days, "account-lifetime-days", "DAYS", "30", "How long an account lives unless its life is extended";
+        message_lifetime: TimeDelta = days, "message-lifetime-days", "DAYS", "30", "How long a message is shown";
+        message_bytes: usize = count, "message-max-bytes", "BYTES", "262144", "The longest text of a message";
+        group_key_bytes: usize = count, "group-key-max-bytes", "BYTES", "8192", "The longest wrapped key of a group; those of the web client have some 400 bytes";
+        group_members: u32 = count, "group-max-members", "N", "1000", "The most members that a group may be created for";
+        sessions_per_account: usize = count, "sessions-per-account", "N", "32", "Sessions that an account may have open; one more ends the oldest";
+        devices: usize = count, "devices-per-account", "N", "20", "Devices that an account may push to; one more displaces the oldest";
+        login_queue: usize = count, "login-queue", "N", "1024", "Logins that may wait for the check of their password, a quarter of them for one address or account; one more is refused as RATELIMITED";
+        heartbeat: Duration = seconds, "events-heartbeat-seconds", "SECONDS", "15", "Pause between comment lines on a silent event stream";
+        refused_hold: Duration = seconds, "events-refused-seconds", "SECONDS", "3", "How long a refused event stream is held open before it ends, for clients that come back at once";
+        refused_streams: usize = count, "events-refused", "N", "1000", "Refused event streams that are held open at a time; more end at once";
+    }
+    given {
+        /// The push services that something may be sent to.
+        push_hosts: AllowedHosts,
+        /// When new accounts are refused.
+        admission: AdmissionSettings,
+    }
+}
+
+settings! {
     /// When new accounts are refused.
-    pub admission: AdmissionSettings,
-}
-
-impl Default for AppSettings {
-    fn default() -> Self {
-        Self {
-            account_lifetime: TimeDelta::days(30),
-            message_lifetime: TimeDelta::days(30),
-            group_members: 1000,
-            sessions_per_account: 32,
-            message_bytes: 262_144,
-            group_key_bytes: 8192,
-            devices: 20,
-            push_hosts: BROWSERS.parse().expect("the list of the browsers' push services"),
-            heartbeat: Duration::from_secs(15),
-            admission: AdmissionSettings::default(),
-        }
+    #[derive(Debug, Clone)]
+    pub struct AdmissionSettings {
+        open: bool = either("open", "closed"), "registration", "open|closed", "open", "Whether new accounts are made; `be8 registration` can close it, too";
+        free_disk: u64 = free_mebibytes, "signup-free-disk-mib", "MIB", "512", "New accounts are refused below this free space of the data directory; 0: never";
+        free_memory: u64 = free_mebibytes, "signup-free-memory-mib", "MIB", "128", "New accounts are refused below this free memory; 0: never";
+        queues: f64 = |text| count::<u8>(text).map(|percent| f64::from(percent) / 100.0), "signup-queue-percent", "PERCENT", "80", "New accounts are refused while the queue of commands or of password hashes is fuller than this";
+    }
+    given {
+        /// The directory whose disk is watched.
+        data_dir: PathBuf,
     }
 }
 
-/// When new accounts are refused.
-#[derive(Debug, Clone)]
-pub struct AdmissionSettings {
-    /// Whether they may be made at all.
-    pub open: bool,
-    /// The directory whose disk is watched.
-    pub data_dir: PathBuf,
-    /// The fewest free bytes of that disk; 0: any.
-    pub free_disk: u64,
-    /// The fewest free bytes of memory; 0: any.
-    pub free_memory: u64,
-    /// How full the queues of commands and of hashes may be, from 0 to 1.
-    pub queues: f64,
-}
-
-impl Default for AdmissionSettings {
-    fn default() -> Self {
-        Self { open: true, data_dir: PathBuf::from("."), free_disk: 0, free_memory: 0, queues: 1.0 }
-    }
+/// Any number of MiB, in bytes.
+fn free_mebibytes(text: Option<&str>) -> Result<u64, String> {
+    parse::<u64>(text).map(|mebibytes| mebibytes.saturating_mul(1 << 20))
 }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use be8_events::{AccId, GroupId, Hash32, Position, Recorded, StreamName};
 
-use super::Sight;
+use super::Visibility;
 use super::covering::{ProofError, covering};
 use super::findings::JUDGING;
 use super::notes::{self, PublicKey};
@@ -43,7 +43,7 @@ pub async fn proof(
     log: &Log,
     transparency: &Transparency,
     group: GroupId,
-    sight: &Sight,
+    sight: &Visibility,
     position: Option<Position>,
 ) -> Result<ProvedEvent, ProofError> {
     let event = match position {
@@ -74,7 +74,7 @@ pub async fn bundle(
     transparency: &Transparency,
     group: GroupId,
     reader: Option<AccId>,
-    sight: &Sight,
+    sight: &Visibility,
 ) -> Result<String, ProofError> {
     let (life, chat) = (StreamName::Group(group), StreamName::Chat(group));
     let head = head_for(log, transparency, &[life, chat]).await?;
@@ -142,9 +142,14 @@ async fn head_for(log: &Log, transparency: &Transparency, streams: &[StreamName]
 }
 
 /// The newest messages that are seen.
-async fn messages(log: &Log, chat: StreamName, sight: &Sight, until: Position) -> Result<Vec<Recorded>, ProofError> {
+async fn messages(
+    log: &Log,
+    chat: StreamName,
+    sight: &Visibility,
+    until: Position,
+) -> Result<Vec<Recorded>, ProofError> {
     let mut found = Vec::new();
-    for (from, mut to) in sight.stretches(Position::START, until).into_iter().rev() {
+    for (from, mut to) in sight.visible_ranges(Position::START, until).into_iter().rev() {
         loop {
             let room = u32::try_from(MOST_MESSAGES - found.len()).unwrap_or(PAGE).min(PAGE);
             let page = if room == 0 { Vec::new() } else { log.read_streams_backwards(&[chat], from, to, room).await? };
@@ -156,13 +161,13 @@ async fn messages(log: &Log, chat: StreamName, sight: &Sight, until: Position) -
     Ok(found)
 }
 
-impl Sight {
+impl Visibility {
     /// Whether an event is one of the group's that is seen.
     pub fn shows(&self, group: GroupId, event: &Recorded) -> bool {
         let stream = event.stream;
         let before = Position(event.position.0 - 1);
         stream == StreamName::Group(group)
-            || stream == StreamName::Chat(group) && !self.stretches(before, event.position).is_empty()
+            || stream == StreamName::Chat(group) && !self.visible_ranges(before, event.position).is_empty()
     }
 }
 

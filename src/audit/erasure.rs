@@ -173,7 +173,7 @@ pub async fn erasure_report(log: &Log, read: &ReadModels, account: AccId) -> Res
         });
         keys.push(KeyFate { subject: subject.to_string(), key, deleted: deletions.get(&key).copied(), kept });
     }
-    let ties = read.ties(account, i64::MAX).await?;
+    let ties = read.open_relations(account, i64::MAX).await?;
     let mut report = ErasureReport {
         account,
         created,

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::history::{Act, Entry};
 use super::state::{StateThen, membership};
-use super::{AuditError, Sight};
+use super::{AuditError, Visibility};
 use crate::ledger::Log;
 
 /// How long a key may take to arrive.
@@ -99,7 +99,12 @@ pub struct Finding {
 ///
 /// # Errors
 /// [`AuditError`]
-pub async fn findings(log: &Log, group: GroupId, sight: &Sight, now: Timestamp) -> Result<Vec<Finding>, AuditError> {
+pub async fn findings(
+    log: &Log,
+    group: GroupId,
+    sight: &Visibility,
+    now: Timestamp,
+) -> Result<Vec<Finding>, AuditError> {
     let newest = log.newest().await?;
     let mut found = {
         // A long history takes memory and time: few at once, and not on the threads that answer.
@@ -109,7 +114,7 @@ pub async fn findings(log: &Log, group: GroupId, sight: &Sight, now: Timestamp) 
     };
     for finding in found.iter_mut().filter(|finding| finding.rule == Rule::ExposureWindow) {
         let mut messages = 0;
-        for (after, until) in sight.stretches(finding.from, finding.until.unwrap_or(newest)) {
+        for (after, until) in sight.visible_ranges(finding.from, finding.until.unwrap_or(newest)) {
             messages += log.count(StreamName::Chat(group), after, until).await?;
         }
         finding.messages = Some(messages);

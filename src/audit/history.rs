@@ -8,7 +8,7 @@ use be8_events::{
     StreamName, Timestamp,
 };
 
-use super::{AuditError, Sight};
+use super::{AuditError, Visibility};
 use crate::ledger::{Log, LogError};
 
 /// Something that happened in a group.
@@ -133,7 +133,7 @@ impl Entry {
 
 /// Which page of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum PageRequest {
     /// The first entries behind a position.
     After(Position),
     /// The last entries in front of a position.
@@ -153,35 +153,41 @@ pub struct Page {
 ///
 /// # Errors
 /// [`AuditError`]
-pub async fn history(log: &Log, group: GroupId, sight: &Sight, turn: Turn, count: u32) -> Result<Page, AuditError> {
+pub async fn history(
+    log: &Log,
+    group: GroupId,
+    sight: &Visibility,
+    request: PageRequest,
+    count: u32,
+) -> Result<Page, AuditError> {
     // One more than fits tells whether there is more.
     let wanted = count as usize + 1;
-    let (after, until) = match turn {
-        Turn::After(after) => (after, log.newest().await?),
-        Turn::Before(before) => (Position::START, Position(before.0 - 1).min(log.newest().await?)),
+    let (after, until) = match request {
+        PageRequest::After(after) => (after, log.newest().await?),
+        PageRequest::Before(before) => (Position::START, Position(before.0 - 1).min(log.newest().await?)),
     };
     let group_stream = [StreamName::Group(group)];
     let chat = [StreamName::Chat(group)];
-    let mut events = read(log, &group_stream, after, until, turn, wanted).await?;
-    let mut stretches = sight.stretches(after, until);
-    if matches!(turn, Turn::Before(_)) {
-        stretches.reverse();
+    let mut events = read(log, &group_stream, after, until, request, wanted).await?;
+    let mut visible_ranges = sight.visible_ranges(after, until);
+    if matches!(request, PageRequest::Before(_)) {
+        visible_ranges.reverse();
     }
     let mut messages = 0;
-    for (from, to) in stretches {
+    for (from, to) in visible_ranges {
         if messages >= wanted {
             break;
         }
-        let page = read(log, &chat, from, to, turn, wanted - messages).await?;
+        let page = read(log, &chat, from, to, request, wanted - messages).await?;
         messages += page.len();
         events.extend(page);
     }
     let mut entries: Vec<Entry> = events.iter().filter_map(Entry::of).collect();
     entries.sort_by_key(|entry| entry.position);
     let more = entries.len() > count as usize;
-    match turn {
-        Turn::After(_) => entries.truncate(count as usize),
-        Turn::Before(_) => {
+    match request {
+        PageRequest::After(_) => entries.truncate(count as usize),
+        PageRequest::Before(_) => {
             entries.drain(..entries.len().saturating_sub(count as usize));
         }
     }
@@ -193,12 +199,12 @@ async fn read(
     stream: &[StreamName],
     after: Position,
     until: Position,
-    turn: Turn,
+    request: PageRequest,
     count: usize,
 ) -> Result<Vec<Recorded>, LogError> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    match turn {
-        Turn::After(_) => log.read_streams(stream, after, until, count).await,
-        Turn::Before(_) => log.read_streams_backwards(stream, after, until, count).await,
+    match request {
+        PageRequest::After(_) => log.read_streams(stream, after, until, count).await,
+        PageRequest::Before(_) => log.read_streams_backwards(stream, after, until, count).await,
     }
 }

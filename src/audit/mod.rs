@@ -2,7 +2,7 @@
 //! (`docs/audit.md`).
 //!
 //! [`history`] pages through what happened, [`state_at`] folds it up to a point, and
-//! [`findings`] judges it. Who may see which of it is decided by a [`Sight`]. That the log was never
+//! [`findings`] judges it. Who may see which of it is decided by a [`Visibility`]. That the log was never
 //! rewritten is proved by the [`Transparency`] log over it, of which a [`bundle`] tells an auditor.
 
 pub mod bundle;
@@ -26,7 +26,7 @@ use crate::ledger::{Log, LogError};
 
 pub use erasure::{Copies, Deleted, ErasureReport, KeyFate, Moment, Retained, erasure_report};
 pub use findings::{Finding, Knowledge, Rule, findings};
-pub use history::{Act, Entry, Page, Turn, history};
+pub use history::{Act, Entry, Page, PageRequest, history};
 pub use settings::AuditSettings;
 pub use state::{HeldKey, MemberThen, StateThen, state_at};
 pub use transparency::{Transparency, TransparencyError};
@@ -49,7 +49,7 @@ pub enum AuditError {
 /// What somebody may see of a group's history. Membership, versions and keys can only be judged
 /// whole, so whoever sees any of it sees all of it; messages are another matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sight {
+pub enum Visibility {
     /// The operator: the positions of all messages.
     Everything,
     /// A member: the positions of messages inside its own stays, each from its beginning up to
@@ -57,7 +57,7 @@ pub enum Sight {
     Stays(Vec<(Position, Option<Position>)>),
 }
 
-impl Sight {
+impl Visibility {
     /// What a member of a group sees.
     ///
     /// # Errors
@@ -66,9 +66,9 @@ impl Sight {
         Ok(Self::Stays(read.stays(group, member).await?))
     }
 
-    /// The stretches of the log behind `after` and not behind `until` whose messages are seen,
+    /// The visible_ranges of the log behind `after` and not behind `until` whose messages are seen,
     /// each as (behind, up to).
-    fn stretches(&self, after: Position, until: Position) -> Vec<(Position, Position)> {
+    fn visible_ranges(&self, after: Position, until: Position) -> Vec<(Position, Position)> {
         let stays = match self {
             Self::Everything => return vec![(after, until)],
             Self::Stays(stays) => stays,

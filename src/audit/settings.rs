@@ -4,28 +4,27 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::notes::{PublicKey, Role};
+use crate::settings::{either, optional, path, seconds, settings, text};
 
-/// What is set about the transparency log.
-#[derive(Debug, Clone)]
-pub struct AuditSettings {
-    /// The file of the key that signs checkpoints.
-    pub key_file: PathBuf,
-    /// The name of the log, if its key has to be made.
-    pub name: String,
-    /// Whether tiles and checkpoints are public.
-    pub public: bool,
-    /// How long it takes from one checkpoint to the next, if there is something new.
-    pub interval: Duration,
-    /// How old the last checkpoint must be before one is signed on request.
-    pub on_request: Duration,
-    /// The file of the key that cosigns foreign checkpoints; none: this server is no witness.
-    pub witness_key: Option<PathBuf>,
-    /// The name of the witness, if its key has to be made.
-    pub witness_name: String,
-    /// The logs that are witnessed.
-    pub witness_logs: Vec<PublicKey>,
-    /// Who is asked to cosign our checkpoints.
-    pub witnesses: Vec<AskedWitness>,
+settings! {
+    /// The transparency log, and what this server witnesses.
+    #[derive(Debug, Clone)]
+    pub struct AuditSettings {
+        key_file: Option<PathBuf> = optional(path), "audit-key-file", "FILE", "", "The key that signs the transparency log; made on the first start as audit.key beside the master key";
+        name: Option<String> = optional(text), "audit-name", "NAME", "", "The name (origin) of the transparency log when its key is made; public-url without scheme, and /audit/log";
+        public: bool = either("on", "off"), "public-audit-log", "on|off", "on", "Whether anybody may read checkpoints and hashes under /audit/log/";
+        interval: Duration = seconds, "checkpoint-interval", "SECONDS", "60", "Pause between signed checkpoints, while there is something new";
+        on_request: Duration = seconds, "checkpoint-request-interval", "SECONDS", "10", "How old the last checkpoint must be before a proof that needs a newer one has it signed at once";
+        witness_key: Option<PathBuf> = optional(path), "witness-key", "FILE", "", "The key with which checkpoints of other logs are cosigned; the file is made on the first start";
+        witness_logs: Vec<PublicKey> = |text| text.map_or(Ok(Vec::new()), Self::logs), "witness-logs", "KEY,...", "", "The public keys of the logs that are cosigned";
+        witnesses: Vec<AskedWitness> = |text| text.map_or(Ok(Vec::new()), Self::asked), "witnesses", "URL#KEY,...", "", "Witnesses that are asked to cosign checkpoints: addresses with their public keys";
+    }
+    given {
+        /// The file of the key that signs checkpoints, if none is named.
+        default_key_file: PathBuf,
+        /// The address that clients use: what the log and the witness are called by default.
+        public_url: String,
+    }
 }
 
 /// A witness that is asked: `URL#KEY`.
@@ -54,36 +53,20 @@ impl std::str::FromStr for AskedWitness {
     }
 }
 
-/// A setting that cannot be used: its name, and what is wrong.
-type BadSetting = (&'static str, String);
-
 impl AuditSettings {
-    /// What is set, by the names of the settings.
-    ///
-    /// # Errors
-    /// The setting that cannot be used.
-    pub fn new<'a>(
-        set: impl Fn(&'static str) -> Option<&'a str>,
-        [interval, on_request]: [Duration; 2],
-        public_url: &str,
-        master_key: &Path,
-    ) -> Result<Self, BadSetting> {
-        let named = |name| move |what| (name, what);
-        Ok(Self {
-            key_file: set("audit-key-file").map_or_else(|| master_key.with_file_name("audit.key"), PathBuf::from),
-            name: set("audit-name").map_or_else(|| Self::name_at(public_url, "/audit/log"), str::to_owned),
-            public: match set("public-audit-log") {
-                Some("on") | None => true,
-                Some("off") => false,
-                Some(other) => return Err(("public-audit-log", format!("{other:?} is neither on nor off"))),
-            },
-            interval,
-            on_request,
-            witness_key: set("witness-key").map(PathBuf::from),
-            witness_name: Self::name_at(public_url, "/audit/witness"),
-            witness_logs: set("witness-logs").map_or(Ok(Vec::new()), Self::logs).map_err(named("witness-logs"))?,
-            witnesses: set("witnesses").map_or(Ok(Vec::new()), Self::asked).map_err(named("witnesses"))?,
-        })
+    /// The file of the key that signs checkpoints.
+    pub fn key_file(&self) -> &Path {
+        self.key_file.as_deref().unwrap_or(&self.default_key_file)
+    }
+
+    /// The name of the log, if its key has to be made.
+    pub fn log_name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| Self::name_at(&self.public_url, "/audit/log"))
+    }
+
+    /// The name of the witness, if its key has to be made.
+    pub fn witness_name(&self) -> String {
+        Self::name_at(&self.public_url, "/audit/witness")
     }
 
     /// Reads a list of logs, by their keys.

@@ -119,11 +119,11 @@ fn points_are_positions_or_times() {
 #[test]
 fn a_member_sees_the_messages_of_its_stays() {
     let p = Position;
-    let sight = Sight::Stays(vec![(p(3), Some(p(10))), (p(20), None)]);
-    assert_eq!(sight.stretches(p(0), p(100)), [(p(3), p(9)), (p(20), p(100))]);
-    assert_eq!(sight.stretches(p(5), p(8)), [(p(5), p(8))]);
-    assert_eq!(sight.stretches(p(10), p(20)), []);
-    assert_eq!(Sight::Everything.stretches(p(1), p(2)), [(p(1), p(2))]);
+    let sight = Visibility::Stays(vec![(p(3), Some(p(10))), (p(20), None)]);
+    assert_eq!(sight.visible_ranges(p(0), p(100)), [(p(3), p(9)), (p(20), p(100))]);
+    assert_eq!(sight.visible_ranges(p(5), p(8)), [(p(5), p(8))]);
+    assert_eq!(sight.visible_ranges(p(10), p(20)), []);
+    assert_eq!(Visibility::Everything.visible_ranges(p(1), p(2)), [(p(1), p(2))]);
 }
 
 #[test]

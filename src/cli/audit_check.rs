@@ -15,7 +15,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     let log = Log::new(database.reader(&config));
     let audit = &config.audit;
     let checked = async {
-        let transparency = Transparency::open(&log, &audit.key_file, &audit.name, Vec::new()).await?;
+        let transparency = Transparency::open(&log, audit.key_file(), &audit.log_name(), Vec::new()).await?;
         let checked = transparency.check_all(&log).await?;
         let head = transparency.tables().newest_head().await?;
         Ok::<_, crate::audit::TransparencyError>((checked, head.map_or(0, |head| head.size)))

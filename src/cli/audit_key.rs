@@ -14,10 +14,10 @@ use crate::node::{NodeError, make_data_dir};
 pub fn run(config: &Config) -> Result<(), NodeError> {
     make_data_dir(config)?;
     let audit = &config.audit;
-    let key = key_file::load_or_create(&audit.key_file, Role::Log, &audit.name)?;
+    let key = key_file::load_or_create(audit.key_file(), Role::Log, &audit.log_name())?;
     print(&format!("{}\n", key.public()));
     if let Some(path) = &audit.witness_key {
-        let key = key_file::load_or_create(path, Role::Witness, &audit.witness_name)?;
+        let key = key_file::load_or_create(path, Role::Witness, &audit.witness_name())?;
         print(&format!("{}\n", key.public()));
     }
     Ok(())

@@ -18,7 +18,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     let audit = &config.audit;
     let restarted = async {
         let Some(mut lead) = Leads::new(&database.connect).take(checkpoints::NAME).await? else { return Ok(None) };
-        let key = Transparency::restart(&log, &mut lead, &audit.key_file, &audit.name).await?;
+        let key = Transparency::restart(&log, &mut lead, audit.key_file(), &audit.log_name()).await?;
         lead.resign().await;
         Ok::<_, TransparencyError>(Some(key))
     };

@@ -110,7 +110,7 @@ async fn expire(attached: &Attached, expiry: &Expiry) -> Result<String, ProcessE
 
     let mut lead = leads.take(SWEEPING).await?;
     let mut after = reached(attached, &mut lead, SWEEPING).await?;
-    let mut sweeper = attached.broom.take().await?;
+    let mut sweeper = attached.sweepers.take().await?;
     let mut swept = 0;
     loop {
         let page = deletions(ledger.log(), after).await?;

@@ -4,7 +4,7 @@ use clap::ArgMatches;
 
 use super::columns::{Cell, Tone, coloured, table};
 use super::{named_group, print};
-use crate::audit::{AuditError, Finding, Point, Sight, findings, state_at};
+use crate::audit::{AuditError, Finding, Point, Visibility, findings, state_at};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::http::routes::audit::history::Finding as FindingJson;
@@ -22,7 +22,7 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let now = SystemClock.now();
     let found = async {
         let state = state_at(&log, group, Point::Time(now)).await?;
-        Ok::<_, AuditError>((state.is_some(), findings(&log, group, &Sight::Everything, now).await?))
+        Ok::<_, AuditError>((state.is_some(), findings(&log, group, &Visibility::Everything, now).await?))
     };
     let found = found.await;
     database.close().await;

@@ -5,7 +5,7 @@ use clap::ArgMatches;
 
 use super::columns::{Cell, Tone, coloured, table};
 use super::{named_group, print};
-use crate::audit::{Act, Entry, Point, Sight, StateThen, Turn, history, state_at};
+use crate::audit::{Act, Entry, PageRequest, Point, StateThen, Visibility, history, state_at};
 use crate::config::Config;
 use crate::http::routes::audit::history::{GroupThen, HistoryEntry};
 use crate::ledger::Log;
@@ -49,7 +49,7 @@ async fn tell_history(log: &Log, group: GroupId, json: bool) -> Result<(), Strin
     let mut after = Position::START;
     let mut any = false;
     loop {
-        let page = history(log, group, &Sight::Everything, Turn::After(after), PAGE).await;
+        let page = history(log, group, &Visibility::Everything, PageRequest::After(after), PAGE).await;
         let page = page.map_err(|error| error.to_string())?;
         let Some(last) = page.entries.last() else { break };
         after = last.position;

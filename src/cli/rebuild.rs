@@ -1,15 +1,14 @@
 //! `be8 rebuild`: builds the read models again from the log while the server serves, and goes back.
 
-use be8_events::Position;
 use be8_projections::Generation;
-use be8_projections::registry::{Entry, Phase};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::columns::{Cell, Tone, coloured, table};
 use super::print;
-use super::progress::Progress;
+use super::progress::Progress as Bar;
 use crate::config::{Config, flags};
-use crate::ledger::rebuild::{EVENTS_AT_ONCE, Rebuild, RebuildError, Rebuilt, Step, Workshop, abort, status};
+use crate::ledger::rebuild::{EVENTS_AT_ONCE, Rebuild, RebuildError, RebuildSession, Rebuilt, abort, status};
+use crate::ledger::rebuild::{Phase, Progress, Status};
 use crate::node::{BUILD, Database};
 
 /// The sub-command.
@@ -50,8 +49,7 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
 async fn act(database: &Database, matches: &ArgMatches) -> Result<(), RebuildError> {
     let connect = &database.connect;
     if matches.get_flag("status") {
-        let (entries, head, running) = status(connect).await?;
-        print(&status_text(&entries, head, running, coloured()));
+        print(&status_text(&status(connect).await?, coloured()));
         return Ok(());
     }
     if matches.get_flag("abort") {
@@ -62,29 +60,32 @@ async fn act(database: &Database, matches: &ArgMatches) -> Result<(), RebuildErr
         ));
         return Ok(());
     }
-    let progress = Progress::new("replay");
-    let told = |step: Step| match step {
-        Step::Begun { generation, resumed: false } => progress.say(format!("{generation}")),
-        Step::Begun { generation, resumed: true } => progress.say(format!("resuming {generation}")),
-        Step::Replayed { reached, target } => progress.at(reached, target),
-        Step::Indexing(left) => progress.say(format!("indexes: {left}")),
-        Step::Comparing(_) => progress.say("comparing"),
+    let bar = Bar::new("replay");
+    let progress = |progress: Progress| match progress {
+        Progress::Begun { generation, resumed: false } => bar.say(format!("{generation}")),
+        Progress::Begun { generation, resumed: true } => bar.say(format!("resuming {generation}")),
+        Progress::Replayed { reached, target } => bar.at(reached, target),
+        Progress::Indexing(left) => bar.say(format!("indexes: {left}")),
+        Progress::Comparing(_) => bar.say("comparing"),
     };
-    let mut workshop = Workshop::open(connect, false).await?;
+    let session = RebuildSession::open(connect, false).await?;
     let done = if matches.get_flag("rollback") {
-        workshop.roll_back(&told).await.map(|(live, instead)| format!("{live} is live again, instead of {instead}.\n"))
+        session
+            .roll_back(&progress)
+            .await
+            .map(|(live, instead)| format!("{live} is live again, instead of {instead}.\n"))
     } else if matches.get_flag("drop-old") {
-        workshop.drop_old().await.map(|dropped| dropped_text(&dropped))
+        session.drop_old().await.map(|dropped| dropped_text(&dropped))
     } else {
         let what = Rebuild {
             models: matches.get_many::<String>("PROJECTION").into_iter().flatten().cloned().collect(),
             force: matches.get_flag("force"),
             events_at_once: matches.get_one("events-at-once").copied().unwrap_or(EVENTS_AT_ONCE),
         };
-        workshop.rebuild(&what, BUILD, &told).await.map(|rebuilt| rebuilt_text(&rebuilt))
+        session.rebuild(&what, BUILD, &progress).await.map(|rebuilt| rebuilt_text(&rebuilt))
     };
-    workshop.close().await;
-    progress.end();
+    session.close().await;
+    bar.end();
     print(&done?);
     Ok(())
 }
@@ -114,11 +115,12 @@ fn rebuilt_text(rebuilt: &Rebuilt) -> String {
     out
 }
 
-fn status_text(entries: &[Entry], head: Position, running: bool, colour: bool) -> String {
-    let rows: Vec<Vec<Cell>> = entries
+fn status_text(status: &Status, colour: bool) -> String {
+    let Status { generations, head, running } = status;
+    let rows: Vec<Vec<Cell>> = generations
         .iter()
         .map(|entry| {
-            let reached = if entry.phase == Phase::Live { head } else { entry.reached };
+            let reached = if entry.phase == Phase::Live { *head } else { entry.reached };
             let tone = match entry.phase {
                 Phase::Live => Tone::Good,
                 Phase::Old => Tone::Quiet,
@@ -148,10 +150,13 @@ fn status_text(entries: &[Entry], head: Position, running: bool, colour: bool) -
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use be8_events::Position;
 
-    fn entry(number: i32, phase: Phase, reached: i64, rebuilt: &[&str]) -> Entry {
-        Entry {
+    use super::*;
+    use crate::ledger::rebuild::Registered;
+
+    fn entry(number: i32, phase: Phase, reached: i64, rebuilt: &[&str]) -> Registered {
+        Registered {
             generation: Generation(number),
             models: vec!["accounts@1:0".to_owned(), "threads@1:0".to_owned()],
             build: "0.1.0".to_owned(),
@@ -168,12 +173,13 @@ mod tests {
 
     #[test]
     fn the_status_is_a_table() {
-        let entries = [
+        let generations = vec![
             entry(1, Phase::Old, 900, &[]),
             entry(2, Phase::Live, 900, &["accounts", "threads"]),
             entry(3, Phase::Replay, 400, &["accounts"]),
         ];
-        insta::assert_snapshot!(status_text(&entries, Position(1000), true, false));
-        insta::assert_snapshot!("a_stopped_rebuild", status_text(&entries[2..], Position(1000), false, false));
+        let stopped = Status { generations: generations[2..].to_vec(), head: Position(1000), running: false };
+        insta::assert_snapshot!(status_text(&Status { generations, head: Position(1000), running: true }, false));
+        insta::assert_snapshot!("a_stopped_rebuild", status_text(&stopped, false));
     }
 }

@@ -23,7 +23,7 @@ use crate::push::Vapid;
 /// # Errors
 /// [`NodeError`]
 pub async fn run(config: Config) -> Result<(), NodeError> {
-    logging::begin(&config.log);
+    logging::begin(&config.server.log);
     let metrics = measuring();
     let stop = CancellationToken::new();
     let handle = Handle::default();
@@ -34,9 +34,9 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     let vapid = Vapid::load(&config.push)?;
     let key = vapid.as_ref().map(|vapid| vapid.public().to_owned());
     let site = Site::load(config.site.clone(), key, http::taken())?;
-    let server = http::listen(config.listen, tls.clone())
+    let server = http::listen(config.server.listen, tls.clone())
         .await
-        .map_err(|cause| NodeError::Listen { address: config.listen.to_string(), cause })?;
+        .map_err(|cause| NodeError::Listen { address: config.server.listen.to_string(), cause })?;
     let address = server.address().to_owned();
     let serving = Serving {
         bodies: config.body,
@@ -45,7 +45,7 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
         public_url: config.public_url.clone(),
         limiter: Limiter::new(config.limits.clone(), test_clock(&config)),
         connections: config.connections.clone(),
-        refused: RefusedStreams::new(config.refused.0, config.refused.1, stop.clone()),
+        refused: RefusedStreams::new(config.app.refused_hold, config.app.refused_streams, stop.clone()),
     };
     let serving = tokio::spawn(server.run(handle.clone(), metrics, serving, stop.clone()));
     let stopping = stop_on_signal(stop.clone());
@@ -73,8 +73,11 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
 /// Prints the addresses and folders in use. Standard output may be closed.
 fn greet(config: &Config, node: &Node, address: &str) {
     // The system chooses the port where it is asked to.
-    let public =
-        if config.listen.port() == 0 && config.public_url.ends_with(":0") { address } else { &config.public_url };
+    let public = if config.server.listen.port() == 0 && config.public_url.ends_with(":0") {
+        address
+    } else {
+        &config.public_url
+    };
     let mut lines = vec![
         format!("be8 {} serves on {public}", env!("CARGO_PKG_VERSION")),
         format!("  listening     {address}"),

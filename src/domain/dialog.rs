@@ -9,7 +9,7 @@ use super::{Command, Decision, Rejection, Stop, View};
 /// The state of a `dialog-LO-HI` stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dialog {
-    /// The thread; none while nobody began.
+    /// The thread; none until someone writes.
     thread: Option<ThreadId>,
     /// The number of the newest message.
     last: MessageNo,

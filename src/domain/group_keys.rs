@@ -74,11 +74,11 @@ impl Command for StoreKey {
         let sha256 = Hash32::sha256(key.expose().key.as_bytes());
 
         let versions = &group.versions;
-        let mine = versions.last_of.get(&me).copied();
-        let version = mine.or(versions.newest).unwrap_or(1);
-        let allocation_here = versions.allocations.get(&version);
-        let there = allocation_here.and_then(|allocation| Some((allocation.by, allocation.stored.get(&account)?)));
-        let replaces = match there {
+        let own_allocation = versions.last_of.get(&me).copied();
+        let version = own_allocation.or(versions.newest).unwrap_or(1);
+        let allocated = versions.allocations.get(&version);
+        let existing_key = allocated.and_then(|allocation| Some((allocation.by, allocation.stored.get(&account)?)));
+        let replaces = match existing_key {
             // The same bytes wrapped by another key pair are another key, to whom it is up to replace
             // it. The same bytes with another iv are not: bytes and iv are made together, so these
             // could not be opened, and the key that is there stays good.

@@ -37,14 +37,14 @@ use serde::{Deserialize, Serialize};
 /// Why a command was refused. The wire's codes and their shapes are `crate::http`'s business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// No session, or its account lives no more.
+    /// No session, or its account was removed.
     #[error("no session of a living account")]
     NotAuthenticated,
     /// The named account does not exist.
     #[error("no such account")]
     AccountNotExisting,
     /// A conversation with oneself.
-    #[error("a conversation needs two")]
+    #[error("a conversation needs two different accounts")]
     CircularConversation,
     /// No such thread for this account.
     #[error("no such thread")]
@@ -110,7 +110,7 @@ pub enum Rejection {
     #[error("no such kind of invite link")]
     InvalidLinkType,
     /// An invite link that was neither sent nor used.
-    #[error("an invite link is sent or used")]
+    #[error("an invite link is counted as sent or as used")]
     NotUsedOrSentLink,
     /// Lock codes are set already.
     #[error("lock codes are set already")]
@@ -140,7 +140,7 @@ impl Rejection {
     }
 }
 
-/// Why a decision came to no end.
+/// Why a decision could not be finished.
 #[derive(Debug, PartialEq)]
 pub enum Stop {
     /// The rules refuse the command.

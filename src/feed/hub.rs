@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use be8_events::{AccId, AccountEvent, Event, Hash32, Position, Recorded, SessionEvent, StreamName};
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,7 @@ use super::delivery::{ChangeId, Delivery, Shared};
 use super::roster::Rosters;
 use super::written::Written;
 use crate::ledger::{Log, LogError, Subscription};
+use crate::settings::{count, settings};
 
 /// How soon a log that cannot be read is tried again.
 const RETRY: std::time::Duration = std::time::Duration::from_millis(200);
@@ -24,20 +26,16 @@ const RETRY: std::time::Duration = std::time::Duration::from_millis(200);
 /// feed tells what is recent.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
-/// Limits of the hub.
-#[derive(Debug, Clone, Copy)]
-pub struct HubSettings {
-    /// How many changes may wait for a slow reader before its stream is ended.
-    pub queue: usize,
-    /// How many streams an account may have open on this node.
-    pub streams_per_account: usize,
-    /// For how long what was written to a stream may not have arrived: until then a dead connection is noticed.
-    pub unproven: Duration,
-}
-
-impl Default for HubSettings {
-    fn default() -> Self {
-        Self { queue: 256, streams_per_account: 64, unproven: Duration::from_secs(45) }
+settings! {
+    /// Limits of the hub.
+    #[derive(Debug, Clone, Copy)]
+    pub struct HubSettings {
+        queue: usize = count, "events-queue", "N", "256", "Changes that may wait for a slow reader before its stream ends";
+        streams_per_account: usize = count, "events-per-account", "N", "64", "Event streams that an account may have open";
+    }
+    given {
+        /// For how long what was written to a stream may not have arrived: until then a dead connection is noticed.
+        unproven: Duration,
     }
 }
 
@@ -187,7 +185,7 @@ impl Hub {
     }
 
     fn lock(&self) -> MutexGuard<'_, Streams> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+        self.streams.lock()
     }
 
     fn tell(&self, batch: &[Recorded], rosters: &mut Rosters) {
@@ -292,5 +290,5 @@ impl Drop for Subscriber {
 }
 
 fn lock(written: &Mutex<Written>) -> MutexGuard<'_, Written> {
-    written.lock().unwrap_or_else(PoisonError::into_inner)
+    written.lock()
 }

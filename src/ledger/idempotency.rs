@@ -6,11 +6,12 @@
 //! what was written since makes the append lose its round. So no two rows ever meet in an append.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use be8_database::Pool;
 use be8_events::{AccId, Hash32, Timestamp};
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use sqlx::Row as _;
 use tokio::sync::oneshot;
 
@@ -104,7 +105,7 @@ pub(super) async fn load(pool: Pool, key: DataKey, claims: HashSet<Claim>, now: 
     .bind(now.plus(-LIFE).to_utc())
     .fetch_all(&pool)
     .await?;
-    let damaged = || LogError::Stored("a stored answer is none");
+    let damaged = || LogError::Stored("malformed stored answer");
     let mut known: Known = claims.iter().map(|claim| (*claim, None)).collect();
     for row in rows {
         let nth = usize::try_from(row.try_get::<i64, _>("nth")? - 1).map_err(|_| damaged())?;
@@ -127,14 +128,14 @@ impl Running {
     /// Takes a key for as long as the value lives; none if it is taken.
     fn begin(&self, once: &Idempotency) -> Option<Run<'_>> {
         let key = (once.session, once.key);
-        let first = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        let first = self.0.lock().insert(key);
         first.then(|| Run(self, key))
     }
 }
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0.0.lock().remove(&self.1);
     }
 }
 

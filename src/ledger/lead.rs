@@ -21,7 +21,7 @@ pub struct Lead {
     pub(super) checkpoint: Option<i64>,
 }
 
-/// Where leads are taken.
+/// Grants leadership leases.
 #[derive(Debug, Clone)]
 pub struct Leads(Connector);
 

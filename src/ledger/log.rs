@@ -1,4 +1,4 @@
-//! Reading the log: one stream both ways, or everything from a position.
+//! Reading the log: one stream forwards or backwards, or everything from a position.
 
 use be8_database::Pool;
 use be8_events::{Position, Recorded, StreamName, Timestamp};
@@ -51,7 +51,7 @@ impl Log {
         &self.pool
     }
 
-    /// At most `count` events of a stream, beginning with the version `from`, both ways.
+    /// At most `count` events of a stream, from version `from`, forwards or backwards.
     ///
     /// # Errors
     /// [`LogError`]

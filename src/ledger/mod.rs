@@ -50,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::domain::device::DeviceName;
 use crate::domain::{Command, Decision, Rejection, Stop, View};
+use crate::settings::{count, seconds, settings};
 use crate::vault::{Vault, VaultError};
 use ticket::{Answers, Ticket};
 
@@ -62,38 +63,21 @@ pub use push_attempts::{Again, Attempt, Delivery};
 pub use push_endpoints::PushEndpoints;
 pub use read_index::{Index, NoIndex, ReadIndex};
 pub use subscription::Subscription;
-pub use sweep::{Broom, Sweeper};
+pub use sweep::{Sweeper, SweeperFactory};
 pub use traces::Trace;
 pub use transparency::{SignedHead, TileId, Tiles, TransparencyTables, Witnessed};
 pub use trusted_time::{ClockState, TrustedTime};
 
-/// Limits of the ledger loop.
-#[derive(Debug, Clone)]
-pub struct LedgerSettings {
-    /// How many commands may wait; one more is refused with [`LedgerError::Overloaded`].
-    pub queue: usize,
-    /// How many commands go into one batch.
-    pub batch_commands: usize,
-    /// How many bytes of content go into one batch.
-    pub batch_bytes: usize,
-    /// How many states of streams are kept in memory.
-    pub cached_streams: usize,
-    /// How long a caller waits for a database that is away before it hears so.
-    pub patience: Duration,
-    /// How long the outcome of an append may stay unknown before its callers hear so.
-    pub outcome_patience: Duration,
-}
-
-impl Default for LedgerSettings {
-    fn default() -> Self {
-        Self {
-            queue: 8192,
-            batch_commands: 512,
-            batch_bytes: 8 << 20,
-            cached_streams: 100_000,
-            patience: Duration::from_secs(5),
-            outcome_patience: Duration::from_secs(30),
-        }
+settings! {
+    /// Limits of the ledger loop.
+    #[derive(Debug, Clone)]
+    pub struct LedgerSettings {
+        queue: usize = count, "ledger-queue", "N", "8192", "Commands that may wait for the log; one more is refused as UNAVAILABLE";
+        batch_commands: usize = count, "ledger-batch-commands", "N", "512", "The most commands that are written at once";
+        batch_bytes: usize = count, "ledger-batch-bytes", "BYTES", "8388608", "The most bytes of content that are written at once";
+        cached_streams: usize = count, "ledger-cached-streams", "N", "100000", "States of streams that are kept in memory";
+        patience: Duration = seconds, "ledger-patience-seconds", "SECONDS", "5", "How long a command waits for a database that is away before it is refused as UNAVAILABLE";
+        outcome_patience: Duration = seconds, "ledger-outcome-seconds", "SECONDS", "30", "How long a command waits to learn whether it was written before it is answered OUTCOMEUNKNOWN";
     }
 }
 

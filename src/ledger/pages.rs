@@ -2,11 +2,12 @@
 //! `COPY` in its binary format, which is the fastest way out of PostgreSQL.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use be8_database::Pool;
 use be8_events::{AccId, Event, Hash32, Position, Recorded, StreamName, Timestamp};
 use futures_util::{Stream, StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::LogError;
@@ -151,13 +152,13 @@ impl Pages {
 
     /// The names of the streams of these rows.
     pub(super) async fn names_of(&self, rows: &[Raw]) -> Result<Arc<Names>, LogError> {
-        let known = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.names.lock().clone();
         let missing = known.missing(rows);
         if missing.is_empty() {
             return Ok(known);
         }
         let found = found(&self.pool, missing).await?;
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.names.lock();
         // Copied only if another page is just using it.
         drop(known);
         Arc::make_mut(&mut names).take_in(found, rows);

@@ -152,12 +152,12 @@ impl Lead {
 
     /// Ends the attempts `over`, and puts back those that were not accepted. Where a newer message
     /// waits for the same device and thread meanwhile, that one is what waits, no earlier.
-    /// Answers which of `again` gave way so. What was refused to the devices `accepted` before does
+    /// Returns the attempts of `again` that were superseded so. What was refused to the devices `accepted` before does
     /// not count any more.
     ///
     /// # Errors
     /// [`LogError::Database`]
-    pub async fn settle(
+    pub async fn finish_attempts(
         &mut self,
         over: &[i64],
         again: &[Again],

@@ -5,7 +5,7 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 /// What an error of the append statement means.
 pub(super) enum ErrorKind {
     /// PostgreSQL rolled it back for a reason that passes.
-    Passing,
+    Transient,
     /// The partition of the day is missing.
     NoPartition,
     /// A table is not there.
@@ -32,7 +32,7 @@ pub(super) fn kind_of(error: &sqlx::Error) -> ErrorKind {
         "42P01" | "3F000" => ErrorKind::NoTable,
         // statement_completion_unknown, and what poolers say of a connection that they lost.
         code if code == "40003" || code.starts_with("08") => ErrorKind::Unknown,
-        code if be8_database::is_passing(code) => ErrorKind::Passing,
+        code if be8_database::is_passing(code) => ErrorKind::Transient,
         _ => ErrorKind::Refused,
     }
 }

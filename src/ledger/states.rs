@@ -56,7 +56,7 @@ pub(super) struct Cache {
     keys: LruCache<Subject, KeyState>,
 }
 
-/// No snapshot has it.
+/// A format number that no snapshot has.
 const NO_FORMAT: i32 = -1;
 
 impl Cache {

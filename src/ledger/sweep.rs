@@ -18,9 +18,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How long the end of a connection may take.
 const CLOSE: Duration = Duration::from_secs(5);
 
-/// Where sweepers come from.
+/// Opens connections that sweep.
 #[derive(Debug, Clone)]
-pub struct Broom(Connector);
+pub struct SweeperFactory(Connector);
 
 /// A connection that sweeps.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Sweeper {
     connection: PgConnection,
 }
 
-impl Broom {
+impl SweeperFactory {
     /// Sweeping in this database.
     pub fn new(connect: &Connector) -> Self {
         // Whoever sweeps waits for nobody long: it comes again.

@@ -1,11 +1,12 @@
 //! Waiting for a verdict: as long as PostgreSQL answers the loop, but no longer than the patience of the ledger for a command of
 //! which nothing was sent to PostgreSQL yet.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use be8_database::Pool;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::LedgerError;
@@ -29,12 +30,12 @@ impl Answers {
 
     /// It has answered.
     pub(super) fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.0.lock() = Instant::now();
     }
 
     /// Whether it has not answered for so long.
     pub(super) fn lack_for(&self, time: Duration) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > time
+        self.0.lock().elapsed() > time
     }
 }
 

@@ -59,7 +59,7 @@ impl TransparencyTables {
         Self { pool: log.pool().clone() }
     }
 
-    /// Tiles as wide as they are; those that do not exist are left out.
+    /// Tiles at their stored width; those that do not exist are left out.
     ///
     /// # Errors
     /// [`LogError`]

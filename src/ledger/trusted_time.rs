@@ -5,12 +5,13 @@
 //! ended by a time that is trusted (`trust`). That time is kept in the database: neither a restart nor another node makes a
 //! jump of the clock believed. An operator can confirm the clock instead.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use be8_database::{Pool, is_timeout};
 use be8_events::Timestamp;
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::{Mutex, MutexGuard};
 use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
@@ -160,7 +161,7 @@ impl TrustedTime {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.known.lock()
     }
 
     fn trust(&self, known: &mut Known) -> Trust {

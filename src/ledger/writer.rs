@@ -2,7 +2,7 @@
 //! node and no other way into the log.
 
 mod follow;
-mod settle;
+mod unknown_outcome;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -255,7 +255,7 @@ impl Writer {
                         error = %reason(&error),
                         "connection lost during an append, finding out what became of it"
                     );
-                    let settled = self.settle(&draft, begun).await;
+                    let settled = self.resolve_unknown_outcome(&draft, begun).await;
                     self.in_flight = false;
                     match settled {
                         Some(true) => {
@@ -366,11 +366,11 @@ impl Writer {
             }
             Err(error) => match kind_of(&error) {
                 // The connection is dropped: a transaction that it holds open is rolled back.
-                ErrorKind::Passing => Err(error.into()),
+                ErrorKind::Transient => Err(error.into()),
                 ErrorKind::Refused if Vault::is_outdated(&error) => {
                     // The master key was rotated: new keys are wrapped by the new one from here on.
                     let vault = self.vault.clone();
-                    self.aside(async move { vault.refresh().await }).await??;
+                    self.on_main_runtime(async move { vault.refresh().await }).await??;
                     Ok(Outcome::Lost)
                 }
                 ErrorKind::Refused => Err(Failure::Refused(error.into())),
@@ -412,7 +412,7 @@ impl Writer {
                 _ if claims.is_empty() => {}
                 Some(KeyState::Live(key)) => {
                     let load = idempotency::load(self.log.pool().clone(), key.clone(), claims, self.trusted.now());
-                    known.extend(self.aside(load).await??);
+                    known.extend(self.on_main_runtime(load).await??);
                 }
                 // What no key was ever made for was never stored.
                 _ => known.extend(claims.into_iter().map(|claim| (claim, None))),
@@ -420,8 +420,8 @@ impl Writer {
             let subjects: Vec<_> = subjects.into_iter().collect();
             let (vault, wanted) = (self.vault.clone(), subjects.clone());
             let (entries, found) = tokio::join!(
-                self.aside(states::load(self.log.pool().clone(), streams, self.head)),
-                self.aside(async move { vault.find(&wanted).await }),
+                self.on_main_runtime(states::load(self.log.pool().clone(), streams, self.head)),
+                self.on_main_runtime(async move { vault.find(&wanted).await }),
             );
             for (stream, entry) in entries?? {
                 self.cache.put_stream(stream, entry);
@@ -440,7 +440,10 @@ impl Writer {
     }
 
     /// Does what reads through the pool, whose connections belong to the runtime of all others.
-    async fn aside<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, LogError> {
+    async fn on_main_runtime<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, LogError> {
         // It does not fail unless the process is ending.
         self.runtime.spawn(work).await.map_err(|_| LogError::Database(sqlx::Error::PoolClosed))
     }

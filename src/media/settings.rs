@@ -13,6 +13,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use url::{Host, Url};
 
 use super::MediaError;
+use crate::settings::{optional, parse, seconds, settings, text};
 
 /// Where blobs are kept.
 #[derive(Debug, Clone)]
@@ -23,26 +24,20 @@ pub struct MediaSettings {
     pub s3: Option<S3Settings>,
 }
 
-/// A bucket. The credentials come from the environment, as `AWS_ACCESS_KEY_ID` and
-/// `AWS_SECRET_ACCESS_KEY`: they have no place on a command line.
-#[derive(Debug, Clone)]
-pub struct S3Settings {
-    /// Its name.
-    pub bucket: String,
-    /// What stands in front of all names in it.
-    pub prefix: String,
-    /// The address of the store; none: Amazon's.
-    pub endpoint: Option<String>,
-    /// The region.
-    pub region: String,
-    /// Whether credentials may be asked of the cloud that the server runs in.
-    pub cloud_credentials: bool,
-    /// How long connecting may take.
-    pub connect: Duration,
-    /// How long an attempt may take.
-    pub attempt: Duration,
-    /// How long a request may take with all its attempts.
-    pub total: Duration,
+settings! {
+    /// A bucket. The credentials come from the environment, as `AWS_ACCESS_KEY_ID` and
+    /// `AWS_SECRET_ACCESS_KEY`: they have no place on a command line.
+    #[derive(Debug, Clone)]
+    pub struct S3Settings {
+        bucket: String = text, "media-s3-bucket", "NAME", "", "A bucket to keep images in instead; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY open it";
+        prefix: String = text, "media-s3-prefix", "PATH", "", "The prefix of all names in the bucket";
+        endpoint: Option<String> = optional(text), "media-s3-endpoint", "URL", "", "A store that speaks S3; without it Amazon's";
+        region: String = text, "media-s3-region", "NAME", "us-east-1", "The region of the bucket";
+        cloud_credentials: bool = parse, "media-s3-cloud-credentials", "BOOL", "false", "Ask the metadata service of the cloud for credentials if the environment has none";
+        connect: Duration = seconds, "media-s3-connect-seconds", "SECONDS", "5", "How long connecting to the store may take";
+        attempt: Duration = seconds, "media-s3-attempt-seconds", "SECONDS", "15", "How long one attempt of a request to the store may take";
+        total: Duration = seconds, "media-s3-total-seconds", "SECONDS", "30", "How long a request to the store may take with its repetitions";
+    }
 }
 
 /// Environment variables by which platforms say that credentials are to be had from them.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Database, NodeError, reading_pool, test_clock, transparency};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::ledger::{Broom, Leads, Ledger, Log, LogError};
+use crate::ledger::{Leads, Ledger, Log, LogError, SweeperFactory};
 use crate::process::expiry::Expiry;
 use crate::vault::Vault;
 
@@ -23,8 +23,8 @@ pub struct Attached {
     /// The keys.
     pub vault: Arc<Vault>,
     /// What sweeps.
-    pub broom: Broom,
-    /// Where leads are taken.
+    pub sweepers: SweeperFactory,
+    /// Grants leadership leases.
     pub leads: Leads,
     database: Database,
     task: JoinHandle<Result<(), LogError>>,
@@ -42,7 +42,8 @@ impl Attached {
         if database.lacks_vault().await? {
             return Err(NodeError::NoVault);
         }
-        let pool = reading_pool(&database.connect, config.database_connections.min(4), config.database_read);
+        let pool =
+            reading_pool(&database.connect, config.server.database_connections.min(4), config.server.database_read);
         let vault = Vault::open_files(pool.clone(), &config.key_files()).await?;
         // As at the start of a server: nothing is written to a database that does not extend what was signed.
         transparency(&Log::new(pool.clone()), &config.audit).await?;
@@ -52,8 +53,8 @@ impl Attached {
         let settings = config.ledger.clone();
         let (ledger, task) = Ledger::start(pool.clone(), connect, vault.clone(), clock, settings, stop.clone()).await?;
         let read = Arc::new(ReadModels::new(pool));
-        let (broom, leads) = (Broom::new(&database.connect), Leads::new(&database.connect));
-        Ok(Self { ledger, read, vault, broom, leads, database, task, stop })
+        let (sweepers, leads) = (SweeperFactory::new(&database.connect), Leads::new(&database.connect));
+        Ok(Self { ledger, read, vault, sweepers, leads, database, task, stop })
     }
 
     /// What ends what is over.
@@ -61,7 +62,7 @@ impl Attached {
         Expiry {
             ledger: self.ledger.clone(),
             read: self.read.clone(),
-            broom: self.broom.clone(),
+            sweepers: self.sweepers.clone(),
             lifetime: config.app.message_lifetime,
             cleared: Arc::default(),
         }

@@ -2,8 +2,7 @@
 
 use super::NodeError;
 use crate::config::Config;
-use crate::data_dir;
-use crate::postgres::ClusterSettings;
+use crate::postgres::{ClusterSettings, data_dir};
 
 /// What the private cluster is like.
 pub fn cluster_settings(config: &Config) -> ClusterSettings {
@@ -11,7 +10,7 @@ pub fn cluster_settings(config: &Config) -> ClusterSettings {
     settings.buffers_mib = config.postgres_buffers_mib;
     settings.bin.clone_from(&config.pg_bin);
     // Beside the readers: the ledger, the leads, commands of the operator, and room for a person who looks.
-    let wanted = config.database_connections.saturating_add(40);
+    let wanted = config.server.database_connections.saturating_add(40);
     settings.max_connections = settings.max_connections.max(u16::try_from(wanted).unwrap_or(u16::MAX));
     settings
 }

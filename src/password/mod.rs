@@ -13,6 +13,7 @@ use be8_events::{AccId, Secret};
 use rand::Rng as _;
 use zeroize::Zeroizing;
 
+use crate::settings::{count, settings};
 use places::{Places, Taking};
 use turns::Turns;
 
@@ -24,32 +25,24 @@ pub const MAX_UNITS: usize = 1024;
 /// Longest password in UTF-8: no UTF-16 unit takes more than three bytes.
 pub const MAX_BYTES: usize = 3 * MAX_UNITS;
 
-/// How much a hash costs, and how many may be wanted at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HashSettings {
-    /// Memory of one hash in KiB.
-    pub memory_kib: u32,
-    /// Passes over the memory.
-    pub passes: u32,
-    /// Independent lanes of the memory; they are filled by one thread.
-    pub lanes: u32,
-    /// Hashes computed at once, at least one; each takes a core and its memory.
-    pub workers: usize,
-    /// Hashes waiting beyond those; each keeps only its password in memory.
-    pub queue: usize,
+settings! {
+    /// How much a hash costs, and how many may be wanted at once.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct HashSettings {
+        memory_kib: u32 = count, "hash-memory-kib", "KIB", "19456", "Memory of one password hash (argon2id)";
+        passes: u32 = count, "hash-passes", "N", "2", "Passes of one password hash";
+        workers: usize = |text| text.map_or_else(|| Ok(cores()), |_| count(text)), "hash-workers", "N", "", "Password hashes at once; as many as there are cores";
+        queue: usize = count, "hash-queue", "N", "2048", "Password hashes that may wait, a quarter of them for one address or account; one more is refused as UNAVAILABLE";
+    }
+    fixed {
+        /// Independent lanes of the memory; they are filled by one thread.
+        lanes: u32 = 1,
+    }
 }
 
-impl Default for HashSettings {
-    /// 19 MiB and 2 passes in one lane, a worker per core, 2048 waiting.
-    fn default() -> Self {
-        Self {
-            memory_kib: 19 * 1024,
-            passes: 2,
-            lanes: 1,
-            workers: available_parallelism().map_or(2, usize::from),
-            queue: 2048,
-        }
-    }
+/// How many hashes can be computed at once: each takes a core and its memory.
+fn cores() -> usize {
+    available_parallelism().map_or(2, usize::from)
 }
 
 /// Settings that argon2 does not have (RFC 9106, section 3.1).

@@ -15,7 +15,7 @@ const MOST: u32 = 1000;
 /// The pause when there was nothing to do, or little.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The pause when there is more.
-const BREATH: Duration = Duration::from_millis(20);
+const PAUSE_BETWEEN_STEPS: Duration = Duration::from_millis(20);
 
 /// The process that sweeps.
 #[derive(Debug)]
@@ -35,6 +35,6 @@ impl Process for AnswerSweeper {
     async fn turn(&self, _: &mut Lead) -> Result<Duration, ProcessError> {
         let swept = self.ledger.sweep_answers(self.clock.now(), MOST).await?;
         metrics::counter!("be8_idempotency_swept_total").increment(swept);
-        Ok(if swept < u64::from(MOST) { PAUSE } else { BREATH })
+        Ok(if swept < u64::from(MOST) { PAUSE } else { PAUSE_BETWEEN_STEPS })
     }
 }

@@ -1,11 +1,12 @@
 //! Grows the transparency log behind the log of events, page by page, and signs its head in
 //! intervals, or sooner on request. Nothing of it is in the way of a write.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use be8_events::Position;
+use parking_lot::Mutex;
 
 use super::{Process, ProcessError};
 use crate::audit::Transparency;
@@ -46,7 +47,7 @@ impl Checkpoints {
 
     /// The events behind a position. What the last turn left is of no use if another node led since.
     fn follow(&self, after: Position) -> Subscription {
-        let left = self.followed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let left = self.followed.lock().take();
         left.filter(|left| left.position() == after).unwrap_or_else(|| self.ledger.subscribe_all(after))
     }
 
@@ -80,10 +81,10 @@ impl Process for Checkpoints {
             lead.store_tiles(tree.changed()).await?;
         }
         let behind = events.position() < newest;
-        *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some(events);
+        *self.followed.lock() = Some(events);
         metrics::gauge!("be8_audit_log_entries").set(tree.size() as f64);
         let interval = self.this_interval();
-        let (done, signed) = *self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let (done, signed) = *self.done.lock();
         let due = done.is_none_or(|done| done < interval);
         let tables = self.transparency.tables();
         // A request is for what is there when it comes, so the tree need not be further.
@@ -100,7 +101,7 @@ impl Process for Checkpoints {
                 size = head.size;
             }
             let done = if due { Some(interval) } else { done };
-            *self.done.lock().unwrap_or_else(PoisonError::into_inner) = (done, size);
+            *self.done.lock() = (done, size);
         }
         Ok(if behind { Duration::ZERO } else { LOOK.min(self.interval) })
     }

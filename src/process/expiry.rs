@@ -5,7 +5,7 @@
 //! for good. Every step asks what there is to do, does it and forgets: whatever it is killed in, the
 //! next one goes on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,13 +13,14 @@ use be8_events::{AccId, Day, GroupId, Position, Timestamp};
 use be8_projections::ReadModels;
 use chrono::TimeDelta;
 use futures_util::future::try_join_all;
+use parking_lot::Mutex;
 
 use super::removal::note;
 use super::{Process, ProcessError};
 use crate::clock::Clock;
 use crate::domain::erasure::{ExpireDays, ExpireGroupNames};
 use crate::domain::removal::RemoveAccount;
-use crate::ledger::{Broom, Lead, Ledger};
+use crate::ledger::{Lead, Ledger, SweeperFactory};
 
 /// The longest time between two looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -37,7 +38,7 @@ pub struct Expiry {
     /// What is over.
     pub read: Arc<ReadModels>,
     /// What drops the partitions of days.
-    pub broom: Broom,
+    pub sweepers: SweeperFactory,
     /// How long a message is shown.
     pub lifetime: TimeDelta,
     /// What is known of the last look at the days.
@@ -74,7 +75,7 @@ impl Expiry {
     pub async fn due(&self, names_after: Position, count: i64) -> Result<Due, ProcessError> {
         let now = self.now();
         let kept = self.kept(now);
-        let mut sweeper = self.broom.take().await?;
+        let mut sweeper = self.sweepers.take().await?;
         let days = sweeper.live_days(kept).await?;
         let partitions = sweeper.dead_partitions(kept).await?;
         sweeper.close().await;
@@ -129,11 +130,11 @@ impl Expiry {
     pub async fn days(&self) -> Result<(usize, usize), ProcessError> {
         let now = self.now();
         let kept = self.kept(now);
-        let known = *self.cleared.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *self.cleared.lock();
         if known.before == Some(kept) || known.not_before.is_some_and(|time| now < time) {
             return Ok((0, 0));
         }
-        let mut sweeper = self.broom.take().await?;
+        let mut sweeper = self.sweepers.take().await?;
         let days = sweeper.live_days(kept).await?;
         let erased = days.len();
         if erased > 0 {
@@ -155,7 +156,7 @@ impl Expiry {
             }
         }
         sweeper.close().await;
-        *self.cleared.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        *self.cleared.lock() = next;
         Ok((erased, dropped))
     }
 

@@ -1,13 +1,14 @@
 //! Removes the contents of images that nobody can see any more: those whose message is erased, and
 //! those that never got a message.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use be8_events::{ErasureEvent, Event, Hash32, StreamName, Subject, Timestamp};
 use be8_projections::ReadModels;
 use chrono::TimeDelta;
+use parking_lot::Mutex;
 
 use super::{Process, ProcessError};
 use crate::clock::Clock;
@@ -101,10 +102,10 @@ impl Sweeper {
             }
             lead.save(recorded.version).await?;
         }
-        let part = self.walk.lock().unwrap_or_else(PoisonError::into_inner).part(self.clock.now());
+        let part = self.walk.lock().part(self.clock.now());
         if let Some(part) = part {
             self.collect(part).await?;
-            self.walk.lock().unwrap_or_else(PoisonError::into_inner).done(part);
+            self.walk.lock().done(part);
         }
         Ok(if page.is_empty() && part.is_none() { LOOK } else { STEP })
     }

@@ -37,7 +37,7 @@ const LAST_TURN: Duration = Duration::from_secs(3);
 /// How long a process may take to end when the server stops, its last turn included.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often a node that does not lead asks whether it can.
-const CANDIDACY: Duration = Duration::from_secs(1);
+const LEADERSHIP_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a process gave up its turn; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +113,7 @@ impl Office {
 
     /// Runs a process whenever this node leads it. A turn that is under way when the server stops may go on for a
     /// while; one that takes longer is given up, as by a node that is killed.
-    pub fn appoint(&self, process: impl Process) -> JoinHandle<()> {
+    pub fn spawn(&self, process: impl Process) -> JoinHandle<()> {
         let Self { leads, stop } = self.clone();
         let stopped = stop.clone();
         let running = async move {
@@ -123,7 +123,7 @@ impl Office {
                 match leads.take(process.name()).await {
                     Ok(Some(mut lead)) => {
                         // One that panics is as good as one that gave up: it goes on from its checkpoint.
-                        let ended = AssertUnwindSafe(reign(&process, &mut lead, &stop)).catch_unwind().await;
+                        let ended = AssertUnwindSafe(run_while_leader(&process, &mut lead, &stop)).catch_unwind().await;
                         lead.resign().await;
                         match ended {
                             Ok(Ok(())) => {}
@@ -138,7 +138,7 @@ impl Office {
                     Ok(None) => {}
                     Err(error) => tracing::debug!(%error, process = process.name(), "cannot ask for the lead"),
                 }
-                tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(CANDIDACY) => {} }
+                tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(LEADERSHIP_RETRY) => {} }
             }
         };
         tokio::spawn(async move {
@@ -158,7 +158,11 @@ async fn too_late(stop: &CancellationToken) {
 }
 
 /// Turns, as long as the lock is held.
-async fn reign(process: &dyn Process, lead: &mut Lead, stop: &CancellationToken) -> Result<(), ProcessError> {
+async fn run_while_leader(
+    process: &dyn Process,
+    lead: &mut Lead,
+    stop: &CancellationToken,
+) -> Result<(), ProcessError> {
     process.begin(lead).await?;
     while !stop.is_cancelled() {
         lead.confirm().await?;

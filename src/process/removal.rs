@@ -22,7 +22,7 @@ const STEP: i64 = 20;
 /// How often the process looks for removals.
 const LOOK: Duration = Duration::from_millis(500);
 /// The pause between two steps, in which others write.
-const BREATH: Duration = Duration::from_millis(5);
+const PAUSE_BETWEEN_STEPS: Duration = Duration::from_millis(5);
 
 /// Removes accounts and ends what hangs on them.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ pub(super) fn note(account: AccId) {
 /// One step: conversations first, then groups, then the public key and what is counted of the account
 /// outside of the log. Answers whether nothing is left.
 async fn step(ledger: &Ledger, read: &ReadModels, account: AccId) -> Result<bool, ProcessError> {
-    let ties = read.ties(account, STEP + 1).await?;
+    let ties = read.open_relations(account, STEP + 1).await?;
     let mut room = STEP;
     let partners: Vec<AccId> = ties.partners.iter().copied().take(usize::try_from(room).unwrap_or(0)).collect();
     let all_partners = partners.len() == ties.partners.len();
@@ -96,7 +96,7 @@ async fn step(ledger: &Ledger, read: &ReadModels, account: AccId) -> Result<bool
 /// [`ProcessError`]
 pub async fn finish(ledger: &Ledger, read: &ReadModels, account: AccId) -> Result<(), ProcessError> {
     while !step(ledger, read, account).await? {
-        tokio::time::sleep(BREATH).await;
+        tokio::time::sleep(PAUSE_BETWEEN_STEPS).await;
     }
     Ok(())
 }
@@ -129,7 +129,7 @@ impl Process for Removals {
         let Some((position, end)) = self.read.ends(after, 1).await?.pop() else { return Ok(LOOK) };
         match end {
             // A step a turn: a turn is short, and a long removal is stopped between two.
-            End::Account(account) if !step(&self.ledger, &self.read, account).await? => return Ok(BREATH),
+            End::Account(account) if !step(&self.ledger, &self.read, account).await? => return Ok(PAUSE_BETWEEN_STEPS),
             End::Account(_) => {}
             End::Group(_) => follow(&self.ledger, &self.read, end).await?,
         }

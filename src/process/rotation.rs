@@ -1,17 +1,19 @@
 //! Changes the rotating key of the vault on its schedule, and soon after keys were erased; and has PostgreSQL clean the
 //! table of keys after each erasure.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use be8_events::{Position, StreamName, Timestamp};
 use chrono::TimeDelta;
+use parking_lot::Mutex;
 
 use super::sweep::deletions;
 use super::{Process, ProcessError};
 use crate::clock::Clock;
 use crate::ledger::{Lead, Log};
+use crate::settings::{hours, minutes, settings, unless_off};
 use crate::vault::{Begin, RotationLock, RotationState, RotationStep, Vault, VaultError};
 
 /// How often the process looks whether there is something to do.
@@ -30,15 +32,14 @@ const REPEAT: Duration = Duration::from_secs(600);
 /// The clocks of servers agree as far.
 const AGREEMENT: TimeDelta = TimeDelta::minutes(1);
 
-/// When the rotating key is changed.
-#[derive(Debug, Clone, Copy)]
-pub struct RotationSettings {
-    /// So long after it was made; none: never, not after an erasure either.
-    pub every: Option<TimeDelta>,
-    /// So long after the first erasure that it does not cover.
-    pub after_erasure: TimeDelta,
-    /// How long an older key is kept after everything was wrapped under the next one.
-    pub grace: TimeDelta,
+settings! {
+    /// When the rotating key is changed.
+    #[derive(Debug, Clone, Copy)]
+    pub struct RotationSettings {
+        every: Option<TimeDelta> = unless_off(hours), "vault-rotation-hours", "HOURS|off", "24", "How often that key is changed; off: never, and a new vault gets none: copies of erased keys then open with the master key";
+        after_erasure: TimeDelta = minutes, "vault-erasure-minutes", "MINUTES", "60", "After an erasure that key is changed within this time, so that older copies of the erased keys open nothing";
+        grace: TimeDelta = minutes, "vault-grace-minutes", "MINUTES", "60", "How long the key before it is kept, for a database that is restored without its last minutes, before it is overwritten";
+    }
 }
 
 /// The process. Its checkpoint is the newest erasure after which the table was cleaned.
@@ -84,8 +85,8 @@ impl Rotation {
         Self { vault, log, clock, trusted, settings, memory: Mutex::default() }
     }
 
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> parking_lot::MutexGuard<'_, Memory> {
+        self.memory.lock()
     }
 
     /// Cleans the table once per erasure, and again while old versions of rows are kept for an old transaction.

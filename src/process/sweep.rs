@@ -8,7 +8,7 @@ use be8_events::erasure::DeletedKey;
 use be8_events::{ErasureEvent, Event, Position, StreamName};
 
 use super::{Process, ProcessError};
-use crate::ledger::{Broom, Lead, Log, LogError};
+use crate::ledger::{Lead, Log, LogError, SweeperFactory};
 
 /// How often the process looks for deleted keys.
 const LOOK: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ pub struct Sweeping {
     /// Where deletions are read.
     pub log: Log,
     /// What sweeps.
-    pub broom: Broom,
+    pub sweepers: SweeperFactory,
 }
 
 /// The next deletions of keys behind a position.
@@ -50,7 +50,7 @@ impl Process for Sweeping {
         if page.is_empty() {
             return Ok(LOOK);
         }
-        let mut sweeper = self.broom.take().await?;
+        let mut sweeper = self.sweepers.take().await?;
         for (position, keys) in page {
             for key in &keys {
                 sweeper.sweep(key).await?;

@@ -20,31 +20,30 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use crate::settings::{count, optional, parse, path, seconds, settings, text};
+use hosts::BROWSERS;
+
 pub use hosts::AllowedHosts;
 pub use sender::{Outcome, Push, Sender};
 pub use vapid::{BadVapid, Vapid};
 
-/// What the sender is told by the settings.
-#[derive(Debug, Clone)]
-pub struct PushSettings {
-    /// The file of the key pair, where one is named.
-    pub key_file: Option<PathBuf>,
-    /// Where the key pair lies if none is named.
-    pub default_key_file: PathBuf,
-    /// The contact that push services are told: a `mailto:` or `https:` URL.
-    pub subject: Option<String>,
-    /// Where pushes may be sent.
-    pub hosts: AllowedHosts,
-    /// How long connecting may take, and how long the answer.
-    pub timeout: Duration,
-    /// How many pushes may be under way to one service.
-    pub at_once: usize,
-    /// How many pushes may wait for one service.
-    pub queue: usize,
-    /// After so many refused pushes in a row a device is dropped.
-    pub refusals: u32,
-    /// For how long a message is worth a push.
-    pub lifetime: TimeDelta,
-    /// Where all pushes go instead, in tests.
-    pub test_peer: Option<SocketAddr>,
+settings! {
+    /// What the sender is told by the settings.
+    #[derive(Debug, Clone)]
+    pub struct PushSettings {
+        key_file: Option<PathBuf> = optional(path), "vapid-key-file", "FILE", "", "The key pair that signs pushes (`be8 vapid` makes it); vapid.key in the data directory if it is there; without one nothing is pushed";
+        subject: Option<String> = optional(text), "vapid-subject", "URL", "", "The contact that push services get (mailto: or https:); needed with a key pair";
+        hosts: AllowedHosts = parse, "push-hosts", "HOST,...", BROWSERS, "Where pushes may be sent; *.NAME means all hosts below it";
+        timeout: Duration = seconds, "push-timeout-seconds", "SECONDS", "10", "How long connecting to a push service may take, and then its answer";
+        at_once: usize = count, "push-at-once", "N", "16", "Pushes under way to one push service at a time";
+        queue: usize = count, "push-queue", "N", "10000", "Pushes that may wait for one push service; more are dropped";
+        refusals: u32 = count, "push-refusals", "N", "10", "A device is dropped when its push service refused so many pushes to it in a row and accepted none";
+        lifetime: TimeDelta = |text| seconds(text).map(|span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX)), "push-lifetime-seconds", "SECONDS", "86400", "For how long after it was written a message is pushed";
+    }
+    given {
+        /// Where the key pair lies if none is named.
+        default_key_file: PathBuf,
+        /// Where all pushes go instead, in tests.
+        test_peer: Option<SocketAddr>,
+    }
 }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use rand::Rng;
 use web_push::{PartialVapidSignatureBuilder, SubscriptionInfo, VapidSignature, VapidSignatureBuilder, WebPushError};
 use zeroize::Zeroizing;
@@ -113,7 +113,7 @@ impl Vapid {
 
     /// The signature for an origin, such as `https://push.example.org`.
     pub(super) fn sign(&self, origin: &str) -> Result<VapidSignature, WebPushError> {
-        let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut signed = self.signed.lock();
         if let Some((signature, at)) = signed.get(origin)
             && at.elapsed() < KEPT
         {

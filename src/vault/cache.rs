@@ -1,15 +1,17 @@
 //! Data keys and prepared ciphers that were used of late, in memory only.
 //!
 //! Made for this room, for one reason: forgetting a key must drop its bytes, and every cipher made
-//! with it, at once; caches with deferred removal keep them for an unknown time. It bounds its
+//! with it, at once; caches with deferred removal (`moka`) keep them for an unknown time, and one by
+//! exact recency (`lru`) takes the lock for itself at every look, where many look at once. It bounds its
 //! size by two halves: a full young half becomes the old one, and what is used of the old half
 //! moves to the young one, so that what nobody uses is gone after two changes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use aes_gcm::Aes256Gcm;
 use be8_events::KeyId;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::key::DataKey;
 use super::seal::{KeyIds, KeySet};
@@ -114,13 +116,12 @@ impl Cache {
         part_mut(&mut self.write()).refresh(ids)
     }
 
-    // Nothing under the lock can panic half-way through a change: a poisoned state is whole.
     fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.write()
     }
 }
 

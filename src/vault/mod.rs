@@ -31,7 +31,9 @@ mod wrap;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use be8_database::Pool;
 use be8_events::erasure::DeletedKey;
@@ -343,7 +345,7 @@ impl Vault {
     }
 
     fn ring(&self) -> Arc<Ring> {
-        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.ring.read().clone()
     }
 
     /// Learns which generations the vault has now.
@@ -351,7 +353,7 @@ impl Vault {
         // In this order: what the database names, the file holds.
         let rows = master_rows(&self.pool).await?;
         let keys = self.files.as_ref().map(Files::keys).transpose()?;
-        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.ring.write();
         let renewed = match keys {
             None => ring.renewed(&rows),
             Some(keys) => ring.with_keys(&rows, keys),
@@ -366,7 +368,7 @@ impl Vault {
 
     /// Holds one more key ready for a generation to come.
     fn hold(&self, key: Arc<WrappingKey>) {
-        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.ring.write();
         *ring = Arc::new(ring.with_spare(key));
     }
 }
@@ -384,7 +386,7 @@ async fn master_rows(database: impl PgExecutor<'_>) -> Result<Vec<MasterRow>, Va
     Ok(rows.into_iter().map(|(generation, check_value)| MasterRow { generation, check_value }).collect())
 }
 
-/// Makes `key` the one of a generation, unless there is one: who asks reads again who won.
+/// Makes `key` the one of a generation, unless one exists; the caller re-reads the winner.
 async fn add_generation(
     pool: &Pool,
     generation: i32,

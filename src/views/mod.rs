@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use facts::{Account, Group, Key, Newest, Thread};
-pub use settings::ViewSettings;
+pub use settings::{ViewFlags, ViewSettings};
 pub use shape::{AccountShown, Line, Shape, Shown, Unshown};
 pub use state::{Look, Stop};
 

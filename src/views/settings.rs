@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::settings::{BadValue, either, mebibytes, optional, settings};
+
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ViewSettings {
@@ -23,38 +25,36 @@ impl Default for ViewSettings {
 const LEAST: usize = 32 << 20;
 const MOST: usize = 2048 << 20;
 
-impl ViewSettings {
-    /// What is set, `text` being the value of a setting; none: there are to be no views. `memory` is that of the machine.
+settings! {
+    /// What is set of views.
+    #[derive(Debug, Clone, Copy)]
+    pub struct ViewFlags {
+        on: bool = either("on", "off"), "views", "on|off", "on", "Answers reads from memory, exact at the position of the log that a read asks for; off: from PostgreSQL";
+        mebibytes: Option<usize> = optional(mebibytes), "view-memory-mib", "MIB", "", "Memory for that; a sixteenth of the machine's, from 32 to 2048";
+        test: Option<ViewSettings> = optional(for_tests), "test-views", "BYTES,EVENTS,MILLISECONDS", "", "Views of so many bytes, which keep so many of the newest events and follow the log so much later, for tests; refused without test-mode";
+    }
+}
+
+impl ViewFlags {
+    /// How much is kept on a machine with this memory; none: there are to be no views.
     ///
     /// # Errors
-    /// The name of a setting that cannot be used, and what is wrong with it.
-    pub fn new<'a>(
-        text: impl Fn(&'static str) -> Option<&'a str>,
-        memory: Option<u64>,
-        test_mode: bool,
-    ) -> Result<Option<Self>, (&'static str, String)> {
-        match text("views") {
-            Some("off") => return Ok(None),
-            Some("on") | None => {}
-            Some(other) => return Err(("views", format!("{other:?} is neither on nor off"))),
+    /// What is for tests only, without `test_mode`.
+    pub fn settings(&self, memory: Option<u64>, test_mode: bool) -> Result<Option<ViewSettings>, BadValue> {
+        if self.test.is_some() && !test_mode {
+            return Err(BadValue { name: "test-views", what: "only with test-mode".to_owned() });
         }
-        let budget = match text("view-memory-mib") {
-            None => sixteenth(memory),
-            Some(text) => {
-                let mib = text.parse::<u32>().ok().filter(|mib| *mib > 0);
-                mib.ok_or_else(|| ("view-memory-mib", format!("{text:?} is out of range")))? as usize * (1 << 20)
-            }
-        };
-        let bad = |what: &str| ("test-views", what.to_owned());
-        let Some(test) = text("test-views") else { return Ok(Some(Self { budget, ..Self::default() })) };
-        if !test_mode {
-            return Err(bad("only with test-mode"));
-        }
-        let numbers: Vec<u32> = test.split(',').filter_map(|number| number.parse().ok()).collect();
-        let [budget, tail, delay] = numbers[..] else { return Err(bad("not three numbers")) };
-        let delay = Duration::from_millis(u64::from(delay));
-        Ok(Some(Self { budget: budget as usize, tail: tail as usize, delay }))
+        let set =
+            ViewSettings { budget: self.mebibytes.unwrap_or_else(|| sixteenth(memory)), ..ViewSettings::default() };
+        Ok(self.on.then(|| self.test.unwrap_or(set)))
     }
+}
+
+/// Bytes, events and milliseconds.
+fn for_tests(text: Option<&str>) -> Result<ViewSettings, String> {
+    let numbers: Vec<u32> = text.unwrap_or_default().split(',').filter_map(|number| number.parse().ok()).collect();
+    let [budget, tail, delay] = numbers[..] else { return Err("not three numbers".to_owned()) };
+    Ok(ViewSettings { budget: budget as usize, tail: tail as usize, delay: Duration::from_millis(delay.into()) })
 }
 
 /// A sixteenth of the memory, within bounds: PostgreSQL takes four times as much of a machine of its own.
@@ -65,6 +65,7 @@ fn sixteenth(memory: Option<u64>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Values;
 
     #[test]
     fn views_take_a_sixteenth_of_the_memory_within_bounds() {
@@ -76,8 +77,9 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_by_name() {
         let read = |given: &[(&'static str, &'static str)], test_mode: bool| {
-            let text = |name| given.iter().find(|(of, _)| *of == name).map(|(_, text)| *text);
-            ViewSettings::new(text, Some(1 << 34), test_mode).map_err(|(name, _)| name)
+            let given = given.iter().map(|(name, text)| (*name, (*text).to_owned()));
+            let flags = ViewFlags::read(&Values::from_iter(given));
+            flags.and_then(|flags| flags.settings(Some(1 << 34), test_mode)).map_err(|bad| bad.name)
         };
         assert_eq!(read(&[("views", "off")], false), Ok(None));
         assert_eq!(read(&[], false).unwrap().unwrap().budget, 1 << 30);

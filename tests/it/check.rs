@@ -85,7 +85,7 @@ const DAMAGES: &[(&str, &str)] = &[
         "table session: 0 rows only live, 1",
     ),
     ("insert into read_1.group_key values (1, 1, 1, 1)", "table group_key: 1 rows only live, 0 only replayed\n"),
-    ("create table read_1.stranger (id bigint)", "head: read_1.stranger is no table of a read model\n"),
+    ("create table read_1.stranger (id bigint)", "head: read_1.stranger does not belong to any read model\n"),
 ];
 
 /// A filled database in which something is erased and not swept yet.

@@ -36,7 +36,7 @@ async fn a_process_that_panics_has_another_turn() {
     let _rig = Rig::on(&database.url).await;
     let (turns, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
     let leads = Leads::new(&Connector::from(database.options.clone()));
-    let task = Office::new(leads, stop.clone()).appoint(Clumsy(turns.clone()));
+    let task = Office::new(leads, stop.clone()).spawn(Clumsy(turns.clone()));
     eventually("it has a third turn", async || turns.load(Ordering::SeqCst) > 2).await;
     stop.cancel();
     within("its end", task).await.unwrap();
@@ -82,7 +82,7 @@ async fn what_fails_at_each_turn_is_logged_once_a_minute() {
     let _logged = tracing::subscriber::set_default(log);
     let (turns, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
     let leads = Leads::new(&Connector::from(database.options.clone()));
-    let task = Office::new(leads, stop.clone()).appoint(Unlucky(turns.clone()));
+    let task = Office::new(leads, stop.clone()).spawn(Unlucky(turns.clone()));
     eventually("it has a third turn", async || turns.load(Ordering::SeqCst) > 2).await;
     stop.cancel();
     within("its end", task).await.unwrap();

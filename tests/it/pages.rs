@@ -26,7 +26,7 @@ fn the_page_of_settings_is_the_table_of_settings() {
     let page = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         page == own,
-        "docs/settings.md is not what src/settings.rs says. Renew it with: {RENEW}=1 cargo test --test it page_of_settings"
+        "docs/settings.md is not what the settings are declared as. Renew it with: {RENEW}=1 cargo test --test it page_of_settings"
     );
 }
 
@@ -51,7 +51,17 @@ fn the_pages_point_to_what_is_there() {
         }
         // What is named as a path of the project is one.
         for word in text.split('`').skip(1).step_by(2) {
-            let rooms = ["src/", "events/", "projections/", "scripts/", "docs/", "tests/", "migrations/", "openapi/"];
+            let rooms = [
+                "src/",
+                "events/",
+                "postgres/",
+                "projections/",
+                "scripts/",
+                "docs/",
+                "tests/",
+                "migrations/",
+                "openapi/",
+            ];
             let path = word.split([' ', ':']).next().unwrap_or_default();
             if rooms.iter().any(|room| path.starts_with(room)) && !path.contains('*') && !root().join(path).exists() {
                 broken.push(format!("{page}: {word}"));

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use be8::settings::SETTINGS;
+use be8::config::settings;
 use tokio::process::Command;
 
 use crate::pages::root;
@@ -70,7 +70,7 @@ fn tests() -> String {
 #[test]
 fn every_setting_is_given_in_a_test_or_not_for_a_reason() {
     let tests = tests();
-    for setting in SETTINGS {
+    for setting in settings() {
         let variable = format!("BE8_{}", setting.name.to_ascii_uppercase().replace('-', "_"));
         let given = tests.contains(&format!("\"{}\"", setting.name))
             || tests.contains(&format!("--{}", setting.name))
@@ -79,6 +79,6 @@ fn every_setting_is_given_in_a_test_or_not_for_a_reason() {
         assert!(given != excused, "{}: given in a test: {given}, excused: {excused}", setting.name);
     }
     for (name, _) in NOT_GIVEN {
-        assert!(SETTINGS.iter().any(|setting| setting.name == *name), "there is no {name} any more");
+        assert!(settings().any(|setting| setting.name == *name), "there is no {name} any more");
     }
 }

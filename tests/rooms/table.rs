@@ -59,7 +59,7 @@ pub const IO: &[&str] =
 pub const CLOCK: &[&str] = &["Utc::now", "Local::now", "SystemTime::now"];
 
 /// Where the sources of each crate are.
-pub const SOURCES: &[&str] = &["database/src/", "events/src/", "src/"];
+pub const SOURCES: &[&str] = &["database/src/", "events/src/", "postgres/src/", "src/"];
 
 /// The folders. Who is not here does not exist.
 pub const ROOMS: &[Room] = &[
@@ -87,7 +87,23 @@ pub const ROOMS: &[Room] = &[
     },
     Room {
         path: "database/",
-        crates: Crates::Only(&["futures_util", "percent_encoding", "sqlx", "thiserror", "tokio", "tracing"]),
+        crates: Crates::Only(&[
+            "futures_util",
+            "parking_lot",
+            "percent_encoding",
+            "sqlx",
+            "thiserror",
+            "tokio",
+            "tracing",
+        ]),
+        rooms: Some(&[]),
+        pure: false,
+        clock: false,
+    },
+    // Nothing of be8 but how to connect.
+    Room {
+        path: "postgres/",
+        crates: Crates::Only(&["be8_database", "rustix", "sqlx", "tempfile", "thiserror", "tokio", "tracing"]),
         rooms: Some(&[]),
         pure: false,
         clock: false,
@@ -100,6 +116,7 @@ pub const ROOMS: &[Room] = &[
             "be8_projections",
             "chrono",
             "futures_util",
+            "parking_lot",
             "rangemap",
             "sqlx",
             "thiserror",
@@ -115,16 +132,16 @@ pub const ROOMS: &[Room] = &[
         pure: true,
         clock: false,
     },
-    room("src/ledger/", Crates::AllBut(&["poem"]), &["domain", "vault", "clock"]),
+    room("src/ledger/", Crates::AllBut(&["poem"]), &["domain", "vault", "clock", "settings"]),
     room("src/vault/", Crates::AllBut(&["poem", "be8_projections"]), &["occasional", "secret_file"]),
-    room("src/feed/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "clock"]),
+    room("src/feed/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "clock", "settings"]),
     room(
         "src/process/",
         Crates::AllBut(&["poem", "sqlx"]),
-        &["feed", "ledger", "domain", "vault", "audit", "push", "media", "clock", "occasional"],
+        &["feed", "ledger", "domain", "vault", "audit", "push", "media", "clock", "occasional", "settings"],
     ),
-    room("src/views/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "vault"]),
-    room("src/audit/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "domain", "secret_file"]),
+    room("src/views/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "vault", "settings"]),
+    room("src/audit/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "domain", "secret_file", "settings"]),
     // What the routes share; a node wires it.
     room(
         "src/app/",
@@ -142,6 +159,7 @@ pub const ROOMS: &[Room] = &[
             "secret_file",
             "vault",
             "views",
+            "settings",
         ],
     ),
     room(
@@ -163,12 +181,12 @@ pub const ROOMS: &[Room] = &[
             "secret_file",
             "tokens",
             "views",
+            "settings",
         ],
     ),
-    room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &["secret_file"]),
-    room("src/password/", Crates::AllBut(&["poem", "sqlx"]), &[]),
-    room("src/media/", Crates::AllBut(&["poem", "sqlx"]), &["occasional", "secret_file"]),
-    room("src/postgres/", Crates::AllBut(&["poem", "be8_projections"]), &["data_dir"]),
+    room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &["secret_file", "settings"]),
+    room("src/password/", Crates::AllBut(&["poem", "sqlx"]), &["settings"]),
+    room("src/media/", Crates::AllBut(&["poem", "sqlx"]), &["occasional", "secret_file", "settings"]),
     // Its commands are those of routes and processes, sent by the operator.
     room(
         "src/cli/",
@@ -183,11 +201,19 @@ pub const ROOMS: &[Room] = &[
             "clock",
             "domain",
             "measurements",
-            "postgres",
             "process",
             "push",
             "tokens",
             "vault",
+        ],
+    ),
+    // What is set names the settings of each room.
+    room(
+        "src/config/",
+        Crates::AllBut(&["poem", "sqlx"]),
+        &[
+            "app", "audit", "feed", "http", "ledger", "memory", "password", "process", "push", "media", "settings",
+            "vault", "views",
         ],
     ),
     // What belongs to these files of `src`.
@@ -207,22 +233,12 @@ pub const FILES: &[Room] = &[
         clock: true,
     },
     room("src/memory.rs", Crates::Only(&[]), &[]),
-    room("src/data_dir.rs", Crates::Only(&["rustix", "tempfile"]), &[]),
     room("src/occasional.rs", Crates::Only(&[]), &[]),
     room("src/measurements.rs", Crates::Only(&["metrics"]), &[]),
     room("src/secret_file.rs", Crates::Only(&["rustix", "tempfile", "thiserror", "zeroize"]), &[]),
     // Issuing tokens takes a command and a key.
     room("src/tokens.rs", Crates::AllBut(&["poem", "sqlx"]), &["domain", "ledger", "vault", "secret_file"]),
-    room("src/settings.rs", Crates::Only(&["clap"]), &["push"]),
-    // What is set names the settings of each room.
-    room(
-        "src/config.rs",
-        Crates::AllBut(&["poem", "sqlx"]),
-        &[
-            "app", "audit", "feed", "http", "ledger", "memory", "password", "process", "push", "media", "settings",
-            "vault", "views",
-        ],
-    ),
+    room("src/settings.rs", Crates::Only(&["chrono"]), &[]),
     // Wiring: all rooms, and the migrations.
     Room { path: "src/node.rs", crates: Crates::AllBut(&["poem"]), rooms: None, pure: false, clock: false },
     Room { path: "src/lib.rs", crates: Crates::Only(&[]), rooms: None, pure: false, clock: false },

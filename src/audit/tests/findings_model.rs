@@ -367,19 +367,19 @@ fn messages_agree(entries: &[Entry], history: &[Entry], windows: &[Finding]) {
     let newest = entries.last().map_or(Position::START, |entry| entry.position);
     for window in windows.iter().filter(|finding| finding.rule == Rule::ExposureWindow) {
         let until = window.until.unwrap_or(newest);
-        let counted = |sight: &Sight| {
-            let stretches = sight.stretches(window.from, until);
-            messages().filter(|at| stretches.iter().any(|(after, to)| after < at && at <= to)).count()
+        let counted = |sight: &Visibility| {
+            let visible_ranges = sight.visible_ranges(window.from, until);
+            messages().filter(|at| visible_ranges.iter().any(|(after, to)| after < at && at <= to)).count()
         };
         let within = |at: &Position| window.from < *at && window.until.is_none_or(|until| *at < until);
-        assert_eq!(counted(&Sight::Everything), messages().filter(within).count());
+        assert_eq!(counted(&Visibility::Everything), messages().filter(within).count());
         for reader in PEOPLE.map(id) {
             let own = stays(history, reader);
             let was_there = |at: &Position| {
                 own.iter().any(|(came, went)| came.position < *at && went.is_none_or(|went| *at < went.position))
             };
             let sight =
-                Sight::Stays(own.iter().map(|(came, went)| (came.position, went.map(|e| e.position))).collect());
+                Visibility::Stays(own.iter().map(|(came, went)| (came.position, went.map(|e| e.position))).collect());
             assert_eq!(counted(&sight), messages().filter(within).filter(was_there).count(), "{reader}");
         }
     }

@@ -29,6 +29,7 @@ use crate::http::request::cookie::SessionToken;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 use crate::http::wire::event_stream::RefusedStreams;
+use crate::settings::{parse, settings, unless_off};
 
 /// How many requests over which time; all of them at once if need be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,17 +55,15 @@ impl FromStr for Limit {
     }
 }
 
-/// The limits; none: there is no such limit.
-#[derive(Debug, Clone, Default)]
-pub struct LimitSettings {
-    /// On new accounts, per address.
-    pub signups: Option<Limit>,
-    /// On requests without a session, per address.
-    pub address: Option<Limit>,
-    /// On requests with a session, per account.
-    pub account: Option<Limit>,
-    /// On opening streams, per account.
-    pub streams: Option<Limit>,
+settings! {
+    /// The limits; none: there is no such limit.
+    #[derive(Debug, Clone)]
+    pub struct LimitSettings {
+        signups: Option<Limit> = unless_off(parse), "limit-signups", "N/SECONDS|off", "1000/60", "New accounts from one address (IPv6: from one /64)";
+        address: Option<Limit> = unless_off(parse), "limit-address", "N/SECONDS|off", "30000/60", "Requests from one address that show no session";
+        account: Option<Limit> = unless_off(parse), "limit-account", "N/SECONDS|off", "12000/60", "Requests of one account, by all of its sessions";
+        streams: Option<Limit> = unless_off(parse), "limit-streams", "N/SECONDS|off", "600/60", "Event streams that one account opens";
+    }
 }
 
 /// Whose requests are counted together.

@@ -14,24 +14,21 @@ use crate::http::request::cookie::SessionToken;
 use crate::http::request::room::Room;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
+use crate::settings::{count, settings};
 
 /// The route whose bodies are large.
 const PATH: &str = "/imageupload";
 
-/// How many bodies there may be.
-#[derive(Debug, Clone, Copy)]
-pub struct TurnSettings {
-    /// In memory at once.
-    pub bodies: usize,
-    /// Waiting for their turn, unread.
-    pub waiting: usize,
-    /// The longest that one waits.
-    pub patience: Duration,
-}
-
-impl Default for TurnSettings {
-    fn default() -> Self {
-        Self { bodies: 16, waiting: 64, patience: Duration::from_secs(30) }
+settings! {
+    /// How many bodies there may be.
+    #[derive(Debug, Clone, Copy)]
+    pub struct TurnSettings {
+        bodies: usize = count, "media-bodies", "N", "16", "Images that are uploaded or downloaded at once; others wait; one account takes a quarter of the turns";
+        waiting: usize = count, "media-waiting", "N", "64", "Images that may wait to be uploaded, a quarter of them of one account; one more is refused as UNAVAILABLE";
+    }
+    fixed {
+        /// The longest that one waits.
+        patience: Duration = Duration::from_secs(30),
     }
 }
 

@@ -17,41 +17,27 @@ use tokio::time::{Instant, timeout};
 use crate::http::request::{form, json};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
+use crate::settings::{count, mebibytes, seconds, settings};
 use held::Held;
 pub use held::{BodyMemory, Claimed, FreeShare};
 
 mod held;
 
-/// What a request body may cost. Set it as request data to change it for a route; without it
-/// the default holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BodyLimits {
-    /// Most bytes.
-    pub bytes: usize,
-    /// Most parameters of a urlencoded form.
-    pub parameters: usize,
-    /// Most values in JSON. A value takes two bytes to send and may take a hundred to hold.
-    pub values: usize,
-    /// Longest wait for the next piece.
-    pub stall: Duration,
-    /// Longest wait for the whole.
-    pub total: Duration,
-    /// Most bytes of all bodies together that come in at a time, for who makes the [`Room`](super::room::Room).
-    pub memory: usize,
-}
-
-impl Default for BodyLimits {
-    /// 5 MiB, 5 parameters, 65,536 values, 30 seconds of silence, 5 minutes for all,
-    /// 256 MiB for all together.
-    fn default() -> Self {
-        Self {
-            bytes: 5_242_880,
-            parameters: 5,
-            values: 65_536,
-            stall: Duration::from_secs(30),
-            total: Duration::from_secs(300),
-            memory: 256 * 1024 * 1024,
-        }
+settings! {
+    /// What a request body may cost. Set it as request data to change it for a route; without it
+    /// the default holds.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct BodyLimits {
+        bytes: usize = count, "body-max-bytes", "BYTES", "5242880", "The largest body of a request";
+        stall: Duration = seconds, "body-stall-seconds", "SECONDS", "30", "The longest silence in the middle of a body";
+        total: Duration = seconds, "body-total-seconds", "SECONDS", "300", "The longest time that a body may take";
+        memory: usize = mebibytes, "body-memory-mib", "MIB", "256", "Memory for bodies that come in; beyond it what exceeds 64 KiB on a connection is refused as UNAVAILABLE";
+    }
+    fixed {
+        /// Most parameters of a urlencoded form.
+        parameters: usize = 5,
+        /// Most values in JSON. A value takes two bytes to send and may take a hundred to hold.
+        values: usize = 65_536,
     }
 }
 

@@ -33,6 +33,7 @@ use super::unread::Unread;
 use crate::http::request::address::{Proxies, network};
 use crate::http::request::body::FreeShare;
 use crate::http::request::room::Room;
+use crate::settings::{count, mebibytes, optional, seconds, settings};
 
 /// How long open requests may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -42,23 +43,21 @@ const PAUSE: Duration = Duration::from_millis(50);
 const AT_ONCE: u32 = 100;
 /// The most bytes of the head of a request (HTTP/2).
 const HEAD_BYTES: u32 = 16_384;
-/// What connections are bounded by.
-#[derive(Debug, Clone)]
-pub struct ConnectionSettings {
-    /// The most in all; none: by the files that the process may open.
-    pub most: Option<usize>,
-    /// The most from one address (IPv6: from one /64); trusted proxies have no such bound.
-    pub per_address: usize,
-    /// Whose connections are those of many clients.
-    pub proxies: Proxies,
-    /// The longest wait for the whole head of a request.
-    pub head: Duration,
-    /// The longest that a client may take nothing of its answer.
-    pub stall: Duration,
-    /// After which time without a sign of life of its peer a connection ends.
-    pub dead: Duration,
-    /// The memory for large answers on their way, in bytes.
-    pub answers: usize,
+settings! {
+    /// What connections are bounded by.
+    #[derive(Debug, Clone)]
+    pub struct ConnectionSettings {
+        most: Option<usize> = optional(count), "connections", "N", "", "Connections of clients at once; one more is closed; three quarters of the files that the process may open, at most 20000";
+        per_address: usize = count, "connections-per-address", "N", "1000", "Of those, from one address (IPv6: from one /64); trusted proxies have no such limit";
+        head: Duration = seconds, "request-head-seconds", "SECONDS", "60", "How long a connection without a request under way stays open, and the longest wait for a request's whole head";
+        dead: Duration = seconds, "connection-dead-seconds", "SECONDS", "30", "After how long without an acknowledgement or an answer to a probe a connection is closed";
+        stall: Duration = seconds, "answer-stall-seconds", "SECONDS", "60", "The longest time in which a client may read nothing of its answer; a large answer may take longer, at 8 KiB a second";
+        answers: usize = mebibytes, "answer-memory-mib", "MIB", "256", "Memory for answers on their way; beyond it those over 64 KiB wait or are refused as UNAVAILABLE";
+    }
+    given {
+        /// Whose connections are those of many clients.
+        proxies: Proxies,
+    }
 }
 
 /// The most connections where nothing else is set: a part of the files that the process may open, which is raised as

@@ -17,6 +17,7 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 
 use crate::http::layers::compress::accepts_gzip;
 use crate::http::wire::error::WireError;
+use crate::settings::{optional, path, settings};
 use files::File;
 
 pub use files::SiteError;
@@ -29,13 +30,13 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; style-src 
 /// Where the page of statistics is.
 const INSIGHTS: &str = "/be8insights";
 
-/// Which files are served.
-#[derive(Debug, Clone, Default)]
-pub struct SiteSettings {
-    /// A built web client.
-    pub client: Option<PathBuf>,
-    /// A built page of statistics.
-    pub insights: Option<PathBuf>,
+settings! {
+    /// Which files are served.
+    #[derive(Debug, Clone)]
+    pub struct SiteSettings {
+        client: Option<PathBuf> = optional(path), "client-dir", "DIR", "", "A built web client to serve at /; without it / is a page of be8; reloaded on SIGHUP";
+        insights: Option<PathBuf> = optional(path), "insights-dir", "DIR", "", "A built page of statistics to serve at /be8insights";
+    }
 }
 
 /// What stands at a path.

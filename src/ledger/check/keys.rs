@@ -84,14 +84,14 @@ impl Keys {
     }
 
     /// Keys that live although the log says that they are deleted.
-    pub(super) fn undead(&self) -> Vec<(i64, KeyId)> {
+    pub(super) fn live_but_deleted(&self) -> Vec<(i64, KeyId)> {
         let vault = self.vault.iter().flatten();
-        let mut undead: Vec<_> = vault
+        let mut live_but_deleted: Vec<_> = vault
             .filter(|(_, (_, lives))| *lives)
             .filter_map(|(id, _)| self.deleted.get(id).map(|position| (*position, *id)))
             .collect();
-        undead.sort_unstable();
-        undead
+        live_but_deleted.sort_unstable();
+        live_but_deleted
     }
 
     /// The largest number of a key.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use be8_database::Connector;
 use be8_events::{Hash32, Position};
+use be8_projections::Generation;
 use be8_projections::MODELS;
 use be8_projections::compare::{Difference, differences, unknown_tables};
-use be8_projections::{Generation, registry};
 use sqlx::{Connection, PgConnection};
 
 use super::LogError;
@@ -153,13 +153,13 @@ async fn in_snapshot(
         );
     } else if !walk.all_decoded {
         notes.push("the read models were not compared: not every event can be replayed".into());
-    } else if !registry::is_ours(head.generation, &mut *tx).await? {
+    } else if !head.generation.is_ours(&mut *tx).await? {
         notes.push("the read models were not compared: the live ones are of another version of be8".into());
     } else {
         found = differences(&mut tx, head.generation, Generation::SCRATCH).await?;
         tables = MODELS.iter().flat_map(|model| model.tables()).count();
         for table in unknown_tables(&mut tx, head.generation).await? {
-            walk.problems.add(None, format!("{}.{table} is no table of a read model", head.generation));
+            walk.problems.add(None, format!("{}.{table} does not belong to any read model", head.generation));
         }
     }
     tx.rollback().await?;

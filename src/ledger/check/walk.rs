@@ -243,7 +243,7 @@ impl Walk {
 
     /// What the head row says, and what lies behind the log.
     pub(super) async fn ends(&mut self, tx: &mut PgConnection, head: &Head) -> Result<(), LogError> {
-        for (position, key) in self.keys.undead() {
+        for (position, key) in self.keys.live_but_deleted() {
             self.problems.add(position, format!("key {key} was deleted here, but lives in the vault"));
         }
         let behind: Option<i64> = sqlx::query_scalar("select min(position) from events where position > $1")

@@ -6,7 +6,7 @@ use std::io::{BufRead, Read as _};
 
 use be8_database::Connector;
 use be8_events::{AccId, Day, Event, Hash32, Position, Recorded, Sealed, StreamName, Timestamp};
-use be8_projections::{Changes, registry};
+use be8_projections::Changes;
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection};
 
@@ -39,7 +39,7 @@ pub async fn import(
     if head.position != Position::START || vault {
         return Err(PortableError::NotEmpty);
     }
-    if !registry::is_ours(head.generation, &mut *tx).await? {
+    if !head.generation.is_ours(&mut *tx).await? {
         return Err(LogError::Foreign.into());
     }
     let mut reader = Reader::new(from, LINE_BYTES);

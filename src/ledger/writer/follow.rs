@@ -2,7 +2,6 @@
 
 use be8_database::{bounded, reason};
 use be8_events::DecodeError;
-use be8_projections::registry;
 use sqlx::PgConnection;
 
 use super::{MAKING, Writer};
@@ -60,7 +59,7 @@ impl Writer {
         self.answers.note();
         if head.generation != self.head.generation {
             let (pool, live) = (self.log.pool().clone(), head.generation);
-            let ours = self.aside(async move { registry::is_ours(live, &pool).await }).await??;
+            let ours = self.on_main_runtime(async move { live.is_ours(&pool).await }).await??;
             if !ours {
                 tracing::error!("another version of be8 has made its own read models live: this node stops");
                 self.ended = Some(LogError::Foreign);

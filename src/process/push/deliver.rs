@@ -281,7 +281,7 @@ impl Pusher {
     async fn write_down(work: &mut Work, lead: &mut Lead) -> Result<(), ProcessError> {
         let over: Vec<i64> = work.over.iter().map(|(id, _)| *id).collect();
         let again: Vec<Again> = work.again.iter().map(|(again, _)| *again).collect();
-        let gave_way = lead.settle(&over, &again, &work.accepted).await?;
+        let gave_way = lead.finish_attempts(&over, &again, &work.accepted).await?;
         work.accepted.clear();
         for (_, service) in std::mem::take(&mut work.over) {
             work.shrank(&service);

@@ -265,7 +265,8 @@ async fn the_live_generation_is_not_removed() {
     let rig = Rig::new().await;
     rig.node().await.account(1).await;
     let mut connection = rig.pool.acquire().await.unwrap();
-    assert!(!be8_projections::registry::remove(&mut connection, be8_projections::Generation::FIRST).await.unwrap());
+    let removal = be8::ledger::rebuild::remove(&mut connection, be8_projections::Generation::FIRST).await.unwrap();
+    assert_eq!(removal, be8::ledger::rebuild::Removal::Live);
     let left = "select (select count(*) from read_1.account) + (select count(*) from read_generations)";
     assert_eq!(value::<i64>(&rig.pool, left).await, 2);
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use be8::domain::erasure::{ExpireDays, ExpireGroupNames};
 use be8::domain::removal::RemoveAccount;
 use be8::domain::token::{IssueToken, UseToken};
-use be8::ledger::{Broom, Ledger, LedgerError};
+use be8::ledger::{Ledger, LedgerError, SweeperFactory};
 use be8::process::removal::follow;
 use be8::process::sweep::deletions;
 use be8_events::token::Grant;
@@ -27,14 +27,14 @@ const END: Timestamp = Timestamp::from_micros(i64::MAX);
 /// What ends things in the storm.
 #[derive(Debug, Clone)]
 pub struct Ends {
-    broom: Broom,
+    sweepers: SweeperFactory,
     /// The newest deletion of keys that was swept.
     swept: Arc<AtomicI64>,
 }
 
 impl Ends {
     pub fn new(rig: &Rig) -> Self {
-        Self { broom: rig.broom(), swept: Arc::default() }
+        Self { sweepers: rig.sweepers(), swept: Arc::default() }
     }
 
     /// Ends something; `random` for what is left to chance.
@@ -73,7 +73,7 @@ impl Ends {
         let log = ledger.log();
         let newest = log.read_all(Position(log.newest().await.unwrap().0 - 1), 1).await.unwrap();
         let Some(today) = newest.first().map(|event| event.time.day()) else { return Ok(()) };
-        let mut sweeper = self.broom.take().await.unwrap();
+        let mut sweeper = self.sweepers.take().await.unwrap();
         let days = sweeper.live_days(today).await.unwrap();
         ledger.execute(ExpireDays { days, now: END, lifetime: TimeDelta::zero() }).await?;
         for day in sweeper.dead_partitions(today).await.unwrap() {
@@ -87,7 +87,7 @@ impl Ends {
     async fn sweep(&self, ledger: &Ledger) {
         let after = Position(self.swept.load(Ordering::SeqCst));
         let page = deletions(ledger.log(), after).await.unwrap();
-        let mut sweeper = self.broom.take().await.unwrap();
+        let mut sweeper = self.sweepers.take().await.unwrap();
         for (position, keys) in page {
             for key in &keys {
                 sweeper.sweep(key).await.unwrap();

@@ -6,7 +6,7 @@ use poem_openapi::{Enum, Object, OpenApi};
 use serde::Serialize;
 
 use crate::app::{App, Handle};
-use crate::audit::{self, Act, AuditError, Point, Sight, Turn};
+use crate::audit::{self, Act, AuditError, PageRequest, Point, Visibility};
 use crate::http::document::tag::Tag;
 use crate::http::request::operator::Auditor;
 use crate::http::wire::answer::{Answer, True};
@@ -374,8 +374,8 @@ impl Audit {
         }
         let turn = match (after.0, before.0) {
             (Some(_), Some(_)) => return Err(Code::InvalidInput.into()),
-            (_, Some(before)) => Turn::Before(Position(before)),
-            (after, None) => Turn::After(Position(after.unwrap_or(0))),
+            (_, Some(before)) => PageRequest::Before(Position(before)),
+            (after, None) => PageRequest::After(Position(after.unwrap_or(0))),
         };
         let count = limit.0.unwrap_or(PAGE).clamp(1, MOST);
         let page = audit::history(log, group, &sight, turn, count).await?;
@@ -416,7 +416,7 @@ pub(in crate::http) struct Admitted {
     /// Which group.
     pub group: GroupId,
     /// What they see of it.
-    pub sight: Sight,
+    pub sight: Visibility,
     /// Which member asks; none is the operator.
     pub reader: Option<AccId>,
 }
@@ -442,13 +442,13 @@ pub(in crate::http) async fn admit(
             if first.is_empty() {
                 return Err(not_found());
             }
-            Ok(Admitted { group, sight: Sight::Everything, reader: None })
+            Ok(Admitted { group, sight: Visibility::Everything, reader: None })
         }
         Auditor::Session(session) => {
             let standing = app.read.group_standing(session.required()?, app.now(), named).await?;
             let standing = standing.ok_or(WireError::from(Code::NotAuth))?;
             let group = named.filter(|_| standing.member).ok_or_else(not_found)?;
-            let sight = Sight::of_member(&app.read, group, standing.reader).await?;
+            let sight = Visibility::of_member(&app.read, group, standing.reader).await?;
             Ok(Admitted { group, sight, reader: Some(standing.reader) })
         }
     }

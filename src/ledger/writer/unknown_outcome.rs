@@ -37,7 +37,7 @@ impl Writer {
     /// Finds out whether a draft was written: moves the fence, so that a statement which is still
     /// in flight has ended or will find nothing, and looks for the draft's salt. None if the
     /// database stays away too long after the attempt `begun`.
-    pub(super) async fn settle(&mut self, draft: &Draft, begun: std::time::Instant) -> Option<bool> {
+    pub(super) async fn resolve_unknown_outcome(&mut self, draft: &Draft, begun: std::time::Instant) -> Option<bool> {
         self.unsettled = true;
         let patience = self.settings.outcome_patience;
         let end = (Instant::from_std(begun) + patience).max(Instant::now() + patience.min(LEAST));

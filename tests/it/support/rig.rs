@@ -11,7 +11,7 @@ use be8::domain::dialog::StartConversation;
 use be8::domain::image::{Fingerprints, PostImage, StoredBlob};
 use be8::domain::message::{Address, NamedVersion, Receiver, WriteMessage};
 use be8::domain::{Command, Decision, State, States, Stop, View};
-use be8::ledger::{Broom, Ledger, LedgerError, LedgerSettings, Log, LogError};
+use be8::ledger::{Ledger, LedgerError, LedgerSettings, Log, LogError, SweeperFactory};
 use be8::node::{self, Database};
 use be8::vault::{MasterKey, Vault};
 use be8_events::account::AccountSecret;
@@ -123,8 +123,8 @@ impl Rig {
     }
 
     /// What sweeps in it.
-    pub fn broom(&self) -> Broom {
-        Broom::new(&self.database.connect)
+    pub fn sweepers(&self) -> SweeperFactory {
+        SweeperFactory::new(&self.database.connect)
     }
 
     /// A node with the clock of the machine.

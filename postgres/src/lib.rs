@@ -1,9 +1,10 @@
-//! The private PostgreSQL of the default without set-up: an installed PostgreSQL is run as a child of this process, on a
+//! The private PostgreSQL of the zero-configuration mode: an installed PostgreSQL is run as a child of this process, on a
 //! cluster of its own, with full durability, reachable by a socket for this program alone.
 //!
 //! It lives no longer than this process, however that ends; it is started again when it dies; and whatever state a crash
 //! left unclean, the next start recovers it.
 
+pub mod data_dir;
 mod directory;
 mod error;
 mod identity;
