@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use poem::http::Method;
 use poem::{Endpoint, EndpointExt, IntoEndpoint as _, Request, Response};
 use poem_openapi::{ContactObject, LicenseObject, OpenApiService, ServerObject};
@@ -13,10 +13,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Handle;
-use crate::http::document::document;
+use crate::http::document::{declaration, document, uses_session};
 use crate::http::layers::compress::compress;
-use crate::http::layers::edge::{EdgeLayer, Manner, Rule};
-use crate::http::layers::guard::{GuardLayer, uses_session};
+use crate::http::layers::edge::{EdgeLayer, Rule};
+use crate::http::layers::guard::GuardLayer;
 use crate::http::layers::limits::{LimitLayer, Limiter};
 use crate::http::layers::measure::MeasureLayer;
 use crate::http::layers::turnstile::{TurnSettings, Turnstile};
@@ -24,27 +24,7 @@ use crate::http::request::body::BodyLimits;
 use crate::http::request::cookie::SECURE_NAME;
 use crate::http::request::room::Room;
 use crate::http::request::session::SCHEME;
-use crate::http::routes::account::accounts::Accounts;
-use crate::http::routes::account::codes::Codes;
-use crate::http::routes::account::devices::Devices;
-use crate::http::routes::account::keys::Keys;
-use crate::http::routes::account::logins::Logins;
-use crate::http::routes::account::profile::Profile;
-use crate::http::routes::account::removal::Removal;
-use crate::http::routes::account::tokens::Tokens;
-use crate::http::routes::audit::history::Audit;
-use crate::http::routes::audit::proofs::Proofs;
-use crate::http::routes::audit::transparency::{Public, Tiles};
-use crate::http::routes::conversation::conversations::Conversations;
-use crate::http::routes::conversation::events::Events;
-use crate::http::routes::conversation::images::Images;
-use crate::http::routes::conversation::messages::Messages;
-use crate::http::routes::group::group_keys::GroupKeys;
-use crate::http::routes::group::groups::Groups;
-use crate::http::routes::server::accounts::OperatorAccounts;
-use crate::http::routes::server::insights::Insights;
-use crate::http::routes::server::operations::Operations;
-use crate::http::routes::server::registration::Registration;
+use crate::http::routes;
 use crate::http::serve::connections::{self, ConnectionSettings};
 use crate::http::serve::outgoing;
 use crate::http::serve::tls::Tls;
@@ -52,38 +32,12 @@ use crate::http::site::Site;
 use crate::http::site::home;
 use crate::http::wire::event_stream::RefusedStreams;
 
-/// The paths that stand beside the contract's and speak as they do.
-const ADDED: [&str; 2] = ["/login", "/logout"];
-/// The paths that are ours and not of the contract, besides all below [`OWN_TREES`].
-const OWN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
-const OWN_TREES: [&str; 2] = ["/audit/", "/operator/"];
-/// The routes that read by GET and therefore answer HEAD too, besides all below [`PUBLIC_LOG`].
-const HEAD: [&str; 8] =
-    ["/me", "/getthreads", "/codehas", "/insights", "/healthz", "/readyz", "/metrics", "/audit/witness/key"];
-/// Where the transparency log is.
-const PUBLIC_LOG: &str = "/audit/log/";
 /// How often the limits forget who has not asked for long.
 const TIDY: Duration = Duration::from_secs(60);
 
 /// The OpenAPI service of all routes.
-fn service(app: &Handle, metrics: PrometheusHandle) -> OpenApiService<impl poem_openapi::OpenApi, ()> {
-    let routes = (
-        (Accounts(app.clone()), Profile(app.clone()), Logins(app.clone()), Removal(app.clone())),
-        Codes(app.clone()),
-        Keys(app.clone()),
-        Conversations(app.clone()),
-        Messages(app.clone()),
-        Images(app.clone()),
-        Groups(app.clone()),
-        GroupKeys(app.clone()),
-        Events(app.clone()),
-        (Audit(app.clone()), Proofs(app.clone()), Public(app.clone()), Tiles(app.clone())),
-        Devices(app.clone()),
-        (Tokens(app.clone()), Insights(app.clone())),
-        (OperatorAccounts(app.clone()), Registration(app.clone())),
-        Operations { app: app.clone(), metrics },
-    );
-    OpenApiService::new(routes, "be8", env!("CARGO_PKG_VERSION"))
+fn service(app: &Handle) -> OpenApiService<impl poem_openapi::OpenApi, ()> {
+    OpenApiService::new(routes::routes(app), "be8", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
         .contact(ContactObject::new().name("The be8 project").url("https://be8.live"))
         .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/"))
@@ -186,13 +140,12 @@ impl Server {
 
 /// The document of the routes, without a server.
 pub fn openapi() -> Value {
-    let metrics = PrometheusBuilder::new().build_recorder().handle();
-    document(&service(&Handle::default(), metrics), manner)
+    document(&service(&Handle::default()), routes::declared)
 }
 
 fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endpoint<Output = Response> {
-    let service = service(&app, metrics);
-    let mut document = document(&service, manner);
+    let service = service(&app);
+    let mut document = document(&service, routes::declared);
     if serving.public_url.starts_with("https://") {
         document["components"]["securitySchemes"][SCHEME]["name"] = SECURE_NAME.into();
     }
@@ -203,7 +156,7 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
     let limits = LimitLayer { limiter, edge: edge.clone(), app: app.clone() };
     let measure = MeasureLayer(edge.clone());
     let bundled = service.swagger_ui_html();
-    let pages = home::pages(&bundled, Turnstile::new(service.into_endpoint(), app.clone(), turns));
+    let pages = home::pages(&bundled, Turnstile::new(service.into_endpoint(), edge.clone(), app.clone(), turns));
     // The files are in memory anyway.
     let routes = pages.at("/openapi.json", poem::get(Document(text.into()))).around(outgoing::claimed);
     site.in_front_of(routes)
@@ -214,6 +167,7 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
         .data(Room::new(bodies.memory, Some("be8_body_bytes")))
         .data(bodies)
         .data(refused)
+        .data(metrics)
         .with(measure)
 }
 
@@ -226,39 +180,36 @@ pub fn taken() -> &'static [String] {
     })
 }
 
-/// How a path of the document says no.
-fn manner(path: &str) -> Manner {
-    match path {
-        _ if OWN.contains(&path) || OWN_TREES.iter().any(|tree| path.starts_with(tree)) => Manner::Own,
-        _ if ADDED.contains(&path) => Manner::Added,
-        _ => Manner::Contract,
-    }
-}
-
-/// What the edge has to know: the paths and methods of the document.
+/// What the edge has to know: the paths and methods of the document, with what their operations declare.
 fn rules(document: &Value) -> Vec<Rule> {
     let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
     let mut rules: Vec<Rule> = paths
         .map(|(path, all)| {
             // The set of paths is fixed when the server starts.
-            let path: &'static str = Box::leak(path.clone().into_boxed_str());
-            let operations = || all.as_object().into_iter().flatten();
-            let methods = operations().filter_map(|(method, _)| method.to_ascii_uppercase().parse().ok()).collect();
-            let session = operations().any(|(_, operation)| uses_session(operation));
-            let head = HEAD.contains(&path) || path.starts_with(PUBLIC_LOG);
-            let manner = manner(path);
-            Rule { path, methods, head, session, guarded: Rule::guarded_methods(manner, path, all), manner }
+            let mut rule = Rule::page(Box::leak(path.clone().into_boxed_str()));
+            (rule.head, rule.methods) = (false, Vec::new());
+            for (name, operation) in all.as_object().into_iter().flatten() {
+                let (Ok(method), Some(declared)) =
+                    (name.to_ascii_uppercase().parse::<Method>(), declaration(operation, routes::declared))
+                else {
+                    continue;
+                };
+                let session = uses_session(operation);
+                if declared.is_guarded(name, session) {
+                    rule.guarded.push(method.clone());
+                }
+                rule.methods.push(method);
+                rule.session |= session;
+                rule.head |= declared.head;
+                rule.large_bodies |= declared.large_bodies;
+                rule.changes_by_get |= declared.changes_by_get;
+                (rule.errors, rule.limit) = (declared.errors, declared.limit);
+            }
+            rule
         })
         .collect();
     let pages = home::PATHS.into_iter().chain(["/openapi.json"]);
-    rules.extend(pages.map(|path| Rule {
-        path,
-        methods: vec![Method::GET],
-        head: true,
-        session: false,
-        guarded: Vec::new(),
-        manner: Manner::Own,
-    }));
+    rules.extend(pages.map(Rule::page));
     rules
 }
 

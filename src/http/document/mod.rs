@@ -1,6 +1,7 @@
 //! The OpenAPI document: what poem-openapi says of the routes, put right where its output is known
 //! to be wrong, and completed by what follows from the code.
 
+pub mod operation;
 pub mod tag;
 
 use std::cmp::Reverse;
@@ -9,42 +10,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use poem_openapi::OpenApiService;
 use serde_json::{Map, Value, json};
 
-use crate::http::layers::edge::Manner;
-use crate::http::layers::guard::{covers, sets_cookie};
+use self::operation::{ErrorStyle, Operation};
+use crate::http::request::session::SCHEME;
 use crate::http::wire::codes::{Code, Shape};
 use crate::http::wire::error::answer_of;
 use crate::http::wire::problem::{PROBLEM, problem, problem_schema};
 
-/// The order of the tags for a reader. One that is not named here stands before the last.
-const ORDER: [&str; 14] = [
-    "Accounts",
-    "Lock codes",
-    "Tokens",
-    "Keys",
-    "Conversations",
-    "Messages",
-    "Images",
-    "Groups",
-    "Group keys",
-    "Events",
-    "Devices",
-    "Insights",
-    "Audit",
-    "Operations",
-];
-/// The operations that never answer 429: what is not limited, and the stream, which has a way of its own.
-const UNLIMITED: [&str; 4] = ["getHealth", "getReadiness", "getMetrics", "streamEvents"];
 /// An accepted answer of each operation, as a test recorded it from the running server.
 const ANSWERS: &str = include_str!("../../../openapi/answers.json");
-/// The members of answers that can be null. poem-openapi calls them optional, which they are not.
-const NULLABLE: [(&str, &str); 1] = [("CurrentVersion", "groupVersion")];
 /// How references to schemas begin.
 const SCHEMAS: &str = "#/components/schemas/";
 
-/// The document of a service, as it is served and committed. `manner` tells how a path says no.
+/// Finds the declaration of an operation by its id.
+pub type Declared = fn(&str) -> Option<&'static Operation>;
+
+/// Whether an operation of the document is for who shows a session.
+pub(in crate::http) fn uses_session(operation: &Value) -> bool {
+    let any = operation["security"].as_array().into_iter().flatten();
+    any.filter_map(Value::as_object).any(|scheme| scheme.contains_key(SCHEME))
+}
+
+/// The declaration of an operation of the document.
+pub(in crate::http) fn declaration(operation: &Value, declared: Declared) -> Option<&'static Operation> {
+    declared(operation["operationId"].as_str()?)
+}
+
+/// The document of a service, as it is served and committed.
 pub fn document<T: poem_openapi::OpenApi, W: poem_openapi::Webhook>(
     service: &OpenApiService<T, W>,
-    manner: fn(&str) -> Manner,
+    declared: Declared,
 ) -> Value {
     // What poem-openapi writes is JSON.
     let mut document: Value = serde_json::from_str(&service.spec()).unwrap_or_default();
@@ -52,19 +46,22 @@ pub fn document<T: poem_openapi::OpenApi, W: poem_openapi::Webhook>(
         document.get_mut(part).into_iter().for_each(tidy);
     }
     if let Some(tags) = document.get_mut("tags").and_then(Value::as_array_mut) {
-        let rank = |tag: &Value| ORDER.iter().position(|name| tag["name"] == *name).unwrap_or(ORDER.len() - 2);
+        let rank = |tag: &Value| tag::ORDER.iter().position(|name| tag["name"] == *name);
         tags.sort_by_key(rank);
     }
     // The test that records them sees to it that they are JSON.
     let answers: Map<String, Value> = serde_json::from_str(ANSWERS).unwrap_or_default();
     let mut uses = Uses::default();
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);
-    for (path, operations) in paths.into_iter().flatten() {
+    let mut nullable = Vec::new();
+    for operations in paths.into_iter().flat_map(Map::values_mut) {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
-            let manner = manner(path);
-            let answer = operation["operationId"].as_str().and_then(|id| answers.get(id));
-            let guarded = covers(manner, path, method, operation);
-            operation.as_object_mut().into_iter().for_each(|operation| complete(operation, manner, guarded, answer));
+            // A test sees to it that each has one.
+            let Some(declared) = declaration(operation, declared) else { continue };
+            let answer = answers.get(declared.id);
+            let guarded = declared.is_guarded(method, uses_session(operation));
+            nullable.extend(declared.nullable);
+            operation.as_object_mut().into_iter().for_each(|operation| complete(operation, declared, guarded, answer));
             references(&operation["requestBody"], &mut uses.asked);
             references(&operation["responses"], &mut uses.answered);
         }
@@ -74,7 +71,7 @@ pub fn document<T: poem_openapi::OpenApi, W: poem_openapi::Webhook>(
         // poem-openapi drops what it thinks unused.
         schemas.insert("Problem".to_owned(), problem_schema());
         schemas.get_mut("Code").into_iter().for_each(explain_codes);
-        for (name, member) in NULLABLE {
+        for (name, member) in nullable {
             let Some(schema) = schemas.get_mut(name) else { continue };
             schema["properties"][member]["nullable"] = json!(true);
             schema["required"].as_array_mut().into_iter().for_each(|required| required.push(json!(member)));
@@ -166,9 +163,10 @@ fn rename<const N: usize>(object: &mut Map<String, Value>, names: [(&str, &str);
     }
 }
 
-/// Completes an operation: whether it needs a session, which statuses it can have, which codes each
-/// of them says, and an example of each. The codes are those that its description names, and the guard's.
-fn complete(operation: &mut Map<String, Value>, manner: Manner, guarded: bool, answer: Option<&Value>) {
+/// Completes an operation: its checks, whether it needs a session, which statuses it can have, which codes each
+/// of them says, and an example of each. The codes are those of its declaration, of an idempotency key, and the guard's.
+fn complete(operation: &mut Map<String, Value>, declared: &Operation, guarded: bool, answer: Option<&Value>) {
+    let errors = declared.errors;
     // Without it, tools take an operation to inherit a requirement.
     let session =
         operation.entry("security").or_insert_with(|| json!([])).as_array().is_some_and(|any| !any.is_empty());
@@ -184,16 +182,20 @@ fn complete(operation: &mut Map<String, Value>, manner: Manner, guarded: bool, a
             seen.insert(name.to_ascii_lowercase().replace(['-', '_'], ""))
         });
     }
+    let mut named = declared.codes();
+    let text = operation.get("description").and_then(Value::as_str).map(str::to_owned);
+    let mut text: Vec<String> = text.into_iter().chain(declared.checks()).collect();
     if explain_key(operation) {
-        let text = operation.get("description").and_then(Value::as_str).unwrap_or_default();
-        operation["description"] = json!(format!("{text}{SENT_AGAIN}"));
+        text.push(SENT_AGAIN.to_owned());
+        named.extend([Code::InFlight, Code::IdempotencyKeyReused]);
+        named.extend(Some(Code::InvalidInput).filter(|code| !named.contains(code)));
     }
-    let mut named = codes_in(operation.get("description").and_then(Value::as_str).unwrap_or_default());
+    if !text.is_empty() {
+        operation.insert("description".to_owned(), json!(text.join("\n\n")));
+    }
     if guarded && !named.contains(&Code::Forbidden) {
         named.push(Code::Forbidden);
     }
-    let sets_cookie = operation.get("operationId").is_some_and(sets_cookie);
-    let limited = operation.get("operationId").is_some_and(|id| UNLIMITED.iter().all(|name| id != name));
     let summary = operation.get("summary").cloned().unwrap_or_default();
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
 
@@ -210,8 +212,8 @@ fn complete(operation: &mut Map<String, Value>, manner: Manner, guarded: bool, a
         Shape::Reason | Shape::Warning => None,
     });
     for status in said
-        .chain((manner != Manner::Contract).then_some(405))
-        .chain(limited.then_some(429))
+        .chain((errors != ErrorStyle::Contract).then_some(405))
+        .chain(declared.is_limited().then_some(429))
         .chain([500])
         .collect::<BTreeSet<_>>()
     {
@@ -251,7 +253,7 @@ fn complete(operation: &mut Map<String, Value>, manner: Manner, guarded: bool, a
         if response["description"] == "" {
             response["description"] = summary.clone();
         }
-        let as_problem = manner == Manner::Own && status >= 400;
+        let as_problem = errors == ErrorStyle::Own && status >= 400;
         if as_problem
             && json
             && let Some(content) = response["content"].as_object_mut()
@@ -274,7 +276,7 @@ fn complete(operation: &mut Map<String, Value>, manner: Manner, guarded: bool, a
             let said = response["description"].as_str().unwrap_or_default().trim_end_matches('.').to_owned();
             response["description"] = json!(format!("{said}: {}.", list.join(", ")));
         }
-        if status == 200 && sets_cookie {
+        if status == 200 && declared.sets_cookie {
             response["headers"]["Set-Cookie"] = json!({
                 "description": "The session. Sent only with success.",
                 "schema": { "type": "string" },
@@ -285,7 +287,7 @@ fn complete(operation: &mut Map<String, Value>, manner: Manner, guarded: bool, a
 }
 
 /// What an operation that takes an idempotency key says of it.
-const SENT_AGAIN: &str = "\n\nIt can be sent again under an `Idempotency-Key`: what was accepted happens once and is \
+const SENT_AGAIN: &str = "It can be sent again under an `Idempotency-Key`: what was accepted happens once and is \
                           answered the same for 24 hours. While the first request still runs, others under its key \
                           get `INFLIGHT`; another operation or body under it gets `IDEMPOTENCYKEYREUSED`; what can \
                           be no key `INVALIDINPUT`.";
@@ -327,16 +329,6 @@ fn examples(status: u16, codes: &[Code], answer: Option<&Value>, as_problem: boo
 /// Those of some codes that are said in a certain way.
 fn with_shape(codes: &[Code], is: impl Fn(Shape) -> bool) -> Vec<Code> {
     codes.iter().copied().filter(|code| is(code.shape())).collect()
-}
-
-/// The codes that a text names in backticks, in its order.
-fn codes_in(text: &str) -> Vec<Code> {
-    let mut codes = Vec::new();
-    for word in text.split('`').skip(1).step_by(2) {
-        let code = Code::ALL.iter().copied().find(|code| code.as_str() == word);
-        codes.extend(code.filter(|code| !codes.contains(code)));
-    }
-    codes
 }
 
 /// Makes the variants of each union that is told apart by a name plain closed objects: a variant

@@ -12,10 +12,10 @@ use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 
+use crate::http::document::operation::{ErrorStyle, LimitClass};
 use crate::http::request::address::Caller;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
-use crate::http::wire::problem::as_problem;
 
 /// What the edge knows of one path.
 #[derive(Clone, Debug)]
@@ -27,32 +27,33 @@ pub struct Rule {
     pub methods: Vec<Method>,
     /// HEAD is answered like GET, without a body. Only for routes that read.
     pub head: bool,
-    /// An operation there is for who shows a session.
+    /// Some operation on this path accepts a session.
     pub session: bool,
     /// The methods that are refused when another site makes a browser send them.
     pub guarded: Vec<Method>,
-    /// How it says no.
-    pub manner: Manner,
+    /// How errors are reported.
+    pub errors: ErrorStyle,
+    /// What limits requests.
+    pub limit: LimitClass,
+    /// Bodies are large and take turns.
+    pub large_bodies: bool,
+    /// Something is changed by GET: browsers must not navigate to it.
+    pub changes_by_get: bool,
 }
 
-/// How a path says no.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// As the contract of old: to a wrong method by 404 NOTFOUND.
-    Contract,
-    /// As the contract, but to a wrong method by 405 METHODNOTALLOWED with `Allow` (RFC 9110,
-    /// section 15.5.6).
-    Added,
-    /// By problem details (RFC 9457), and to a wrong method as [`Manner::Added`].
-    Own,
-}
-
-impl Manner {
-    /// An answer in this manner.
-    pub(in crate::http) fn said(self, answer: Response) -> Response {
-        match self {
-            Self::Contract | Self::Added => answer,
-            Self::Own => as_problem(answer),
+impl Rule {
+    /// A page, which is read by GET and HEAD.
+    pub(in crate::http) fn page(path: &'static str) -> Self {
+        Self {
+            path,
+            methods: vec![Method::GET],
+            head: true,
+            session: false,
+            guarded: Vec::new(),
+            errors: ErrorStyle::Own,
+            limit: LimitClass::Usual,
+            large_bodies: false,
+            changes_by_get: false,
         }
     }
 }
@@ -156,7 +157,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let https = Caller::of(&request).https;
         let rule = self.layer.rule(request.uri().path());
-        let manner = rule.map_or(Manner::Contract, |rule| rule.manner);
+        let errors = rule.map_or(ErrorStyle::Contract, |rule| rule.errors);
         let answer = match rule.map(|rule| admit(rule, &mut request)) {
             Some(Err(refusal)) => refusal.into_response(),
             None | Some(Ok(())) => {
@@ -172,7 +173,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
                 }
             }
         };
-        Ok(finish(manner.said(answer), https))
+        Ok(finish(errors.apply(answer), https))
     }
 }
 
@@ -208,7 +209,7 @@ fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
 /// The answer to a method that a path does not have.
 fn wrong_method(rule: Option<&Rule>) -> WireError {
     match rule {
-        Some(rule) if rule.manner != Manner::Contract => WireError::method_not_allowed(rule.allow()),
+        Some(rule) if rule.errors != ErrorStyle::Contract => WireError::method_not_allowed(rule.allow()),
         _ => Code::NotFound.into(),
     }
 }
@@ -290,8 +291,8 @@ mod tests {
         Ok(Response::builder().content_type("application/json; charset=utf-8").body(text))
     }
 
-    fn rule(path: &'static str, method: Method, head: bool, manner: Manner) -> Rule {
-        Rule { path, methods: vec![method], head, session: false, guarded: vec![], manner }
+    fn rule(path: &'static str, method: Method, head: bool, errors: ErrorStyle) -> Rule {
+        Rule { methods: vec![method], head, errors, ..Rule::page(path) }
     }
 
     fn service() -> impl Endpoint<Output = Response> {
@@ -311,14 +312,14 @@ mod tests {
             .at("/panics", get(make(|_| async { panic!("secret cause") as poem::Result<Response> })))
             .at("/file", get(make(|_| async { Ok::<_, Error>("text".with_header("referrer-policy", "same-origin")) })))
             .with(EdgeLayer::new([
-                rule("/me", Method::GET, true, Manner::Contract),
-                rule("/destroyacc", Method::GET, false, Manner::Contract),
-                rule("/getMessages", Method::POST, false, Manner::Contract),
-                rule("/login", Method::POST, false, Manner::Added),
-                rule("/threads/{id}", Method::POST, true, Manner::Added),
-                rule("/tile/{number}.p/{width}", Method::GET, true, Manner::Added),
-                rule("/tile/x{thousands}/{number}", Method::GET, true, Manner::Added),
-                rule("/audit", Method::GET, true, Manner::Own),
+                rule("/me", Method::GET, true, ErrorStyle::Contract),
+                rule("/destroyacc", Method::GET, false, ErrorStyle::Contract),
+                rule("/getMessages", Method::POST, false, ErrorStyle::Contract),
+                rule("/login", Method::POST, false, ErrorStyle::Added),
+                rule("/threads/{id}", Method::POST, true, ErrorStyle::Added),
+                rule("/tile/{number}.p/{width}", Method::GET, true, ErrorStyle::Added),
+                rule("/tile/x{thousands}/{number}", Method::GET, true, ErrorStyle::Added),
+                rule("/audit", Method::GET, true, ErrorStyle::Own),
             ]))
     }
 

@@ -6,38 +6,13 @@
 
 use std::sync::{Arc, Once};
 
-use poem::http::{HeaderMap, Method, header};
+use poem::http::{HeaderMap, header};
 use poem::{Endpoint, IntoResponse as _, Middleware, Request, Response};
-use serde_json::Value;
 
-use super::edge::{EdgeLayer, Manner, Rule, finish};
+use super::edge::{EdgeLayer, finish};
 use crate::http::request::address::{Arrival, Caller, Proxies};
-use crate::http::request::session::SCHEME;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
-
-/// The one path that changes something by GET. A link to it must not, wherever it stands: it refuses navigation, too.
-const CHANGES_BY_GET: &str = "/destroyacc";
-
-/// The operations whose accepted answer carries the session cookie.
-const SETS_COOKIE: [&str; 2] = ["createAccount", "openSession"];
-/// Whether an operation of the document is guarded: all that set or use a session, but for those that read by GET. The
-/// routes of the contract are, whether they look at the session or not.
-pub(in crate::http) fn covers(manner: Manner, path: &str, method: &str, operation: &Value) -> bool {
-    let changes = !method.eq_ignore_ascii_case("get") || path == CHANGES_BY_GET;
-    changes && (manner != Manner::Own || uses_session(operation) || sets_cookie(&operation["operationId"]))
-}
-
-/// Whether an operation of the document is for who shows a session.
-pub(in crate::http) fn uses_session(operation: &Value) -> bool {
-    let any = operation["security"].as_array().into_iter().flatten();
-    any.filter_map(Value::as_object).any(|scheme| scheme.contains_key(SCHEME))
-}
-
-/// Whether the accepted answer of an operation carries the session cookie.
-pub(in crate::http) fn sets_cookie(operation_id: &Value) -> bool {
-    SETS_COOKIE.iter().any(|name| operation_id == name)
-}
 
 /// The guard as a poem middleware, in front of the limits: what is refused here counts for nobody. It also finds out who
 /// sends a request ([`Caller`]), for all that comes after it.
@@ -80,10 +55,10 @@ impl<E: Endpoint<Output = Response>> Endpoint for Guarded<E> {
             let scheme = if https { "https" } else { "http" };
             let own = hosts.iter().map(|host| origin_of(&format!("{scheme}://{host}"))).chain([origin_of(public_url)]);
             let own: Vec<String> = own.collect();
-            if !allows(request.headers(), &own) || rule.path == CHANGES_BY_GET && navigates(request.headers()) {
+            if !allows(request.headers(), &own) || rule.changes_by_get && navigates(request.headers()) {
                 hint(request.headers());
                 let answer = WireError::from(Code::Forbidden).into_response();
-                return Ok(finish(rule.manner.said(answer), https));
+                return Ok(finish(rule.errors.apply(answer), https));
             }
         }
         self.inside.call(request).await
@@ -140,19 +115,8 @@ fn hint(headers: &HeaderMap) {
     }
 }
 
-impl Rule {
-    /// The methods among those of its path that are guarded.
-    pub(in crate::http) fn guarded_methods(manner: Manner, path: &str, operations: &Value) -> Vec<Method> {
-        let operations = operations.as_object().into_iter().flatten();
-        let guarded = operations.filter(|(method, operation)| covers(manner, path, method, operation));
-        guarded.filter_map(|(method, _)| method.to_ascii_uppercase().parse().ok()).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -209,26 +173,6 @@ mod tests {
         ];
         for lines in bad {
             assert!(!allows(&headers(lines), &own), "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn what_sets_or_uses_a_session_is_covered() {
-        let session = json!({ "security": [{ "session": [] }, { "operator": [] }] });
-        let operator = json!({ "security": [{ "operator": [] }] });
-        let opens = json!({ "operationId": "openSession", "security": [] });
-        for (manner, path, method, operation, covered) in [
-            (Manner::Contract, "/me", "get", &session, false),
-            (Manner::Contract, "/destroyacc", "get", &session, true),
-            (Manner::Contract, "/destroyacc", "post", &session, true),
-            (Manner::Contract, "/insightsuntil", "post", &json!({}), true),
-            (Manner::Added, "/login", "post", &opens, true),
-            (Manner::Own, "/audit/x", "post", &session, true),
-            (Manner::Own, "/audit/x", "get", &session, false),
-            (Manner::Own, "/operator/x", "delete", &operator, false),
-            (Manner::Own, "/operator/x", "post", &opens, true),
-        ] {
-            assert_eq!(covers(manner, path, method, operation), covered, "{method} {path}");
         }
     }
 }

@@ -21,9 +21,10 @@ use moka::sync::Cache;
 use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 
-use super::edge::{EdgeLayer, Manner};
+use super::edge::EdgeLayer;
 use crate::app::Handle;
 use crate::clock::Clock;
+use crate::http::document::operation::{ErrorStyle, LimitClass};
 use crate::http::request::address::{Caller, network};
 use crate::http::request::cookie::SessionToken;
 use crate::http::wire::codes::Code;
@@ -246,11 +247,6 @@ impl Limiter {
     }
 }
 
-/// Paths that are never limited: whether the server lives must not depend on who else asks.
-pub const EXEMPT: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
-const SIGN_UP: &str = "/newacc";
-const STREAM: &str = "/events";
-
 /// The limits as a poem middleware around the edge.
 #[derive(Debug, Clone)]
 pub struct LimitLayer {
@@ -294,29 +290,27 @@ impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let LimitLayer { limiter, edge, .. } = &self.layer;
         let rule = edge.rule(request.uri().path());
-        let path = rule.map(|rule| rule.path);
-        let manner = rule.map_or(Manner::Contract, |rule| rule.manner);
-        if path.is_some_and(|path| EXEMPT.contains(&path)) {
-            return self.inside.call(request).await;
-        }
+        let errors = rule.map_or(ErrorStyle::Contract, |rule| rule.errors);
+        let class = rule.map_or(LimitClass::Usual, |rule| rule.limit);
         let client = Caller::of(&request).address;
         let refused = request.data::<RefusedStreams>().cloned();
         let session =
             rule.filter(|rule| rule.session).and_then(|_| SessionToken::of(&request)).map(|token| token.hash());
         let known = session.and_then(|session| limiter.sessions.get(&session));
-        let (bucket, key) = match (path, known) {
-            (Some(STREAM), Some(account)) => (&limiter.streams, Key::Account(account)),
-            (_, Some(account)) => (&limiter.account, Key::Account(account)),
-            (Some(SIGN_UP), None) => (&limiter.signups, client.into()),
-            (_, None) => (&limiter.address, client.into()),
+        let (bucket, key) = match (class, known) {
+            (LimitClass::None, _) => return self.inside.call(request).await,
+            (LimitClass::Streams, Some(account)) => (&limiter.streams, Key::Account(account)),
+            (LimitClass::Usual | LimitClass::SignUps, Some(account)) => (&limiter.account, Key::Account(account)),
+            (LimitClass::SignUps, None) => (&limiter.signups, client.into()),
+            (LimitClass::Usual | LimitClass::Streams, None) => (&limiter.address, client.into()),
         };
         let verdict = bucket.as_ref().map(|bucket| (bucket, bucket.ask(key)));
         let mut answer = match verdict {
             Some((bucket, Verdict::Wait(time))) => {
                 metrics::counter!("be8_limited_total", "limit" => bucket.name).increment(1);
-                match refused.filter(|_| path == Some(STREAM)) {
+                match refused.filter(|_| class == LimitClass::Streams) {
                     Some(refused) => refused.come_back(time),
-                    None => manner.said(WireError::retry(Code::RateLimited, time).into_response()),
+                    None => errors.apply(WireError::retry(Code::RateLimited, time).into_response()),
                 }
             }
             _ => {

@@ -9,15 +9,13 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::edge::EdgeLayer;
 use crate::app::Handle;
 use crate::http::request::cookie::SessionToken;
 use crate::http::request::room::Room;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 use crate::settings::{count, settings};
-
-/// The route whose bodies are large.
-const PATH: &str = "/imageupload";
 
 settings! {
     /// How many bodies there may be.
@@ -37,6 +35,7 @@ settings! {
 /// places to wait.
 pub struct Turnstile<E> {
     inside: E,
+    edge: EdgeLayer,
     app: Handle,
     bodies: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
@@ -58,9 +57,9 @@ struct Turn {
 
 impl<E> Turnstile<E> {
     /// In front of this service.
-    pub fn new(inside: E, app: Handle, settings: TurnSettings) -> Self {
+    pub fn new(inside: E, edge: EdgeLayer, app: Handle, settings: TurnSettings) -> Self {
         let (bodies, waiting) = (Arc::new(Semaphore::new(settings.bodies)), Arc::new(Semaphore::new(settings.waiting)));
-        Self { inside, app, bodies, waiting, shares: Mutex::default(), settings }
+        Self { inside, edge, app, bodies, waiting, shares: Mutex::default(), settings }
     }
 
     fn share(&self, account: AccId) -> Arc<Share> {
@@ -110,7 +109,7 @@ impl<E: Endpoint> Endpoint for Turnstile<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        if request.uri().path() != PATH {
+        if !self.edge.rule(request.uri().path()).is_some_and(|rule| rule.large_bodies) {
             return self.inside.call(request).await.map(IntoResponse::into_response);
         }
         match self.admit(&request).await {

@@ -9,6 +9,8 @@ use serde::Serialize;
 use crate::app::Handle;
 use crate::app::names::{open_name, open_status};
 use crate::domain::account::CreateAccount;
+use crate::http::document::operation::Refusal::{Always, When};
+use crate::http::document::operation::{LimitClass, Operation};
 use crate::http::document::tag::Tag;
 use crate::http::reads;
 use crate::http::request::address::Caller;
@@ -102,6 +104,30 @@ pub struct OwnAccount {
     pub acc_id: String,
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::contract(
+        "createAccount",
+        &[
+            Always(Code::InvalidNickname),
+            Always(Code::InvalidPassword),
+            When(
+                Code::PasswordFailure,
+                "(a warning, with status 200) when the password cannot be decrypted or is longer than 1024 \
+                 characters",
+            ),
+            Always(Code::RegistrationClosed),
+            When(
+                Code::Unavailable,
+                "when the server lacks room for more accounts, while it still serves those that it has",
+            ),
+        ],
+    )
+    .limit(LimitClass::SignUps)
+    .sets_cookie(),
+    Operation::contract("getMe", &[When(Code::NotAuth, "without a session of a living account")]).answers_head(),
+];
+
 #[OpenApi]
 impl Accounts {
     /// Make an account
@@ -109,11 +135,6 @@ impl Accounts {
     /// Makes an account and opens a session for it: the answer carries a `Set-Cookie`, as
     /// only that of `/login` does otherwise. An open session of the request ends (the older account lives on
     /// until it expires).
-    ///
-    /// Checks in order: `INVALIDNICKNAME`, `INVALIDPASSWORD`, then status 200 with the warning
-    /// `PASSWORDFAILURE` when the password cannot be decrypted or is longer than 1024 characters;
-    /// `REGISTRATIONCLOSED`; `UNAVAILABLE` when the server lacks room for more accounts, while it
-    /// still serves those that it has.
     #[oai(path = "/newacc", method = "post", operation_id = "createAccount", tag = "Tag::Accounts")]
     async fn create(
         &self,
@@ -150,8 +171,6 @@ impl Accounts {
     }
 
     /// Look at one's own account
-    ///
-    /// Checks: `NOTAUTH` without a session of a living account.
     #[oai(path = "/me", method = "get", operation_id = "getMe", tag = "Tag::Accounts")]
     async fn me(&self, session: Session) -> Result<Answer<OwnAccount>, WireError> {
         let app = self.0.get()?;

@@ -18,6 +18,8 @@ use crate::app::{App, Handle};
 use crate::domain::Rejection;
 use crate::domain::codes::{ChangeCode, SetCodes};
 use crate::domain::removal::RemoveAccount;
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::{Always, When};
 use crate::http::document::tag::Tag;
 use crate::http::reads;
 use crate::http::request::address::Caller;
@@ -315,11 +317,34 @@ async fn to_its_end<T: Send + 'static>(
     tokio::spawn(judged).await.map_err(|_| WireError::from(Code::Internal))?
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::contract("hasCodes", &[Always(Code::NotAuth)]).answers_head(),
+    Operation::contract(
+        "setCodes",
+        &[
+            Always(Code::NotAuth),
+            Always(Code::InvalidUnlockCode),
+            When(Code::InvalidDestroyCode, "(also when both are the same)"),
+            Always(Code::CodesAlreadySet),
+        ],
+    ),
+    Operation::contract("enterCode", &[Always(Code::NotAuth), Always(Code::InvalidCode)]),
+    Operation::contract(
+        "updateCode",
+        &[
+            Always(Code::NotAuth),
+            Always(Code::InvalidCode),
+            Always(Code::InvalidOldCode),
+            Always(Code::InvalidCodeType),
+            When(Code::OldCodeWrong, "(also when no codes are set)"),
+        ],
+    ),
+];
+
 #[OpenApi]
 impl Codes {
     /// Are lock codes set?
-    ///
-    /// Checks: `NOTAUTH`.
     #[oai(path = "/codehas", method = "get", operation_id = "hasCodes", tag = "Tag::Codes")]
     async fn has(&self, session: Session) -> Result<Answer<HasCode>, WireError> {
         let app = self.0.get()?;
@@ -334,9 +359,6 @@ impl Codes {
     /// Set the lock codes
     ///
     /// For the first time; from then on each is changed with `/codeupdate`.
-    ///
-    /// Checks in order: `NOTAUTH`, `INVALIDUNLOCKCODE`, `INVALIDDESTROYCODE` (also when both are
-    /// the same), `CODESALREADYSET`.
     #[oai(path = "/codeset", method = "post", operation_id = "setCodes", tag = "Tag::Codes")]
     async fn set(
         &self,
@@ -368,8 +390,6 @@ impl Codes {
     /// The unlock code: `isValid`. The destroy code removes the account at once:
     /// `isDestroyCode`. Where both are the same, it unlocks. Any other, or where none are set:
     /// `inValid`; so does the unlock code too soon after too many wrong ones.
-    ///
-    /// Checks in order: `NOTAUTH`, `INVALIDCODE`.
     #[oai(path = "/codeunlock", method = "post", operation_id = "enterCode", tag = "Tag::Codes")]
     async fn unlock(
         &self,
@@ -394,9 +414,6 @@ impl Codes {
     /// Change a code
     ///
     /// Too soon after too many wrong old codes, the right one is taken for wrong too.
-    ///
-    /// Checks in order: `NOTAUTH`, `INVALIDCODE`, `INVALIDOLDCODE`, `INVALIDCODETYPE`,
-    /// `OLDCODEWRONG` (also when no codes are set).
     #[oai(path = "/codeupdate", method = "post", operation_id = "updateCode", tag = "Tag::Codes")]
     async fn update(
         &self,

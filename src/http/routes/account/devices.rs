@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use crate::app::{App, Handle};
 use crate::domain::device::Subscribe;
 use crate::domain::hours::StrikeHour;
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::When;
 use crate::http::document::tag::Tag;
 use crate::http::request::body::Body;
 use crate::http::request::lenient::Lenient;
@@ -103,6 +105,19 @@ pub struct Subscribed {
     pub subscribe: True,
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[Operation::contract(
+    "subscribe",
+    &[
+        When(Code::NotAuth, "without a session of a living account"),
+        When(
+            Code::InvalidSubscribe,
+            "when `endpoint` is no https URL with a host, `expirationTime` is absent or not null, or `keys` \
+                 has not a point of P-256 and a secret of 16 bytes",
+        ),
+    ],
+)];
+
 #[OpenApi]
 impl Devices {
     /// Subscribe a device
@@ -119,10 +134,6 @@ impl Devices {
     /// device moves to that; other keys for the same endpoint replace the former ones. An account has
     /// a bounded number of devices (20): one more displaces the oldest. A device that its push service
     /// calls gone (404, 410), or to which it refuses many pushes in a row (10), is dropped.
-    ///
-    /// Checks in order: `NOTAUTH` without a session of a living account; `INVALIDSUBSCRIBE` when
-    /// `endpoint` is no https URL with a host, `expirationTime` is absent or not null, or `keys` has
-    /// not a point of P-256 and a secret of 16 bytes.
     #[oai(path = "/subscribe", method = "post", operation_id = "subscribe", tag = "Tag::Devices")]
     async fn subscribe(
         &self,

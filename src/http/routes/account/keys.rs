@@ -12,6 +12,8 @@ use serde_json::json;
 use crate::app::Handle;
 use crate::app::names::open;
 use crate::domain::account::SetPublicKey;
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::{Always, When};
 use crate::http::document::tag::Tag;
 use crate::http::reads;
 use crate::http::request::body::Body;
@@ -158,14 +160,22 @@ pub struct KeysFound {
     pub public_keys: Vec<AccountKey>,
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::contract(
+        "setKey",
+        &[Always(Code::NotAuth), When(Code::InvalidPublicKey, "(also for a point that is not on the curve)")],
+    ),
+    Operation::contract("getKey", &[Always(Code::NotAuth), Always(Code::MemberNotExisting)]),
+    Operation::contract("getKeys", &[Always(Code::NotAuth), Always(Code::MemberNotExisting)]),
+];
+
 #[OpenApi]
 impl Keys {
     /// Set one's public key
     ///
     /// Kept are `crv`, `kty`, `x` and `y`, for the session's account. Setting the same key again
     /// is valid and changes nothing; another key is a new event: the history of keys is audited.
-    ///
-    /// Checks in order: `NOTAUTH`, `INVALIDPUBLICKEY` (also for a point that is not on the curve).
     #[oai(path = "/setkey", method = "post", operation_id = "setKey", tag = "Tag::Keys")]
     async fn set(
         &self,
@@ -191,8 +201,6 @@ impl Keys {
     }
 
     /// Fetch one public key
-    ///
-    /// Checks in order: `NOTAUTH`, `MEMBERNOTEXISTING`.
     #[oai(path = "/getkey", method = "post", operation_id = "getKey", tag = "Tag::Keys")]
     async fn get(&self, session: Session, body: Body<KeyOwnerInput>) -> Result<Answer<KeyFound, Refused>, WireError> {
         let ids = parsed(body.acc_id.str().map(|id| vec![id]));
@@ -211,8 +219,6 @@ impl Keys {
     /// Fetch several public keys
     ///
     /// One id that names no account fails the whole request.
-    ///
-    /// Checks in order: `NOTAUTH`, `MEMBERNOTEXISTING`.
     #[oai(path = "/getkeys", method = "post", operation_id = "getKeys", tag = "Tag::Keys")]
     async fn get_all(
         &self,

@@ -11,6 +11,8 @@ use serde_json::json;
 use crate::app::names::open;
 use crate::app::{App, Handle};
 use crate::domain::session::{DisplaceSessions, EndSession, OpenSession};
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::{Always, When};
 use crate::http::document::tag::Tag;
 use crate::http::request::address::Caller;
 use crate::http::request::body::Body;
@@ -93,6 +95,23 @@ async fn attempt(
     account.ok_or_else(|| Code::NotAuth.into())
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::added(
+        "openSession",
+        &[
+            When(
+                Code::RateLimited,
+                "when there were too many attempts from this address for this account, also with the right \
+                 password",
+            ),
+            When(Code::NotAuth, "whatever is wrong"),
+        ],
+    )
+    .sets_cookie(),
+    Operation::added("endSession", &[Always(Code::NotAuth)]),
+];
+
 #[OpenApi]
 impl Logins {
     /// Open a session with the password
@@ -100,9 +119,6 @@ impl Logins {
     /// Opens a session of an account on another device: the answer carries the `Set-Cookie`. An
     /// account has a bounded number of sessions; one more ends the oldest. A session of the request stays open, but devices
     /// that it subscribed to pushes are dropped: its browser has another session from now on.
-    ///
-    /// Checks: `RATELIMITED`, also with the right password, when there were too many attempts
-    /// from this address for this account; then `NOTAUTH` whatever is wrong.
     #[oai(path = "/login", method = "post", operation_id = "openSession", tag = "Tag::Accounts")]
     async fn login(
         &self,
@@ -134,8 +150,6 @@ impl Logins {
     ///
     /// Its event streams end, and the answer's `Set-Cookie` makes a browser forget the cookie. The
     /// account and its other sessions live on; without any, only the password leads back to it.
-    ///
-    /// Checks: `NOTAUTH`.
     #[oai(path = "/logout", method = "post", operation_id = "endSession", tag = "Tag::Accounts")]
     async fn logout(&self, caller: Caller, session: Session) -> Result<Answer<Success>, WireError> {
         let app = self.0.get()?;

@@ -10,3 +10,14 @@ pub mod logins;
 pub mod profile;
 pub mod removal;
 pub mod tokens;
+
+super::list::routes! {
+    accounts::Accounts,
+    codes::Codes,
+    devices::Devices,
+    keys::Keys,
+    logins::Logins,
+    profile::Profile,
+    removal::Removal,
+    tokens::Tokens,
+}

@@ -9,6 +9,8 @@ use crate::app::names::{open_name, open_status};
 use crate::app::{App, Handle};
 use crate::domain::profile::{ChangeNickname, SetStatus};
 use crate::domain::{Command, Rejection};
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::Always;
 use crate::http::document::tag::Tag;
 use crate::http::request::body::Body;
 use crate::http::request::lenient::Lenient;
@@ -79,13 +81,17 @@ async fn unless_outdated<C: Command<Reply = ()>, R>(
     (!outdated).then_some(answer)
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::contract("changeNickname", &[Always(Code::NotAuth), Always(Code::InvalidNickname)]),
+    Operation::contract("setStatus", &[Always(Code::NotAuth), Always(Code::InvalidStatus)]),
+];
+
 #[OpenApi]
 impl Profile {
     /// Take another nickname
     ///
     /// Messages keep the nickname under which they were sent.
-    ///
-    /// Checks in order: `NOTAUTH`, `INVALIDNICKNAME`.
     #[oai(path = "/changenickname", method = "post", operation_id = "changeNickname", tag = "Tag::Accounts")]
     async fn nickname(
         &self,
@@ -117,8 +123,6 @@ impl Profile {
     /// Set the status text
     ///
     /// Others see it in their list of threads and in groups.
-    ///
-    /// Checks in order: `NOTAUTH`, `INVALIDSTATUS`.
     #[oai(path = "/userstatusset", method = "post", operation_id = "setStatus", tag = "Tag::Accounts")]
     async fn status(
         &self,

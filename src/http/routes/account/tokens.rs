@@ -10,12 +10,15 @@ use serde_json::json;
 use crate::app::Handle;
 use crate::domain::Rejection;
 use crate::domain::token::UseToken;
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::{Always, When};
 use crate::http::document::tag::Tag;
 use crate::http::request::body::Body;
 use crate::http::request::lenient::Lenient;
 use crate::http::request::once::IdempotencyKey;
 use crate::http::request::session::Session;
 use crate::http::wire::answer::{Answer, False, Refusals, Refused, True};
+use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 use crate::http::wire::text::utf16_len;
 use crate::tokens;
@@ -81,6 +84,16 @@ impl Refusals for Refusal {
     }
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[Operation::contract(
+    "useToken",
+    &[
+        Always(Code::NotAuth),
+        Always(Code::InvalidToken),
+        When(Code::TokenNotExist, "(also for one that is used up or revoked)"),
+    ],
+)];
+
 #[OpenApi]
 impl Tokens {
     /// Use a token
@@ -90,10 +103,8 @@ impl Tokens {
     /// makes it live for a time from now on, once. None makes a life shorter.
     ///
     /// An account that is endless takes no other endless token: one that it has already, or that
-    /// nobody has, is valid without effect.
-    ///
-    /// Checks in order: `NOTAUTH`, `INVALIDTOKEN`, `TOKENNOTEXIST` (also for one that is used up
-    /// or revoked), then status 200 with `tokenInUse` when another account has it.
+    /// nobody has, is valid without effect. Of what passes the checks, one that another account has is answered with status 200
+    /// and `tokenInUse`.
     #[oai(path = "/endlessvalidate", method = "post", operation_id = "useToken", tag = "Tag::Tokens")]
     async fn validate(
         &self,

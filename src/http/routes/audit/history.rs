@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::app::{App, Handle};
 use crate::audit::{self, Act, AuditError, PageRequest, Point, Visibility};
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::Always;
 use crate::http::document::tag::Tag;
 use crate::http::request::operator::Auditor;
 use crate::http::wire::answer::{Answer, True};
@@ -322,6 +324,12 @@ pub(in crate::http) fn example_group() -> String {
     "g10001".to_owned()
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::own("getGroupHistory", &[Always(Code::NotAuth), Always(Code::NotFound), Always(Code::InvalidInput)]),
+    Operation::own("getGroupFindings", &[Always(Code::NotAuth), Always(Code::NotFound)]),
+];
+
 #[OpenApi]
 impl Audit {
     /// Read a group's history
@@ -334,8 +342,6 @@ impl Audit {
     ///
     /// Pages go forwards from `after`, or backwards from `before`. With `at` (a position or a
     /// time) the group is told as it was then.
-    ///
-    /// Checks in order: `NOTAUTH`, `NOTFOUND`, `INVALIDINPUT`.
     #[oai(
         path = "/audit/groups/:groupID/history",
         method = "get",
@@ -388,8 +394,6 @@ impl Audit {
     /// What is wrong in it by the rules of `docs/audit.md`, with the positions that prove it:
     /// exposure windows after departures, missing, stray and replaced keys, versions that were
     /// never handed out. Who may ask is as for the history.
-    ///
-    /// Checks in order: `NOTAUTH`, `NOTFOUND`.
     #[oai(
         path = "/audit/groups/:groupID/findings",
         method = "get",

@@ -2,4 +2,12 @@
 
 pub mod history;
 pub mod proofs;
+pub(in crate::http) mod tiles;
 pub(in crate::http) mod transparency;
+
+super::list::routes! {
+    history::Audit,
+    proofs::Proofs,
+    tiles::Tiles,
+    transparency::Public,
+}

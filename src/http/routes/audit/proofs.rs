@@ -13,6 +13,8 @@ use super::history::{Admitted, admit, example_group};
 use crate::app::Handle;
 use crate::audit::bundle;
 use crate::audit::covering::ProofError;
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::{Always, When};
 use crate::http::document::tag::Tag;
 use crate::http::request::operator::Auditor;
 use crate::http::wire::answer::{Answer, True};
@@ -42,6 +44,20 @@ pub struct GroupProof {
     pub proof: String,
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::own(
+        "getGroupProof",
+        &[
+            Always(Code::NotAuth),
+            When(Code::InvalidInput, "(what can be no position)"),
+            Always(Code::NotFound),
+            Always(Code::NotCoveredYet),
+        ],
+    ),
+    Operation::own("getGroupBundle", &[Always(Code::NotAuth), Always(Code::NotFound), Always(Code::NotCoveredYet)]),
+];
+
 #[OpenApi]
 impl Proofs {
     /// Prove an event of a group
@@ -52,9 +68,6 @@ impl Proofs {
     /// (`docs/audit.md`). Who may ask is as for the history; what the history does not show cannot
     /// be proved either. For an event that no checkpoint covers yet one is signed, unless the last one was
     /// signed on request a moment ago: then the answer is `NOTCOVEREDYET`, with the time to come back.
-    ///
-    /// Checks in order: `NOTAUTH`, `INVALIDINPUT` (what can be no position), `NOTFOUND`,
-    /// `NOTCOVEREDYET`.
     #[oai(path = "/audit/groups/:groupID/proof", method = "get", operation_id = "getGroupProof", tag = "Tag::Audit")]
     async fn proof(
         &self,
@@ -86,8 +99,6 @@ impl Proofs {
     /// without the server. `docs/audit.md` fixes its format. Who may ask is as for the history. If the
     /// newest checkpoint does not cover all of it, one is signed, as for a proof; where that has to wait,
     /// the bundle ends with what is covered.
-    ///
-    /// Checks in order: `NOTAUTH`, `NOTFOUND`, `NOTCOVEREDYET`.
     #[oai(path = "/audit/groups/:groupID/bundle", method = "get", operation_id = "getGroupBundle", tag = "Tag::Audit")]
     async fn bundle(
         &self,

@@ -1,23 +1,19 @@
-//! The public routes of the tag "Audit": the transparency log (C2SP tlog-tiles) and the witness
+//! The public routes of the tag "Audit": the checkpoint and the keys of the transparency log, and the witness
 //! (C2SP tlog-witness). Texts and bytes, as the specifications have them.
 
-use std::collections::HashMap;
-
-use be8_events::Hash32;
-use poem::endpoint::BoxEndpoint;
-use poem::http::{HeaderValue, Method, StatusCode, header};
-use poem::{EndpointExt as _, IntoResponse, Request, RequestBody, Response};
+use poem::http::{HeaderValue, StatusCode, header};
+use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::registry::{
-    MetaApi, MetaHeader, MetaMediaType, MetaOperation, MetaOperationParam, MetaParamIn, MetaPath, MetaRequest,
-    MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+    MetaHeader, MetaMediaType, MetaRequest, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
 use poem_openapi::types::Type as _;
-use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi, Tags as _};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
 
 use crate::app::{App, Handle};
 use crate::audit::TransparencyError;
-use crate::audit::tree::{TilePath, WIDTH};
 use crate::audit::witness::NotCosigned;
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::When;
 use crate::http::document::tag::Tag;
 use crate::http::request::body::{self, BodyLimits, BodyMemory, Claimed};
 use crate::http::wire::codes::Code;
@@ -26,29 +22,40 @@ use crate::http::wire::error::{WireError, answer_of};
 /// The checkpoint and the keys.
 pub struct Public(pub Handle);
 
-/// The tiles. Their paths have parts that are no parameters of their own, which the macro cannot
-/// say; so what it would make stands here by hand.
-pub struct Tiles(pub Handle);
-
 /// The longest request for a cosignature: a proof, and a checkpoint with some signatures.
 const MOST: usize = 64 << 10;
 /// A checkpoint is asked for again and again: a cache may keep it for a moment.
 const SHORTLY: &str = "public, max-age=5";
-/// What never changes.
-const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// What is of one moment.
 const NEVER: &str = "no-store";
 
 /// The media types, by the specifications.
 const TEXT: &str = "text/plain; charset=utf-8";
-const BYTES: &str = "application/octet-stream";
 const SIZE: &str = "text/x.tlog.size";
 
 /// The log, for everybody; nothing if its operator closed it.
-fn open(app: &Handle) -> Result<&App, WireError> {
+pub(super) fn open(app: &Handle) -> Result<&App, WireError> {
     let app = app.get()?;
     if app.public_log { Ok(app) } else { Err(Code::NotFound.into()) }
 }
+
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::own(
+        "getLogCheckpoint",
+        &[
+            When(Code::NotFound, "where the operator has closed the log"),
+            When(Code::NotCoveredYet, "before the first checkpoint"),
+        ],
+    )
+    .answers_head(),
+    Operation::own("getLogKey", &[When(Code::NotFound, "where the operator has closed the log")]).answers_head(),
+    Operation::own("getWitnessKey", &[When(Code::NotFound, "where the server is no witness")]).answers_head(),
+    Operation::own(
+        "addCheckpoint",
+        &[When(Code::TooLarge, "for more than 65,536 bytes"), When(Code::NotFound, "where the server is no witness")],
+    ),
+];
 
 #[OpenApi]
 impl Public {
@@ -61,9 +68,6 @@ impl Public {
     /// ([tlog-cosignature](https://c2sp.org/tlog-cosignature)). The paths of the log are those of
     /// [tlog-tiles](https://c2sp.org/tlog-tiles) under the prefix `/audit/log`; entries are not
     /// served. `docs/audit.md` says what an entry is, and what all this proves.
-    ///
-    /// Checks in order: `NOTFOUND` where the operator has closed the log, `NOTCOVEREDYET` before
-    /// the first checkpoint.
     #[oai(path = "/audit/log/checkpoint", method = "get", operation_id = "getLogCheckpoint", tag = "Tag::Audit")]
     async fn checkpoint(&self) -> Result<Text, WireError> {
         let head = open(&self.0)?.transparency.tables().newest_head().await?;
@@ -75,8 +79,6 @@ impl Public {
     /// The public key that signs the checkpoints, as `name+id+base64`
     /// ([signed-note](https://c2sp.org/signed-note), a verifier key). Who checks anything by it had
     /// better have it from elsewhere, too.
-    ///
-    /// Checks: `NOTFOUND` where the operator has closed the log.
     #[oai(path = "/audit/log/key", method = "get", operation_id = "getLogKey", tag = "Tag::Audit")]
     async fn key(&self) -> Result<Text, WireError> {
         Ok(Text(format!("{}\n", open(&self.0)?.transparency.key().public())))
@@ -86,8 +88,6 @@ impl Public {
     ///
     /// The public key by which this server cosigns the checkpoints of other logs, as
     /// `name+id+base64` ([tlog-cosignature](https://c2sp.org/tlog-cosignature)).
-    ///
-    /// Checks: `NOTFOUND` where the server is no witness.
     #[oai(path = "/audit/witness/key", method = "get", operation_id = "getWitnessKey", tag = "Tag::Audit")]
     async fn witness_key(&self) -> Result<Text, WireError> {
         let witness = self.0.get()?.witness.as_ref().ok_or(WireError::from(Code::NotFound))?;
@@ -106,8 +106,6 @@ impl Public {
     /// 409 with the size that was cosigned last (`text/x.tlog.size`), 422 for a proof that does not
     /// hold, for another tree of the size that was cosigned last, and for an empty tree with a root
     /// that is not that of one.
-    ///
-    /// Checks: `TOOLARGE` for more than 65,536 bytes; `NOTFOUND` where the server is no witness.
     #[oai(path = "/audit/witness/add-checkpoint", method = "post", operation_id = "addCheckpoint", tag = "Tag::Audit")]
     async fn add_checkpoint(&self, brought: Brought) -> Witnessed {
         Witnessed(self.witness(&brought.0).await)
@@ -147,7 +145,7 @@ impl ApiResponse for Text {
     fn register(_: &mut Registry) {}
 }
 
-fn answer(media_type: &str, cache: &'static str, body: impl Into<poem::Body>) -> Response {
+pub(super) fn answer(media_type: &str, cache: &'static str, body: impl Into<poem::Body>) -> Response {
     Response::builder()
         .content_type(media_type)
         .header(header::CACHE_CONTROL, HeaderValue::from_static(cache))
@@ -155,7 +153,7 @@ fn answer(media_type: &str, cache: &'static str, body: impl Into<poem::Body>) ->
 }
 
 /// How the document describes what [`answer`] makes.
-fn served(
+pub(super) fn served(
     status: StatusCode,
     description: &'static str,
     content_type: &'static str,
@@ -179,7 +177,7 @@ fn served(
     }
 }
 
-fn inline(schema: MetaSchema) -> MetaSchemaRef {
+pub(super) fn inline(schema: MetaSchema) -> MetaSchemaRef {
     MetaSchemaRef::Inline(Box::new(schema))
 }
 
@@ -291,144 +289,6 @@ impl ApiResponse for Witnessed {
     fn register(registry: &mut Registry) {
         WireError::register(registry);
     }
-}
-
-/// Where the tiles are.
-const TILES: &str = "/audit/log/tile/";
-
-/// One form of the paths of tiles.
-struct Shape {
-    path: &'static str,
-    id: &'static str,
-    summary: &'static str,
-    description: &'static str,
-}
-
-/// The forms. The numbers of tiles come in groups of three digits; there is no end to the groups,
-/// but a tile that has more than two comes after 256 million events.
-const SHAPES: [Shape; 4] = [
-    Shape {
-        path: "/audit/log/tile/{level}/{number}",
-        id: "getLogTile",
-        summary: "Read a tile of the log",
-        description: "256 hashes of a level of the tree, 32 bytes each, one after the other \
-                      ([tlog-tiles](https://c2sp.org/tlog-tiles), RFC 6962): on level 0 those of the events, on each \
-                      level above those of the full tiles below it. A tile never changes. The newest one of a level \
-                      is not full and has a path of its own, with its width; so have tiles from number 1000 on.\n\n\
-                      Checks: `NOTFOUND` where the operator has closed the log, for a tile that is not full yet, and \
-                      for what is no path of a tile.",
-    },
-    Shape {
-        path: "/audit/log/tile/{level}/{number}.p/{width}",
-        id: "getLogTilePart",
-        summary: "Read the beginning of a tile of the log",
-        description: "The first hashes of a tile, 32 bytes each, one after the other \
-                      ([tlog-tiles](https://c2sp.org/tlog-tiles), a partial tile). How many there are follows from the \
-                      size of the checkpoint: of the newest tile of level `L`, the size divided by 256 to the power of \
-                      `L`, modulo 256. Narrower ones stay, for readers of older checkpoints.\n\n\
-                      Checks: `NOTFOUND` where the operator has closed the log, for hashes that are not there yet, and \
-                      for what is no path of a tile.",
-    },
-    Shape {
-        path: "/audit/log/tile/{level}/x{thousands}/{number}",
-        id: "getLogTileFrom1000",
-        summary: "Read a tile of a large log",
-        description: "As `getLogTile`, for the tiles from number 1000 on: there are some once the log has more than \
-                      256,000 events. Tile 1067 is `x001/067`. From number 1,000,000 on there are more such groups of \
-                      digits, each with its `x`: tile 1,234,067 is `x001/x234/067`. These are served likewise; they \
-                      are only not described, since each number of groups would be an operation of its own.\n\n\
-                      Checks: `NOTFOUND` as for `getLogTile`.",
-    },
-    Shape {
-        path: "/audit/log/tile/{level}/x{thousands}/{number}.p/{width}",
-        id: "getLogTilePartFrom1000",
-        summary: "Read the beginning of a tile of a large log",
-        description: "As `getLogTilePart`, for the tiles from number 1000 on: the first 5 hashes of tile 1067 are \
-                      `x001/067.p/5`.\n\n\
-                      Checks: `NOTFOUND` as for `getLogTilePart`.",
-    },
-];
-
-impl Shape {
-    fn operation(&self) -> MetaOperation {
-        let number = |example: u8, most: u8, least: u8| MetaSchema {
-            format: Some("uint8"),
-            example: Some(example.into()),
-            minimum: Some(least.into()),
-            maximum: Some(most.into()),
-            ..MetaSchema::new("integer")
-        };
-        let digits = |example: &str| MetaSchema {
-            example: Some(example.into()),
-            pattern: Some("^[0-9]{3}$".to_owned()),
-            ..MetaSchema::new("string")
-        };
-        let all = [
-            ("level", "The level of the tree, counted from the events.", number(0, 63, 0)),
-            ("thousands", "The number of the tile without its last three digits, with zeros in front.", digits("001")),
-            ("number", "The number of the tile, or its last three digits, with zeros in front.", digits("000")),
-            ("width", "How many hashes.", number(5, 255, 1)),
-        ];
-        let mine = all.into_iter().filter(|(name, ..)| self.path.contains(&format!("{{{name}}}")));
-        let params = mine.map(|(name, description, schema)| MetaOperationParam {
-            name: name.to_owned(),
-            schema: inline(schema),
-            in_type: MetaParamIn::Path,
-            description: Some(description.to_owned()),
-            required: true,
-            deprecated: false,
-            explode: true,
-            style: None,
-        });
-        let bytes = MetaSchema { format: Some("binary"), ..MetaSchema::new("string") };
-        let tile = served(StatusCode::OK, "The hashes.", BYTES, inline(bytes), FOR_EVER);
-        MetaOperation {
-            method: Method::GET,
-            tags: vec![Tag::Audit.name()],
-            summary: Some(self.summary),
-            description: Some(self.description),
-            external_docs: None,
-            params: params.collect(),
-            request: None,
-            responses: MetaResponses { responses: std::iter::once(tile).chain(WireError::meta().responses).collect() },
-            deprecated: false,
-            security: vec![],
-            operation_id: Some(self.id),
-            code_samples: vec![],
-        }
-    }
-}
-
-impl OpenApi for Tiles {
-    fn meta() -> Vec<MetaApi> {
-        let path = |shape: &Shape| MetaPath { path: shape.path.to_owned(), operations: vec![shape.operation()] };
-        vec![MetaApi { paths: SHAPES.iter().map(path).collect() }]
-    }
-
-    fn register(registry: &mut Registry) {
-        WireError::register(registry);
-        Tag::Audit.register(registry);
-    }
-
-    fn add_routes(self, routes: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {
-        let app = self.0;
-        let tile = poem::endpoint::make(move |request| {
-            let app = app.clone();
-            async move { tile(&app, &request).await.map_err(poem::Error::from) }
-        });
-        routes.entry(format!("{TILES}*path")).or_default().insert(Method::GET, tile.boxed());
-    }
-}
-
-/// The tile that a path names, of whatever form.
-async fn tile(app: &Handle, request: &Request) -> Result<Response, WireError> {
-    let missing = || WireError::from(Code::NotFound);
-    let log = &open(app)?.transparency;
-    let path = request.uri().path().strip_prefix(TILES).unwrap_or_default();
-    let tile: TilePath = path.parse().map_err(|_| missing())?;
-    let bytes = log.tile(tile.id, tile.width).await?.ok_or_else(missing)?;
-    debug_assert!(bytes.len() == tile.width * size_of::<Hash32>() && tile.width <= WIDTH);
-    Ok(answer(BYTES, FOR_EVER, bytes))
 }
 
 impl From<TransparencyError> for WireError {

@@ -9,6 +9,8 @@ use std::sync::LazyLock;
 
 use crate::app::Handle;
 use crate::domain::dialog::StartConversation;
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::Always;
 use crate::http::document::tag::Tag;
 use crate::http::reads;
 use crate::http::request::addressing::receiver;
@@ -69,14 +71,21 @@ pub struct ThreadList {
     pub threads: Vec<ListedThread>,
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::contract(
+        "startConversation",
+        &[Always(Code::NotAuth), Always(Code::AccNotExists), Always(Code::CircularConversation)],
+    ),
+    Operation::contract("listThreads", &[Always(Code::NotAuth)]).answers_head(),
+];
+
 #[OpenApi]
 impl Conversations {
     /// Start a conversation
     ///
     /// Two accounts have one conversation, whoever begins it; if they have one already, its
     /// thread is answered and nothing changes. The initiator's streams hear `newConversation`.
-    ///
-    /// Checks in order: `NOTAUTH`, `ACCNOTEXISTS`, `CIRCULARCONVERSATION`.
     #[oai(path = "/startconversation", method = "post", operation_id = "startConversation", tag = "Tag::Conversations")]
     async fn start(
         &self,
@@ -94,8 +103,6 @@ impl Conversations {
     ///
     /// The newest first; of the same second, conversations stand before the system's thread.
     /// Conversations whose partner is gone are left out.
-    ///
-    /// Checks: `NOTAUTH`.
     #[oai(path = "/getthreads", method = "get", operation_id = "listThreads", tag = "Tag::Conversations")]
     async fn threads(&self, session: Session) -> Result<Answer<ThreadList>, WireError> {
         let app = self.0.get()?;

@@ -18,6 +18,8 @@ use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Union};
 use crate::app::IdCipher;
 use crate::app::{App, Handle};
 use crate::feed::{Beginning, Change, ChangeId, Delivery, Shared, Telling, missed};
+use crate::http::document::operation::Refusal::Always;
+use crate::http::document::operation::{LimitClass, Operation};
 use crate::http::document::tag::Tag;
 use crate::http::request::session::Session;
 use crate::http::serve::connection::Lost;
@@ -221,6 +223,10 @@ impl IntoResponse for Streaming {
     }
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] =
+    &[Operation::contract("streamEvents", &[Always(Code::NotAuth)]).limit(LimitClass::Streams)];
+
 #[OpenApi]
 impl Events {
     /// Stream changes
@@ -241,8 +247,6 @@ impl Events {
     /// An account with too many open streams, or one that opens them too often, and everybody while
     /// the server starts or the database is away, gets status 200, a `retry:` and, after some seconds,
     /// the end of the body: a browser tries again after that, and after no other status.
-    ///
-    /// Checks: `NOTAUTH`.
     #[oai(path = "/events", method = "get", operation_id = "streamEvents", tag = "Tag::Events")]
     async fn events(
         &self,

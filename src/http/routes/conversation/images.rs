@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::app::Handle;
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::{Always, When};
 use crate::http::document::tag::Tag;
 use crate::http::request::addressing::{address, named_thread, named_version};
 use crate::http::request::body::Body;
@@ -207,6 +209,35 @@ impl Refusals for UnknownImage {
     }
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::contract(
+        "uploadImage",
+        &[
+            Always(Code::NotAuth),
+            When(
+                Code::AccNotExists,
+                "for a receiver that does not exist, then for a sender that is not the session's account",
+            ),
+            When(
+                Code::InvalidThreadId,
+                "for a thread that is not the conversation of the two, or not the group's, or not one's own",
+            ),
+            When(Code::InvalidContentId, "for a name that is no string of 1 to 128 printable characters"),
+            When(
+                Code::InvalidMessageType,
+                "for a content that is no string, and for a `groupVersionKey` in a conversation of two or one \
+                 that is not an existing version of this group",
+            ),
+            When(Code::TooLarge, "for an echoed field, the `iv` included, of more than 1024 bytes"),
+            When(Code::ContentExists, "for a name that stands for other content of this sender"),
+            When(Code::Unavailable, "for too many at once"),
+        ],
+    )
+    .large_bodies(),
+    Operation::contract("getImage", &[Always(Code::NotAuth)]),
+];
+
 #[OpenApi]
 impl Images {
     /// Post an image
@@ -214,15 +245,6 @@ impl Images {
     /// The content is stored apart from the messages. The message appears on the streams of both
     /// sides as `newMessage`, and in the thread as an image without its content. Posting the same
     /// content under the same name again is valid and changes nothing.
-    ///
-    /// Checks in order: `NOTAUTH`; `ACCNOTEXISTS` for a receiver that does not exist, then for a
-    /// sender that is not the session's account; `INVALIDTHREADID` for a thread that is not the
-    /// conversation of the two, or not the group's, or not one's own; `INVALIDCONTENTID` for a name
-    /// that is no string of 1 to 128 printable characters; `INVALIDMESSAGETYPE` for a content that
-    /// is no string, and for a `groupVersionKey` in a conversation of two or one that is not an
-    /// existing version of this group; `TOOLARGE` for an echoed field, the `iv` included, of more than 1024 bytes;
-    /// `CONTENTEXISTS` for a name that stands for other content of this sender. Too many at once
-    /// are `UNAVAILABLE`.
     #[oai(path = "/imageupload", method = "post", operation_id = "uploadImage", tag = "Tag::Images")]
     async fn upload(
         &self,
@@ -258,8 +280,6 @@ impl Images {
     /// It is found by its sender and its name. Whoever takes part in its thread gets it, in groups
     /// if it was posted while the reader was a member; to all others, and once its message is gone,
     /// there is no such image.
-    ///
-    /// Checks: `NOTAUTH`.
     #[oai(path = "/imageget", method = "post", operation_id = "getImage", tag = "Tag::Images")]
     async fn get(
         &self,

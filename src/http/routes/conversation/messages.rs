@@ -12,6 +12,8 @@ use crate::app::Handle;
 use crate::domain::Rejection;
 use crate::domain::message::{Address, NamedVersion, WriteMessage};
 use crate::domain::reads::MarkRead;
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::{Always, When};
 use crate::http::document::tag::Tag;
 use crate::http::reads::{self, Page, Unread};
 use crate::http::request::addressing::{address, named_thread, named_version};
@@ -124,20 +126,43 @@ pub struct MessageList {
     pub messages: Vec<Message>,
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::contract(
+        "writeMessage",
+        &[
+            Always(Code::NotAuth),
+            When(
+                Code::AccNotExists,
+                "for a receiver that does not exist, then for a sender that is not the session's account",
+            ),
+            When(
+                Code::InvalidThreadId,
+                "for a thread that is not the conversation of the two, or not the group's, or not one's own",
+            ),
+            When(Code::InvalidContentId, "of an image, for a name that is no string of 1 to 128 printable characters"),
+            When(
+                Code::InvalidMessageType,
+                "for anything but `text` and `image`, for a text that is no string, and for a `groupVersionKey` \
+                 in a conversation of two or one that is not an existing version of this group",
+            ),
+            When(
+                Code::TooLarge,
+                "for a text beyond the limit (262,144 bytes by default) and for an echoed field, the `iv` \
+                 included, of more than 1024 bytes",
+            ),
+            When(Code::ContentExists, "of an image, for a name that stands for other content of this sender"),
+        ],
+    ),
+    Operation::contract("listMessages", &[Always(Code::NotAuth), Always(Code::InvalidThreadId)]),
+];
+
 #[OpenApi]
 impl Messages {
     /// Write a message
     ///
     /// The message appears on the streams of both sides as `newMessage`. An image whose ciphertext is
     /// no longer than a text may be written like one; `/imageupload` takes larger ones.
-    ///
-    /// Checks in order: `NOTAUTH`; `ACCNOTEXISTS` for a receiver that does not exist, then for a
-    /// sender that is not the session's account; `INVALIDTHREADID` for a thread that is not the
-    /// conversation of the two, or not the group's, or not one's own; `INVALIDMESSAGETYPE` for
-    /// anything but `text` and `image`, for a text that is no string, and for a `groupVersionKey` in
-    /// a conversation of two or one that is not an existing version of this group; `TOOLARGE` for a
-    /// text beyond the limit (262,144 bytes by default) and for an echoed field, the `iv` included, of more than 1024 bytes. Of an image also, in front of
-    /// `INVALIDMESSAGETYPE`, `INVALIDCONTENTID`, and behind all else `CONTENTEXISTS`.
     #[oai(path = "/writemessage", method = "post", operation_id = "writeMessage", tag = "Tag::Messages")]
     async fn write(
         &self,
@@ -163,8 +188,6 @@ impl Messages {
     ///
     /// The newest 100 messages. Those of others count as read from here on: they show the reader
     /// in `status`, and their senders' streams hear `messageRead`.
-    ///
-    /// Checks in order: `NOTAUTH`, `INVALIDTHREADID`.
     #[oai(path = "/getmessages", method = "post", operation_id = "listMessages", tag = "Tag::Messages")]
     async fn read(&self, session: Session, body: Body<MessagesInput>) -> Result<Answer<MessageList>, WireError> {
         let app = self.0.get()?;

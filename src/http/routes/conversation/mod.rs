@@ -5,3 +5,10 @@ pub mod events;
 pub mod images;
 pub mod messages;
 mod posting;
+
+super::list::routes! {
+    conversations::Conversations,
+    events::Events,
+    images::Images,
+    messages::Messages,
+}

@@ -11,6 +11,8 @@ use super::groups::{GroupInput, account_id, group_id};
 use crate::app::Handle;
 use crate::app::names::open;
 use crate::domain::group_keys::{AllocateVersion, StoreKey};
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::{Always, When};
 use crate::http::document::tag::Tag;
 use crate::http::reads;
 use crate::http::request::body::Body;
@@ -137,13 +139,49 @@ pub struct KeyList {
     pub group_keys: Vec<WrappedKey>,
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::contract(
+        "increaseGroupVersion",
+        &[Always(Code::NotAuth), Always(Code::GroupNotExisting), Always(Code::NoGroupMember)],
+    ),
+    Operation::contract(
+        "getGroupVersion",
+        &[Always(Code::NotAuth), Always(Code::GroupNotExisting), Always(Code::NoGroupMember)],
+    )
+    .nullable("CurrentVersion", "groupVersion"),
+    Operation::contract(
+        "storeGroupKey",
+        &[
+            Always(Code::NotAuth),
+            Always(Code::GroupNotExisting),
+            Always(Code::MemberNotExisting),
+            When(Code::NoGroupMember, "(the caller, then `accID`)"),
+            Always(Code::KeyholderNotExisting),
+            When(
+                Code::InvalidGroupKey,
+                "(also for a key of more than 8192 bytes, unless the server is set otherwise, and for an `iv` of \
+                 more than 1024 bytes)",
+            ),
+        ],
+    ),
+    Operation::contract(
+        "listGroupKeys",
+        &[
+            Always(Code::NotAuth),
+            Always(Code::GroupNotExisting),
+            Always(Code::NoGroupMember),
+            Always(Code::MemberNotExisting),
+            When(Code::NoGroupMember, "(`accID`)"),
+        ],
+    ),
+];
+
 #[OpenApi]
 impl GroupKeys {
     /// Take the next version of a group's key
     ///
     /// A number is never taken twice.
-    ///
-    /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `NOGROUPMEMBER`.
     #[oai(
         path = "/groupincreaseversion",
         method = "post",
@@ -162,8 +200,6 @@ impl GroupKeys {
     }
 
     /// Look up the newest version of a group's key
-    ///
-    /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `NOGROUPMEMBER`.
     #[oai(path = "/groupgetcurrentversion", method = "post", operation_id = "getGroupVersion", tag = "Tag::GroupKeys")]
     async fn current(
         &self,
@@ -192,10 +228,6 @@ impl GroupKeys {
     /// group, else under the newest; if there is none, version 1 is taken. Once a key is stored
     /// for a version and member, only who took the version may replace it; storing the same bytes
     /// again is valid and changes nothing.
-    ///
-    /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `MEMBERNOTEXISTING`, `NOGROUPMEMBER` (the
-    /// caller, then `accID`), `KEYHOLDERNOTEXISTING`, `INVALIDGROUPKEY` (also for a key of more than 8192
-    /// bytes, unless the server is set otherwise, and for an `iv` of more than 1024 bytes).
     #[oai(path = "/groupstorekey", method = "post", operation_id = "storeGroupKey", tag = "Tag::GroupKeys")]
     async fn store(
         &self,
@@ -221,9 +253,6 @@ impl GroupKeys {
     /// Fetch the wrapped keys of a member
     ///
     /// One's own, or those of another member: they are wrapped for that member alone.
-    ///
-    /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `NOGROUPMEMBER`, `MEMBERNOTEXISTING`, then
-    /// `NOGROUPMEMBER` for an account that is not a member.
     #[oai(path = "/groupgetkeys", method = "post", operation_id = "listGroupKeys", tag = "Tag::GroupKeys")]
     async fn keys(&self, session: Session, body: Body<KeysInput>) -> Result<Answer<KeyList, Refused>, WireError> {
         let app = self.0.get()?;

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use crate::app::Handle;
 use crate::app::names::{open_name, open_status};
 use crate::domain::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickMember, LeaveGroup, SignalUpdate};
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::{Always, When};
 use crate::http::document::tag::Tag;
 use crate::http::reads;
 use crate::http::request::body::Body;
@@ -232,14 +234,73 @@ fn capacity(value: Option<&Value>, most: u32) -> u32 {
     }
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::contract(
+        "createGroup",
+        &[Always(Code::NotAuth), Always(Code::InvalidNickname), Always(Code::InvalidGroupType)],
+    ),
+    Operation::contract(
+        "joinGroup",
+        &[
+            Always(Code::NotAuth),
+            Always(Code::GroupNotExisting),
+            Always(Code::IsAlreadyMember),
+            When(Code::NotAdmin, "(private)"),
+            Always(Code::GroupMaxReached),
+        ],
+    ),
+    Operation::contract(
+        "addGroupMember",
+        &[
+            Always(Code::NotAuth),
+            Always(Code::GroupNotExisting),
+            Always(Code::MemberNotExisting),
+            Always(Code::NoGroupMember),
+            Always(Code::NotAdmin),
+            Always(Code::IsAlreadyMember),
+            Always(Code::GroupMaxReached),
+        ],
+    ),
+    Operation::contract(
+        "listGroupMembers",
+        &[Always(Code::NotAuth), Always(Code::GroupNotExisting), Always(Code::NoGroupMember)],
+    ),
+    Operation::contract(
+        "leaveGroup",
+        &[Always(Code::NotAuth), Always(Code::GroupNotExisting), Always(Code::NoGroupMember)],
+    ),
+    Operation::contract(
+        "kickGroupMember",
+        &[
+            Always(Code::NotAuth),
+            Always(Code::GroupNotExisting),
+            Always(Code::NotAdmin),
+            Always(Code::NoGroupMember),
+            Always(Code::CircularKick),
+        ],
+    ),
+    Operation::contract(
+        "destroyGroup",
+        &[Always(Code::NotAuth), When(Code::NotAdmin, "(also for a group that does not exist)")],
+    ),
+    Operation::contract(
+        "signalGroupUpdate",
+        &[
+            Always(Code::NotAuth),
+            Always(Code::GroupNotExisting),
+            Always(Code::NoGroupMember),
+            Always(Code::InvalidUpdateType),
+        ],
+    ),
+];
+
 #[OpenApi]
 impl Groups {
     /// Create a group
     ///
     /// The session's account is its admin and a member at once; the thread appears in its list
     /// with its first `/groupjoinmember`. Its streams hear `groupCreate`.
-    ///
-    /// Checks in order: `NOTAUTH`, `INVALIDNICKNAME`, `INVALIDGROUPTYPE`.
     #[oai(path = "/groupcreate", method = "post", operation_id = "createGroup", tag = "Tag::Groups")]
     async fn create(
         &self,
@@ -266,9 +327,6 @@ impl Groups {
     /// Join a group
     ///
     /// Public groups only, but for the creator's own first join. All members hear `groupJoin`.
-    ///
-    /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `ISALREADYMEMBER`, `NOTADMIN` (private),
-    /// `GROUPMAXREACHED`.
     #[oai(path = "/groupjoinmember", method = "post", operation_id = "joinGroup", tag = "Tag::Groups")]
     async fn join(
         &self,
@@ -283,9 +341,6 @@ impl Groups {
     /// Add somebody to a group
     ///
     /// In a private group only the admin may. All members hear `groupJoin`.
-    ///
-    /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `MEMBERNOTEXISTING`, `NOGROUPMEMBER`,
-    /// `NOTADMIN`, `ISALREADYMEMBER`, `GROUPMAXREACHED`.
     #[oai(path = "/groupaddmember", method = "post", operation_id = "addGroupMember", tag = "Tag::Groups")]
     async fn add(
         &self,
@@ -299,8 +354,6 @@ impl Groups {
     }
 
     /// List the members of a group
-    ///
-    /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `NOGROUPMEMBER`.
     #[oai(path = "/groupgetmembers", method = "post", operation_id = "listGroupMembers", tag = "Tag::Groups")]
     async fn members(
         &self,
@@ -329,8 +382,6 @@ impl Groups {
     ///
     /// What the leaver wrote is `removed` for everybody from here on. When the admin leaves, the
     /// group is destroyed. All members hear `groupMemberRemove`.
-    ///
-    /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `NOGROUPMEMBER`.
     #[oai(path = "/groupleavemember", method = "post", operation_id = "leaveGroup", tag = "Tag::Groups")]
     async fn leave(
         &self,
@@ -346,8 +397,6 @@ impl Groups {
     ///
     /// What the member wrote is `removed` for everybody from here on. All members hear
     /// `groupMemberRemove`.
-    ///
-    /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `NOTADMIN`, `NOGROUPMEMBER`, `CIRCULARKICK`.
     #[oai(path = "/groupkickmember", method = "post", operation_id = "kickGroupMember", tag = "Tag::Groups")]
     async fn kick(
         &self,
@@ -364,8 +413,6 @@ impl Groups {
     ///
     /// All that was written in it, and all its keys, are gone at once. Each member hears
     /// `groupMemberRemove` with its own id.
-    ///
-    /// Checks in order: `NOTAUTH`, `NOTADMIN` (also for a group that does not exist).
     #[oai(path = "/groupdestroygroup", method = "post", operation_id = "destroyGroup", tag = "Tag::Groups")]
     async fn destroy(
         &self,
@@ -381,8 +428,6 @@ impl Groups {
     ///
     /// `joinmember`: all members hear `groupUpdate`; `leavegroup`: `groupMemberRemove` with the
     /// session's account. Nothing else happens.
-    ///
-    /// Checks in order: `NOTAUTH`, `GROUPNOTEXISTING`, `NOGROUPMEMBER`, `INVALIDUPDATETYPE`.
     #[oai(path = "/grouptriggersseupdate", method = "post", operation_id = "signalGroupUpdate", tag = "Tag::Groups")]
     async fn signal(
         &self,

@@ -2,3 +2,8 @@
 
 pub mod group_keys;
 pub mod groups;
+
+super::list::routes! {
+    group_keys::GroupKeys,
+    groups::Groups,
+}

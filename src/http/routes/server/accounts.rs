@@ -10,6 +10,8 @@ use crate::app::{App, Handle};
 use crate::domain::Rejection;
 use crate::domain::operator::EndSessions;
 use crate::domain::removal::RemoveAccount;
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::Always;
 use crate::http::document::tag::Tag;
 use crate::http::request::operator::Operator;
 use crate::http::wire::answer::{Answer, Success, True};
@@ -62,14 +64,19 @@ fn example_account() -> String {
     "10003".to_owned()
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::own("removeAccountAsOperator", &[Always(Code::NotAuth), Always(Code::NotFound)]),
+    Operation::own("listSessionsAsOperator", &[Always(Code::NotAuth), Always(Code::NotFound)]),
+    Operation::own("endSessionsAsOperator", &[Always(Code::NotAuth), Always(Code::NotFound)]),
+];
+
 #[OpenApi]
 impl OperatorAccounts {
     /// Remove an account
     ///
     /// For the operator. The account is gone at once, as if its owner had removed it; what hangs on it
     /// follows, mostly before the answer.
-    ///
-    /// Checks in order: `NOTAUTH`, `NOTFOUND`.
     #[oai(
         path = "/operator/accounts/:accID",
         method = "delete",
@@ -95,8 +102,6 @@ impl OperatorAccounts {
     /// List the sessions of an account
     ///
     /// For the operator. An account that is gone has none.
-    ///
-    /// Checks in order: `NOTAUTH`, `NOTFOUND`.
     #[oai(
         path = "/operator/accounts/:accID/sessions",
         method = "get",
@@ -119,8 +124,6 @@ impl OperatorAccounts {
     /// End the sessions of an account
     ///
     /// For the operator. All of them; their event streams end with them.
-    ///
-    /// Checks in order: `NOTAUTH`, `NOTFOUND`.
     #[oai(
         path = "/operator/accounts/:accID/sessions",
         method = "delete",

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 use crate::app::Handle;
 use crate::domain::invites::CountLink;
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::{Always, When};
 use crate::http::document::tag::Tag;
 use crate::http::reads;
 use crate::http::request::body::Body;
@@ -195,13 +197,24 @@ fn days(input: &UntilInput) -> Option<(NaiveDate, NaiveDate)> {
     (0..MOST_DAYS).contains(&(end - start).num_days()).then_some((start, end))
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::contract(
+        "countInviteLink",
+        &[Always(Code::NotAuth), Always(Code::InvalidLinkType), Always(Code::NotUsedOrSentLink)],
+    ),
+    Operation::contract("getInsights", &[When(Code::NotFound, "with another method than GET or HEAD")]).answers_head(),
+    Operation::contract(
+        "getInsightsUntil",
+        &[When(Code::InvalidInput, "unless both are dates, in their order, and tell of at most 366 days")],
+    ),
+];
+
 #[OpenApi]
 impl Insights {
     /// Count an invite link
     ///
     /// If it is said to be both sent and used, it was sent.
-    ///
-    /// Checks in order: `NOTAUTH`, `INVALIDLINKTYPE`, `NOTUSEDORSENTLINK`.
     #[oai(path = "/invitelink", method = "post", operation_id = "countInviteLink", tag = "Tag::Insights")]
     async fn invite(
         &self,
@@ -227,7 +240,7 @@ impl Insights {
 
     /// Look at the counters
     ///
-    /// Anybody may, and nothing is checked. Another method than GET or HEAD is `NOTFOUND`.
+    /// Anybody may.
     #[oai(path = "/insights", method = "get", operation_id = "getInsights", tag = "Tag::Insights")]
     async fn now(&self) -> Result<Answer<Now>, WireError> {
         let app = self.0.get()?;
@@ -242,8 +255,6 @@ impl Insights {
     ///
     /// The counters are taken down when the server starts and at every full hour (UTC). Each day
     /// has those of its first hour that were.
-    ///
-    /// Checks: `INVALIDINPUT` unless both are dates, in their order, and tell of at most 366 days.
     #[oai(path = "/insightsuntil", method = "post", operation_id = "getInsightsUntil", tag = "Tag::Insights")]
     async fn until(&self, body: Body<UntilInput>) -> Result<Answer<Days>, WireError> {
         let app = self.0.get()?;

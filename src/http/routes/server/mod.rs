@@ -4,3 +4,10 @@ pub mod accounts;
 pub mod insights;
 pub mod operations;
 pub mod registration;
+
+super::list::routes! {
+    accounts::OperatorAccounts,
+    insights::Insights,
+    operations::Operations,
+    registration::Registration,
+}

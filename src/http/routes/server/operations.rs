@@ -3,23 +3,21 @@
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use poem::web::Data;
 use poem_openapi::payload::PlainText;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 
 use crate::app::Handle;
+use crate::http::document::operation::Refusal::When;
+use crate::http::document::operation::{LimitClass, Operation};
 use crate::http::document::tag::Tag;
 use crate::http::wire::answer::Answer;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 
 /// For those who run the server.
-pub struct Operations {
-    /// What the routes share.
-    pub app: Handle,
-    /// The measurements.
-    pub metrics: PrometheusHandle,
-}
+pub struct Operations(pub Handle);
 
 /// The state of the server.
 #[derive(Debug, Default, Object, Serialize)]
@@ -40,6 +38,22 @@ pub struct Health {
 /// How long the database may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::own("getHealth", &[]).limit(LimitClass::None).answers_head(),
+    Operation::own(
+        "getReadiness",
+        &[When(
+            Code::Unavailable,
+            "unless the database answers and takes writes, its schema is current, and the clock is not ahead \
+                 of the database's",
+        )],
+    )
+    .limit(LimitClass::None)
+    .answers_head(),
+    Operation::own("getMetrics", &[]).limit(LimitClass::None).answers_head(),
+];
+
 #[OpenApi]
 impl Operations {
     /// Does the server live?
@@ -52,11 +66,10 @@ impl Operations {
 
     /// Is the server ready?
     ///
-    /// The database answers and takes writes, its schema is current, and the clock is not ahead of the database's; else
-    /// `UNAVAILABLE`.
+    /// Whether requests can be served now.
     #[oai(path = "/readyz", method = "get", operation_id = "getReadiness", tag = "Tag::Operations")]
     async fn readyz(&self) -> Result<Answer<Health>, WireError> {
-        let app = self.app.get()?;
+        let app = self.0.get()?;
         let writable = tokio::time::timeout(PATIENCE, app.ledger.is_writable()).await;
         let clock = app.ledger.trusted_time().state();
         match writable {
@@ -73,10 +86,10 @@ impl Operations {
     ///
     /// In the text format of Prometheus.
     #[oai(path = "/metrics", method = "get", operation_id = "getMetrics", tag = "Tag::Operations")]
-    async fn metrics(&self) -> PlainText<String> {
-        if let Ok(app) = self.app.get() {
+    async fn metrics(&self, metrics: Data<&PrometheusHandle>) -> PlainText<String> {
+        if let Ok(app) = self.0.get() {
             metrics::gauge!("be8_log_position").set(app.ledger.position().0 as f64);
         }
-        PlainText(self.metrics.render())
+        PlainText(metrics.render())
     }
 }

@@ -5,6 +5,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::app::Handle;
+use crate::http::document::operation::Operation;
+use crate::http::document::operation::Refusal::Always;
 use crate::http::document::tag::Tag;
 use crate::http::request::body::Body;
 use crate::http::request::lenient::Lenient;
@@ -41,11 +43,17 @@ pub struct RegistrationState {
     pub open: bool,
 }
 
+/// The operations of this file.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::own("getRegistration", &[Always(Code::NotAuth)]),
+    Operation::own("setRegistration", &[Always(Code::NotAuth), Always(Code::InvalidInput)]),
+];
+
 #[OpenApi]
 impl Registration {
     /// Is registration open?
     ///
-    /// For the operator. Checks: `NOTAUTH`.
+    /// For the operator.
     #[oai(path = "/operator/registration", method = "get", operation_id = "getRegistration", tag = "Tag::Operations")]
     async fn get(&self, operator: Operator) -> Result<Answer<RegistrationState>, WireError> {
         let app = self.0.get()?;
@@ -59,7 +67,7 @@ impl Registration {
     /// On all nodes at once, and for good: it outlives a restart. While it is closed `/newacc` is
     /// answered 403; who has an account keeps it.
     ///
-    /// For the operator. Checks in order: `NOTAUTH`, `INVALIDINPUT`.
+    /// For the operator.
     #[oai(path = "/operator/registration", method = "post", operation_id = "setRegistration", tag = "Tag::Operations")]
     async fn set(
         &self,
