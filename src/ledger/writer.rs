@@ -2,6 +2,7 @@
 //! node and no other way into the log.
 
 mod follow;
+mod snapshots;
 mod unknown_outcome;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use super::idempotency::{self, Known};
 use super::log::Log;
 use super::refusal::{ErrorKind, kind_of};
 use super::seen::Seen;
-use super::states::{self, Cache, KeyState, Snapshot, store_snapshots};
+use super::states::{self, Cache, KeyState};
 use super::ticket::Answers;
 use super::{Batch, Job, LedgerError, LedgerSettings, LogError, TrustedTime, append, listener, partitions};
 use crate::clock::Clock;
@@ -445,7 +446,7 @@ impl Writer {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, LogError> {
         // It does not fail unless the process is ending.
-        self.runtime.spawn(work).await.map_err(|_| LogError::Database(sqlx::Error::PoolClosed))
+        self.runtime.spawn(work).await.map_err(|_| LogError::Database(sqlx::Error::WorkerCrashed))
     }
 
     /// A batch is durable: takes its states over, tells the feed, answers the callers.
@@ -473,20 +474,6 @@ impl Writer {
         // Nobody may listen; whoever does later reads the tables.
         let _ = self.tail.send(events.into());
         self.position.send_replace(self.head.position);
-    }
-
-    /// Stores snapshots beside the loop; drops them while earlier ones are still being stored.
-    fn store(&mut self, snapshots: Vec<Snapshot>) {
-        let busy = self.snapshots.as_ref().is_some_and(|task| !task.is_finished());
-        if snapshots.is_empty() || busy {
-            return;
-        }
-        let pool = self.log.pool().clone();
-        self.snapshots = Some(self.runtime.spawn(async move {
-            if let Err(error) = store_snapshots(&pool, snapshots).await {
-                tracing::warn!(%error, "snapshots not stored");
-            }
-        }));
     }
 }
 

@@ -241,6 +241,6 @@ pub const FILES: &[Room] = &[
     room("src/settings.rs", Crates::Only(&["chrono"]), &[]),
     // Wiring: all rooms, and the migrations.
     Room { path: "src/node.rs", crates: Crates::AllBut(&["poem"]), rooms: None, pure: false, clock: false },
-    Room { path: "src/lib.rs", crates: Crates::Only(&[]), rooms: None, pure: false, clock: false },
+    Room { path: "src/lib.rs", crates: Crates::Only(&["be8_postgres"]), rooms: None, pure: false, clock: false },
     Room { path: "src/main.rs", crates: Crates::AllBut(&["poem", "sqlx"]), rooms: None, pure: false, clock: false },
 ];
