@@ -54,7 +54,7 @@ fn the_pages_point_to_what_is_there() {
             let rooms = [
                 "src/",
                 "events/",
-                "postgres/",
+                "postgres/src/",
                 "projections/",
                 "scripts/",
                 "docs/",
