@@ -138,6 +138,9 @@ async fn a_server_that_lives_is_never_joined_by_a_second_one_whatever_its_file_s
     })
     .await;
     let whole = fs::read_to_string(&pidfile).expect("its file");
+    // PostgreSQL looks at its file once a minute, and ends when it is another one: it is stopped, and lives.
+    let stopped = Command::new("kill").arg("-STOP").arg(by_hand.0.id().to_string()).status().expect("kill");
+    assert!(stopped.success());
     for text in [whole.as_str(), "", "garbage\n", "1\n"] {
         fs::write(&pidfile, text).expect("a file");
         let error = PrivateCluster::start(&settings).await.expect_err("it lives");
