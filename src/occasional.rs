@@ -1,7 +1,8 @@
 //! Log lines that strangers could make, or that trouble repeats: one a minute, with how often it happened.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// The least time between two lines.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -27,7 +28,7 @@ impl Occasional {
     }
 
     fn count_at(&self, now: Instant) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         state.count += 1;
         if state.logged.is_some_and(|logged| now.duration_since(logged) < PAUSE) {
             return None;

@@ -2,9 +2,8 @@
 
 #[cfg(doc)]
 use crate::Sealed;
-use crate::{
-    AccId, AccountEvent, Day, DeviceEvent, Event, GroupEvent, MessageEvent, StayNo, StreamName, Subject, ThreadId,
-};
+use crate::message::MessageHeader;
+use crate::{AccId, AccountEvent, Day, DeviceEvent, Event, GroupEvent, StayNo, StreamName, Subject, ThreadId};
 
 /// Under which key or keys a secret payload is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +84,7 @@ impl Event {
                 | GroupEvent::GroupUpdateSignalled(_) => None,
             },
             Self::Message(event) => {
-                let (author, thread, stay) = match event {
-                    MessageEvent::MessageWritten(e) => (e.sender, e.thread, e.stay),
-                    MessageEvent::ImagePosted(e) => (e.sender, e.thread, e.stay),
-                };
+                let MessageHeader { sender: author, thread, stay, .. } = event.header();
                 Some(Sealing::Message { author, thread, stay })
             }
             Self::Session(_)

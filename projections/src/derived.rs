@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use be8_events::message::MessageHeader;
 use be8_events::{
-    AccId, AccountEvent, DialogEvent, Event, GroupEvent, GroupId, MessageEvent, MessageNo, Position, Recorded, StayNo,
-    ThreadId,
+    AccId, AccountEvent, DialogEvent, Event, GroupEvent, GroupId, MessageNo, Position, Recorded, StayNo, ThreadId,
 };
 
 /// The number of a message in its thread.
@@ -65,10 +65,10 @@ impl Derived {
             Event::Account(event) => derived.account(event, numbering),
             Event::Dialog(event) => derived.dialog(event, numbering),
             Event::Group(event) => derived.group(event, recorded.position, numbering),
-            Event::Message(event) => match event {
-                MessageEvent::MessageWritten(e) => derived.message(e.thread, e.id, Some(e.nickname)),
-                MessageEvent::ImagePosted(e) => derived.message(e.thread, e.id, Some(e.nickname)),
-            },
+            Event::Message(event) => {
+                let MessageHeader { thread, id, nickname, .. } = event.header();
+                derived.message(thread, id, Some(nickname));
+            }
             Event::Session(_)
             | Event::Device(_)
             | Event::Media(_)

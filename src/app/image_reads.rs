@@ -2,10 +2,11 @@
 //! others waiting for a slow store.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use be8_events::AccId;
+use parking_lot::Mutex;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// The turns.
@@ -32,7 +33,7 @@ impl ImageReads {
     }
 
     fn share(&self, account: AccId) -> Arc<Semaphore> {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shares = self.shares.lock();
         if let Some(share) = shares.get(&account).and_then(Weak::upgrade) {
             return share;
         }

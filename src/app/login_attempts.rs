@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use be8_events::{AccId, Timestamp};
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::domain::throttle::{self, Attempts};
 use crate::password::Requester;
@@ -70,7 +70,7 @@ impl LoginAttempts {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

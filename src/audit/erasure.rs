@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use be8_events::account::Removal;
 use be8_events::erasure::Cause;
 use be8_events::{
-    AccId, AccountEvent, Day, DialogEvent, ErasureEvent, Event, GroupEvent, GroupId, KeyId, MessageEvent, Position,
-    Recorded, StreamName, Subject, ThreadId, Timestamp,
+    AccId, AccountEvent, Day, DialogEvent, ErasureEvent, Event, GroupEvent, GroupId, KeyId, Position, Recorded,
+    StreamName, Subject, ThreadId, Timestamp,
 };
 use be8_projections::ReadModels;
 use futures_util::TryStreamExt;
@@ -240,8 +240,7 @@ impl Survey {
                 self.subjects.insert(stay(e.thread, 1));
                 Some(Part::Own)
             }
-            (Event::Message(MessageEvent::MessageWritten(e)), _) => (e.sender == account).then_some(Part::Own),
-            (Event::Message(MessageEvent::ImagePosted(e)), _) => (e.sender == account).then_some(Part::Own),
+            (Event::Message(event), _) => (event.header().sender == account).then_some(Part::Own),
             (Event::Group(GroupEvent::GroupCreated(e)), _) => {
                 let mine = e.admin == account;
                 if mine {

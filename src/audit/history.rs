@@ -3,9 +3,10 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use be8_events::group::Access;
+use be8_events::message::MessageHeader;
 use be8_events::{
-    AccId, Event, GroupEvent, GroupId, GroupVersion, Hash32, MessageEvent, MessageNo, Position, Recorded, StayNo,
-    StreamName, Timestamp,
+    AccId, Event, GroupEvent, GroupId, GroupVersion, Hash32, MessageNo, Position, Recorded, StayNo, StreamName,
+    Timestamp,
 };
 
 use super::{AuditError, Visibility};
@@ -114,8 +115,10 @@ impl Entry {
             Event::Group(GroupEvent::GroupDestroyed(e)) => {
                 Act::Destroyed { members: e.members.iter().map(|(account, _)| *account).collect() }
             }
-            Event::Message(MessageEvent::MessageWritten(e)) => Act::Message { id: e.id, version: e.version },
-            Event::Message(MessageEvent::ImagePosted(e)) => Act::Message { id: e.id, version: e.version },
+            Event::Message(event) => {
+                let MessageHeader { id, version, .. } = event.header();
+                Act::Message { id, version }
+            }
             Event::Group(GroupEvent::GroupUpdateSignalled(_))
             | Event::Account(_)
             | Event::Session(_)

@@ -29,10 +29,7 @@ impl Dialog {
     }
 
     pub(super) const fn written(&mut self, event: &MessageEvent) {
-        self.last = match event {
-            MessageEvent::MessageWritten(e) => e.id,
-            MessageEvent::ImagePosted(e) => e.id,
-        };
+        self.last = event.header().id;
     }
 
     /// The number of the newest message; 0 while nobody began.

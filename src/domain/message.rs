@@ -23,10 +23,7 @@ impl Chat {
     }
 
     pub(super) fn evolve(&mut self, event: &MessageEvent) {
-        match event {
-            MessageEvent::MessageWritten(e) => self.last = e.id,
-            MessageEvent::ImagePosted(e) => self.last = e.id,
-        }
+        self.last = event.header().id;
     }
 }
 

@@ -1,8 +1,9 @@
 //! What an event changes for whom.
 
+use be8_events::message::MessageHeader;
 use be8_events::{
-    AccId, DialogEvent, Event, GroupEvent, GroupId, MessageEvent, MessageNo, Position, ReadsEvent, Recorded,
-    StreamName, ThreadId, group,
+    AccId, DialogEvent, Event, GroupEvent, GroupId, MessageNo, Position, ReadsEvent, Recorded, StreamName, ThreadId,
+    group,
 };
 
 use super::roster::Rosters;
@@ -103,8 +104,10 @@ pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addresse
                 Addressed { to: vec![receiver], change: message },
             ]
         }
-        Event::Message(MessageEvent::MessageWritten(e)) => written(e.thread, e.sender, e.nickname),
-        Event::Message(MessageEvent::ImagePosted(e)) => written(e.thread, e.sender, e.nickname),
+        Event::Message(event) => {
+            let MessageHeader { thread, sender, nickname, .. } = event.header();
+            written(thread, sender, nickname)
+        }
         Event::Dialog(DialogEvent::ConversationEnded(e)) => {
             let left = e.thread.partner_of(e.gone).into_iter().collect();
             one(left, Change::ExpiredAcc { account: e.gone, thread: e.thread })

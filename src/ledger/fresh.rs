@@ -1,9 +1,10 @@
 //! What this node has just sealed of messages, for those in this process who follow the log and would read it back otherwise.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use be8_events::{Position, Sealed};
+use parking_lot::Mutex;
 
 /// How many payloads are kept, and how many bytes of them: those of a few batches.
 const KEPT: usize = 2048;
@@ -22,7 +23,7 @@ struct Kept {
 impl Fresh {
     /// Keeps payloads that are durable now, in the order of their positions.
     pub(super) fn keep(&self, payloads: impl Iterator<Item = (Position, Sealed)>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         for (position, sealed) in payloads {
             kept.bytes += sealed.bytes.len();
             kept.newest.push_back((position, sealed));
@@ -35,7 +36,7 @@ impl Fresh {
 
     /// What was sealed for the event at this position, if it is kept.
     pub fn get(&self, position: Position) -> Option<Sealed> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.lock();
         let nth = kept.newest.binary_search_by_key(&position, |(position, _)| *position).ok()?;
         kept.newest.get(nth).map(|(_, sealed)| sealed.clone())
     }

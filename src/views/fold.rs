@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
+use be8_events::message::MessageHeader;
 use be8_events::{
-    AccId, AccountEvent, DialogEvent, Event, GroupEvent, KeyId, MessageEvent, MessageNo, ReadsEvent, Recorded,
-    ServerEvent, SessionEvent, StayNo, StreamName, ThreadId,
+    AccId, AccountEvent, DialogEvent, Event, GroupEvent, KeyId, MessageNo, ReadsEvent, Recorded, ServerEvent,
+    SessionEvent, StayNo, StreamName, ThreadId,
 };
 use be8_projections::StoredSealed;
 
@@ -80,10 +81,7 @@ pub fn touched(recorded: &Recorded, mut touch: impl FnMut(Key)) {
         }
         Event::Group(event) => group(recorded, event, &mut touch),
         Event::Message(event) => {
-            let thread = match event {
-                MessageEvent::MessageWritten(e) => e.thread,
-                MessageEvent::ImagePosted(e) => e.thread,
-            };
+            let thread = event.header().thread;
             messages(thread, &mut touch);
             touch(Key::Insights);
         }
@@ -233,10 +231,7 @@ impl Newest {
                 Folded::Exact
             }
             Event::Message(event) => {
-                let (thread, id) = match event {
-                    MessageEvent::MessageWritten(e) => (e.thread, e.id),
-                    MessageEvent::ImagePosted(e) => (e.thread, e.id),
-                };
+                let MessageHeader { thread, id, .. } = event.header();
                 let Some(content) = content.filter(|_| thread == self.thread && id == self.id + 1 && !self.ahead)
                 else {
                     return Folded::Forget;
@@ -269,10 +264,7 @@ impl Thread {
                 Folded::Exact
             }
             Event::Message(event) => {
-                let (thread, id, nickname) = match event {
-                    MessageEvent::MessageWritten(e) => (e.thread, e.id, e.nickname),
-                    MessageEvent::ImagePosted(e) => (e.thread, e.id, e.nickname),
-                };
+                let MessageHeader { thread, id, nickname, .. } = event.header();
                 let follows = self.messages.back().is_some_and(|last| last.id + 1 == id) && thread == self.thread;
                 let Some((shown, name)) = content.filter(|_| follows).and_then(|content| content.shown.as_ref()) else {
                     return Folded::Forget;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use be8_events::{Event, MessageEvent, MessageNo, Position, Recorded, Sealed, ThreadId};
+use be8_events::message::MessageHeader;
+use be8_events::{Event, MessageNo, Position, Recorded, Sealed, ThreadId};
 use be8_projections::{Stored, StoredSealed, ThreadMessage};
 use tokio_util::sync::CancellationToken;
 
@@ -91,10 +92,7 @@ fn wanted(inner: &Inner, batch: &[Recorded]) -> Vec<Wanted> {
     let state = inner.state();
     let wanted = |recorded: &Recorded| {
         let Event::Message(event) = &recorded.event else { return None };
-        let (thread, id, nickname) = match event {
-            MessageEvent::MessageWritten(e) => (e.thread, e.id, e.nickname),
-            MessageEvent::ImagePosted(e) => (e.thread, e.id, e.nickname),
-        };
+        let MessageHeader { thread, id, nickname, .. } = event.header();
         let kept = state.thread(thread.key());
         if kept.is_none() && !state.holds(Key::Newest(thread.key())) {
             return None;

@@ -233,7 +233,7 @@ pub const FILES: &[Room] = &[
         clock: true,
     },
     room("src/memory.rs", Crates::Only(&[]), &[]),
-    room("src/occasional.rs", Crates::Only(&[]), &[]),
+    room("src/occasional.rs", Crates::Only(&["parking_lot"]), &[]),
     room("src/measurements.rs", Crates::Only(&["metrics"]), &[]),
     room("src/secret_file.rs", Crates::Only(&["rustix", "tempfile", "thiserror", "zeroize"]), &[]),
     // Issuing tokens takes a command and a key.

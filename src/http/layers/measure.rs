@@ -2,10 +2,10 @@
 //! would be a series of its own for ever.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
 
 use metrics::{Counter, Histogram};
+use parking_lot::RwLock;
 use poem::http::Method;
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 
@@ -69,12 +69,12 @@ impl<E: Endpoint> Endpoint for Measured<E> {
         let route = self.edge.rule(request.uri().path()).map_or("other", |rule| rule.path);
         let answer = self.inside.call(request).await?.into_response();
         let labels = Labels { method, route, status: answer.status().as_u16() };
-        let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        let series = self.series.read();
         match series.get(&labels) {
             Some(series) => series.count(begun),
             None => {
                 drop(series);
-                let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+                let mut series = self.series.write();
                 series.entry(labels).or_insert_with(|| Series::of(labels)).count(begun);
             }
         }

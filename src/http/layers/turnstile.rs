@@ -1,10 +1,11 @@
 //! Where large bodies take turns: so many are in memory at once, some wait, the rest are refused.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use be8_events::AccId;
+use parking_lot::Mutex;
 use poem::{Endpoint, IntoResponse, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -63,7 +64,7 @@ impl<E> Turnstile<E> {
     }
 
     fn share(&self, account: AccId) -> Arc<Share> {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shares = self.shares.lock();
         if let Some(share) = shares.get(&account).and_then(Weak::upgrade) {
             return share;
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use be8_events::group::Access;
-use be8_events::{AccId, Event, MessageEvent, ThreadId, Timestamp};
+use be8_events::{AccId, Event, ThreadId, Timestamp};
 use be8_projections::{
     AccountRow, AccountView, Counterpart, GroupMember, GroupRow, Partner, StoredSealed, ThreadGroup, ThreadList,
     ThreadMessage, ThreadMessages, ThreadSummary,
@@ -73,10 +73,7 @@ fn place_of(bytes: &[u8], part: &[u8]) -> Option<usize> {
 /// Who wrote a message; none for the system.
 fn sender(event: &Event) -> Option<AccId> {
     let Event::Message(event) = event else { return None };
-    Some(match event {
-        MessageEvent::MessageWritten(e) => e.sender,
-        MessageEvent::ImagePosted(e) => e.sender,
-    })
+    Some(event.header().sender)
 }
 
 /// Before everything, and after it: when nothing is over, and when everything is.

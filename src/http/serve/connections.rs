@@ -8,14 +8,15 @@ use std::collections::hash_map::Entry;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Request, Response};
@@ -108,7 +109,7 @@ impl Gate {
     /// A place for a connection from there; else, why there is none.
     fn admit(&self, peer: IpAddr) -> Result<Place, &'static str> {
         let network = (!self.proxies.trusts(peer)).then(|| network(peer));
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inside = self.inside.lock();
         if inside.all >= self.most {
             return Err("all");
         }
@@ -128,7 +129,7 @@ impl Gate {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inside = self.inside.lock();
         inside.all -= 1;
         if let Some(Entry::Occupied(mut count)) = self.network.map(|network| inside.by_network.entry(network)) {
             *count.get_mut() -= 1;
@@ -313,7 +314,7 @@ mod tests {
         assert_eq!(admit("192.0.2.1").err(), Some("all"));
         assert_eq!(admit("198.51.100.2").err(), Some("all"));
         drop(places);
-        assert!(gate.inside.lock().unwrap().by_network.is_empty());
+        assert!(gate.inside.lock().by_network.is_empty());
         assert!((0..6).map(|_| admit("192.0.2.1")).collect::<Vec<_>>().iter().all(Result::is_ok));
     }
 

@@ -4,11 +4,12 @@
 //! before the answer is made, where its size is known, until the last of its bytes is written; and its client must take
 //! it at some speed.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body as _;
+use parking_lot::{Mutex, MutexGuard};
 use poem::{Body, Endpoint, IntoResponse, Request, RequestBody, Response};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -72,7 +73,7 @@ impl Outgoing {
 
     fn place(&self) -> Option<(&Arc<Way>, MutexGuard<'_, Option<Placed>>)> {
         let Answering { way, placed } = &**self.0.as_ref()?;
-        Some((way, placed.lock().unwrap_or_else(PoisonError::into_inner)))
+        Some((way, placed.lock()))
     }
 
     /// Finds a place for so many bytes, unless there is one already.

@@ -3,9 +3,10 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -93,13 +94,13 @@ impl Tls {
     /// [`TlsError`]
     pub fn reload(&self) -> Result<(), TlsError> {
         let new = read(&self.files)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+        *self.current.write() = new;
         Ok(())
     }
 
     /// Agrees with a client on a key; none if that fails, or takes too long.
     pub(in crate::http) async fn agree(&self, socket: TcpStream) -> Option<TlsStream<TcpStream>> {
-        let acceptor = TlsAcceptor::from(self.current.read().unwrap_or_else(PoisonError::into_inner).clone());
+        let acceptor = TlsAcceptor::from(self.current.read().clone());
         match timeout(HANDSHAKE, acceptor.accept(socket)).await {
             Ok(Ok(socket)) => return Some(socket),
             Ok(Err(error)) => tracing::debug!(%error, "a client did not agree on a key"),

@@ -4,7 +4,7 @@
 //! HTTP/2 its stream would be reset behind the answer, which Debian 12's curl takes for a failure.
 
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use poem::Request;
 use poem::http::header;
 use tokio::time::timeout;
@@ -57,7 +58,7 @@ impl Unread {
     }
 
     async fn discard_within(self, time: Duration) {
-        let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let rest = self.rest.lock().take();
         if let Some(rest) = rest.filter(|rest| rest.size_hint().lower() <= BYTES) {
             let _ = timeout(time, discard(rest, BYTES)).await;
         }
@@ -97,7 +98,7 @@ impl Drop for Lent {
     fn drop(&mut self) {
         if !self.over && !self.body.is_end_stream() {
             let body = std::mem::replace(&mut self.body, Empty::new().map_err(|never| match never {}).boxed());
-            *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+            *self.rest.lock() = Some(body);
         }
     }
 }

@@ -9,8 +9,9 @@ pub mod home;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::web::headers::{self, HeaderMapExt as _};
 use poem::{Endpoint, IntoResponse, Request, Response};
@@ -125,12 +126,12 @@ impl Site {
     /// [`SiteError`]
     pub fn reload(&self) -> Result<(), SiteError> {
         let files = Files::load(&self.settings, self.key.as_deref(), self.taken)?;
-        *self.files.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(files);
+        *self.files.write() = Arc::new(files);
         Ok(())
     }
 
     fn files(&self) -> Arc<Files> {
-        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.files.read().clone()
     }
 
     /// These files in front of a service.

@@ -232,11 +232,7 @@ pub(in crate::http) fn messages(
         readers.retain(|reader| said.sender != Some(*reader));
         readers.sort_unstable();
         let nickname = if let Event::Message(written) = &message.event.stored.event {
-            let nickname = match written {
-                MessageEvent::MessageWritten(e) => e.nickname,
-                MessageEvent::ImagePosted(e) => e.nickname,
-            };
-            Some(names.get(&nickname).cloned().unwrap_or_else(|| EXPIRED_USER.to_owned()))
+            Some(names.get(&written.header().nickname).cloned().unwrap_or_else(|| EXPIRED_USER.to_owned()))
         } else {
             None
         };

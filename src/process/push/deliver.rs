@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use be8_events::account::{AccountSecret, NicknameSecret};
 use be8_events::device::{DeviceSecret, DeviceSubscribed, Dropped};
+use be8_events::message::MessageHeader;
 use be8_events::{
-    AccId, AccountEvent, DeviceEvent, Event, Hash32, MessageEvent, Position, Recorded, Secret, SecretPayload, Subject,
-    ThreadId,
+    AccId, AccountEvent, DeviceEvent, Event, Hash32, Position, Recorded, Secret, SecretPayload, Subject, ThreadId,
 };
 use be8_projections::StoredSealed;
 use chrono::TimeDelta;
@@ -42,11 +42,8 @@ type Devices = HashMap<(AccId, Hash32), (DeviceSubscribed, Secret<DeviceSecret>)
 
 /// A message, if that is what an event is.
 fn message_of(recorded: &Recorded) -> Option<Message> {
-    let (thread, sender, nickname) = match &recorded.event {
-        Event::Message(MessageEvent::MessageWritten(e)) => (e.thread, e.sender, e.nickname),
-        Event::Message(MessageEvent::ImagePosted(e)) => (e.thread, e.sender, e.nickname),
-        _ => return None,
-    };
+    let Event::Message(event) = &recorded.event else { return None };
+    let MessageHeader { thread, sender, nickname, .. } = event.header();
     Some(Message { thread, position: recorded.position, sender, nickname, written: recorded.time })
 }
 
