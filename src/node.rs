@@ -429,9 +429,7 @@ impl Node {
         }
         let views = match config.views {
             None => Views::off(),
-            Some(settings) => {
-                Views::start(&ledger, &pool, vault.clone(), Arc::new(Shapes::default()), settings, stop.clone())
-            }
+            Some(settings) => Views::start(&ledger, &pool, vault.clone(), Arc::new(Shapes), settings, stop.clone()),
         };
         let app = Arc::new(App {
             views,

@@ -62,6 +62,11 @@ impl Vault {
 }
 
 impl Opener {
+    /// Whether all keys live that sealed this.
+    pub fn has_keys_of(&self, sealed: &Sealed) -> bool {
+        sealed.keys.iter().all(|id| self.keys.contains_key(id))
+    }
+
     /// The plain text of a payload that was sealed for the event of `context`; none if a key of
     /// it is erased.
     ///

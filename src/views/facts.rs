@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use be8_events::{AccId, GroupId, GroupVersion, Hash32, KeyId, MessageNo, Position, StayNo, ThreadId, Timestamp};
-use be8_projections::{Counters, Ranges, StoredSealed};
+use be8_projections::{Counters, Ranges};
 
-use super::shape::{AccountShown, Line, Shown};
+use super::shape::{AccountShown, Line, Names, Shown};
 
 /// What an entry is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,8 +101,8 @@ pub struct Thread {
     pub thread: ThreadId,
     /// At most [`Thread::MOST`], ascending, without a gap.
     pub messages: VecDeque<Shown>,
-    /// The events that set the names which are shown with them, by position.
-    pub names: BTreeMap<Position, Arc<StoredSealed>>,
+    /// The names that are shown with them.
+    pub names: Names,
     /// Who has read which messages.
     pub marks: BTreeMap<AccId, Ranges>,
 }
@@ -162,15 +162,14 @@ impl Fact {
                 taken(size_of::<Newest>())
                     + taken(line.other.len())
                     + taken(own)
-                    + taken(line.expired.len())
                     + taken(newest.marked.len() * (size_of::<AccId>() + NODE))
             }
             Self::Thread(thread) => {
                 let messages = thread.messages.iter().map(|message| taken(message.piece.len() + 16));
-                let names = thread.names.values().map(|name| {
-                    let sealed = name.sealed.as_ref().map_or(0, |sealed| taken(sealed.bytes.len()) + taken(24));
-                    taken(size_of::<StoredSealed>() + NODE) + sealed
-                });
+                let names = thread
+                    .names
+                    .values()
+                    .map(|name| size_of::<(Position, Arc<str>)>() + NODE + taken(name.len() + 2 * size_of::<usize>()));
                 let marks = thread.marks.values().map(|ranges| taken(ranges.len() * NODE + 2 * NODE));
                 taken(size_of::<Thread>())
                     + taken(thread.messages.capacity() * size_of::<Shown>())

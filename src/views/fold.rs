@@ -9,7 +9,6 @@ use be8_events::{
     AccId, AccountEvent, DialogEvent, Event, GroupEvent, KeyId, MessageNo, ReadsEvent, Recorded, ServerEvent,
     SessionEvent, StayNo, StreamName, ThreadId,
 };
-use be8_projections::StoredSealed;
 
 use super::facts::{Fact, Group, Key, Newest, Thread};
 use super::shape::{Line, Shown};
@@ -17,11 +16,13 @@ use super::shape::{Line, Shown};
 /// A message that was just written, ready to be kept.
 #[derive(Debug, Clone)]
 pub struct Content {
-    /// As it is shown in its thread, with the event that set the name which is shown with it.
-    pub shown: Option<(Shown, Arc<StoredSealed>)>,
+    /// As it is shown in its thread, if that is kept.
+    pub shown: Option<Shown>,
+    /// The nickname that is shown with it, unless the thread showed that already when this was made.
+    pub new_nickname: Option<Arc<str>>,
     /// As it is shown in a list of threads.
     pub line: Line,
-    /// The data keys that sealed it and the name.
+    /// The data keys that sealed it and the new nickname.
     pub sealers: Vec<KeyId>,
 }
 
@@ -266,14 +267,19 @@ impl Thread {
             Event::Message(event) => {
                 let MessageHeader { thread, id, nickname, .. } = event.header();
                 let follows = self.messages.back().is_some_and(|last| last.id + 1 == id) && thread == self.thread;
-                let Some((shown, name)) = content.filter(|_| follows).and_then(|content| content.shown.as_ref()) else {
+                let Some(Content { shown: Some(shown), new_nickname, .. }) = content.filter(|_| follows) else {
                     return Folded::Forget;
                 };
+                match new_nickname {
+                    Some(name) => _ = self.names.insert(nickname, name.clone()),
+                    None if self.names.contains_key(&nickname) => {}
+                    // It was loaded again meanwhile, without a name that only older messages have.
+                    None => return Folded::Forget,
+                }
                 if self.messages.len() >= Self::MOST {
                     self.messages.pop_front();
                 }
                 self.messages.push_back(shown.clone());
-                self.names.entry(nickname).or_insert_with(|| name.clone());
                 if self.names.len() > Self::NAMES { Folded::Forget } else { Folded::Exact }
             }
             // What the system says is loaded again.

@@ -5,29 +5,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use be8_events::message::MessageHeader;
-use be8_events::{Event, MessageNo, Position, Recorded, Sealed, ThreadId};
+use be8_events::{Event, KeyId, Position, Recorded, Sealed};
 use be8_projections::{Stored, StoredSealed, ThreadMessage};
 use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::facts::Key;
 use super::fold::Content;
-use super::load::{opener, sealers};
 use crate::ledger::Subscription;
+use crate::vault::Opener;
 
 /// How soon the log is tried again when it could not be read.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// A message that is to be folded into something that is kept.
-struct Wanted {
-    recorded: Recorded,
-    thread: ThreadId,
-    id: MessageNo,
-    nickname: Position,
-    /// Whether its thread is kept, and not only what is newest in it.
-    whole: bool,
-    /// The event that set the nickname, if the thread shows that name already.
-    name: Option<Arc<StoredSealed>>,
+struct Wanted<'a> {
+    recorded: &'a Recorded,
+    header: MessageHeader,
+    nickname: Nickname,
+}
+
+/// The nickname that is shown with a message.
+enum Nickname {
+    /// Only the list of threads is kept, which does not show it.
+    Unneeded,
+    /// The thread shows it already; the data key that sealed it is among those of the thread.
+    Kept(Arc<str>),
+    /// The thread is kept, and does not show it yet.
+    New,
 }
 
 /// Follows the log until the server stops.
@@ -65,10 +70,43 @@ pub(super) async fn follow(inner: Arc<Inner>, mut log: Subscription, stop: Cance
 /// The contents of the messages of a batch that are wanted, as far as they are to be had.
 async fn contents(inner: &Inner, batch: &[Recorded]) -> HashMap<Position, Content> {
     let wanted = wanted(inner, batch);
+    if wanted.is_empty() {
+        return HashMap::new();
+    }
+    let sealed = sealed(inner, &wanted).await;
     let mut contents = HashMap::with_capacity(wanted.len());
-    let mut sealed: HashMap<Position, Sealed> = HashMap::with_capacity(wanted.len());
+    // One for the whole batch: its messages share keys.
+    let keys: Vec<KeyId> = sealed.values().flat_map(|sealed| sealed.keys.iter().copied()).collect();
+    let Ok(opener) = inner.vault.opener(&keys).await else { return contents };
+    for (wanted, sealed) in wanted.iter().filter_map(|wanted| Some((wanted, sealed.get(&wanted.recorded.position)?))) {
+        if let Some(content) = content(inner, &opener, wanted, sealed).await {
+            contents.insert(wanted.recorded.position, content);
+        }
+    }
+    contents
+}
+
+/// The messages of a batch whose threads are kept.
+fn wanted<'a>(inner: &Inner, batch: &'a [Recorded]) -> Vec<Wanted<'a>> {
+    let state = inner.state();
+    let wanted = |recorded: &'a Recorded| {
+        let Event::Message(event) = &recorded.event else { return None };
+        let header = event.header();
+        let nickname = match state.thread(header.thread.key()) {
+            Some(kept) => kept.names.get(&header.nickname).map_or(Nickname::New, |name| Nickname::Kept(name.clone())),
+            None if state.holds(Key::Newest(header.thread.key())) => Nickname::Unneeded,
+            None => return None,
+        };
+        Some(Wanted { recorded, header, nickname })
+    };
+    batch.iter().filter_map(wanted).collect()
+}
+
+/// What was sealed of these messages: this node has just sealed its own, those of others are read.
+async fn sealed(inner: &Inner, wanted: &[Wanted<'_>]) -> HashMap<Position, Sealed> {
+    let mut sealed = HashMap::with_capacity(wanted.len());
     let mut foreign = Vec::new();
-    for Wanted { recorded, .. } in &wanted {
+    for Wanted { recorded, .. } in wanted {
         match inner.fresh.get(recorded.position) {
             Some(own) => _ = sealed.insert(recorded.position, own),
             None => foreign.push((recorded.position, recorded.time)),
@@ -77,59 +115,33 @@ async fn contents(inner: &Inner, batch: &[Recorded]) -> HashMap<Position, Conten
     if !foreign.is_empty() {
         sealed.extend(inner.read.sealed_messages(&foreign).await.unwrap_or_default());
     }
-    for wanted in wanted {
-        let position = wanted.recorded.position;
-        let Some(sealed) = sealed.remove(&position) else { continue };
-        if let Some(content) = content(inner, wanted, sealed).await {
-            contents.insert(position, content);
-        }
-    }
-    contents
+    sealed
 }
 
-/// The messages of a batch whose threads are kept.
-fn wanted(inner: &Inner, batch: &[Recorded]) -> Vec<Wanted> {
-    let state = inner.state();
-    let wanted = |recorded: &Recorded| {
-        let Event::Message(event) = &recorded.event else { return None };
-        let MessageHeader { thread, id, nickname, .. } = event.header();
-        let kept = state.thread(thread.key());
-        if kept.is_none() && !state.holds(Key::Newest(thread.key())) {
-            return None;
+async fn content(inner: &Inner, opener: &Opener, wanted: &Wanted<'_>, sealed: &Sealed) -> Option<Content> {
+    let Wanted { recorded: Recorded { position, time, schema, salt, event, .. }, header, nickname } = wanted;
+    let mut sealers = sealed.keys.clone();
+    let (nickname, new_nickname) = match nickname {
+        Nickname::Unneeded => (None, None),
+        Nickname::Kept(name) => (Some(name.clone()), None),
+        Nickname::New => {
+            let (name, keys) = load_nickname(inner, header.nickname).await?;
+            sealers.extend(keys);
+            (Some(name.clone()), Some(name))
         }
-        let whole = kept.is_some();
-        let name = kept.and_then(|kept| kept.names.get(&nickname).cloned());
-        Some(Wanted { recorded: recorded.clone(), thread, id, nickname, whole, name })
     };
-    batch.iter().filter_map(wanted).collect()
+    let stored = Stored { position: *position, time: *time, schema: *schema, salt: *salt, event: event.clone() };
+    let message = ThreadMessage { id: header.id, event: StoredSealed { stored, sealed: Some(sealed.clone()) } };
+    let (line, shown) = inner.shape.written(opener, header.thread, &message, nickname.as_deref()).ok()?;
+    Some(Content { line, shown, new_nickname, sealers })
 }
 
-async fn content(inner: &Inner, wanted: Wanted, sealed: Sealed) -> Option<Content> {
-    let Wanted { recorded, thread, id, nickname, whole, name } = wanted;
-    let Recorded { position, time, schema, salt, event, .. } = recorded;
-    let name = match name {
-        None if whole => inner.read.sealed_event(nickname).await.ok()?.0.map(Arc::new),
-        name => name,
-    };
-    let event = StoredSealed { stored: Stored { position, time, schema, salt, event }, sealed: Some(sealed) };
-    let keys = sealers(std::iter::once(&event).chain(name.as_deref()));
-    let opener = opener(inner, &keys).await?;
-    // What was erased meanwhile is not what it was when it was written.
-    let opens = |event: &StoredSealed| {
-        let opened = event.sealed.as_ref().map(|sealed| opener.open(sealed, event.stored.context()));
-        matches!(opened, Some(Ok(Some(_))))
-    };
-    if !opens(&event) || name.as_deref().is_some_and(|name| !opens(name)) {
-        return None;
-    }
-    let message = ThreadMessage { id, event };
-    let line = inner.shape.line(&opener, thread, &message).ok()?;
-    let shown = match name {
-        None => None,
-        Some(name) => {
-            let shown = inner.shape.messages(&opener, thread, vec![message], std::slice::from_ref(&*name)).ok()?;
-            shown.into_iter().next().map(|shown| (shown, name))
-        }
-    };
-    Some(Content { shown, line, sealers: keys })
+/// The nickname that an event set, and the data keys that sealed it; none once it is erased.
+async fn load_nickname(inner: &Inner, at: Position) -> Option<(Arc<str>, Vec<KeyId>)> {
+    let (event, live) = inner.read.sealed_event(at).await.ok()?;
+    let event = event?;
+    let opener = inner.vault.opener(&live).await.ok()?;
+    event.sealed.as_ref().filter(|sealed| opener.has_keys_of(sealed))?;
+    let name = inner.shape.names(&opener, std::slice::from_ref(&event)).ok()?.remove(&at)?;
+    Some((name, live))
 }

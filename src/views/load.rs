@@ -12,7 +12,7 @@ use super::Inner;
 use super::facts::{Account, Fact, Group, Key, Newest, Thread};
 use super::shape::Unshown;
 use super::state::{Loaded, Taken};
-use crate::vault::{Opener, VaultError};
+use crate::vault::VaultError;
 
 /// Why something was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +74,7 @@ pub(super) async fn load(inner: &Arc<Inner>, keys: Vec<Key>, absent: &mut HashMa
     }
     if !mine.is_empty() {
         let under = Under { inner: inner.clone(), keys: mine, over };
-        // Others may wait for it when whoever asked first is gone.
+        // Others may wait for it when the one who asked first is gone.
         let loading = tokio::spawn(async move { load_now(&under).await });
         absent.extend(loading.await.unwrap_or_default());
     }
@@ -212,18 +212,13 @@ impl Inner {
         };
         let opener = self.vault.opener(&live).await?;
         let sealers = sealers(messages.iter().map(|message| &message.event).chain(&names));
-        let count = messages.len();
-        let messages = self.shape.messages(&opener, thread, messages, &names)?;
-        let gapless = messages.windows(2).all(|pair| pair[0].id + 1 == pair[1].id);
-        if messages.len() != count || !gapless {
+        let names = self.shape.names(&opener, &names)?;
+        let shown = self.shape.messages(&opener, thread, &messages, &names)?;
+        let gapless = shown.windows(2).all(|pair| pair[0].id + 1 == pair[1].id);
+        if shown.len() != messages.len() || !gapless {
             return Err(LoadError::Unshown);
         }
-        let fact = Thread {
-            thread,
-            messages: messages.into(),
-            names: names.into_iter().map(|name| (name.stored.position, Arc::new(name))).collect(),
-            marks: read_marks.into_iter().collect(),
-        };
+        let fact = Thread { thread, messages: shown.into(), names, marks: read_marks.into_iter().collect() };
         let loaded = (Fact::Thread(Arc::new(fact)), sealers);
         Ok(Found { position, generation, entries: vec![(key, Some(loaded))] })
     }
@@ -241,15 +236,10 @@ fn each(keys: impl Iterator<Item = Key>, mut found: HashMap<Key, Loaded>) -> Vec
 }
 
 /// The data keys that sealed these events.
-pub(super) fn sealers<'a>(events: impl IntoIterator<Item = &'a StoredSealed>) -> Vec<KeyId> {
+fn sealers<'a>(events: impl IntoIterator<Item = &'a StoredSealed>) -> Vec<KeyId> {
     events
         .into_iter()
         .filter_map(|event| event.sealed.as_ref())
         .flat_map(|sealed| sealed.keys.iter().copied())
         .collect()
-}
-
-/// Opens what these keys sealed.
-pub(super) async fn opener(inner: &Inner, keys: &[KeyId]) -> Option<Opener> {
-    inner.vault.opener(keys).await.ok()
 }

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use facts::{Account, Group, Key, Newest, Thread};
 pub use settings::{ViewFlags, ViewSettings};
-pub use shape::{AccountShown, Line, Shape, Shown, Unshown};
+pub use shape::{AccountShown, Line, Names, Shape, Shown, Unshown};
 pub use state::{Look, Stop};
 
 use crate::ledger::{Fresh, Ledger, NoIndex, ReadIndex};

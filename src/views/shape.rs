@@ -1,5 +1,6 @@
-//! What views are given by whoever knows how things are shown: they keep bytes, and never what was unsealed by itself.
+//! How things are shown, which the views are given: they keep the bytes of answers, and of what was unsealed only names.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -8,9 +9,12 @@ use be8_projections::{AccountRow, GroupRow, StoredSealed, ThreadMessage};
 
 use crate::vault::Opener;
 
-/// Something stored that cannot be shown. Whoever reads it gets the error from PostgreSQL.
+/// Something stored that cannot be shown. A read of it gets the error from PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unshown;
+
+/// Names by the positions of the events that set them.
+pub type Names = BTreeMap<Position, Arc<str>>;
 
 /// Shows what was read, as pieces of answers.
 pub trait Shape: Debug + Send + Sync {
@@ -32,7 +36,13 @@ pub trait Shape: Debug + Send + Sync {
     /// [`Unshown`]
     fn line(&self, opener: &Opener, thread: ThreadId, newest: &ThreadMessage) -> Result<Line, Unshown>;
 
-    /// Messages of a thread, with the events that set the names which are shown with them.
+    /// The names that these events set.
+    ///
+    /// # Errors
+    /// [`Unshown`]
+    fn names(&self, opener: &Opener, events: &[StoredSealed]) -> Result<Names, Unshown>;
+
+    /// Messages of a thread, with the names that are shown with them.
     ///
     /// # Errors
     /// [`Unshown`]
@@ -40,9 +50,21 @@ pub trait Shape: Debug + Send + Sync {
         &self,
         opener: &Opener,
         thread: ThreadId,
-        messages: Vec<ThreadMessage>,
-        names: &[StoredSealed],
+        messages: &[ThreadMessage],
+        names: &Names,
     ) -> Result<Vec<Shown>, Unshown>;
+
+    /// A message that an account has just written, in a list of threads and, if its nickname is given, in its thread.
+    ///
+    /// # Errors
+    /// [`Unshown`], also where its content is erased already.
+    fn written(
+        &self,
+        opener: &Opener,
+        thread: ThreadId,
+        message: &ThreadMessage,
+        nickname: Option<&str>,
+    ) -> Result<(Line, Option<Shown>), Unshown>;
 
     /// The wrapped keys of an account in a group: a whole answer.
     ///
@@ -71,12 +93,10 @@ pub struct Line {
     pub sender: Option<AccId>,
     /// Whether it is shown for as long as its thread lives.
     pub lasting: bool,
-    /// To everybody else.
+    /// As others see it.
     pub other: Box<[u8]>,
-    /// To whoever wrote it, where that is not the same.
+    /// As its sender sees it, where that is not the same.
     pub own: Option<Box<[u8]>>,
-    /// To everybody, once its time is over.
-    pub expired: Box<[u8]>,
 }
 
 /// A message as it is shown, up to the accounts that have read it.

@@ -153,8 +153,8 @@ impl Found {
         }
         body.extend_from_slice(b"]}");
         // Nobody learns who read what was removed.
-        let told = |message: &Shown| message.sender.filter(|sender| *sender == self.reader || message.whole);
-        let shown = || messages().map(|message| (message.id, told(message))).collect();
+        let informed = |message: &Shown| message.sender.filter(|sender| *sender == self.reader || message.whole);
+        let shown = || messages().map(|message| (message.id, informed(message))).collect();
         let unread = unread.then(|| Unread { thread: self.thread.thread, shown: shown() });
         Page { body, unread }
     }

@@ -9,7 +9,8 @@ use chrono::TimeDelta;
 
 use super::Verdict;
 use crate::http::wire::codes::Code;
-use crate::views::{Account, Away, Group, Look, Newest, Stop, Views};
+use crate::http::wire::thread_pieces::THREAD_PIECES;
+use crate::views::{Account, Away, Group, Look, Newest, Stop, Unshown, Views};
 
 /// A thread, and what stands on its other side.
 struct Listed {
@@ -23,14 +24,12 @@ enum Other {
     System,
 }
 
-/// The threads of the session's account: the body of the answer. `system` is how the system is shown as a partner, in front of
-/// what depends on the thread.
+/// The threads of the session's account: the body of the answer.
 pub(in crate::http) async fn threads(
     views: &Views,
     session: Hash32,
     now: Timestamp,
     lifetime: TimeDelta,
-    system: &[u8],
 ) -> Result<Option<Verdict<Vec<u8>>>, Away> {
     let look = |look: &mut Look<'_>| {
         let Some(reader) = look.session(session)? else { return Ok(Err(Code::NotAuth)) };
@@ -45,7 +44,11 @@ pub(in crate::http) async fn threads(
         Ok(Ok((reader, threads.into_iter().flatten().collect::<Vec<_>>())))
     };
     let Some(found) = views.read(look).await? else { return Ok(None) };
-    Ok(Some(found.map(|(reader, threads)| body(reader, threads, now, lifetime, system))))
+    let body = found.map(|(reader, threads)| body(reader, threads, now, lifetime));
+    Ok(match body {
+        Ok(body) => body.ok().map(Ok),
+        Err(code) => Some(Err(code)),
+    })
 }
 
 /// A thread of the list; none for one without messages, and for one whose partner is gone.
@@ -63,7 +66,7 @@ fn listed(look: &mut Look<'_>, reader: AccId, thread: ThreadId, now: Timestamp) 
     Ok(newest?.zip(other).map(|(newest, other)| Listed { newest, other }))
 }
 
-fn body(reader: AccId, mut threads: Vec<Listed>, now: Timestamp, lifetime: TimeDelta, system: &[u8]) -> Vec<u8> {
+fn body(reader: AccId, mut threads: Vec<Listed>, now: Timestamp, lifetime: TimeDelta) -> Result<Vec<u8>, Unshown> {
     threads.sort_by_key(|Listed { newest, .. }| {
         let second = newest.time.micros().div_euclid(1_000_000);
         let system = matches!(newest.thread, ThreadId::System(_));
@@ -73,7 +76,7 @@ fn body(reader: AccId, mut threads: Vec<Listed>, now: Timestamp, lifetime: TimeD
         let other = match &listed.other {
             Other::Partner(_, account) => account.shown.partner.len(),
             Other::Group(group) => group.shown.len(),
-            Other::System => system.len(),
+            Other::System => THREAD_PIECES.system.len(),
         };
         other + listed.newest.line.other.len() + 96
     };
@@ -91,14 +94,16 @@ fn body(reader: AccId, mut threads: Vec<Listed>, now: Timestamp, lifetime: TimeD
             }
             Other::Group(group) => body.write_all(&group.shown),
             Other::System => {
-                body.extend_from_slice(system);
+                body.extend_from_slice(&THREAD_PIECES.system);
                 write!(body, "\"threadID\":\"{}\",\"partner\":\"s1\",", newest.thread)
             }
         };
         let line = &newest.line;
         let (mut read, mut text) = (newest.marked.contains(&reader), &line.other);
+        let expired;
         if !line.lasting && newest.time.plus(lifetime) <= now {
-            text = &line.expired;
+            expired = THREAD_PIECES.expired(newest.thread, newest.time)?;
+            text = &expired;
         } else if line.sender == Some(reader) {
             read = true;
             text = line.own.as_ref().unwrap_or(text);
@@ -107,5 +112,5 @@ fn body(reader: AccId, mut threads: Vec<Listed>, now: Timestamp, lifetime: TimeD
         body.extend_from_slice(if read { b"read\"}" } else { b"unread\"}" });
     }
     body.extend_from_slice(b"]}");
-    body
+    Ok(body)
 }

@@ -10,3 +10,4 @@ pub(in crate::http) mod present;
 pub mod problem;
 pub mod shown;
 pub mod text;
+pub(in crate::http) mod thread_pieces;

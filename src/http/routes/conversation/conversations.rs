@@ -5,8 +5,6 @@ use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 use serde_json::json;
 
-use std::sync::LazyLock;
-
 use crate::app::Handle;
 use crate::domain::dialog::StartConversation;
 use crate::http::document::operation::Operation;
@@ -18,16 +16,11 @@ use crate::http::request::body::Body;
 use crate::http::request::lenient::Lenient;
 use crate::http::request::once::IdempotencyKey;
 use crate::http::request::session::Session;
-use crate::http::routes::shape::Shapes;
 use crate::http::wire::answer::{Answer, True};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 use crate::http::wire::present;
 use crate::http::wire::shown::ListedThread;
-use crate::views::Unshown;
-
-/// How the system is shown in lists from views.
-static SYSTEM: LazyLock<Result<Box<[u8]>, Unshown>> = LazyLock::new(|| Shapes::default().system());
 
 /// Conversations and the list of threads.
 pub struct Conversations(pub Handle);
@@ -107,9 +100,7 @@ impl Conversations {
     async fn threads(&self, session: Session) -> Result<Answer<ThreadList>, WireError> {
         let app = self.0.get()?;
         let (session, now, lifetime) = (session.required()?, app.now(), app.settings.message_lifetime);
-        if let Ok(system) = &*SYSTEM
-            && let Some(body) = reads::threads(&app.views, session, now, lifetime, system).await?
-        {
+        if let Some(body) = reads::threads(&app.views, session, now, lifetime).await? {
             return Ok(Answer::written(body?));
         }
         let list = app.read.threads(session, now).await?.ok_or(WireError::from(Code::NotAuth))?;

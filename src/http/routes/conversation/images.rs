@@ -317,7 +317,7 @@ impl Images {
         };
         let mark = BlobMark { name: posted.blob, size: posted.size, sha256: posted.sha256 };
         let opener = app.vault.opener(&found.live).await?;
-        let Some((message, key)) = present::image(found, &opener, now, app.settings.message_lifetime)? else {
+        let Some((message, key)) = present::image(&found, &opener, now, app.settings.message_lifetime)? else {
             return Ok(missing());
         };
         let key = BlobKey::from_base64(&key).ok_or(WireError::from(Code::Internal))?;
