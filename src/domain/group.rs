@@ -35,7 +35,7 @@ pub struct Group {
     name: Position,
     destroyed: bool,
     members: BTreeMap<AccId, Member>,
-    /// The newest stay of everybody who is gone.
+    /// The newest stay of everybody who has left.
     former: BTreeMap<AccId, StayNo>,
     /// The number of the newest system message.
     last_message: MessageNo,

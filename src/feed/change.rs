@@ -51,7 +51,7 @@ pub enum Change {
         /// Who.
         leaving: AccId,
     },
-    /// The partner of a conversation is gone.
+    /// The partner of a conversation was removed.
     ExpiredAcc {
         /// Who.
         account: AccId,
@@ -72,8 +72,8 @@ pub(super) struct Addressed {
     pub(super) change: Change,
 }
 
-/// The changes of an event, in the order in which they are told. `rosters` is as it was in front
-/// of the event.
+/// The changes of an event, in the order in which they are sent. `rosters` is as it was before the
+/// event.
 pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addressed> {
     let one = |to: Vec<AccId>, change: Change| vec![Addressed { to, change }];
     let members = |group: GroupId| rosters.members(group).collect::<Vec<_>>();

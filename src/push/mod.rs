@@ -28,7 +28,7 @@ pub use sender::{Outcome, Push, Sender};
 pub use vapid::{BadVapid, Vapid};
 
 settings! {
-    /// What the sender is told by the settings.
+    /// The settings of the sender.
     #[derive(Debug, Clone)]
     pub struct PushSettings {
         key_file: Option<PathBuf> = optional(path), "vapid-key-file", "FILE", "", "The key pair that signs pushes (`be8 vapid` makes it); vapid.key in the data directory if it is there; without one nothing is pushed";
@@ -37,7 +37,7 @@ settings! {
         timeout: Duration = seconds, "push-timeout-seconds", "SECONDS", "10", "How long connecting to a push service may take, and then its answer";
         at_once: usize = count, "push-at-once", "N", "16", "Pushes under way to one push service at a time";
         queue: usize = count, "push-queue", "N", "10000", "Pushes that may wait for one push service; more are dropped";
-        refusals: u32 = count, "push-refusals", "N", "10", "A device is dropped when its push service refused so many pushes to it in a row and accepted none";
+        refusals: u32 = count, "push-refusals", "N", "10", "A device is dropped when its push service has refused this many pushes to it in a row and accepted none";
         lifetime: TimeDelta = |text| seconds(text).map(|span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX)), "push-lifetime-seconds", "SECONDS", "86400", "For how long after it was written a message is pushed";
     }
     given {

@@ -403,7 +403,7 @@ impl Vault {
         let connector = self.pool.connector();
         let vacuum = async {
             let mut connection = connector.connect().await?;
-            // It must not wait for ever for the holder of a lock, but may take its time with a large one.
+            // It must not wait forever for the holder of a lock, but may take its time with a large one.
             for statement in
                 ["set statement_timeout = '10min'", "set lock_timeout = '10s'", "vacuum (index_cleanup on) vault.key"]
             {

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::codes::Code;
 use crate::ledger::Answered;
 
-/// A boolean that has one value only: `valid` tells accepted from refused.
+/// A boolean that has one value only: `valid` distinguishes accepted from refused.
 macro_rules! constant {
     ($(#[$doc:meta])* $name:ident = $value:literal) => {
         $(#[$doc])*
