@@ -117,7 +117,7 @@ async fn every_kind_of_damage_is_named() {
         assert_eq!(ran.err, "be8: something is wrong: see the report\n");
         assert!(!ran.out.contains("sound\n"), "{}", ran.out);
     }
-    // What lies in the log itself changes its digest, even where nothing else tells.
+    // What lies in the log itself changes its digest, even where nothing else shows it.
     let copy = copy_of(&original).await;
     let unsealed = "(select min(position) from events where sealed is null)";
     damage(&copy, &format!("update events set salt = sha256('x') where position = {unsealed}")).await;

@@ -12,7 +12,7 @@ use crate::program::Program;
 use crate::rebuild::{Filled, tables};
 use crate::server::Server;
 
-/// All that must be equal behind an import: the log, what is sealed, and the read models, as text.
+/// All that must be equal after an import: the log, what is sealed, and the read models, as text.
 async fn contents(database: &Database) -> Vec<(String, Vec<String>)> {
     let pool = PgPool::connect_with(database.options.clone()).await.unwrap();
     let live: i32 = sqlx::query_scalar("select generation from log_head").fetch_one(&pool).await.unwrap();
