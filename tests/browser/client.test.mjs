@@ -205,9 +205,9 @@ test('the policy lets the client do what it does, and nothing else', async (t) =
   }, foreign);
   assert.deepEqual(forbidden, { injected: undefined, refused: true, evaluated: false });
   await anna.waitForFunction(() => client.forbidden.length >= 4);
-  const forbidden = (await anna.evaluate(() => client.forbidden)).sort();
+  const blocked = (await anna.evaluate(() => client.forbidden)).sort();
   const what = ['connect-src', 'img-src', 'script-src', 'script-src-elem'];
-  assert.deepEqual(forbidden.map((line) => line.split(' ')[0]), what, forbidden.join('\n'));
+  assert.deepEqual(blocked.map((line) => line.split(' ')[0]), what, blocked.join('\n'));
 
   // Nobody shows it in a frame.
   const page = await anna.context().newPage();

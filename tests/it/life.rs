@@ -258,8 +258,8 @@ async fn life(nodes: &[Server], first_node: usize) {
     ben.receives(&[json!({ "action": "expiredAcc", "accID": anna.who().id, "threadID": thread })]).await;
     assert_eq!(ben.threads().await, [(ben.system(), "ACCDELETED".to_owned())]);
     assert_eq!(anna.stream.rest().await, []);
-    let again = Browser::boots(nodes, first_node, "Anna", "").await;
-    assert_ne!(again.who().id, anna.who().id);
+    let new_anna = Browser::boots(nodes, first_node, "Anna", "").await;
+    assert_ne!(new_anna.who().id, anna.who().id);
 
     // The destroy code does the same behind a lock.
     ben.moves(nodes);
@@ -268,8 +268,8 @@ async fn life(nodes: &[Server], first_node: usize) {
     assert_eq!(ben.stream.rest().await, []);
 
     // Carl had nothing to do with all that, and receives nothing of it.
-    carl.who().start_conversation(again.who()).await;
-    carl.receives(&[json!({ "action": "newConversation", "partner": again.who().id })]).await;
+    carl.who().start_conversation(new_anna.who()).await;
+    carl.receives(&[json!({ "action": "newConversation", "partner": new_anna.who().id })]).await;
     let notices = carl.who().messages(&carl.system()).await;
     let notices: Vec<&str> = notices.iter().map(|notice| notice["text"].as_str().unwrap()).collect();
     assert_eq!(notices, ["WELCOME", "ADDEDTOGROUP", "KICKEDFROMGROUP"]);

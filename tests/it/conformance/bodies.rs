@@ -250,7 +250,7 @@ async fn talk(server: &Server) {
     }
 }
 
-/// All routes at once, each with a body that stops in its middle and one that goes on for ever in drops.
+/// All routes at once, each with a body that stops in its middle and one that goes on forever in drops.
 ///
 /// Shows (docs/protocol.md): Limits of bodies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -254,8 +254,8 @@ async fn a_group_that_is_destroyed_while_others_write_is_gone() {
                 assert_eq!(read.verdict(), "400 INVALIDTHREADID");
             }
             // Each who was there at the end is notified once.
-            let count = |messages: Vec<Value>| messages.iter().filter(|m| m["extra1"] == json!(group)).count();
-            assert_eq!(count(bob.messages(&format!("{}:s1", bob.id)).await), 1);
+            let notices = |messages: Vec<Value>| messages.iter().filter(|m| m["extra1"] == json!(group)).count();
+            assert_eq!(notices(bob.messages(&format!("{}:s1", bob.id)).await), 1);
         }
     }
 }

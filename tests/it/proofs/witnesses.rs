@@ -202,7 +202,7 @@ async fn a_witness_answers_as_the_specification_has_it() {
     assert_eq!(said("x".repeat(70_000)).await, 413);
     assert_eq!(server.get("/audit/witness/add-checkpoint").await.verdict(), "405 METHODNOTALLOWED");
 
-    // What it cosigned it knows for ever, and of two at once it takes one.
+    // What it cosigned it knows forever, and of two at once it takes one.
     let server = server.kill().await.start().await;
     assert_eq!(add(&server, rewritten.request(513, 700)).await.status, 422);
     let (one, two) = tokio::join!(add(&server, log.request(513, 600)), add(&server, log.request(513, 700)));
