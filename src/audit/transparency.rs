@@ -309,7 +309,7 @@ impl Transparency {
         Ok(())
     }
 
-    /// Compares all events with the tree, telling how many were compared.
+    /// Compares all events with the tree, reporting how many were compared.
     ///
     /// # Errors
     /// [`TransparencyError::NotExtended`] names the first that differs.

@@ -440,7 +440,7 @@ pub(super) fn destroy<R>(
     decision.events.push(in_group(id, by, GroupDestroyed { group: id, by, members, group_name: group.name }));
 }
 
-/// Tells all members to look at the group again.
+/// Asks all members to look at the group again.
 #[derive(Debug, Clone)]
 pub struct SignalUpdate {
     /// The session of the request.

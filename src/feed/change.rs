@@ -114,11 +114,11 @@ pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addresse
         }
         Event::Reads(ReadsEvent::MessagesRead(e)) => {
             let StreamName::Reads(thread) = recorded.stream else { return Vec::new() };
-            let tell = |&(sender, message): &(AccId, MessageNo)| Addressed {
+            let notice = |&(sender, message): &(AccId, MessageNo)| Addressed {
                 to: vec![sender],
                 change: Change::MessageRead { thread, message, reader: e.reader },
             };
-            e.tell.iter().map(tell).collect()
+            e.tell.iter().map(notice).collect()
         }
         Event::Group(GroupEvent::GroupCreated(e)) => one(vec![e.admin], Change::GroupCreate { group: e.group }),
         Event::Group(GroupEvent::MemberJoined(e)) => arrived(e.group, e.account),

@@ -1,10 +1,10 @@
-//! Web Push (RFC 8030): telling the devices of an account of a message through the push services
+//! Web Push (RFC 8030): notifying the devices of an account of a message through the push services
 //! of their browsers.
 //!
 //! The endpoint of a device is an address that a client names, so nothing is sent to where it must
 //! not go: [`AllowedHosts`] looks at the address, [`guard`] at what it resolves to, at the moment of
 //! connecting. What is sent is encrypted for the device and signed by our key pair ([`Vapid`]).
-//! Whom to tell, and when again, is the business of the process (`crate::process::push`).
+//! Whom to notify, and when again, is the business of the process (`crate::process::push`).
 
 pub mod connect;
 mod contact;

@@ -232,7 +232,7 @@ fn translate(error: poem::Error, route: &str, rule: Option<&Rule>) -> Response {
         StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
         StatusCode::TOO_MANY_REQUESTS => Code::RateLimited,
         StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
-        // Answers about a file's state and ranges: their headers tell it all.
+        // Answers about a file's state and ranges: their headers say it all.
         status @ (StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE) => {
             let mut answer = error.into_response();
             answer.set_status(status);

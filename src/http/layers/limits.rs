@@ -180,7 +180,7 @@ impl Bucket {
         metrics::gauge!("be8_limit_keys", "limit" => self.name).set(keys as f64);
     }
 
-    /// Tells an answer what is left, and in how many seconds all of it is there again; of a
+    /// Puts in an answer what is left, and in how many seconds all of it is there again; of a
     /// refusal, in how many it can be tried again.
     fn tell(&self, verdict: Verdict, answer: &mut Response) {
         let (left, seconds) = match verdict {

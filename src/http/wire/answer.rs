@@ -77,7 +77,7 @@ constant!(
     False = false
 );
 
-/// Accepted; there is nothing else to tell.
+/// Accepted; there is nothing else to say.
 #[derive(Debug, Default, Object, Serialize)]
 #[oai(rename = "Success", read_only_all)]
 pub struct Success {

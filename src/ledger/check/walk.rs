@@ -129,7 +129,7 @@ impl Walk {
         self.problems.add(position, what);
     }
 
-    /// Tells the positions that lack in front of this one.
+    /// Reports the positions that are missing before this one.
     fn miss(&mut self, position: i64) {
         let missing = position - self.position - 1;
         if missing == 1 {

@@ -170,7 +170,7 @@ impl Work {
         accepted.is_some_and(|at| at.elapsed() < KEY_ACCEPTED)
     }
 
-    /// Whether it is time to tell of this trouble with a service.
+    /// Whether it is time to log this trouble with a service.
     pub(super) fn alarms(&mut self, service: &str, trouble: &'static str) -> bool {
         let key = (service.to_owned(), trouble);
         if self.alarmed.get(&key).is_some_and(|at| at.elapsed() < ALARM) {

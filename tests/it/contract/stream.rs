@@ -83,7 +83,7 @@ async fn the_changes_that_both_sides_of_a_dialog_get() {
         })
     };
     assert_eq!(next_data(&mut to_alice).await, read("3", &bob));
-    // Own messages and those of the system tell nobody.
+    // Own messages and those of the system notify nobody.
     alice.messages(&thread).await;
     bob.messages(&thread).await;
     bob.write(&thread, &alice, "three").await;

@@ -51,7 +51,7 @@ async fn an_account_is_gone_on_every_node_with_the_answer() {
         let deleted = json!(["ACCDELETED", alice.id, null]);
         assert_eq!(notices(person).await, [json!(["WELCOME", null, null]), deleted]);
     }
-    // Its own streams end; its partners' tell.
+    // Its own streams end; its partners' streams report it.
     for stream in &mut alices {
         stream.rest().await;
     }

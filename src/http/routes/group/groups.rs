@@ -116,7 +116,7 @@ pub enum GroupUpdateType {
     LeaveGroup,
 }
 
-/// What to tell the members of a group.
+/// What to notify the members of a group of.
 #[derive(Debug, Default, Object)]
 #[oai(rename = "GroupUpdateInput", example)]
 pub struct UpdateInput {

@@ -206,7 +206,7 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     Operation::contract("getInsights", &[When(Code::NotFound, "with another method than GET or HEAD")]).answers_head(),
     Operation::contract(
         "getInsightsUntil",
-        &[When(Code::InvalidInput, "unless both are dates, in their order, and tell of at most 366 days")],
+        &[When(Code::InvalidInput, "unless both are dates, in their order, and cover at most 366 days")],
     ),
 ];
 
