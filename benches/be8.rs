@@ -1,5 +1,5 @@
 //! The benchmark: the real server and its ledger against the floors that PostgreSQL sets on the
-//! same machine in the same minutes. `cargo bench --bench be8 -- --help` tells the options.
+//! same machine in the same minutes. `cargo bench --bench be8 -- --help` lists the options.
 
 #[path = "be8/closed_loop.rs"]
 mod closed_loop;

@@ -48,8 +48,8 @@ impl Refused {
     }
 }
 
-/// Reads a file of at most so many bytes on which nobody but its owner has rights (`is_private`), without the byte order mark that some
-/// editors put in front. It is wiped from memory when it is dropped.
+/// Reads a file of at most this many bytes on which nobody but its owner has rights (`is_private`), without the byte order mark
+/// that some editors put in front. It is wiped from memory when it is dropped.
 ///
 /// # Errors
 /// [`Refused`]

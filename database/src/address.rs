@@ -222,7 +222,7 @@ impl Given {
         };
         let connect_timeout = match self.get("connect_timeout").map(str::parse::<i64>) {
             None => CONNECT_TIMEOUT,
-            // For libpq these mean to wait for ever.
+            // For libpq these mean to wait forever.
             Some(Ok(..=0)) => CONNECT_TIMEOUT,
             Some(Ok(seconds)) if seconds <= 3600 => Duration::from_secs(seconds.unsigned_abs()),
             Some(_) => return bad("connect_timeout is not a number of seconds up to 3600"),

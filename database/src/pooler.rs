@@ -1,4 +1,4 @@
-//! Telling whether connections are sessions: a pooler in transaction mode gives each transaction another session of PostgreSQL,
+//! Detecting whether connections are sessions: a pooler in transaction mode gives each transaction another session of PostgreSQL,
 //! and what be8 builds on sessions would be lost or be left on connections of others.
 
 use std::hash::{BuildHasher as _, RandomState};

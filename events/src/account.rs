@@ -110,7 +110,7 @@ pub struct LifetimeExtended {
     pub token: Hash32,
 }
 
-/// An account is gone, with its sessions and data keys; its conversations and groups follow.
+/// An account was removed, with its sessions and data keys; its conversations and groups follow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -130,7 +130,7 @@ pub enum Removal {
     Panic,
     /// Its destroy code was entered.
     Code,
-    /// Its time was over.
+    /// It expired.
     Expiry,
     /// The operator removed it.
     Operator,

@@ -69,7 +69,7 @@ impl DeviceDropped {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Dropped {
-    /// The push service says that the subscription is gone.
+    /// The push service says that the subscription no longer exists.
     Gone,
     /// The account subscribed more devices than it may have; the oldest gave way.
     Displaced,

@@ -18,7 +18,7 @@ pub struct ConversationStarted {
     pub nickname: Position,
 }
 
-/// A conversation is over, since one of the two is gone. The keys of both stays die in the same
+/// A conversation ended because one of the two was removed. The keys of both stays die in the same
 /// append; the system message ACCDELETED to the other follows from this event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -26,6 +26,6 @@ pub struct ConversationStarted {
 pub struct ConversationEnded {
     /// The thread, always a dialog.
     pub thread: ThreadId,
-    /// Who is gone.
+    /// Which account was removed.
     pub gone: AccId,
 }

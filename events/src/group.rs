@@ -173,7 +173,7 @@ pub struct GroupKeySecret {
     pub iv: Option<String>,
 }
 
-/// The group is gone, with all that was written in it and all its keys.
+/// The group was destroyed, with all that was written in it and all its keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

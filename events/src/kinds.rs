@@ -128,7 +128,7 @@ kinds! {
         CodeChanged = 1,
         /// A token extended the life of an account.
         LifetimeExtended = 1,
-        /// An account is gone.
+        /// An account was removed.
         AccountRemoved = 1,
     }
     /// Sessions.
@@ -149,7 +149,7 @@ kinds! {
     Dialog(DialogEvent) in dialog {
         /// Two accounts began to talk.
         ConversationStarted = 1,
-        /// A conversation is over.
+        /// A conversation ended.
         ConversationEnded = 1,
     }
     /// Groups, their members and keys.
@@ -168,7 +168,7 @@ kinds! {
         VersionAllocated = 1,
         /// A wrapped group key was stored for a member.
         GroupKeyStored = 1,
-        /// A group is gone.
+        /// A group was destroyed.
         GroupDestroyed = 1,
         /// A member asked all members to look at a group again.
         GroupUpdateSignalled = 1,

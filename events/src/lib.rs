@@ -1,6 +1,6 @@
 //! What happened in be8: the events, their envelope and its canonical bytes.
 //!
-//! Everything in this crate is storage format. A log written today is read for ever, so a shape
+//! Everything in this crate is storage format. A log written today is read forever, so a shape
 //! here changes only by a new schema version with an upcaster ([`Event::decode`]) and a new
 //! fixture. The crate knows no clock, no randomness, no key and no I/O.
 //!

@@ -12,9 +12,9 @@ pub struct MessagesRead {
     /// Who read.
     pub reader: AccId,
     /// Runs of consecutive shown messages, first and last inclusive, ascending. The reader's own
-    /// messages inside a run belong to it, so that an alternating dialog stays one run; whoever
+    /// messages inside a run belong to it, so that an alternating dialog stays one run; code that
     /// shows read marks leaves a sender out of the readers of its own messages.
     pub ranges: Vec<(MessageNo, MessageNo)>,
-    /// Whom to tell: each sender of a newly read message with the newest of them.
+    /// Whom to notify: each sender of a newly read message with the newest of them.
     pub tell: Vec<(AccId, MessageNo)>,
 }

@@ -21,7 +21,7 @@ pub struct TokenIssued {
 pub enum Grant {
     /// An endless life, to one account at a time.
     Endless,
-    /// So much time from its use on, once.
+    /// An extension by this much time from its use on, once.
     Promo {
         /// In milliseconds.
         millis: u64,
@@ -37,7 +37,7 @@ pub struct TokenTaken {
     pub by: AccId,
 }
 
-/// The account that took an endless token is gone; another one can take it.
+/// The account that took an endless token was removed; another one can take it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -52,7 +52,7 @@ pub(crate) struct Accounts {
     changed: BTreeMap<AccId, Set>,
 }
 
-/// Until when a removed account lives: it is gone at any time of any clock.
+/// Until when a removed account lives: it has ended at any time of any clock.
 const NEVER: Timestamp = Timestamp::from_micros(0);
 
 impl Accounts {

@@ -7,7 +7,7 @@ use sqlx::{Column, Row, ValueRef};
 use crate::ReadError;
 
 /// Columns that belong together. In a statement they are called by a part and their name, such as `nickname_position`, and stand
-/// one after the other. They are all there or all null; the first one tells.
+/// one after the other. They are all there or all null; the first one shows which.
 pub(crate) trait Columns: Sized {
     /// Their names.
     const NAMES: &'static [&'static str];

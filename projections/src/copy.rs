@@ -22,7 +22,7 @@ impl Rows {
         Self { table, columns, bytes }
     }
 
-    /// Begins a row of so many columns.
+    /// Begins a row of this many columns.
     pub(crate) fn row(&mut self, columns: i16) -> &mut Self {
         self.bytes.extend_from_slice(&columns.to_be_bytes());
         self

@@ -1,4 +1,4 @@
-//! The read model of devices: where an account is told of messages by Web Push.
+//! The read model of devices: where an account is notified of messages by Web Push.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! The read model of what is over: removed accounts and destroyed groups in the order of the log, and
+//! The read model of what has ended: removed accounts and destroyed groups in the order of the log, and
 //! what is still left to do about them. Process managers work it off.
 
 use be8_events::{AccId, AccountEvent, Event, GroupEvent, GroupId, Hash32, Position, Recorded, Timestamp};
@@ -64,7 +64,7 @@ impl ReadModel for Ends {
     }
 }
 
-/// What is over.
+/// What has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// An account was removed.
@@ -91,7 +91,7 @@ impl OpenRelations {
 }
 
 impl ReadModels {
-    /// The first ends behind a position, in the order of the log.
+    /// The first ends after a position, in the order of the log.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -112,7 +112,7 @@ impl ReadModels {
         .collect()
     }
 
-    /// Groups that were destroyed behind a position, each with where and when, in the order of the log.
+    /// Groups that were destroyed after a position, each with where and when, in the order of the log.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -156,7 +156,7 @@ impl ReadModels {
         Ok(open)
     }
 
-    /// Accounts that are not removed though their time is over, the longest over first.
+    /// Expired accounts that are not removed, the longest expired first.
     ///
     /// # Errors
     /// [`ReadError`]

@@ -153,8 +153,8 @@ impl ReadModels {
         Ok(rows.first().map_or(Ok(false), |row| row.try_get("found"))?)
     }
 
-    /// Blobs of images that can never be opened again because the key of this subject is gone; at
-    /// most 500, in the order of their names, behind `after`.
+    /// Blobs of images that can never be opened again because the key of this subject is deleted; at
+    /// most 500, in the order of their names, after `after`.
     ///
     /// # Errors
     /// [`ReadError`]

@@ -1,5 +1,5 @@
 //! The read model of keyholders: whose key pairs wrapped keys of which groups. While such a group
-//! lives, its members need the public key of the keyholder, even if the account is gone
+//! lives, its members need the public key of the keyholder, even if the account was removed
 //! (docs/protocol.md, "Keyholders that are gone").
 
 use std::collections::BTreeSet;

@@ -40,7 +40,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// What tells this read model from another of its name: version and tables.
+    /// What distinguishes this read model from another of its name: version and tables.
     pub fn shape(&self) -> String {
         let lines = self.tables.iter().flat_map(|table| table.ddl.lines());
         let words: Vec<&str> =

@@ -219,7 +219,7 @@ impl ReadModels {
         Ok(Some(list))
     }
 
-    /// The session's account and the threads that it takes part in, or took part in behind the
+    /// The session's account and the threads that it takes part in, or took part in after the
     /// position `since`; none when there is no session of a living account.
     ///
     /// # Errors

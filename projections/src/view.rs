@@ -73,7 +73,7 @@ pub struct GroupRow {
     pub capacity: u32,
     /// The newest version of its key.
     pub version: Option<GroupVersion>,
-    /// It is gone.
+    /// It was destroyed.
     pub destroyed: bool,
     /// The event that set its name.
     pub name: StoredSealed,
@@ -156,7 +156,7 @@ impl ReadModels {
         At::new(&rows, found, live)
     }
 
-    /// Some groups, those that are gone included; those that never were are left out.
+    /// Some groups, destroyed ones included; those that never existed are left out.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -218,7 +218,7 @@ impl ReadModels {
         At::new(&rows, found, live)
     }
 
-    /// The newest 100 messages of a thread, by its key, whoever may read them.
+    /// The newest 100 messages of a thread, by its key, regardless of who may read them.
     ///
     /// # Errors
     /// [`ReadError`]

@@ -1,5 +1,5 @@
-//! Turns of those who fetch an image: so many at once, and of one account a quarter of them, so that nobody keeps all
-//! others waiting for a slow store.
+//! Turns for fetching images: a limited number at once, of which one account may have a quarter, so that nobody keeps
+//! all others waiting for a slow store.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -27,7 +27,7 @@ pub struct Turn {
 }
 
 impl ImageReads {
-    /// So many turns.
+    /// With this many turns.
     pub fn new(turns: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(turns)), share: turns.div_ceil(4), shares: Mutex::default() }
     }

@@ -19,8 +19,8 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 #[derive(Debug)]
 pub struct LoginAttempts(Mutex<Kept>);
 
-/// Pairs that have to wait are not pushed out by those that have not: made-up accounts cost one attempt each, and as many wrong
-/// passwords for each of 65,536 accounts as make it wait cost more than a delay that was flushed is worth.
+/// Pairs that have to wait are not evicted by those that do not: attempts on nonexistent accounts cost one each, and making
+/// each of 65,536 accounts wait takes more wrong passwords than evicting one delay is worth.
 #[derive(Debug)]
 struct Kept {
     waiting: LruCache<(Option<AccId>, IpAddr), Attempts>,
@@ -46,7 +46,7 @@ impl LoginAttempts {
     /// Counts an attempt as it begins, so that many at once get no further than one after the other.
     ///
     /// # Errors
-    /// It is too early, by so much.
+    /// How much too early it is.
     pub fn admit(&self, from: Requester, now: Timestamp) -> Result<Counted, Duration> {
         let Requester { account, network } = from;
         let mut kept = self.kept();

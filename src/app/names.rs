@@ -46,7 +46,7 @@ impl Default for Names {
 }
 
 impl Names {
-    /// The nickname that an event set, or what stands for it once its key is gone.
+    /// The nickname that an event set, or what stands for it once its key is deleted.
     ///
     /// # Errors
     /// [`Unreadable`]
@@ -56,7 +56,7 @@ impl Names {
         vault: &Arc<Vault>,
         position: Position,
     ) -> Result<Arc<str>, Unreadable> {
-        // A deleted key is forgotten by the vault as soon as this node hears of it.
+        // The vault forgets a deleted key as soon as this node learns of the deletion.
         if let Some((key, name)) = self.kept.get(&position)
             && vault.knows(key)
         {
@@ -73,7 +73,7 @@ impl Names {
     }
 }
 
-/// The name that an event set, of an account or a group, or what stands for it once its key is gone.
+/// The name that an event set, of an account or a group, or what stands for it once its key is deleted.
 ///
 /// # Errors
 /// [`Unreadable`]
@@ -94,7 +94,7 @@ pub fn open_name(opener: &Opener, event: &StoredSealed) -> Result<String, Unread
     })
 }
 
-/// The status that an event set; empty without one, and once its key is gone.
+/// The status that an event set; empty without one, and once its key is deleted.
 ///
 /// # Errors
 /// [`Unreadable`]
@@ -103,7 +103,7 @@ pub fn open_status(opener: &Opener, event: Option<&StoredSealed>) -> Result<Stri
     Ok(secret.map_or_else(String::new, |secret| secret.into_inner().status))
 }
 
-/// The secret part of an event; none once its key is gone or it was swept.
+/// The secret part of an event; none once its key is deleted or it was swept.
 ///
 /// # Errors
 /// [`Unreadable`]

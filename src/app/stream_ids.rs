@@ -1,5 +1,5 @@
-//! The ids of events in a stream, as clients see them: opaque, since the position of an event in the log tells how much
-//! everybody writes.
+//! The ids of events in a stream, as clients see them: opaque, since the position of an event in the log reveals how
+//! much everybody writes.
 //!
 //! An id is one block of AES: the position (8 bytes, big-endian), which of the account's changes of that event it is (4
 //! bytes), and zeros, by which the server knows its own. The key is derived from one that all nodes of a database share. A

@@ -40,7 +40,7 @@ impl From<LogError> for ProofError {
     }
 }
 
-/// A checkpoint that covers so many events; it is requested if there is none yet.
+/// A checkpoint that covers this many events; it is requested if there is none yet.
 ///
 /// # Errors
 /// [`ProofError::NotCovered`] if there is none soon enough: too many wait, or the last one on request is too young.

@@ -21,7 +21,7 @@ pub(super) static JUDGING: Semaphore = Semaphore::const_new(2);
 /// Which rule a finding breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// Somebody who is gone could read what was written: from the departure until a version that
+    /// Somebody who has left could read what was written: from the departure until a version that
     /// somebody else allocated, that has no key for the departed, and that everybody holds.
     ExposureWindow,
     /// A member was without a key of the newest version for more than a minute.
@@ -52,7 +52,7 @@ impl Rule {
     }
 }
 
-/// How somebody who is gone can have the key.
+/// How somebody who has left can have the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Knowledge {
     /// A key of the then newest version was stored for it.
@@ -203,7 +203,7 @@ impl Judge {
         }
     }
 
-    /// Whoever leaves may have the key of the newest version.
+    /// A member that leaves may have the key of the newest version.
     fn departure(&mut self, entry: &Entry, account: AccId) {
         let Some((version, by, allocated)) = self.state.version else { return };
         let held = self.state.keys.get(&version).and_then(|keys| keys.get(&account));
@@ -263,7 +263,7 @@ impl Judge {
         }
     }
 
-    /// Brings the waits of members for their keys up to the state behind an entry: of the one that it is about, or of
+    /// Brings the waits of members for their keys up to the state after an entry: of the one that it is about, or of
     /// all.
     fn waiting(&mut self, entry: &Entry, about: Option<AccId>) {
         let Some((newest, _, allocated)) = self.state.version else { return };

@@ -137,9 +137,9 @@ impl Entry {
 /// Which page of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageRequest {
-    /// The first entries behind a position.
+    /// The first entries after a position.
     After(Position),
-    /// The last entries in front of a position.
+    /// The last entries before a position.
     Before(Position),
 }
 
@@ -163,7 +163,7 @@ pub async fn history(
     request: PageRequest,
     count: u32,
 ) -> Result<Page, AuditError> {
-    // One more than fits tells whether there is more.
+    // One more than fits shows whether there is more.
     let wanted = count as usize + 1;
     let (after, until) = match request {
         PageRequest::After(after) => (after, log.newest().await?),

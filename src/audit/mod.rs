@@ -3,7 +3,7 @@
 //!
 //! [`history`] pages through what happened, [`state_at`] folds it up to a point, and
 //! [`findings`] judges it. Who may see which of it is decided by a [`Visibility`]. That the log was never
-//! rewritten is proved by the [`Transparency`] log over it, of which a [`bundle`] tells an auditor.
+//! rewritten is proved by the [`Transparency`] log over it; a [`bundle`] carries that proof to an auditor.
 
 pub mod bundle;
 pub mod covering;
@@ -32,7 +32,7 @@ pub use state::{HeldKey, MemberThen, StateThen, state_at};
 pub use transparency::{Transparency, TransparencyError};
 pub use witness::Witness;
 
-/// Why a history cannot be told.
+/// Why a history cannot be given.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The log does not answer.
@@ -47,7 +47,7 @@ pub enum AuditError {
 }
 
 /// What somebody may see of a group's history. Membership, versions and keys can only be judged
-/// whole, so whoever sees any of it sees all of it; messages are another matter.
+/// whole, so anyone who sees any of it sees all of it; messages are another matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Visibility {
     /// The operator: the positions of all messages.
@@ -66,8 +66,8 @@ impl Visibility {
         Ok(Self::Stays(read.stays(group, member).await?))
     }
 
-    /// The visible_ranges of the log behind `after` and not behind `until` whose messages are seen,
-    /// each as (behind, up to).
+    /// The ranges of the log after `after` and up to `until` whose messages are seen,
+    /// each as (after, up to).
     fn visible_ranges(&self, after: Position, until: Position) -> Vec<(Position, Position)> {
         let stays = match self {
             Self::Everything => return vec![(after, until)],
@@ -84,7 +84,7 @@ impl Visibility {
 /// A point in the log, by position or by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
-    /// Behind this position.
+    /// After this position.
     Position(Position),
     /// As it was at this time.
     Time(Timestamp),

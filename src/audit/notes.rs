@@ -21,7 +21,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The byte by which C2SP tells the types of signatures apart.
+    /// The byte by which C2SP distinguishes the types of signatures.
     const fn byte(self) -> u8 {
         match self {
             Self::Log => 1,
@@ -55,7 +55,7 @@ pub enum BadNote {
     Unsigned(String),
 }
 
-/// The public half of a key, as verifiers are told it: `name+id+base64`.
+/// The public half of a key, as verifiers get it: `name+id+base64`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
     name: String,

@@ -67,7 +67,7 @@ impl StateThen {
                 }
             }
             Act::Joined { account, stay } | Act::Added { account, stay } => {
-                // A creator's first join does not begin its stay anew.
+                // A creator's first join does not restart its stay.
                 let since = entry.position;
                 self.members.entry(*account).or_insert(MemberThen { stay: *stay, since });
             }

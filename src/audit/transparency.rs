@@ -48,7 +48,7 @@ pub enum TransparencyError {
         /// The public key that it should have.
         key: String,
     },
-    /// The key is gone.
+    /// The key is missing.
     #[error(
         "the transparency log of this database is signed by {key}, but there is no file {file}. Put it back, or name \
          it by --audit-key-file"
@@ -257,7 +257,7 @@ impl Transparency {
         Ok(Growth::new(size, self.tables.tiles(tree::edge(size)).await?)?)
     }
 
-    /// Whether the stored tree, and the events behind it, have a signed head as their beginning.
+    /// Whether the stored tree, and the events after it, extend a signed head.
     ///
     /// # Errors
     /// [`TransparencyError::NotExtended`] if not.
@@ -309,7 +309,7 @@ impl Transparency {
         Ok(())
     }
 
-    /// Compares all events with the tree, telling how many were compared.
+    /// Compares all events with the tree, reporting how many were compared.
     ///
     /// # Errors
     /// [`TransparencyError::NotExtended`] names the first that differs.

@@ -63,7 +63,7 @@ impl Question {
         Ok(match self {
             Self::Root { size } => vec![tlog_tiles::tree_hash(size, reader)?],
             Self::Inclusion { size, index } if index < size => tlog_tiles::prove_record(size, index, reader)?,
-            Self::Inclusion { .. } => return Err(BrokenTree("an entry behind the end".to_owned())),
+            Self::Inclusion { .. } => return Err(BrokenTree("an entry beyond the end".to_owned())),
             // From nothing everything follows.
             Self::Consistency { old: 0, .. } => Vec::new(),
             Self::Consistency { old, size } => tlog_tiles::prove_tree(size, old, reader)?,

@@ -38,7 +38,7 @@ pub struct VerifiedBundle {
     pub messages: i64,
 }
 
-/// The lines of the head of a bundle, one behind the other.
+/// The lines of the head of a bundle, one after the other.
 struct Lines<'a>(std::str::Lines<'a>);
 
 impl<'a> Lines<'a> {
@@ -201,7 +201,7 @@ fn complete(events: &[Recorded], life: (StreamName, i64), chat: (StreamName, i64
 }
 
 impl VerifiedBundle {
-    /// The history that the bundle tells.
+    /// The history that the bundle contains.
     pub fn entries(&self) -> Vec<Entry> {
         self.events.iter().filter_map(Entry::of).collect()
     }

@@ -112,7 +112,7 @@ impl Witness {
     }
 
     /// Cosigns a checkpoint that extends what was cosigned before, and answers the signature line.
-    /// That it did so is durable before anybody hears of it.
+    /// That it did so is durable before the signature is returned.
     ///
     /// # Errors
     /// [`NotCosigned`]

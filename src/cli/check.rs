@@ -46,11 +46,11 @@ fn text(report: &Report) -> String {
         return out;
     }
     out.push('\n');
-    for problem in &report.problems.told {
+    for problem in &report.problems.listed {
         let place = problem.position.map_or_else(|| "head".to_owned(), |position| format!("position {position}"));
         out.push_str(&format!("{place}: {}\n", problem.what));
     }
-    let omitted = report.problems.count - report.problems.told.len() as u64;
+    let omitted = report.problems.count - report.problems.listed.len() as u64;
     if omitted > 0 {
         out.push_str(&format!("and {omitted} more\n"));
     }
@@ -81,7 +81,7 @@ fn json_text(report: &Report) -> String {
         "sound": report.is_sound(), "position": report.position, "streams": report.streams,
         "digest": report.digest.to_string(), "readable": report.sealed.readable, "erased": report.sealed.erased,
         "swept": report.sealed.swept, "tables": report.tables, "problemCount": report.problems.count,
-        "problems": report.problems.told.iter().map(problem).collect::<Vec<_>>(),
+        "problems": report.problems.listed.iter().map(problem).collect::<Vec<_>>(),
         "differences": report.differences.iter().map(difference).collect::<Vec<_>>(), "notes": report.notes,
     });
     format!("{printed}\n")
@@ -118,7 +118,7 @@ mod tests {
         let mut report = report();
         report.notes.push("there is no vault".to_owned());
         report.problems.count = 3;
-        report.problems.told = vec![
+        report.problems.listed = vec![
             Problem { position: Some(Position(7)), what: "there is no event".to_owned() },
             Problem { position: None, what: "the head row counts accounts up to 1, but there is 2".to_owned() },
         ];

@@ -44,7 +44,7 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     if report.removed.is_none() || report.complete() { Ok(()) } else { Err("the erasure is not complete".to_owned()) }
 }
 
-/// What older copies of keys are worth that were made behind position `first` and all deleted up to `last`; `only` says
+/// What older copies of keys are worth that were made after position `first` and all deleted up to `last`; `only` says
 /// whether the file holds no other rotating key than the newest one.
 fn copies(state: &RotationState, only: bool, first: i64, last: Deleted, settings: &RotationSettings) -> Copies {
     let unknown = |why| Copies { worthless: false, until: None, why: Some(why) };

@@ -1,4 +1,4 @@
-//! `be8 expire`: ends once what is over, as servers do all the time; or says what that would be.
+//! `be8 expire`: ends once what has expired, as servers do all the time; or says what that would be.
 
 use be8_events::Position;
 use clap::ArgMatches;

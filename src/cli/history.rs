@@ -25,14 +25,14 @@ pub async fn run(config: Config, matches: &ArgMatches) -> Result<(), String> {
     let database = Database::open_to_read(&config).await.map_err(|error| error.to_string())?;
     let log = Log::new(database.reader(&config));
     let printed = match at {
-        Some(point) => tell_state(&log, group, point, json).await,
-        None => tell_history(&log, group, json).await,
+        Some(point) => print_state(&log, group, point, json).await,
+        None => print_history(&log, group, json).await,
     };
     database.close().await;
     printed
 }
 
-async fn tell_state(log: &Log, group: GroupId, point: Point, json: bool) -> Result<(), String> {
+async fn print_state(log: &Log, group: GroupId, point: Point, json: bool) -> Result<(), String> {
     let state = state_at(log, group, point).await.map_err(|error| error.to_string())?;
     let state = state.ok_or_else(|| format!("there was no group {group} then"))?;
     if json {
@@ -45,7 +45,7 @@ async fn tell_state(log: &Log, group: GroupId, point: Point, json: bool) -> Resu
 }
 
 /// Page by page, so that a long history needs no memory. JSON comes a line each, for `jq`.
-async fn tell_history(log: &Log, group: GroupId, json: bool) -> Result<(), String> {
+async fn print_history(log: &Log, group: GroupId, json: bool) -> Result<(), String> {
     let mut after = Position::START;
     let mut any = false;
     loop {

@@ -102,7 +102,7 @@ fn filter(wanted: &str) -> EnvFilter {
     let about = |directive: &&str| !SILENT.iter().any(|target| directive.trim_start().starts_with(target));
     let mut kept: Vec<&str> = wanted.split(',').filter(about).collect();
     // Of each repetition of a request to a store of images its client says something at this level; what comes of the request
-    // is said by whoever asked.
+    // is said by the code that asked.
     let level = kept.iter().rev().find_map(|directive| directive.trim().parse().ok()).unwrap_or(LevelFilter::ERROR);
     if level > LevelFilter::WARN {
         kept.insert(0, "object_store=warn");

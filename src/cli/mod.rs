@@ -94,7 +94,7 @@ pub fn command() -> Command {
             ),
         )
         .subcommand(
-            flags(Command::new("expire").about("End what is over, once, as servers do all the time"))
+            flags(Command::new("expire").about("End what has expired, once, as servers do all the time"))
                 .arg(Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Only say what would be done"))
                 .arg(
                     Arg::new("confirm-clock")

@@ -31,7 +31,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(
             flags(Command::new("add").about("Issue new tokens and print them, one a line: they are not kept"))
-                .arg(kind.help("An endless life, to one account at a time; or so many days from its use on, once"))
+                .arg(kind.help("An endless life, to one account at a time; or a number of days from its use on, once"))
                 .arg(number("days", "What a promo token gives").required_if_eq("TYPE", "promo"))
                 .arg(number("count", "How many tokens").default_value("1")),
         )

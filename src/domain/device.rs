@@ -1,4 +1,4 @@
-//! Devices: where an account is told of messages by Web Push.
+//! Devices: where an account is notified of messages by Web Push.
 
 use be8_events::device::{DeviceDropped, DeviceSecret, DeviceSubscribed, Dropped};
 use be8_events::{AccId, DeviceEvent, Hash32, NewEvent, Sealing, Secret, SecretPayload, StreamName, Subject};
@@ -163,7 +163,7 @@ impl Command for DropDevice {
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
         let known = view.devices(self.account)?.subscribed();
-        // Of an account that is gone nothing is left to drop.
+        // A removed account has nothing left to drop.
         let same = |device: &Device| device.endpoint == self.endpoint && device.subscription == self.subscription;
         if !view.lives(self.account)? || !known.iter().any(same) {
             return Ok(Decision::nothing(()));

@@ -13,7 +13,7 @@ pub struct Dialog {
     thread: Option<ThreadId>,
     /// The number of the newest message.
     last: MessageNo,
-    /// One of the two is gone.
+    /// One of the two was removed.
     ended: bool,
 }
 
@@ -37,7 +37,7 @@ impl Dialog {
         self.last
     }
 
-    /// Whether one of the two is gone and the conversation with it.
+    /// Whether one of the two was removed and the conversation with it.
     pub const fn ended(&self) -> bool {
         self.ended
     }
@@ -58,7 +58,7 @@ pub struct StartConversation {
 }
 
 impl Command for StartConversation {
-    /// The thread as it is stored, whoever of the two began.
+    /// The thread as it is stored, whichever of the two began.
     type Reply = ThreadId;
 
     fn streams(&self) -> Vec<StreamName> {

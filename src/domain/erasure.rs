@@ -30,7 +30,7 @@ impl Command for Erase {
     }
 }
 
-/// Erases the messages of days, as far as all messages of such a day are over.
+/// Erases the messages of days, as far as all messages of such a day have expired.
 #[derive(Debug, Clone)]
 pub struct ExpireDays {
     /// The days.
@@ -49,7 +49,7 @@ impl Command for ExpireDays {
     }
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<()>, Stop> {
-        // The last message of a day is over once the day that is a lifetime ago is a later one.
+        // The last message of a day has expired once the day that is a lifetime ago is a later one.
         let kept = self.now.min(view.now).plus(-self.lifetime).day();
         let over = self.days.iter().filter(|day| **day < kept);
         let erase = over.map(|&day| (Subject::Day(day), Cause::Expired)).collect();
@@ -57,7 +57,7 @@ impl Command for ExpireDays {
     }
 }
 
-/// Erases the names of destroyed groups, which were kept for the messages that told of it
+/// Erases the names of destroyed groups, which were kept for the messages about their destruction
 /// (docs/protocol.md, "How long messages are kept").
 #[derive(Debug, Clone)]
 pub struct ExpireGroupNames {

@@ -35,7 +35,7 @@ pub struct Group {
     name: Position,
     destroyed: bool,
     members: BTreeMap<AccId, Member>,
-    /// The newest stay of everybody who is gone.
+    /// The newest stay of everybody who has left.
     former: BTreeMap<AccId, StayNo>,
     /// The number of the newest system message.
     last_message: MessageNo,
@@ -440,7 +440,7 @@ pub(super) fn destroy<R>(
     decision.events.push(in_group(id, by, GroupDestroyed { group: id, by, members, group_name: group.name }));
 }
 
-/// Tells all members to look at the group again.
+/// Asks all members to look at the group again.
 #[derive(Debug, Clone)]
 pub struct SignalUpdate {
     /// The session of the request.

@@ -106,7 +106,7 @@ impl Address {
         streams
     }
 
-    /// The checks that every message meets first, in their order: the session, the receiver, the
+    /// The checks that every message passes first, in their order: the session, the receiver, the
     /// sender, the thread.
     pub(super) fn find(&self, view: &View<'_>) -> Result<Place, Stop> {
         let me = view.authenticate(self.session)?;

@@ -162,7 +162,7 @@ pub struct Decision<R> {
     pub events: Vec<NewEvent>,
     /// Subjects whose data keys die in the same append, each with the cause.
     pub erase: Vec<(Subject, be8_events::erasure::Cause)>,
-    /// What the caller is told once the events are durable.
+    /// What the caller is answered once the events are durable.
     pub reply: R,
 }
 
@@ -180,7 +180,7 @@ impl<R> Decision<R> {
 
 /// Something that somebody wants to happen.
 pub trait Command: Send + Sync + 'static {
-    /// What the caller is told.
+    /// What the caller is answered.
     type Reply: Send + 'static;
 
     /// The streams that are known to be needed before anything is loaded: a hint that saves
@@ -222,7 +222,7 @@ pub trait States {
 pub struct View<'a> {
     /// The time of the events to come: what begins now lasts from here. Not before the newest event's.
     pub now: Timestamp,
-    /// What the node's clock shows: by it is judged what is over. It may be before the newest event, of a clock that was ahead.
+    /// What the node's clock shows: it decides what has expired. It may be before the newest event, of a clock that was ahead.
     pub clock: Timestamp,
     /// The number that the next account gets.
     pub next_account: i64,

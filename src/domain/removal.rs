@@ -1,8 +1,8 @@
 //! Removal: the one path on which accounts end, and what follows in their conversations and groups.
 //!
-//! [`RemoveAccount`] ends an account at once: from its event on it is gone for every decision and
-//! every reader. What hangs on it follows in bounded steps, [`EndConversations`], [`LeaveGroups`] and
-//! [`ErasePublicKey`]. Since nobody can bind itself to an account that is gone, what is left to do
+//! [`RemoveAccount`] ends an account at once: from its event on it is removed for every decision and
+//! every reader. What depends on it follows in bounded steps, [`EndConversations`], [`LeaveGroups`] and
+//! [`ErasePublicKey`]. Since nothing can bind itself to a removed account, what is left to do
 //! only ever shrinks; a step that was done already is no event.
 
 use be8_events::account::{AccountRemoved, Removal};
@@ -30,14 +30,14 @@ pub enum RemoveAccount {
         /// The position of that event: with a newer code the command is outdated.
         checked: Position,
     },
-    /// Its time may be over: nothing happens unless it is.
+    /// It may have expired: nothing happens unless it has.
     Expiry {
         /// Which account.
         account: AccId,
         /// The time that is trusted.
         now: Timestamp,
     },
-    /// The operator removes it, whether its time is over or not.
+    /// The operator removes it, whether it has expired or not.
     Operator {
         /// Which account.
         account: AccId,
@@ -45,7 +45,7 @@ pub enum RemoveAccount {
 }
 
 impl Command for RemoveAccount {
-    /// The account that is gone by this command; none if its time is not over, or it was gone.
+    /// The account that this command removed; none if it has not expired, or was removed before.
     type Reply = Option<AccId>;
 
     fn streams(&self) -> Vec<StreamName> {
@@ -77,7 +77,7 @@ impl Command for RemoveAccount {
                 (account, Removal::Expiry, None)
             }
             Self::Operator { account } => {
-                // Whoever exists and is not removed has a time, be it over or not.
+                // An account that exists and is not removed has a time, whether it has passed or not.
                 view.account(account)?.until().ok_or(Rejection::AccountNotExisting)?;
                 (account, Removal::Operator, None)
             }
@@ -107,7 +107,7 @@ fn gone(view: &View<'_>, account: AccId) -> Result<(), Stop> {
 /// Ends conversations of an account that was removed.
 #[derive(Debug, Clone)]
 pub struct EndConversations {
-    /// Who is gone.
+    /// Which account was removed.
     pub gone: AccId,
     /// With whom it had them.
     pub partners: Vec<AccId>,
@@ -143,7 +143,7 @@ impl Command for EndConversations {
 /// Takes an account that was removed out of groups; those whose admin it was are destroyed.
 #[derive(Debug, Clone)]
 pub struct LeaveGroups {
-    /// Who is gone.
+    /// Which account was removed.
     pub gone: AccId,
     /// The groups.
     pub groups: Vec<GroupId>,
@@ -186,7 +186,7 @@ impl Command for LeaveGroups {
 /// (docs/protocol.md, "Keyholders that are gone").
 #[derive(Debug, Clone, Copy)]
 pub struct ErasePublicKey {
-    /// Who is gone.
+    /// Which account was removed.
     pub gone: AccId,
 }
 

@@ -1,4 +1,4 @@
-//! Growing delays for who guesses: how long the next attempt has to wait after so many.
+//! Growing delays against guessing: how long the next attempt has to wait after a number of them.
 
 use be8_events::Timestamp;
 use chrono::TimeDelta;
@@ -19,7 +19,7 @@ pub fn delay(attempts: u32) -> TimeDelta {
 }
 
 /// The attempts that were made so far. An attempt counts when it begins, so that many at once get no
-/// further than one after the other; whoever succeeds is forgotten.
+/// further than one after the other; a success clears the count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempts {
     /// How many.

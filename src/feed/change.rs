@@ -51,7 +51,7 @@ pub enum Change {
         /// Who.
         leaving: AccId,
     },
-    /// The partner of a conversation is gone.
+    /// The partner of a conversation was removed.
     ExpiredAcc {
         /// Who.
         account: AccId,
@@ -72,8 +72,8 @@ pub(super) struct Addressed {
     pub(super) change: Change,
 }
 
-/// The changes of an event, in the order in which they are told. `rosters` is as it was in front
-/// of the event.
+/// The changes of an event, in the order in which they are sent. `rosters` is as it was before the
+/// event.
 pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addressed> {
     let one = |to: Vec<AccId>, change: Change| vec![Addressed { to, change }];
     let members = |group: GroupId| rosters.members(group).collect::<Vec<_>>();
@@ -114,11 +114,11 @@ pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addresse
         }
         Event::Reads(ReadsEvent::MessagesRead(e)) => {
             let StreamName::Reads(thread) = recorded.stream else { return Vec::new() };
-            let tell = |&(sender, message): &(AccId, MessageNo)| Addressed {
+            let notice = |&(sender, message): &(AccId, MessageNo)| Addressed {
                 to: vec![sender],
                 change: Change::MessageRead { thread, message, reader: e.reader },
             };
-            e.tell.iter().map(tell).collect()
+            e.tell.iter().map(notice).collect()
         }
         Event::Group(GroupEvent::GroupCreated(e)) => one(vec![e.admin], Change::GroupCreate { group: e.group }),
         Event::Group(GroupEvent::MemberJoined(e)) => arrived(e.group, e.account),

@@ -1,4 +1,4 @@
-//! The hub: the open streams of this node and what they are told.
+//! The hub: the open streams of this node and what is sent to them.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -22,8 +22,8 @@ use crate::settings::{count, settings};
 /// How soon a log that cannot be read is tried again.
 const RETRY: std::time::Duration = std::time::Duration::from_millis(200);
 
-/// Of how many accounts without a stream it is known what they were told last. Of the others the
-/// feed tells what is recent.
+/// For how many accounts without a stream the last change that was sent is remembered. The others are
+/// sent what is recent.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
 settings! {
@@ -54,7 +54,7 @@ struct Sink {
 
 #[derive(Debug)]
 struct Streams {
-    /// Events up to here were told.
+    /// Events up to here were sent.
     position: Position,
     sinks: HashMap<AccId, Vec<Sink>>,
     next_id: u64,
@@ -79,22 +79,22 @@ pub struct Hub {
     closed: CancellationToken,
 }
 
-/// An open stream: what happens behind [`Subscriber::from`]. It ends when the reader is too slow,
+/// An open stream: what happens after [`Subscriber::from`]. It ends when the reader is too slow,
 /// the session ends or the server stops; dropping it closes it.
 #[derive(Debug)]
 pub struct Subscriber {
     hub: Arc<Hub>,
     account: AccId,
     id: u64,
-    /// The stream begins behind this position.
+    /// The stream begins after this position.
     pub from: Position,
     /// Where it is to begin if it does not say what it saw.
     pub beginning: Beginning,
     queue: mpsc::Receiver<Delivery>,
-    /// What is told before the queue.
+    /// What is sent before the queue.
     first: VecDeque<Delivery>,
-    /// Behind this the queue is told.
-    behind: ChangeId,
+    /// The queue is sent from after this change.
+    after: ChangeId,
     /// The last change that was handed out.
     handed: Option<ChangeId>,
     written: Arc<Mutex<Written>>,
@@ -103,14 +103,14 @@ pub struct Subscriber {
 }
 
 impl Hub {
-    /// A hub that begins behind `from`.
+    /// A hub that begins after `from`.
     pub fn new(settings: HubSettings, from: Position, closed: CancellationToken) -> Arc<Self> {
         let arrived = LruCache::new(REMEMBERED);
         let streams = Streams { position: from, sinks: HashMap::new(), next_id: 0, arrived };
         Arc::new(Self { streams: Mutex::new(streams), settings, closed })
     }
 
-    /// Tells the streams what happens, until the log or the server ends.
+    /// Sends the streams what happens, until the log or the server ends.
     pub async fn run(self: Arc<Self>, log: Log, mut events: Subscription) {
         let mut rosters = Rosters::default();
         loop {
@@ -121,21 +121,21 @@ impl Hub {
             match next {
                 Ok(Some(batch)) => {
                     while let Err(error) = rosters.load(&log, &batch).await {
-                        self.behind(&error).await;
+                        self.retry_later(&error).await;
                         if self.closed.is_cancelled() {
                             return;
                         }
                     }
-                    self.tell(&batch, &mut rosters);
+                    self.send(&batch, &mut rosters);
                 }
                 Ok(None) => break,
-                Err(error) => self.behind(&error).await,
+                Err(error) => self.retry_later(&error).await,
             }
         }
         self.lock().sinks.clear();
     }
 
-    async fn behind(&self, error: &LogError) {
+    async fn retry_later(&self, error: &LogError) {
         tracing::warn!(%error, "the feed cannot read the log, trying again");
         tokio::time::sleep(RETRY).await;
     }
@@ -167,7 +167,7 @@ impl Hub {
         let (sender, queue) = mpsc::channel(self.settings.queue.max(1));
         streams.sinks.entry(account).or_default().push(Sink { id, session, queue: sender, written: written.clone() });
         metrics::gauge!("be8_feed_streams").increment(1.0);
-        let behind = ChangeId { position: from, nth: u32::MAX };
+        let after = ChangeId { position: from, nth: u32::MAX };
         Ok(Subscriber {
             hub: self.clone(),
             account,
@@ -176,7 +176,7 @@ impl Hub {
             beginning,
             queue,
             first: VecDeque::new(),
-            behind,
+            after,
             handed: None,
             // If it comes to no beginning, no more has arrived than before.
             written,
@@ -188,7 +188,7 @@ impl Hub {
         self.streams.lock()
     }
 
-    fn tell(&self, batch: &[Recorded], rosters: &mut Rosters) {
+    fn send(&self, batch: &[Recorded], rosters: &mut Rosters) {
         let mut streams = self.lock();
         for recorded in batch {
             streams.position = recorded.position;
@@ -197,11 +197,11 @@ impl Hub {
             {
                 streams.remove(ended.account, |sink| sink.session == hash);
             }
-            // An account that is gone hears nothing more.
+            // A removed account receives nothing more.
             if let Event::Account(AccountEvent::AccountRemoved(removed)) = &recorded.event {
                 streams.remove(removed.account, |_| true);
             }
-            // Without a listener nobody need be told, but the rosters move on.
+            // Without a listener nothing need be sent, but the rosters move on.
             let changes = if streams.sinks.is_empty() { Vec::new() } else { changes_of(recorded, rosters) };
             rosters.apply(recorded);
             let mut numbers: HashMap<AccId, u32> = HashMap::new();
@@ -243,14 +243,14 @@ impl Streams {
 }
 
 impl Subscriber {
-    /// Begins with these changes, which follow `seen`, and goes on behind it.
+    /// Begins with these changes, which follow `seen`, and goes on after it.
     pub fn begin(&mut self, seen: ChangeId, missed: Vec<Delivery>) {
         lock(&self.written).begin(seen);
-        self.behind = self.behind.max(seen);
+        self.after = self.after.max(seen);
         self.first = missed.into();
     }
 
-    /// The next change; none when the stream is over. Whoever asks has written what it got before.
+    /// The next change; none once the stream has ended. A caller asks only after it has written the one before.
     pub async fn next(&mut self) -> Option<Delivery> {
         if let Some(handed) = self.handed.take() {
             lock(&self.written).write(handed, Instant::now(), self.hub.settings.unproven);
@@ -259,7 +259,7 @@ impl Subscriber {
             Some(delivery) => Some(delivery),
             None => loop {
                 match self.queue.recv().await {
-                    Some(delivery) if delivery.id <= self.behind => {}
+                    Some(delivery) if delivery.id <= self.after => {}
                     next => break next,
                 }
             },

@@ -16,23 +16,23 @@ const MOST: usize = 1000;
 /// How many events are read at once.
 const PAGE: u32 = 1000;
 
-/// Which of the missed changes are told.
+/// Which of the missed changes are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Telling {
+pub enum Scope {
     /// All of them.
     All,
     /// All but those that would switch the chat that the client has open: it may have seen them.
-    Quietly,
+    Quiet,
 }
 
-impl Telling {
-    fn tells(self, change: &Change) -> bool {
+impl Scope {
+    fn includes(self, change: &Change) -> bool {
         let switches = matches!(change, Change::NewConversation { .. } | Change::GroupCreate { .. });
         self == Self::All || !switches
     }
 }
 
-/// The changes of an account behind `seen`, up to and including the position `until`.
+/// The changes of an account after `seen`, up to and including the position `until`.
 ///
 /// # Errors
 /// [`LogError`]
@@ -42,7 +42,7 @@ pub async fn missed(
     threads: &[ThreadId],
     seen: ChangeId,
     until: Position,
-    telling: Telling,
+    scope: Scope,
 ) -> Result<Vec<Delivery>, LogError> {
     let streams: Vec<StreamName> = threads.iter().flat_map(streams_of).collect();
     let mut after = Position(seen.position.0.saturating_sub(1));
@@ -54,7 +54,7 @@ pub async fn missed(
         rosters.load(log, &events).await?;
         for event in &events {
             let missed = deliveries(event, account, &rosters);
-            changes.extend(missed.filter(|one| one.id > seen && telling.tells(&one.shared.change)));
+            changes.extend(missed.filter(|one| one.id > seen && scope.includes(&one.shared.change)));
             rosters.apply(event);
         }
         match events.last() {
@@ -67,12 +67,12 @@ pub async fn missed(
     let chats =
         streams.into_iter().filter(|s| !matches!(s, StreamName::Reads(_) | StreamName::Group(_))).collect::<Vec<_>>();
     let newest = log.newest_of_streams(&chats, seen.position, until).await?;
-    let mut told = BTreeSet::new();
+    let mut covered = BTreeSet::new();
     let mut messages = Vec::new();
     for (event, rosters) in newest.iter().zip(rosters_at(log, &newest).await?).rev() {
         for delivery in deliveries(event, account, &rosters) {
             if let Change::NewMessage { thread, .. } = delivery.shared.change
-                && told.insert(thread)
+                && covered.insert(thread)
             {
                 messages.push(delivery);
             }
@@ -85,7 +85,7 @@ pub async fn missed(
 /// How many groups' members are read at once.
 const AT_ONCE: usize = 4;
 
-/// Who is told of each of these events.
+/// The rosters that decide who receives each of these events.
 async fn rosters_at(log: &Log, events: &[Recorded]) -> Result<Vec<Rosters>, LogError> {
     let mut all = Vec::with_capacity(events.len());
     for some in events.chunks(AT_ONCE) {
@@ -102,7 +102,7 @@ fn deliveries(event: &Recorded, account: AccId, rosters: &Rosters) -> impl Itera
         .map(move |(change, nth)| Delivery { id: ChangeId { position, nth }, shared: Shared::new(change) })
 }
 
-/// The streams whose events are told to those who take part in a thread.
+/// The streams whose events are sent to those who take part in a thread.
 fn streams_of(thread: &ThreadId) -> Vec<StreamName> {
     match *thread {
         ThreadId::Dialog { initiator, receiver } => {

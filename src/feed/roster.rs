@@ -1,4 +1,4 @@
-//! Who is in a group at a position: what decides whom an event of the group is told.
+//! Who is in a group at a position: this decides who receives an event of the group.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -23,7 +23,7 @@ impl Rosters {
         self.0.get(&group).into_iter().flatten().copied()
     }
 
-    /// The groups of one event as they were in front of it.
+    /// The groups of one event as they were before it.
     ///
     /// # Errors
     /// [`LogError`]
@@ -33,7 +33,7 @@ impl Rosters {
         Ok(rosters)
     }
 
-    /// Loads the groups of these events as they were in front of the first of them.
+    /// Loads the groups of these events as they were before the first of them.
     ///
     /// # Errors
     /// [`LogError`]
@@ -59,7 +59,7 @@ impl Rosters {
         Ok(members)
     }
 
-    /// Moves on behind an event.
+    /// Moves on past an event.
     pub fn apply(&mut self, recorded: &Recorded) {
         if let StreamName::Group(group) = recorded.stream
             && let Some(members) = self.0.get_mut(&group)
@@ -83,7 +83,7 @@ fn change(members: &mut BTreeSet<AccId>, event: &Event) {
     }
 }
 
-/// The group whose members are told of an event.
+/// The group whose members receive an event.
 fn group_of(recorded: &Recorded) -> Option<GroupId> {
     let (StreamName::Group(group) | StreamName::Chat(group) | StreamName::Reads(ThreadId::Group(group))) =
         recorded.stream

@@ -65,7 +65,7 @@ details (RFC 9457), with the code in the same member `error`; only a witness ans
 understood too. Members that an operation does not know are ignored. A member of a wrong type is like a missing one.
 
 **Limits.** Requests are limited, generously: per address where no session is shown, per account elsewhere. Each answer \
-tells by `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) which limit it counted under and what \
+says by `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) which limit it counted under and what \
 is left of it. Beyond it the answer is 429 `RATELIMITED` with `Retry-After`.
 
 **Trying it here.** On a fresh server, execute *Make an account* twice: the accounts are `10001` and `10002`, and this \

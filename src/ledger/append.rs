@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::batch::Draft;
 use super::head::Head;
 
-/// The channel on which nodes tell each other about a batch; the payload is the newest position.
+/// The channel on which nodes notify each other of a batch; the payload is the newest position.
 pub(super) const CHANNEL: &str = "be8_log";
 
 /// The statement for one draft. It names only the tables that the draft touches: PostgreSQL

@@ -18,7 +18,7 @@ use super::{Job, LedgerError};
 use crate::domain::{Rejection, State, States, Stop, View, count_numbers};
 use crate::vault::{DataKey, FreshKey, KeySet, Vault};
 
-/// What a pass lacked. It is loaded, and the pass begins anew.
+/// What a pass lacked. It is loaded, and the pass starts again.
 #[derive(Debug, Default)]
 pub(super) struct Missing {
     pub(super) streams: HashSet<StreamName>,

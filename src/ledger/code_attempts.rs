@@ -19,7 +19,7 @@ impl CodeAttempts {
     }
 
     /// Counts an attempt; whether it is allowed. One that is too early does not count, nor does one at
-    /// the codes of an account that is gone: nobody would forget it again.
+    /// the codes of a removed account: nothing would ever forget it.
     ///
     /// # Errors
     /// [`LogError::Database`]
@@ -67,7 +67,7 @@ impl CodeAttempts {
         Ok(write.await?)
     }
 
-    /// An attempt succeeded, or the account is gone.
+    /// An attempt succeeded, or the account was removed.
     ///
     /// # Errors
     /// [`LogError::Database`]
@@ -87,7 +87,7 @@ impl CodeAttempts {
 }
 
 /// A transaction that has an account's attempts to itself, there being a row of it or not: attempts
-/// that come at once are counted one by one, and the one that forgets those of an account that is gone
+/// that come at once are counted one by one, and the one that forgets those of a removed account
 /// waits for the one that still found it alive.
 async fn turn(connection: &mut PgConnection, account: AccId) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     let mut tx = connection.begin().await?;

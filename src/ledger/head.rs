@@ -17,7 +17,7 @@ pub(crate) struct Head {
     pub(crate) groups: i64,
     pub(crate) streams: i64,
     pub(crate) keys: i64,
-    /// The salt of the newest event, which tells this log from every other one; none while there is no event.
+    /// The salt of the newest event, which distinguishes this log from every other one; none while there is no event.
     pub(crate) salt: Option<Hash32>,
 }
 

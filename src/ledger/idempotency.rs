@@ -1,9 +1,9 @@
-//! Idempotency: a command that comes twice under one key happens once, and both hear the same.
+//! Idempotency: a command that comes twice under one key happens once, and both get the same answer.
 //!
 //! The answer of a command is stored in the append of its events, so it is as durable as they are;
 //! a command that is refused, or leads to no event, stores none. The rows of a batch's keys are
 //! read in every round together with the states: an answer that another node wrote is seen, and
-//! what was written since makes the append lose its round. So no two rows ever meet in an append.
+//! what was written since makes the append lose its round. So no two rows ever conflict in an append.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::vault::DataKey;
 /// How long an answer is kept.
 pub const LIFE: TimeDelta = TimeDelta::hours(24);
 
-/// What tells that a request is one that came before.
+/// What identifies a request as one that came before.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
     /// The session: its account is the scope of the key.
@@ -33,7 +33,7 @@ pub struct Idempotency {
     pub request: Hash32,
 }
 
-/// The answer of an accepted command: what is said again to whoever asks again. It is stored as it
+/// The answer of an accepted command, which a repeated request gets again. It is stored as it
 /// is, so it must hold nothing that erasing an account would have to find: ids and numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
@@ -158,7 +158,7 @@ impl Ledger {
         ticket.verdict(reply, self.log.pool(), &self.answers, self.patience).await
     }
 
-    /// Deletes answers that are over, at most `most` of those that are too old and as many of
+    /// Deletes expired answers, at most `most` of those that are too old and as many of
     /// removed accounts. Answers how many.
     ///
     /// # Errors

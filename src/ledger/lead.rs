@@ -54,7 +54,7 @@ impl Leads {
         Ok(None)
     }
 
-    /// How far a process has come, whoever leads it.
+    /// How far a process has come, whichever node leads it.
     ///
     /// # Errors
     /// [`LogError::Database`]
@@ -79,7 +79,7 @@ impl Lead {
     /// Makes sure that the lead is still held.
     ///
     /// # Errors
-    /// [`LogError::Database`] when the connection, and with it the lock, is gone.
+    /// [`LogError::Database`] when the connection, and with it the lock, is lost.
     pub async fn confirm(&mut self) -> Result<(), LogError> {
         Ok(bounded(PATIENCE, self.connection.ping()).await?)
     }

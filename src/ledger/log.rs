@@ -11,7 +11,7 @@ use sqlx::{PgConnection, Row};
 use super::LogError;
 use super::pages::Raw;
 
-/// How many events of a stream are read at once by whoever reads all of it.
+/// How many events of a stream are read at once when all of it is read.
 const PAGE: u32 = 2000;
 
 /// A statement that selects events with the names of their streams, from `events e` and `streams s`.
@@ -84,7 +84,7 @@ impl Log {
         query.fetch_all(&self.pool).await?.iter().map(recorded).collect()
     }
 
-    /// At most `count` events of the whole log behind the position `after`. Positions are gapless
+    /// At most `count` events of the whole log after the position `after`. Positions are gapless
     /// and visible in their order, so the last one returned is where to go on.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl Log {
         query.fetch_all(connection).await?.iter().map(recorded).collect()
     }
 
-    /// The first `count` events of some streams behind the position `after` and not behind
+    /// The first `count` events of some streams after the position `after` and not after
     /// `until`, in the order of the log.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ impl Log {
         self.of_streams(READ_STREAMS, streams, after, until, count).await
     }
 
-    /// The last `count` events of some streams behind the position `after` and not behind `until`,
+    /// The last `count` events of some streams after the position `after` and not after `until`,
     /// in the order of the log.
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl Log {
         self.events(query).await
     }
 
-    /// How many events a stream has behind the position `after` and not behind `until`.
+    /// How many events a stream has after the position `after` and not after `until`.
     ///
     /// # Errors
     /// [`LogError`]
@@ -171,7 +171,7 @@ impl Log {
         Ok(Position(sqlx::query_scalar("select position_at($1)").bind(time.to_utc()).fetch_one(&self.pool).await?))
     }
 
-    /// All events of some kinds in a stream in front of the position `before`.
+    /// All events of some kinds in a stream before the position `before`.
     ///
     /// # Errors
     /// [`LogError`]
@@ -184,7 +184,7 @@ impl Log {
         self.events(sqlx::query(READ_KINDS).bind(stream.to_string()).bind(kinds).bind(before.0)).await
     }
 
-    /// The newest event of each of some streams, if it stands behind `after` and not behind
+    /// The newest event of each of some streams, if it is after `after` and not after
     /// `until`, in the order of the log.
     ///
     /// # Errors
@@ -198,7 +198,7 @@ impl Log {
         self.events(sqlx::query(NEWEST_OF_STREAMS).bind(names(streams)).bind(after.0).bind(until.0)).await
     }
 
-    /// The first `count` events behind `after` and not behind `until`, of one kind if it is named.
+    /// The first `count` events after `after` and not after `until`, of one kind if it is named.
     ///
     /// # Errors
     /// [`LogError`]

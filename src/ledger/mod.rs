@@ -305,7 +305,7 @@ impl Ledger {
         CodeAttempts::new(self.log.pool().clone())
     }
 
-    /// The time by which this node ends what is over for good.
+    /// The time by which this node permanently ends what has expired.
     pub const fn trusted_time(&self) -> &TrustedTime {
         &self.trusted
     }
@@ -332,7 +332,7 @@ impl Ledger {
         *self.position.borrow()
     }
 
-    /// Has the loop follow the log up to this position now, if it has not: without waiting to be told of it by the node that
+    /// Has the loop follow the log up to this position now, if it has not: without waiting to be notified by the node that
     /// appended.
     pub fn follow_to(&self, position: Position) {
         self.wake.send_if_modified(|newest| {
@@ -347,7 +347,7 @@ impl Ledger {
         &self.fresh
     }
 
-    /// All events behind `from`: first what is there, then what comes, without gap or double.
+    /// All events after `from`: first what is there, then what comes, without gap or double.
     pub fn subscribe_all(&self, from: Position) -> Subscription {
         Subscription::new(self.log.clone(), self.tail.subscribe(), self.position.clone(), from)
     }

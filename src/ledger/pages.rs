@@ -67,13 +67,13 @@ impl Raw {
     }
 }
 
-/// The names of streams by their numbers, as far as they were met of late. A name that cannot be read
+/// The names of streams by their numbers, as far as they were seen recently. A name that cannot be read
 /// is none.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names(HashMap<i64, Option<StreamName>>);
 
 impl Names {
-    /// The stream with this number, if its name was met and can be read.
+    /// The stream with this number, if its name was seen and can be read.
     pub(super) fn get(&self, id: i64) -> Option<StreamName> {
         self.0.get(&id).copied().flatten()
     }
@@ -115,7 +115,7 @@ impl Pages {
         Self { pool, names: Arc::default() }
     }
 
-    /// The events behind `after` up to `until`, in pages.
+    /// The events after `after` up to `until`, in pages.
     pub(super) fn decoded(
         &self,
         after: Position,
@@ -172,7 +172,7 @@ fn ranges(after: Position, until: Position) -> impl Stream<Item = (i64, i64)> {
     futures_util::stream::iter(starts.map(move |start| (start, until.0.min(start + PAGE))))
 }
 
-/// The rows behind `after` up to `until`, as this connection sees them.
+/// The rows after `after` up to `until`, as this connection sees them.
 pub(super) async fn rows(connection: &mut PgConnection, after: i64, until: i64) -> Result<Vec<Raw>, sqlx::Error> {
     let sql = format!(
         "copy (select position, stream, version, kind, schema, time, actor, salt, payload, sealed from events

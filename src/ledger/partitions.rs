@@ -1,4 +1,4 @@
-//! The partitions of `sealed_message`: one a UTC day, made a week ahead, dropped when its key is gone.
+//! The partitions of `sealed_message`: one a UTC day, made a week ahead, dropped when its key is deleted.
 
 use be8_events::{Day, Timestamp};
 use chrono::NaiveDate;
@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 /// How many days ahead partitions are made.
 const DAYS_AHEAD: i64 = 7;
 
-/// Makes the partitions of a day and the week behind it, as far as they lack.
+/// Makes the missing partitions of a day and the week after it.
 ///
 /// A table is created and then attached, which blocks neither readers nor writers of the parent;
 /// two nodes at once are kept apart by an advisory lock.

@@ -10,7 +10,7 @@ use sqlx::Row;
 use super::{Lead, LogError};
 use crate::domain::device::DeviceName;
 
-/// A device that is to be told of a message.
+/// A device that is to be notified of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// Whose device.
@@ -78,7 +78,7 @@ impl Lead {
 
     /// Stores deliveries that are due at once, and in the same statement that the process has come
     /// as far as `reached`: so each message is taken up exactly once. A device that still waits to
-    /// be told of an older message in the same thread is told of the newer one instead. Answers by
+    /// be notified of an older message in the same thread is notified of the newer one instead. Answers by
     /// how many the deliveries of each service grew. No two of `deliveries` may be for the same
     /// device and thread.
     ///
@@ -109,7 +109,7 @@ impl Lead {
         Ok(grown)
     }
 
-    /// Takes what is due, at most so many of each service, and records them as sent: once this
+    /// Takes what is due, at most this many of each service, and records them as sent: once this
     /// returns they may be sent. What is due after `latest` was put back by a clock that was ahead, and is due, too.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ pub struct Index {
     pub position: Position,
     /// The live generation of the read models.
     pub generation: Generation,
-    /// The salt of the newest event, which tells this log from every other one; none while there is no event.
+    /// The salt of the newest event, which distinguishes this log from every other one; none while there is no event.
     pub salt: Option<Hash32>,
 }
 
@@ -84,7 +84,7 @@ impl Asking {
             };
             metrics::histogram!("be8_view_reads_per_question").record(all.len() as f64);
             for answer in all.drain(..) {
-                // Who asked may be gone.
+                // The caller may have given up.
                 let _ = answer.send(index);
             }
         }

@@ -12,7 +12,7 @@ use super::pages::Raw;
 /// How many payloads are read at once: events are small, but what is sealed of one may be large.
 const SLICE: i64 = 500;
 
-/// A page in slices, each with the positions that it is of: behind the first one, up to the second.
+/// A page in slices, each with its range of positions: after the first one, up to the second.
 pub(super) fn slices(page: Vec<Raw>, after: i64, until: i64) -> impl Iterator<Item = (i64, i64, Vec<Raw>)> {
     let mut rows = page.into_iter().peekable();
     (after..until).step_by(SLICE as usize).map(move |after| {

@@ -71,7 +71,7 @@ impl Seen {
         .bind(salts)
         .fetch_one(connection)
         .await?;
-        // If all of them are back, the database was exchanged between two questions: the next head tells.
+        // If all of them are back, the database was exchanged between two queries: the next head shows it.
         let newest = self.newest.back().map_or(Position::START, |(position, _)| *position);
         Ok(lost.map_or(newest, Position))
     }

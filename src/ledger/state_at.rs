@@ -22,7 +22,7 @@ pub struct StateAt {
     pub state: State,
 }
 
-/// The state of a stream behind the position `at`; none if it had no event.
+/// The state of a stream after the position `at`; none if it had no event.
 ///
 /// # Errors
 /// [`LogError`]
@@ -41,6 +41,6 @@ pub async fn state_at(log: &Log, stream: StreamName, at: Position) -> Result<Opt
             break;
         }
     }
-    let told = |(version, position, time)| StateAt { stream: stream.to_string(), version, position, time, state };
-    Ok(newest.map(told))
+    let found = |(version, position, time)| StateAt { stream: stream.to_string(), version, position, time, state };
+    Ok(newest.map(found))
 }

@@ -9,8 +9,8 @@ use super::{Batch, LogError};
 /// How many events are read at once while catching up.
 const PAGE: u32 = 1000;
 
-/// All events behind a position, batch by batch. Positions are gapless: each batch begins right
-/// behind the one before.
+/// All events after a position, batch by batch. Positions are gapless: each batch begins right
+/// after the one before.
 #[derive(Debug)]
 pub struct Subscription {
     log: Log,

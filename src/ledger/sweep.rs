@@ -31,7 +31,7 @@ pub struct Sweeper {
 impl SweeperFactory {
     /// Sweeping in this database.
     pub fn new(connect: &Connector) -> Self {
-        // Whoever sweeps waits for nobody long: it comes again.
+        // A sweeper does not wait long for others: it comes again.
         Self(connect.with([("lock_timeout", "2s"), ("statement_timeout", "55s")]))
     }
 
@@ -73,7 +73,7 @@ impl Sweeper {
         Ok(days.filter(|day| *day < before).collect())
     }
 
-    /// The partitions of days before `day` that hold nothing readable: the day's key is gone, or there
+    /// The partitions of days before `day` that hold nothing readable: the day's key is deleted, or there
     /// never was one.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl Sweeper {
         Ok(days.into_iter().filter(|day| *day < before && !live.contains(day)).collect())
     }
 
-    /// Drops the partition of a day whose key is gone.
+    /// Drops the partition of a day whose key is deleted.
     ///
     /// # Errors
     /// [`LogError`]; what is half done is finished by the next call.

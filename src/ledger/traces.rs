@@ -1,4 +1,4 @@
-//! What the log and the vault still hold of an account: the question behind a report of an erasure.
+//! What the log and the vault still hold of an account: the question that a report of an erasure answers.
 
 use be8_events::{AccId, Day, KeyId, Position, StreamName, Subject};
 use sqlx::Row;
@@ -12,7 +12,7 @@ pub struct Trace {
     pub position: Position,
     /// Its bytes are still there.
     pub bytes: bool,
-    /// All keys that sealed it live: whoever has the master key can read it.
+    /// All keys that sealed it live: anyone who has the master key can read it.
     pub readable: bool,
 }
 

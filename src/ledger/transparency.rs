@@ -133,7 +133,7 @@ impl TransparencyTables {
         row.as_ref().map(head).transpose()
     }
 
-    /// The newest head that covers so many entries: one that witnesses have signed if there is such.
+    /// The newest head that covers this many entries: one that witnesses have signed if there is such.
     ///
     /// # Errors
     /// [`LogError`]
@@ -153,7 +153,7 @@ impl TransparencyTables {
         row.as_ref().map(head).transpose()
     }
 
-    /// Requests a head that covers so many entries; answers how long none is signed on request.
+    /// Requests a head that covers this many entries; answers how long none is signed on request.
     ///
     /// # Errors
     /// [`LogError`]

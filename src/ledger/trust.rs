@@ -38,7 +38,7 @@ impl Trust {
         Self { time, ahead, gained: TimeDelta::zero(), elapsed }
     }
 
-    /// Takes in what the clock shows after so much time has passed.
+    /// Takes in what the clock shows when this much time has passed.
     pub(super) fn look(&mut self, clock: Timestamp, elapsed: Duration) {
         let passed = elapsed.saturating_sub(self.elapsed);
         let passed = TimeDelta::from_std(passed).unwrap_or(TimeDelta::MAX);

@@ -1,4 +1,4 @@
-//! The time by which a node ends what is over for good, and what is wrong with its clock.
+//! The time by which a node permanently ends what has expired, and what is wrong with its clock.
 //!
 //! The clock of a machine may be wrong: a flat battery, a clock in local time, a wrong answer of a time server. Reading and
 //! writing go by it all the same, since what is hidden for a while is shown again. What is ended is ended for good, so it is
@@ -54,7 +54,7 @@ struct Known {
 pub struct ClockState {
     /// The clock is behind the newest event by this: the time of new events stands still.
     pub behind_log: Option<TimeDelta>,
-    /// The clock has jumped forwards and is ahead of the trusted time by this: what is over only by this clock is not ended.
+    /// The clock has jumped forwards and is ahead of the trusted time by this: what has expired only by this clock is not ended.
     pub untrusted: Option<TimeDelta>,
     /// The clock is ahead of PostgreSQL's by this: nothing can be written.
     pub ahead_of_database: Option<TimeDelta>,
@@ -84,7 +84,7 @@ impl ClockState {
             }),
             self.untrusted.map(|by| {
                 format!(
-                    "this machine's clock has jumped forwards by {}: what is over only since then is ended after the clock \
+                    "this machine's clock has jumped forwards by {}: what has expired only since then is ended after the clock \
                      has been steady for as long, or once an operator confirms it by `be8 expire --confirm-clock`",
                     span(by)
                 )

@@ -400,7 +400,7 @@ impl Writer {
 
     /// Decides all commands, loading what that takes.
     async fn decide(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Draft, LogError> {
-        // Read anew in every round: another node may have answered meanwhile.
+        // Read again in every round: another node may have answered in the meantime.
         let mut known = Known::default();
         loop {
             let clock = self.clock.now();
@@ -449,7 +449,7 @@ impl Writer {
         self.runtime.spawn(work).await.map_err(|_| LogError::Database(sqlx::Error::WorkerCrashed))
     }
 
-    /// A batch is durable: takes its states over, tells the feed, answers the callers.
+    /// A batch is durable: takes over its states, notifies the feed, answers the callers.
     fn committed(&mut self, mut draft: Draft, jobs: impl Iterator<Item = Box<dyn Job>>) {
         let head = Head { fence: self.head.fence, generation: self.head.generation, ..draft.head };
         let messages = draft.take_messages();
@@ -471,7 +471,7 @@ impl Writer {
     }
 
     fn publish(&self, events: Vec<be8_events::Recorded>) {
-        // Nobody may listen; whoever does later reads the tables.
+        // There may be no subscriber; a later one reads the tables.
         let _ = self.tail.send(events.into());
         self.position.send_replace(self.head.position);
     }

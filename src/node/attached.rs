@@ -57,7 +57,7 @@ impl Attached {
         Ok(Self { ledger, read, vault, sweepers, leads, database, task, stop })
     }
 
-    /// What ends what is over.
+    /// The process that ends what has expired.
     pub fn expiry(&self, config: &Config) -> Expiry {
         Expiry {
             ledger: self.ledger.clone(),

@@ -1,5 +1,5 @@
-//! The bounded places of a kind of hashes: so many may be computed or wait, and no network and no account has more than a
-//! share of them.
+//! The bounded places of a kind of hashes: a limited number may be computed or wait, and no network and no account has more
+//! than a share of them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -38,7 +38,7 @@ pub(super) struct Taking {
 }
 
 impl Places {
-    /// So many places, at least one.
+    /// This many places, at least one.
     pub(super) fn new(capacity: usize) -> Self {
         Self { capacity: capacity.max(1), taken: Arc::default() }
     }

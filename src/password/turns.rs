@@ -42,7 +42,7 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    /// The turns of so many workers, at least one.
+    /// The turns of this many workers, at least one.
     pub(super) fn new(workers: usize) -> Self {
         let (computed, waiting) = (HashSet::new(), Rotation::default());
         Self(Mutex::new(State { free: workers.max(1), last: 0, computed, waiting }))
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn an_account_that_wants_many_waits_until_others_had_one() {
         let turns = Arc::new(Turns::new(1));
-        // Given a network that wants many for one account, one that wants many for made-up ones,
+        // Given a network that wants many for one account, one that wants many for unknown ones,
         let mut people: Vec<Person> = (0..20).map(|_| comes(&turns, from(1, 10_001))).collect();
         people.extend((0..20).map(|number| comes(&turns, from(2, 20_000 + number))));
         // an account that comes from many networks, another account in the first of them, and one in a network of its own

@@ -1,4 +1,4 @@
-//! Sweeps the answers under idempotency keys that are over: those of removed accounts, and what
+//! Sweeps the expired answers under idempotency keys: those of removed accounts, and what
 //! is older than a day.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Grows the transparency log behind the log of events, page by page, and signs its head in
-//! intervals, or sooner on request. Nothing of it is in the way of a write.
+//! Extends the transparency log by the new events of the event log, page by page, and signs its head
+//! at intervals, or sooner on request. None of it delays a write.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::{Process, ProcessError};
 use crate::audit::Transparency;
 use crate::ledger::{Lead, Ledger, Subscription};
 
-/// The name of the process: whoever has its lead, and nobody else, may write to the log.
+/// The name of the process: only the holder of its lead may write to the transparency log.
 pub const NAME: &str = "transparency log";
 
 /// How many events are taken in, or some more, before their hashes are stored.
@@ -29,7 +29,7 @@ pub struct Checkpoints {
     ledger: Ledger,
     interval: Duration,
     on_request: Duration,
-    /// The intervals are counted from here: when a head is signed must not tell when something was written.
+    /// The intervals are counted from here: when a head is signed must not reveal when something was written.
     started: Instant,
     /// The last interval whose head was signed, or had nothing new to sign, and the size that this node signed last.
     done: Mutex<(Option<u128>, u64)>,
@@ -45,7 +45,7 @@ impl Checkpoints {
         Self { transparency, ledger, interval, on_request, started, done, followed }
     }
 
-    /// The events behind a position. What the last turn left is of no use if another node led since.
+    /// The events after a position. What the last turn left is of no use if another node has led since.
     fn follow(&self, after: Position) -> Subscription {
         let left = self.followed.lock().take();
         left.filter(|left| left.position() == after).unwrap_or_else(|| self.ledger.subscribe_all(after))
@@ -64,7 +64,7 @@ impl Process for Checkpoints {
     }
 
     async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
-        // Read anew each time: another node may have led in between.
+        // Read again each time: another node may have led in between.
         let mut tree = self.transparency.growth().await?;
         let mut events = self.follow(Position(i64::try_from(tree.size()).unwrap_or(i64::MAX)));
         let newest = self.ledger.position();

@@ -1,9 +1,9 @@
-//! Ends what is over: accounts at their time, messages some time after they were sent, and the names
+//! Ends what has expired: accounts at their time, messages some time after they were sent, and the names
 //! of groups that were destroyed long ago.
 //!
-//! Readers hide all that from its last second on, whatever this process does; it makes the end one
-//! for good. Every step asks what there is to do, does it and forgets: whatever it is killed in, the
-//! next one goes on.
+//! Reads hide all of it from the moment it expires, whatever this process does; the process makes that
+//! permanent. Every step asks what there is to do, does it and keeps no state, so wherever one is killed,
+//! the next one goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,13 +29,13 @@ const LATER: TimeDelta = TimeDelta::minutes(1);
 /// How many accounts, or group names, one step ends.
 const STEP: i64 = 16;
 
-/// The process that ends what is over. Its checkpoint is the position of the newest end of a group
+/// The process that ends what has expired. Its checkpoint is the position of the newest end of a group
 /// whose name is erased.
 #[derive(Debug, Clone)]
 pub struct Expiry {
     /// Where to write.
     pub ledger: Ledger,
-    /// What is over.
+    /// What has expired.
     pub read: Arc<ReadModels>,
     /// What drops the partitions of days.
     pub sweepers: SweeperFactory,
@@ -54,12 +54,12 @@ pub struct Cleared {
     not_before: Option<Timestamp>,
 }
 
-/// What is over and not ended yet.
+/// What has expired and is not ended yet.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Due {
     /// Accounts, at most as many as were asked for.
     pub accounts: Vec<AccId>,
-    /// Days whose messages are all over.
+    /// Days whose messages have all expired.
     pub days: Vec<Day>,
     /// Days whose partition holds nothing readable any more.
     pub partitions: Vec<Day>,
@@ -87,7 +87,7 @@ impl Expiry {
         })
     }
 
-    /// What is ended is ended for good, so a clock that has jumped is not believed.
+    /// What is ended cannot be restored, so a clock that has jumped is not trusted.
     fn now(&self) -> Timestamp {
         self.ledger.trusted_time().now()
     }
@@ -108,7 +108,7 @@ impl Expiry {
         Ok(over.map(|(position, _, group)| (position, group)).collect())
     }
 
-    /// Removes some accounts whose time is over; answers how many. There may be more unless none was.
+    /// Removes some expired accounts; answers how many. There may be more unless none was.
     ///
     /// # Errors
     /// [`ProcessError`]
@@ -123,7 +123,7 @@ impl Expiry {
         Ok(removed.into_iter().flatten().count())
     }
 
-    /// Erases the messages of days that are over, and drops their partitions; answers how many of both.
+    /// Erases the messages of expired days, and drops their partitions; answers how many of both.
     ///
     /// # Errors
     /// [`ProcessError`]
@@ -138,7 +138,7 @@ impl Expiry {
         let days = sweeper.live_days(kept).await?;
         let erased = days.len();
         if erased > 0 {
-            tracing::info!(days = erased, until = %kept, "the messages of days are over");
+            tracing::info!(days = erased, until = %kept, "the messages of expired days are erased");
             self.ledger.execute(ExpireDays { days, now, lifetime: self.lifetime }).await?;
         }
         let dead = sweeper.dead_partitions(kept).await?;
@@ -160,7 +160,7 @@ impl Expiry {
         Ok((erased, dropped))
     }
 
-    /// Forgets the names of some groups that ended behind a position and long ago; answers up to which
+    /// Forgets the names of some groups that ended after a position and long ago; answers up to which
     /// position that is done now, and how many names. There may be more unless none was.
     ///
     /// # Errors

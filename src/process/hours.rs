@@ -31,7 +31,7 @@ impl Process for Striker {
     }
 
     async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
-        // The checkpoint is the hour: whoever has struck it need not ask the ledger again.
+        // The checkpoint is the last hour that was struck, so the ledger need not be asked about it again.
         let hour = self.clock.now().micros().div_euclid(HOUR);
         if lead.checkpoint().await? < hour {
             self.ledger.execute(StrikeHour).await?;

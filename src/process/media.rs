@@ -19,8 +19,8 @@ use crate::media::{Blobs, MediaError, SHARDS};
 const LOOK: Duration = Duration::from_secs(1);
 /// The pause between two parts of the store, while it is walked through.
 const STEP: Duration = Duration::from_millis(5);
-/// After so many blobs in a row that could not be removed, or one that took too long, the store itself is asked: what
-/// it fails at as a whole is done again, soon.
+/// After this many blobs in a row that could not be removed, or one that took too long, the store itself is checked: if
+/// it fails as a whole, they are tried again soon.
 const DOUBTS: u32 = 10;
 /// When a store that fails is looked at again. That it fails is in the log by then, and in the measurements.
 const LATER: Duration = Duration::from_secs(5);
@@ -44,10 +44,10 @@ pub struct Sweeper {
     pub walk: Mutex<Walk>,
 }
 
-/// A walk through the store, part by part; it begins anew every hour.
+/// A walk through the store, part by part; it starts again every hour.
 #[derive(Debug, Default)]
 pub struct Walk {
-    /// The part that comes next; none: the walk is over.
+    /// The part that comes next; none once the walk has ended.
     next: Option<u16>,
     /// When it began.
     begun: Option<Timestamp>,
@@ -110,7 +110,7 @@ impl Sweeper {
         Ok(if page.is_empty() && part.is_none() { LOOK } else { STEP })
     }
 
-    /// Removes all that was sealed under a key that is gone.
+    /// Removes all that was sealed under a deleted key.
     async fn forget(&self, gone: Subject) -> Result<(), ProcessError> {
         let mut after = Hash32([0; 32]);
         loop {

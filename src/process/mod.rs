@@ -89,10 +89,10 @@ pub trait Process: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Brings to an end what is under way, since the server stops. It has a few seconds.
+    /// Finishes the work in progress because the server is stopping; it has a few seconds.
     ///
     /// # Errors
-    /// [`ProcessError`]: told in the log.
+    /// [`ProcessError`], which is logged.
     async fn end(&self, _: &mut Lead) -> Result<(), ProcessError> {
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Ends what hangs on accounts that were removed, in steps that hold the head of the log shortly.
+//! Ends what depends on removed accounts, in steps that hold the head of the log only briefly.
 //!
-//! Whoever removes an account does the first step itself ([`remove`]), so that most are over and done
-//! with before the answer. The process manager does the rest, and what was left half-done when a node
+//! The caller that removes an account runs the first step itself ([`remove`]), so that most removals are
+//! complete before the answer. The process manager does the rest, and what was left unfinished when a node
 //! died: its checkpoint is the position of the newest removal, or end of a group, that is done with.
 
 use std::sync::Arc;

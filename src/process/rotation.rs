@@ -55,7 +55,7 @@ pub struct Rotation {
 /// What is remembered between turns.
 #[derive(Default)]
 struct Memory {
-    /// The first erasure behind a position.
+    /// The first erasure after a position.
     uncovered: Option<(i64, Timestamp)>,
     /// The newest erasure that was seen.
     seen: Position,

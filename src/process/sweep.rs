@@ -24,7 +24,7 @@ pub struct Sweeping {
     pub sweepers: SweeperFactory,
 }
 
-/// The next deletions of keys behind a position.
+/// The next deletions of keys after a position.
 ///
 /// # Errors
 /// [`LogError`]

@@ -46,7 +46,7 @@ impl AllowedHosts {
     pub fn admit(&self, endpoint: &str) -> Option<&str> {
         let url = Url::parse(endpoint).ok()?;
         let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-        // 443 is not told: it is the port of https.
+        // 443 is not reported: it is the default port of https.
         if url.scheme() != "https" || url.port().is_some() || !plain {
             return None;
         }

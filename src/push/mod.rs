@@ -1,10 +1,10 @@
-//! Web Push (RFC 8030): telling the devices of an account of a message through the push services
+//! Web Push (RFC 8030): notifying the devices of an account of a message through the push services
 //! of their browsers.
 //!
 //! The endpoint of a device is an address that a client names, so nothing is sent to where it must
 //! not go: [`AllowedHosts`] looks at the address, [`guard`] at what it resolves to, at the moment of
 //! connecting. What is sent is encrypted for the device and signed by our key pair ([`Vapid`]).
-//! Whom to tell, and when again, is the business of the process (`crate::process::push`).
+//! Whom to notify, and when again, is the business of the process (`crate::process::push`).
 
 pub mod connect;
 mod contact;
@@ -28,7 +28,7 @@ pub use sender::{Outcome, Push, Sender};
 pub use vapid::{BadVapid, Vapid};
 
 settings! {
-    /// What the sender is told by the settings.
+    /// The settings of the sender.
     #[derive(Debug, Clone)]
     pub struct PushSettings {
         key_file: Option<PathBuf> = optional(path), "vapid-key-file", "FILE", "", "The key pair that signs pushes (`be8 vapid` makes it); vapid.key in the data directory if it is there; without one nothing is pushed";
@@ -37,7 +37,7 @@ settings! {
         timeout: Duration = seconds, "push-timeout-seconds", "SECONDS", "10", "How long connecting to a push service may take, and then its answer";
         at_once: usize = count, "push-at-once", "N", "16", "Pushes under way to one push service at a time";
         queue: usize = count, "push-queue", "N", "10000", "Pushes that may wait for one push service; more are dropped";
-        refusals: u32 = count, "push-refusals", "N", "10", "A device is dropped when its push service refused so many pushes to it in a row and accepted none";
+        refusals: u32 = count, "push-refusals", "N", "10", "A device is dropped when its push service has refused this many pushes to it in a row and accepted none";
         lifetime: TimeDelta = |text| seconds(text).map(|span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX)), "push-lifetime-seconds", "SECONDS", "86400", "For how long after it was written a message is pushed";
     }
     given {

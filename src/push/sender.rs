@@ -20,7 +20,7 @@ use super::connect::Connector;
 use super::guard::Forbidden;
 use super::{AllowedHosts, PushSettings, Vapid};
 
-/// For how long an idle connection is kept: shorter than services close it, for a push that meets a
+/// For how long an idle connection is kept: shorter than services close it, for a push sent on a
 /// closing connection may be lost.
 const IDLE: Duration = Duration::from_secs(20);
 /// The longest body of an answer that is read, so that its connection can be used again.
@@ -31,7 +31,7 @@ const LONGEST_ANSWER: usize = 16 * 1024;
 pub struct Push {
     /// The device.
     pub subscription: Secret<DeviceSecret>,
-    /// What it is told.
+    /// What is sent to it.
     pub payload: Secret<Vec<u8>>,
     /// Of what is not delivered yet, the service keeps the newest of a topic: at most 32
     /// characters of base64url.
@@ -51,7 +51,7 @@ pub enum Outcome {
     Unreachable,
     /// The service does not accept it now; it may have said for how long.
     NotNow(u16, Option<Duration>),
-    /// The subscription is gone (404, 410).
+    /// The subscription no longer exists (404, 410).
     Gone,
     /// The service does not accept our signature (401, 403).
     Unauthorized(u16),

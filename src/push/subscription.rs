@@ -43,7 +43,7 @@ pub fn check(endpoint: &str, p256dh: &str, auth: &str) -> Option<DeviceSecret> {
     Some(DeviceSecret { endpoint: endpoint.to_owned(), p256dh, auth })
 }
 
-/// Exactly so many bytes from base64, of either alphabet.
+/// Exactly `length` bytes from base64, of either alphabet.
 fn decode(text: &str, length: usize) -> Option<Vec<u8>> {
     // The length of the text first: it may be megabytes.
     if text.len() > length.div_ceil(3) * 4 {

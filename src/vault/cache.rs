@@ -4,7 +4,7 @@
 //! with it, at once; caches with deferred removal (`moka`) keep them for an unknown time, and one by
 //! exact recency (`lru`) takes the lock for itself at every look, where many look at once. It bounds its
 //! size by two halves: a full young half becomes the old one, and what is used of the old half
-//! moves to the young one, so that what nobody uses is gone after two changes.
+//! moves to the young one, so that what nobody uses is dropped after two changes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::key::DataKey;
 use super::seal::{KeyIds, KeySet};
 
-/// At most so many data keys are kept: some 10 MiB.
+/// The most data keys that are kept: some 10 MiB.
 const KEYS: usize = 65_536;
 
-/// At most so many ciphers are kept, of some 0.7 KiB each.
+/// The most ciphers that are kept, of some 0.7 KiB each.
 const CIPHERS: usize = 16_384;
 
 /// The cache of a vault. A cipher is taken in only while each of its keys is here, so that one
-/// whose key was forgotten never comes back, whoever still holds the key.
+/// whose key was forgotten never comes back, even if some code still holds the key.
 #[derive(Default)]
 pub(super) struct Cache(RwLock<State>);
 

@@ -1,7 +1,7 @@
 //! The file of rotating keys: the second key, beside the master key, under which data keys are wrapped.
 //!
 //! A line is a generation and a key: `7 64 hexadecimal digits`. There is one, two around a rotation. A backup may have
-//! more, also twice, since it is the file as it was before a dump and after it, one behind the other.
+//! more, also twice, since it is the file as it was before a dump and after it, one after the other.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ const LONGEST: u64 = 64 * 1024;
 /// How often a file is read that is replaced meanwhile.
 const READS: usize = 4;
 
-/// What stands behind the name of the file: the one that will replace it, the one that it replaced, and one of these that is
+/// What is appended to the name of the file: the one that will replace it, the one that it replaced, and one of these that is
 /// being overwritten.
 const NEW: &str = ".new";
 const OLD: &str = ".old";
@@ -142,7 +142,7 @@ impl EpochFile {
     }
 }
 
-/// The file with this ending behind its name.
+/// The file with this ending after its name.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);

@@ -2,10 +2,10 @@
 //! them.
 //!
 //! Every [`Subject`] has one data key in its life. It lies in the database wrapped by the master
-//! key, which lies in a file; erasing it there erases for ever all that it sealed. Keys are born
+//! key, which lies in a file; erasing it there erases forever all that it sealed. Keys are born
 //! and die in appends to the log, so this room writes no key by itself: the ledger inserts what
-//! [`Vault::fresh_key`] returns, and tells it by [`Vault::remember`] and [`Vault::forget`] what
-//! was committed.
+//! [`Vault::fresh_key`] returns, and reports what was committed by [`Vault::remember`] and
+//! [`Vault::forget`].
 //!
 //! What is cached is only ever used for keys that a statement named live: sealing takes keys from
 //! [`Vault::find`], reading passes the keys that its own statement found live to
@@ -210,7 +210,7 @@ impl Vault {
     }
 
     /// A new random key with the row that makes it durable. If the append that inserts it fails
-    /// as [`Self::is_outdated`] tells, [`Self::refresh`] and the same again succeeds.
+    /// as [`Self::is_outdated`] detects, [`Self::refresh`] and the same again succeeds.
     pub fn fresh_key(&self, id: KeyId, subject: Subject) -> FreshKey {
         let ring = self.ring();
         let key = DataKey::random(id);

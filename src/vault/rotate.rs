@@ -9,8 +9,8 @@ use sqlx::Connection as _;
 use super::wrap::WrappingKey;
 use super::{MasterKey, Vault, VaultError, add_generation, master_rows};
 
-/// How many keys one transaction wraps anew: it holds their rows for some milliseconds, and an
-/// append that erases one of them waits so long.
+/// How many keys one transaction rewraps: it holds their rows for some milliseconds, and an
+/// append that erases one of them waits for that time.
 const STEP: i64 = 500;
 
 /// How long rows that others held are left to them before the next pass.
@@ -20,7 +20,7 @@ impl Vault {
     /// Makes `new` the master key: wraps every live data key under it in small steps, while nodes
     /// may serve, and then ends the older generations. Once it returns, no older master key opens
     /// anything of the vault; destroying them makes every older copy of the vault unreadable.
-    /// Returns how many keys were wrapped anew.
+    /// Returns how many keys were rewrapped.
     ///
     /// Stopped anywhere, it is resumed by the same call on a vault opened with both master keys;
     /// until it has come to its end nodes need both ([`Vault::open_rotating`]). Neither master
@@ -45,7 +45,7 @@ impl Vault {
 
     /// The generation of the new key, which it has already when the rotation is resumed.
     async fn begin_rotation(&self, key: &Arc<WrappingKey>) -> Result<i32, VaultError> {
-        // Before the generation exists: whoever meets it here must find its key.
+        // Before the generation exists: code that reads it here must find its key.
         self.hold(key.clone());
         let rows = master_rows(&self.pool).await?;
         if let [only] = &rows[..]
@@ -73,7 +73,7 @@ impl Vault {
         Ok(wrapped)
     }
 
-    /// Wraps the next keys anew; the last one's id and how many they were, none at the end.
+    /// Rewraps the next keys; the last one's id and how many they were, none at the end.
     pub(super) async fn wrap_step(
         &self,
         generation: i32,

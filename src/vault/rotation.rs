@@ -303,7 +303,7 @@ impl Vault {
     /// Does the next bit of a rotation: what is under way, or the begin of one that is wanted.
     ///
     /// # Errors
-    /// [`VaultError`]: what was begun is gone on with by the next call.
+    /// [`VaultError`]: what was begun is continued by the next call.
     pub async fn rotation_step(&self, lock: &mut RotationLock, begin: Begin) -> Result<RotationStep, VaultError> {
         let files = self.files.as_ref().ok_or(VaultError::NoRotatingFile)?;
         let rows = master_rows(lock.bounded()).await?;
@@ -403,7 +403,7 @@ impl Vault {
         let connector = self.pool.connector();
         let vacuum = async {
             let mut connection = connector.connect().await?;
-            // It must not wait for ever for the holder of a lock, but may take its time with a large one.
+            // It must not wait forever for the holder of a lock, but may take its time with a large one.
             for statement in
                 ["set statement_timeout = '10min'", "set lock_timeout = '10s'", "vacuum (index_cleanup on) vault.key"]
             {

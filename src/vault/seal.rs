@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::VaultError;
 use super::key::{DataKey, derive};
 
-/// The length of the tag behind a ciphertext, in bytes.
+/// The length of the tag after a ciphertext, in bytes.
 pub(super) const TAG: usize = 16;
 
 /// The length of a nonce, in bytes.

@@ -1,4 +1,4 @@
-//! The fixed vectors of `tests/vectors/vault.json`: what was sealed once opens for ever.
+//! The fixed vectors of `tests/vectors/vault.json`: what was sealed once opens forever.
 
 use be8_events::{Hash32, KeyId, Sealed, SealedContext};
 use serde::Deserialize;

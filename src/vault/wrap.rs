@@ -50,7 +50,7 @@ impl WrappingKey {
         self.rotating
     }
 
-    /// What tells keys apart without saying anything of them.
+    /// What distinguishes keys without revealing anything about them.
     pub(super) const fn name(&self) -> [u8; 8] {
         self.name
     }
@@ -69,7 +69,7 @@ impl WrappingKey {
         opened.then_some(key).ok_or(VaultError::Unwrap(id))
     }
 
-    /// What tells later whether a master key is the one of this generation.
+    /// What shows later whether a master key is the one of this generation.
     pub(super) fn check_value(&self, generation: i32) -> Vec<u8> {
         self.close(random_nonce(), &check_data(generation), CHECK)
     }
@@ -80,7 +80,7 @@ impl WrappingKey {
         self.open(&check_data(row.generation), &row.check_value, &mut text) && text == *CHECK
     }
 
-    /// Nonce, ciphertext and tag, one behind the other.
+    /// Nonce, ciphertext and tag, one after the other.
     pub(super) fn close(&self, nonce: [u8; NONCE], data: &[u8], plain: &[u8; KEY]) -> Vec<u8> {
         let mut out = Vec::with_capacity(NONCE + KEY + TAG);
         out.extend_from_slice(&nonce);

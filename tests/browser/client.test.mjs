@@ -28,11 +28,11 @@ async function open(url, options) {
   return page;
 }
 
-/** Waits until the page heard of so many messages, and returns those of a kind that the streams told. */
-async function heard(page, action, count) {
-  const enough = ([kind, least]) => window.client.heard.filter(({ action }) => action === kind).length >= least;
+/** Waits until the page has received this many changes of a kind, and returns them. */
+async function received(page, action, count) {
+  const enough = ([kind, least]) => window.client.received.filter(({ action }) => action === kind).length >= least;
   await page.waitForFunction(enough, [action, count]);
-  return page.evaluate((kind) => window.client.heard.filter(({ action }) => action === kind), action);
+  return page.evaluate((kind) => window.client.received.filter(({ action }) => action === kind), action);
 }
 
 /** The key pair that the server pushes with, and how its public half is written. */
@@ -106,22 +106,22 @@ test('what one encrypts, the other reads', async () => {
     partner,
   );
   assert.equal(thread, `${own}:${partner}`);
-  await heard(anna, 'newConversation', 1);
+  await received(anna, 'newConversation', 1);
   const write = ([thread, to, text]) => client.write(thread, to, text);
   assert.equal((await anna.evaluate(write, [thread, partner, 'Grüße ✉'])).valid, true);
   for (const page of [anna, ben]) {
-    const [change] = await heard(page, 'newMessage', 1);
+    const [change] = await received(page, 'newMessage', 1);
     assert.deepEqual([change.threadID, change.sender], [thread, own]);
   }
   const read = ([thread, partner]) => client.read(thread, partner);
   assert.deepEqual(await ben.evaluate(read, [thread, own]), ['Grüße ✉']);
-  assert.equal((await heard(anna, 'messageRead', 1))[0].threadID, thread);
+  assert.equal((await received(anna, 'messageRead', 1))[0].threadID, thread);
   assert.deepEqual(await anna.evaluate(read, [thread, partner]), ['Grüße ✉']);
 });
 
 test('an image of two megabytes arrives, and is shown as data and as a blob', async () => {
   const [own, partner] = thread.split(':');
-  const before = (await heard(ben, 'newMessage', 1)).length;
+  const before = (await received(ben, 'newMessage', 1)).length;
   // The second one is about as large as the client takes.
   for (const [at, size] of [64, 720].entries()) {
     const contentID = `${'0123456789abcdefghijABCDEFGHIJ!'}${at}`;
@@ -131,7 +131,7 @@ test('an image of two megabytes arrives, and is shown as data and as a blob', as
     );
     assert.equal(answer.valid, true);
     assert.ok(size === 64 || (length > 3_000_000 && length < 3_900_000), `${length} characters`);
-    await heard(ben, 'newMessage', before + at + 1);
+    await received(ben, 'newMessage', before + at + 1);
     const shown = await ben.evaluate(
       async ([thread, own, contentID]) => {
         const { messages } = await client.post('/getmessages', { threadID: thread });
@@ -147,20 +147,20 @@ test('an image of two megabytes arrives, and is shown as data and as a blob', as
   assert.deepEqual(await ben.evaluate(missing, [thread, own]), { valid: false, contentID: 'never-posted' });
 });
 
-test('a browser whose server is restarted hears all that it missed, once', async () => {
+test('a browser whose server is restarted receives all that it missed, once', async () => {
   const [own, partner] = thread.split(':');
   const write = (text) => anna.evaluate(([thread, to, text]) => client.write(thread, to, text), [thread, partner, text]);
-  await ben.evaluate(() => client.heard.splice(0));
+  await ben.evaluate(() => client.received.splice(0));
   await write('before');
-  await heard(ben, 'newMessage', 1);
+  await received(ben, 'newMessage', 1);
   await server.end();
   await server.launch();
   // Nobody listens yet, or hardly anybody.
   await write('meanwhile');
   await write('and again');
-  const changes = await heard(ben, 'newMessage', 3);
+  const changes = await received(ben, 'newMessage', 3);
   await write('after');
-  const all = await heard(ben, 'newMessage', changes.length + 1);
+  const all = await received(ben, 'newMessage', changes.length + 1);
   const ids = all.map(({ id }) => id);
   assert.equal(new Set(ids).size, 4, `each change once: ${ids}`);
   assert.equal(ids.length, 4, `each change once: ${ids}`);
@@ -168,21 +168,21 @@ test('a browser whose server is restarted hears all that it missed, once', async
   assert.deepEqual((await ben.evaluate(read, [thread, own])).slice(-4), ['before', 'meanwhile', 'and again', 'after']);
 });
 
-test('a client that opens a new stream after an error hears what it missed', async () => {
+test('a client that opens a new stream after an error receives what it missed', async () => {
   const [, partner] = thread.split(':');
   await ben.evaluate(async () => {
     client.stream.close();
-    client.heard.splice(0);
+    client.received.splice(0);
     await client.listenAnew();
   });
   const write = (text) => anna.evaluate(([thread, to, text]) => client.write(thread, to, text), [thread, partner, text]);
   await write('before the restart');
-  const known = (await heard(ben, 'newMessage', 1)).map(({ id }) => id);
+  const known = (await received(ben, 'newMessage', 1)).map(({ id }) => id);
   await server.end();
   await server.launch();
   await write('while it was away');
-  // At least once: what was heard before may be heard again.
-  const news = (known) => client.heard.find(({ action, id }) => action === 'newMessage' && !known.includes(id));
+  // At least once: what was received before may be received again.
+  const news = (known) => client.received.find(({ action, id }) => action === 'newMessage' && !known.includes(id));
   const change = await (await ben.waitForFunction(news, known)).jsonValue();
   assert.equal(change.threadID, thread);
 });
@@ -205,9 +205,9 @@ test('the policy lets the client do what it does, and nothing else', async (t) =
   }, foreign);
   assert.deepEqual(forbidden, { injected: undefined, refused: true, evaluated: false });
   await anna.waitForFunction(() => client.forbidden.length >= 4);
-  const told = (await anna.evaluate(() => client.forbidden)).sort();
+  const blocked = (await anna.evaluate(() => client.forbidden)).sort();
   const what = ['connect-src', 'img-src', 'script-src', 'script-src-elem'];
-  assert.deepEqual(told.map((line) => line.split(' ')[0]), what, told.join('\n'));
+  assert.deepEqual(blocked.map((line) => line.split(' ')[0]), what, blocked.join('\n'));
 
   // Nobody shows it in a frame.
   const page = await anna.context().newPage();
@@ -271,7 +271,7 @@ test('the service worker has the pages when the server is away, and leaves the r
   assert.equal(worker.headers.get('cache-control'), 'no-cache', 'a new worker is noticed');
 });
 
-test('whoever follows an invite link keeps the account', async (t) => {
+test('an account is kept when its owner follows an invite link', async (t) => {
   const link = `${server.url}/?user=U2FsdGVkX1%2B%2Fblob%3D`;
   const foreign = await elsewhere(t, `<a href="${link}">come</a>`);
   const page = await ben.context().newPage();
@@ -306,7 +306,7 @@ test('no other site and no address bar removes an account, but its client does',
   await ben.reload();
   await ben.waitForFunction(() => window.client);
   assert.equal((await ben.evaluate(() => client.boot('Ben again'))).fresh, true);
-  await heard(anna, 'expiredAcc', 1);
+  await received(anna, 'expiredAcc', 1);
 });
 
 test('over https the cookie is secure, and one connection carries all streams', async () => {

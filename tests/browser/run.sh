@@ -4,7 +4,7 @@
 #
 #   tests/browser/run.sh [--pictures] [FILE.test.mjs...]
 #
-# The server is target/debug/be8, or what BE8 names. With --pictures, those in docs/images are made anew.
+# The server is target/debug/be8, or what BE8 names. With --pictures, those in docs/images are made again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . scripts/lib.sh

@@ -34,7 +34,7 @@ export class Reader {
     return reader;
   }
 
-  /** Folds all groups of operations: what is not there is not laid out anew with each answer, which takes the page long. */
+  /** Folds all groups of operations: what is not there is not laid out again with each answer, which takes the page long. */
   async tidy() {
     await this.page.waitForFunction(() => {
       const open = document.querySelectorAll('.opblock-tag[data-is-open="true"]');

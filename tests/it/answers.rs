@@ -136,15 +136,15 @@ async fn what_is_too_old_is_swept_in_steps_and_stands_in_nobodys_way() {
     assert_eq!(send(&node.ledger, (1, zoe), thread, "key 3", "a").await.unwrap(), answers[3]);
     dial.turn(TimeDelta::microseconds(1));
     // The old row of the key is still there.
-    let anew = send(&node.ledger, (1, zoe), thread, "key 3", "another request").await.unwrap();
-    assert_ne!(anew, answers[3]);
+    let fresh = send(&node.ledger, (1, zoe), thread, "key 3", "another request").await.unwrap();
+    assert_ne!(fresh, answers[3]);
     assert_eq!(rows(&rig).await, 13);
     let mut steps = Vec::new();
     for _ in 0..3 {
         steps.push(node.ledger.sweep_answers(dial.now(), 8).await.unwrap());
     }
     assert_eq!(steps, [8, 4, 0]);
-    assert_eq!(send(&node.ledger, (1, zoe), thread, "key 3", "another request").await.unwrap(), anew);
+    assert_eq!(send(&node.ledger, (1, zoe), thread, "key 3", "another request").await.unwrap(), fresh);
     node.stop().await;
 }
 
@@ -168,7 +168,7 @@ async fn any_mix_of_duplicates_happens_once() {
         let before = rig.count().await;
         let mut answers: HashMap<i32, String> = HashMap::new();
         let mut open = sent;
-        // Who is told to come back comes back.
+        // A client that is asked to come back comes back.
         while !open.is_empty() {
             let some: Vec<_> = open.drain(..open.len().min(random.random_range(1..=60))).collect();
             let results = join_all(some.iter().map(|(request, session, node)| {

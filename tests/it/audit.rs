@@ -22,7 +22,7 @@ async fn with_operator() -> (Server, tempfile::NamedTempFile) {
     (setup.start().await, file)
 }
 
-/// What the holder of a token hears.
+/// What the holder of a token is answered.
 async fn as_operator(server: &Server, token: &str, path: &str) -> Answer {
     let client = server.client();
     client.send(client.request(reqwest::Method::GET, path).header(AUTHORIZATION, format!("Bearer {token}"))).await
@@ -36,11 +36,11 @@ fn history_of(group: &str) -> String {
 fn acts(answer: &Answer) -> Vec<String> {
     assert_eq!(answer.status, 200, "{}", answer.text);
     let entries = answer.json()["entries"].as_array().unwrap().clone();
-    let told = |entry: &Value| match entry["act"].as_str().unwrap() {
+    let short = |entry: &Value| match entry["act"].as_str().unwrap() {
         "keyStored" => format!("key {} for {}", entry["version"], entry["account"].as_str().unwrap()),
         act => act.to_owned(),
     };
-    entries.iter().map(told).collect()
+    entries.iter().map(short).collect()
 }
 
 async fn store(storer: &Person, group: &str, member: &Person, key: &str) -> Answer {
@@ -58,9 +58,9 @@ async fn eventful(server: &Server) -> (String, [Person; 4]) {
     for member in [&alice, &bob, &carol] {
         assert_eq!(store(&alice, &group, member, &format!("wrapped for {}", member.id)).await.verdict(), "200 ok");
     }
-    carol.tells(&group, "while I am here").await;
+    carol.says(&group, "while I am here").await;
     alice.kicks(&group, &carol).await;
-    bob.tells(&group, "she still has the key").await;
+    bob.says(&group, "she still has the key").await;
     (group, [alice, bob, carol, stranger])
 }
 
@@ -166,7 +166,7 @@ async fn a_member_sees_the_messages_of_its_own_stays_only() {
     let (server, _token) = with_operator().await;
     let (group, [_, _, carol, _]) = eventful(&server).await;
     carol.enters(&group).await;
-    carol.tells(&group, "back again").await;
+    carol.says(&group, "back again").await;
     let messages = |answer: &Answer| acts(answer).iter().filter(|act| *act == "message").count();
     let hers = carol.client.get(&history_of(&group)).await;
     let all = as_operator(&server, TOKEN, &history_of(&group)).await;
@@ -229,7 +229,7 @@ async fn an_exposure_is_found_and_closed_by_a_rekey() {
     let closed = findings().await;
     let proof = closed[0]["proof"].as_array().unwrap();
     assert_eq!(&closed[0]["until"], proof.last().unwrap());
-    bob.tells(&group, "safe again").await;
+    bob.says(&group, "safe again").await;
     assert_eq!(findings().await[0]["messages"], 1);
 }
 

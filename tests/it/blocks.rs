@@ -284,10 +284,10 @@ async fn play(name: &str) {
     let output = in_the_end(name, shell.output()).await.expect("bash");
     let said = String::from_utf8_lossy(&output.stdout);
     let log = fs::read_to_string(here.path().join("log")).unwrap_or_default();
-    let told = format!("{said}\n{}\n{log}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{name}: {told}");
+    let everything = format!("{said}\n{}\n{log}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{name}: {everything}");
     for expected in scene.prints {
-        assert!(said.contains(expected), "{name}: no {expected} in:\n{told}");
+        assert!(said.contains(expected), "{name}: no {expected} in:\n{everything}");
     }
 }
 

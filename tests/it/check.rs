@@ -21,7 +21,7 @@ const DAMAGES: &[(&str, &str)] = &[
     ("delete from events where position = 1", "position 1: there is something sealed, but no event\n"),
     ("delete from events where position between 5 and 7", "position 5: there is no event, and none up to 7\n"),
     ("update log_head set position = position + 1", ": there is no event\n"),
-    ("update log_head set position = position - 1", "there is an event behind the head"),
+    ("update log_head set position = position - 1", "there is an event beyond the head"),
     ("update log_head set time = time + interval '1 day'", "head: the head row says "),
     ("update log_head set accounts = 10000", "head: the head row counts accounts up to 10000, but there is 100"),
     ("update log_head set groups = 10000", "head: the head row counts groups up to 10000, but there is 100"),
@@ -29,7 +29,7 @@ const DAMAGES: &[(&str, &str)] = &[
     ("update log_head set streams = 1", "head: the head row counts streams up to 1, but there is "),
     (
         "update events set version = version + 1 where position = (select max(position) from events)",
-        " of its stream, behind version ",
+        " of its stream, after version ",
     ),
     (
         "update events set time = time - interval '400 days' where position = (select max(position) from events)",
@@ -117,7 +117,7 @@ async fn every_kind_of_damage_is_named() {
         assert_eq!(ran.err, "be8: something is wrong: see the report\n");
         assert!(!ran.out.contains("sound\n"), "{}", ran.out);
     }
-    // What lies in the log itself changes its digest, even where nothing else tells.
+    // What lies in the log itself changes its digest, even where nothing else shows it.
     let copy = copy_of(&original).await;
     let unsealed = "(select min(position) from events where sealed is null)";
     damage(&copy, &format!("update events set salt = sha256('x') where position = {unsealed}")).await;

@@ -146,7 +146,7 @@ async fn answers_that_nobody_takes_take_bounded_memory_and_are_given_up() {
     let bytes = async || server.metric("be8_answer_bytes").await;
     eventually("three have the room", async || bytes().await > 15_000_000.0).await;
     assert!(bytes().await <= 16.0 * 1024.0 * 1024.0);
-    // Whoever wants little is served at once, and whoever reads has a turn once the others are given up.
+    // A client that wants little is served at once, and one that reads has a turn once the others are given up.
     assert_eq!(bob.messages(&thread).await.len(), 2);
     assert_eq!(bob.looks_at(&alice, "large").await.as_deref(), Some(&*content));
     drop(silent);

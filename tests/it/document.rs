@@ -18,7 +18,7 @@ use crate::story::{ENDS, LATER, LOG, OPERATOR, STORY, sample};
 const COMMITTED: &str = "openapi/be8.openapi.json";
 /// Where the answers lie that it shows as examples.
 const ANSWERS: &str = "openapi/answers.json";
-/// The variable that has them recorded anew.
+/// The variable that has them recorded again.
 const RECORD: &str = "BE8_RECORD_ANSWERS";
 
 #[test]
@@ -79,7 +79,7 @@ async fn every_example_works_and_is_answered_as_the_document_says() {
             eventually("a tile is full", async || second.get("/audit/log/tile/0/000").await.status == 200).await;
         }
         let answer = execute(&document, if *as_first { first } else { second }, id).await;
-        let told = match *id {
+        let recorded = match *id {
             "getMetrics" => {
                 assert!(answer.text.contains("be8_http_requests_total"));
                 continue;
@@ -90,25 +90,25 @@ async fn every_example_works_and_is_answered_as_the_document_says() {
             }
             "getLogTile" | "getLogTilePart" => continue,
             "getGroupProof" => {
-                let mut told = timeless(answer.json());
-                told["proof"] = json!(sampled(id, text(&told["proof"])));
-                told
+                let mut recorded = timeless(answer.json());
+                recorded["proof"] = json!(sampled(id, text(&recorded["proof"])));
+                recorded
             }
             _ if sample(id).is_some() => json!(sampled(id, &answer.text)),
             _ => timeless(answer.json()),
         };
-        answers.insert((*id).to_owned(), told);
+        answers.insert((*id).to_owned(), recorded);
     }
     for id in LATER {
         let answer = ask(&document, second, id).await;
         assert_eq!(answer.verdict(), "404 NOTFOUND", "{id}");
     }
-    let told = STORY.iter().map(|(id, _)| *id).chain(ENDS.iter().map(|(id, _)| *id)).chain(LATER);
-    let told: BTreeSet<&str> = told.chain(["createAccount", "streamEvents"]).collect();
+    let covered = STORY.iter().map(|(id, _)| *id).chain(ENDS.iter().map(|(id, _)| *id)).chain(LATER);
+    let covered: BTreeSet<&str> = covered.chain(["createAccount", "streamEvents"]).collect();
     let all: BTreeSet<&str> = operations(&document).map(|(_, _, operation)| text(&operation["operationId"])).collect();
-    assert_eq!(told, all, "the story tells of every operation");
+    assert_eq!(covered, all, "the story covers every operation");
 
-    // The last thing that both hear.
+    // The last thing that both receive.
     let mut wrong = Vec::new();
     for stream in &mut streams {
         loop {

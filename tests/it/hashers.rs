@@ -24,7 +24,7 @@ fn login(account: &str, password: &str) -> Value {
     json!({ "accID": account, "password": password })
 }
 
-/// So many requests at once, made by a function of their number.
+/// This many requests at once, made by a function of their number.
 fn crowd<F: Future<Output = Answer> + Send + 'static>(size: usize, ask: impl Fn(usize) -> F) -> JoinSet<Answer> {
     (0..size).map(ask).collect()
 }

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: what comes twice happens once, and both hear the same.
+//! `Idempotency-Key`: what comes twice happens once, and both get the same answer.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! JSON is read as JavaScript reads it: Node's `JSON.parse` is asked about made-up texts, where there is a Node.
+//! JSON is read as JavaScript reads it: Node's `JSON.parse` is asked about generated texts, where there is a Node.
 
 use std::io::{ErrorKind, Write as _};
 use std::process::{Command, Stdio};

@@ -254,7 +254,7 @@ async fn erasing_a_subject_forgets_what_it_sealed_and_nothing_else() {
     assert_eq!(gone.rows_affected(), 1);
 }
 
-/// Of a message's keys the stay's is made anew while the day's is erased: what failed must not
+/// Of a message's keys the stay's is made again while the day's is erased: what failed must not
 /// leave a key behind that is in no table.
 #[tokio::test]
 async fn a_command_that_fails_halfway_leaves_no_key() {
@@ -267,7 +267,7 @@ async fn a_command_that_fails_halfway_leaves_no_key() {
     node.ledger.execute(Erase { subjects: vec![day], cause: Cause::Operator }).await.unwrap();
     let keys = || sqlx::query_scalar::<_, i64>("select count(*) from vault.key").fetch_one(&rig.pool);
     let before = keys().await.unwrap();
-    // Today is over.
+    // Today has ended.
     assert!(matches!(node.write(2, yan, thread).await, Err(LedgerError::Internal)));
     assert_eq!(keys().await.unwrap(), before);
     dial.turn(TimeDelta::days(1));
@@ -310,7 +310,7 @@ async fn a_node_whose_clock_is_ahead_appends_nothing() {
     assert_eq!(node.account(1).await.number(), 10_002);
 }
 
-/// What is stored of one account cannot be read: it hears so, and everybody else can write, in the
+/// What is stored of one account cannot be read: it gets an error, and everybody else can write, in the
 /// same batch and in later ones.
 #[tokio::test]
 async fn a_damaged_row_is_trouble_for_its_own_commands_only() {
@@ -349,7 +349,7 @@ async fn a_damaged_row_is_trouble_for_its_own_commands_only() {
     assert!(matches!(node.write(2, yan, thread).await, Err(LedgerError::Internal)));
 }
 
-/// A node that meets an event of a newer version cannot follow the log: it must not go on.
+/// A node that reads an event of a newer version cannot follow the log: it must not go on.
 #[tokio::test]
 async fn a_node_stops_at_an_event_that_it_does_not_know() {
     let rig = Rig::new().await;

@@ -1,5 +1,5 @@
 //! A whole life as the web client leads it, from the first start to the panic button: the same requests in the same order,
-//! with real cryptography, and every change heard on the way. One life alone, and twenty at once, on one node and on two.
+//! with real cryptography, and every change received on the way. One life alone, and twenty at once, on one node and on two.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -69,16 +69,16 @@ impl Browser {
     }
 
     /// Expects these changes and no others before them.
-    async fn hears(&mut self, changes: &[Value]) {
+    async fn receives(&mut self, changes: &[Value]) {
         for change in changes {
             assert_eq!(self.stream.event().await.data, *change, "{}", self.web.person.nickname);
         }
     }
 }
 
-async fn all_hear<const N: usize>(change: Value, browsers: [&mut Browser; N]) {
+async fn all_receive<const N: usize>(change: Value, browsers: [&mut Browser; N]) {
     for browser in browsers {
-        browser.hears(std::slice::from_ref(&change)).await;
+        browser.receives(std::slice::from_ref(&change)).await;
     }
 }
 
@@ -111,21 +111,21 @@ async fn conversation(anna: &mut Browser, ben: &mut Browser) -> String {
     body["receiverID"] = json!(anna.who().id);
     let thread = ben.asks("/startConversation", body).await["threadID"].as_str().expect("a thread").to_owned();
     ben.asks("/invitelink", json!({ "type": "user", "usedInviteLink": true })).await;
-    ben.hears(&[json!({ "action": "newConversation", "partner": anna.who().id })]).await;
-    anna.hears(&[wrote(ben.who(), &thread, "user")]).await;
+    ben.receives(&[json!({ "action": "newConversation", "partner": anna.who().id })]).await;
+    anna.receives(&[wrote(ben.who(), &thread, "user")]).await;
     assert_eq!(thread, format!("{}:{}", ben.who().id, anna.who().id));
 
     assert_eq!(ben.who().write_secretly(&thread, anna.who(), "Is that you, Anna?").await, 2);
-    all_hear(wrote(ben.who(), &thread, "user"), [&mut *anna, &mut *ben]).await;
+    all_receive(wrote(ben.who(), &thread, "user"), [&mut *anna, &mut *ben]).await;
     let talk = anna.who().read_secretly(&thread, ben.who()).await;
     assert_eq!(talk.last().unwrap(), &("2".to_owned(), "Is that you, Anna?".to_owned()));
-    ben.hears(&[read_to(&thread, anna.who(), 2)]).await;
+    ben.receives(&[read_to(&thread, anna.who(), 2)]).await;
     assert_eq!(anna.who().write_secretly(&thread, ben.who(), "It is, and nobody else can read it. 🦢").await, 3);
-    all_hear(wrote(anna.who(), &thread, "user"), [&mut *anna, &mut *ben]).await;
+    all_receive(wrote(anna.who(), &thread, "user"), [&mut *anna, &mut *ben]).await;
     let talk = ben.who().read_secretly(&thread, anna.who()).await;
     let texts: Vec<&str> = talk.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(texts, ["STARTCONVERSATION", "Is that you, Anna?", "It is, and nobody else can read it. 🦢"]);
-    anna.hears(&[read_to(&thread, ben.who(), 3)]).await;
+    anna.receives(&[read_to(&thread, ben.who(), 3)]).await;
     // The double check: the partner, and nobody else, has read it.
     assert_eq!(anna.who().messages(&thread).await[2]["status"], json!([ben.who().id]));
     thread
@@ -142,11 +142,11 @@ async fn image(anna: &mut Browser, ben: &mut Browser, thread: &str) {
         "type": "user", "isGroup": false, "imgHeight": 480, "imgWidth": 640, "iv": iv,
     });
     assert_eq!(anna.asks("/imageupload", body).await, json!({ "valid": true }));
-    all_hear(wrote(anna.who(), thread, "user"), [&mut *anna, &mut *ben]).await;
+    all_receive(wrote(anna.who(), thread, "user"), [&mut *anna, &mut *ben]).await;
     assert_eq!(anna.threads().await[0].1, "SENTIMAGE");
     assert_eq!(ben.threads().await[0].1, "RECEIVEDIMAGE");
     let message = ben.who().messages(thread).await.pop().expect("the image");
-    anna.hears(&[read_to(thread, ben.who(), 4)]).await;
+    anna.receives(&[read_to(thread, ben.who(), 4)]).await;
     assert_eq!((&message["messageType"], &message["contentID"]), (&json!("image"), &json!(name)));
     let asked = json!({ "contentID": name, "threadID": thread, "sender": anna.who().id, "messageID": "4" });
     let found = ben.asks("/imageget", asked).await;
@@ -159,15 +159,15 @@ async fn image(anna: &mut Browser, ben: &mut Browser, thread: &str) {
 /// A group: created, joined by a link, added to, talked in, rekeyed when one is kicked and when one leaves.
 async fn group(nodes: &[Server], anna: &mut Browser, ben: &mut Browser, carl: &mut Browser) {
     let group = anna.web.create("public").await;
-    anna.hears(&[json!({ "action": "groupCreate", "partner": group }), joined(&group)]).await;
+    anna.receives(&[json!({ "action": "groupCreate", "partner": group }), joined(&group)]).await;
     anna.asks("/invitelink", json!({ "type": "group", "sentInviteLink": true })).await;
     ben.moves(nodes);
     ben.web.join(&group).await;
     ben.asks("/invitelink", json!({ "type": "group", "usedInviteLink": true })).await;
-    all_hear(joined(&group), [&mut *anna, &mut *ben]).await;
+    all_receive(joined(&group), [&mut *anna, &mut *ben]).await;
     anna.web.synchronize(&group).await;
     anna.web.add(&group, &carl.web).await;
-    all_hear(joined(&group), [&mut *anna, &mut *ben, &mut *carl]).await;
+    all_receive(joined(&group), [&mut *anna, &mut *ben, &mut *carl]).await;
     assert_eq!(json!(carl.who().members(&group).await), ids(&[anna.who(), ben.who(), carl.who()]));
 
     for browser in [&mut *anna, &mut *ben, &mut *carl] {
@@ -175,7 +175,7 @@ async fn group(nodes: &[Server], anna: &mut Browser, ben: &mut Browser, carl: &m
         browser.moves(nodes);
     }
     assert_eq!(carl.web.send(&group, "Who are we?").await, 4);
-    all_hear(wrote(carl.who(), &group, "group"), [&mut *anna, &mut *ben, &mut *carl]).await;
+    all_receive(wrote(carl.who(), &group, "group"), [&mut *anna, &mut *ben, &mut *carl]).await;
     let whole = ["ACCJOINEDGROUP", "ACCJOINEDGROUP", "ACCADDEDTOGROUP", "Who are we?"];
     for (reader, from) in [(&mut *anna, 0), (&mut *ben, 1)] {
         assert_eq!(reader.web.read(&group).await, whole[from..]);
@@ -183,14 +183,14 @@ async fn group(nodes: &[Server], anna: &mut Browser, ben: &mut Browser, carl: &m
             "action": "messageRead", "threadID": group, "groupID": group, "receiver": group, "messageID": "4",
             "type": "group",
         });
-        carl.hears(&[read]).await;
+        carl.receives(&[read]).await;
     }
 
     anna.web.kick(&group, &carl.web).await;
-    all_hear(left(&group, carl.who()), [&mut *anna, &mut *ben, &mut *carl]).await;
+    all_receive(left(&group, carl.who()), [&mut *anna, &mut *ben, &mut *carl]).await;
     ben.web.synchronize(&group).await;
     assert_eq!(ben.web.send(&group, "Carl is gone").await, 6);
-    all_hear(wrote(ben.who(), &group, "group"), [&mut *anna, &mut *ben]).await;
+    all_receive(wrote(ben.who(), &group, "group"), [&mut *anna, &mut *ben]).await;
     let message = anna.who().messages(&group).await.pop().expect("the last message");
     assert_eq!(anna.web.open(&message), "Carl is gone");
     assert!(!carl.web.breaks(&message), "Carl reads what came after him");
@@ -198,17 +198,17 @@ async fn group(nodes: &[Server], anna: &mut Browser, ben: &mut Browser, carl: &m
         "action": "messageRead", "threadID": group, "groupID": group, "receiver": group, "messageID": "6",
         "type": "group",
     });
-    ben.hears(&[read]).await;
+    ben.receives(&[read]).await;
     let refused = carl.who().client.post("/getmessages", &json!({ "threadID": group })).await;
     assert_eq!(refused.json(), json!({ "error": "INVALIDTHREADID" }));
 
     ben.web.leave(&group).await;
-    all_hear(left(&group, ben.who()), [&mut *anna, &mut *ben]).await;
+    all_receive(left(&group, ben.who()), [&mut *anna, &mut *ben]).await;
     // The key that the leaver made for those who stay is the one that is used.
     anna.web.synchronize(&group).await;
     assert_eq!(anna.web.versions(&group), [1, 2, 3, 4, 5]);
     assert_eq!(anna.web.send(&group, "Alone at last").await, 8);
-    anna.hears(&[wrote(anna.who(), &group, "group")]).await;
+    anna.receives(&[wrote(anna.who(), &group, "group")]).await;
     assert_eq!(anna.web.read(&group).await[5..], ["(removed)", "ACCLEFTGROUP", "Alone at last"]);
     assert!(ben.threads().await.contains(&(ben.system(), "LEFTGROUP".to_owned())));
 }
@@ -248,18 +248,18 @@ async fn life(nodes: &[Server], first_node: usize) {
     ben.moves(nodes);
     let letter = ben.who().letter(&thread, &anna.who().id, "farewell");
     assert_eq!(number_of(&ben.who().client.post("/writemessage", &letter).await, &thread), 5);
-    all_hear(wrote(ben.who(), &thread, "user"), [&mut anna, &mut ben]).await;
+    all_receive(wrote(ben.who(), &thread, "user"), [&mut anna, &mut ben]).await;
 
     // The panic button: the account is gone, and the reloaded page makes another one.
     let asked = anna.who().client.request(reqwest::Method::GET, "/destroyacc");
     let asked = asked.header("sec-fetch-site", "same-origin").header("sec-fetch-mode", "cors");
     assert_eq!(anna.who().client.send(asked).await.json(), json!({ "valid": true }));
     assert_eq!(anna.who().client.get("/me").await.json(), json!({ "error": "NOTAUTH" }));
-    ben.hears(&[json!({ "action": "expiredAcc", "accID": anna.who().id, "threadID": thread })]).await;
+    ben.receives(&[json!({ "action": "expiredAcc", "accID": anna.who().id, "threadID": thread })]).await;
     assert_eq!(ben.threads().await, [(ben.system(), "ACCDELETED".to_owned())]);
     assert_eq!(anna.stream.rest().await, []);
-    let anew = Browser::boots(nodes, first_node, "Anna", "").await;
-    assert_ne!(anew.who().id, anna.who().id);
+    let new_anna = Browser::boots(nodes, first_node, "Anna", "").await;
+    assert_ne!(new_anna.who().id, anna.who().id);
 
     // The destroy code does the same behind a lock.
     ben.moves(nodes);
@@ -267,9 +267,9 @@ async fn life(nodes: &[Server], first_node: usize) {
     assert_eq!(ben.who().client.get("/me").await.json(), json!({ "error": "NOTAUTH" }));
     assert_eq!(ben.stream.rest().await, []);
 
-    // Carl had nothing to do with all that, and hears nothing of it.
-    carl.who().start_conversation(anew.who()).await;
-    carl.hears(&[json!({ "action": "newConversation", "partner": anew.who().id })]).await;
+    // Carl had nothing to do with all that, and receives nothing of it.
+    carl.who().start_conversation(new_anna.who()).await;
+    carl.receives(&[json!({ "action": "newConversation", "partner": new_anna.who().id })]).await;
     let notices = carl.who().messages(&carl.system()).await;
     let notices: Vec<&str> = notices.iter().map(|notice| notice["text"].as_str().unwrap()).collect();
     assert_eq!(notices, ["WELCOME", "ADDEDTOGROUP", "KICKEDFROMGROUP"]);

@@ -1,4 +1,4 @@
-//! Limits on requests, as clients meet them.
+//! Limits on requests, as clients see them.
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -39,7 +39,7 @@ async fn sign_up(server: &Server, header: (&str, &str)) -> String {
     client.send(request).await.verdict()
 }
 
-fn told(answer: &Answer) -> (&str, &str) {
+fn limit_headers(answer: &Answer) -> (&str, &str) {
     (answer.header("ratelimit-policy").unwrap(), answer.header("ratelimit").unwrap())
 }
 
@@ -54,15 +54,15 @@ async fn beyond_the_limit_an_account_waits_and_is_served_again() {
     let me = async || alice.client.get("/me").await;
     // One was /setkey.
     let answer = me().await;
-    assert_eq!((answer.status, told(&answer)), (200, ("\"account\";q=4;w=4000", "\"account\";r=2;t=2000")));
+    assert_eq!((answer.status, limit_headers(&answer)), (200, ("\"account\";q=4;w=4000", "\"account\";r=2;t=2000")));
     // What is refused counts, too.
     let answer = alice.client.post("/writemessage", &json!({})).await;
-    assert_eq!((answer.verdict().as_str(), told(&answer).1), ("400 ACCNOTEXISTS", "\"account\";r=1;t=3000"));
-    assert_eq!(told(&me().await).1, "\"account\";r=0;t=4000");
+    assert_eq!((answer.verdict().as_str(), limit_headers(&answer).1), ("400 ACCNOTEXISTS", "\"account\";r=1;t=3000"));
+    assert_eq!(limit_headers(&me().await).1, "\"account\";r=0;t=4000");
     let refused = me().await;
     assert_eq!(refused.verdict(), "429 RATELIMITED");
     let wait: u32 = refused.header("retry-after").unwrap().parse().unwrap();
-    assert_eq!(told(&refused).1, format!("\"account\";r=0;t={wait}"));
+    assert_eq!(limit_headers(&refused).1, format!("\"account\";r=0;t={wait}"));
     // The clock of the machine went on a little.
     assert!((900..=1000).contains(&wait), "{wait}");
     // A body that nobody reads hurts nobody.
@@ -115,7 +115,7 @@ async fn five_hundred_at_once_from_one_address_are_no_crowd() {
     let answers = join_all((0..500).map(|nth: usize| clients[nth % 20].post("/newacc", &body))).await;
     for answer in &answers {
         assert_eq!(answer.verdict(), "200 ok");
-        assert_eq!(told(answer).0, "\"signups\";q=1000;w=60");
+        assert_eq!(limit_headers(answer).0, "\"signups\";q=1000;w=60");
     }
     // Each of them is somebody, who asks dozens of things at once.
     let people: Vec<Client> =
@@ -178,7 +178,7 @@ async fn sessions_that_somebody_made_up_count_for_the_address() {
     assert_eq!(verdicts[59], "429 RATELIMITED");
     // Also an operation that does not exist.
     assert_eq!(server.get("/nowhere").await.verdict(), "429 RATELIMITED");
-    // Those who are somebody go on, and so does whoever watches the server.
+    // Those with a session go on, and so does anyone who monitors the server.
     alice.write(&thread, &bob, "still here").await;
     for path in ["/healthz", "/readyz"] {
         let answer = server.get(path).await;

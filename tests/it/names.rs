@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// Names that mean something else in a language of clients, or in what generators write.
 const TAKEN: &str = include_str!("../../openapi/tools/names.txt");
-/// What generators put in front of or behind the name of a schema or an operation to name something else: constructors and
+/// What generators put before or after the name of a schema or an operation to name something else: constructors and
 /// nullable types in Go; parameters, bodies and answers of operations in TypeScript, Rust, Java and Go; classes of routes.
 const BEFORE: [&str; 2] = ["new", "nullable"];
 const BEHIND: [&str; 13] = [

@@ -60,7 +60,7 @@ async fn a_server_answers_health_and_metrics() {
 #[tokio::test]
 async fn a_starting_server_is_not_ready() {
     let database = fresh_database().await;
-    // Whoever brings the schema up to date holds this lock; here nobody lets go of it.
+    // A server that brings the schema up to date holds this lock; here it is never released.
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
     let setup = Setup::on(&database).at_a_known_address();
     let lock = migration_lock(&database.name);
@@ -132,7 +132,7 @@ async fn streams_end_when_the_server_stops() {
     alice.write(&thread, &bob, "two").await;
     server.terminate();
     for stream in &mut streams {
-        // What was committed may still be told; then comes the end.
+        // What was committed may still be sent; then comes the end.
         assert!(stream.rest().await.len() <= 1);
     }
     let (setup, status) = server.ended().await;
@@ -143,7 +143,7 @@ async fn streams_end_when_the_server_stops() {
     let (alice, bob) = (alice.at(&server), bob.at(&server));
     alice.write(&thread, &bob, "three").await;
     for (person, seen) in [(&alice, &seen[0]), (&bob, &seen[1])] {
-        let missed = person.client.events_behind(&seen.id).await.ids(2).await;
+        let missed = person.client.events_after(&seen.id).await.ids(2).await;
         assert_eq!(missed[1], person.client.newest_change().await.id);
         let in_order = person.client.ids_until(&missed[1]).await;
         assert_eq!(in_order[in_order.len() - 3..], [&seen.id, &missed[0], &missed[1]].map(String::clone));
@@ -164,7 +164,7 @@ async fn a_stopping_server_finishes_the_batch_in_flight() {
     eventually("the second one waits", async || server.metric("be8_ledger_queue").await >= 1.0).await;
 
     server.terminate();
-    eventually("the server hears it", async || server.setup().log().contains("stopping")).await;
+    eventually("the server notices it", async || server.setup().log().contains("stopping")).await;
     hold.release().await;
     let answer = Answer::read(in_flight.await.unwrap().unwrap()).await;
     assert_eq!((answer.verdict().as_str(), &answer.json()["messageID"]), ("200 ok", &json!("message:10001:10002:2")));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 
-/// The variable that has the page of settings written anew.
+/// The variable that has the page of settings written again.
 const RENEW: &str = "BE8_RENEW_SETTINGS";
 
 pub fn root() -> PathBuf {

@@ -12,7 +12,7 @@ use crate::program::Program;
 use crate::rebuild::{Filled, tables};
 use crate::server::Server;
 
-/// All that must be equal behind an import: the log, what is sealed, and the read models, as text.
+/// All that must be equal after an import: the log, what is sealed, and the read models, as text.
 async fn contents(database: &Database) -> Vec<(String, Vec<String>)> {
     let pool = PgPool::connect_with(database.options.clone()).await.unwrap();
     let live: i32 = sqlx::query_scalar("select generation from log_head").fetch_one(&pool).await.unwrap();
@@ -105,8 +105,8 @@ async fn a_changed_file_leaves_nothing_in_the_database() {
     let cases: [(Vec<u8>, String, &str); 8] = [
         (joined(&lines[..lines.len() - 1]).into(), line(lines.len()), "the file is cut off here"),
         (text[..text.len() / 2].into(), "be8: line ".to_owned(), "the file is cut off here"),
-        (joined(&without_one).into(), line(nth + 10), "behind"),
-        (joined(&twice).into(), line(nth + 2), "position 1 behind 1"),
+        (joined(&without_one).into(), line(nth + 10), "after"),
+        (joined(&twice).into(), line(nth + 2), "position 1 after 1"),
         (salted, line(lines.len()), "the checksum is not that of the lines before"),
         (resealed, line(nth + 1), "what is sealed is not what the event commits to"),
         (text.replacen("be8-export/1", "be8-export/9", 1).into(), line(1), "this version reads be8-export/1"),

@@ -60,7 +60,7 @@ struct Holder {
 }
 
 impl Holder {
-    /// Runs this test program anew, as `command` begins.
+    /// Runs this test program again, as `command` begins.
     fn start(mut command: Command, dir: &Path) -> Self {
         let test = concat!(module_path!(), "::a_process_of_its_own").split_once("::").expect("a module of a crate").1;
         command.args(["--exact", test, "--nocapture"]).env(HOLD, dir).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -291,8 +291,8 @@ async fn a_short_socket_directory_of_a_killed_server_is_removed() {
     let directory = passable_directory();
     let dir = directory.path().join("a long path".repeat(10));
     let mut holder = Holder::start(this_program(), &dir);
-    let told = fs::read_to_string(dir.join("be8.lock")).expect("the lock");
-    let socket = PathBuf::from(told.lines().nth(2).expect("the socket's directory"));
+    let lock = fs::read_to_string(dir.join("be8.lock")).expect("the lock");
+    let socket = PathBuf::from(lock.lines().nth(2).expect("the socket's directory"));
     assert!(socket.is_dir());
     holder.kill();
     let cluster = PrivateCluster::start(&ClusterSettings::new(&dir)).await.expect("the cluster of the killed server");

@@ -282,7 +282,7 @@ async fn a_vault_of_before_gets_its_rotating_key_and_a_wrong_file_is_named() {
     assert!(out.contains("rotating.key is part of every backup from now on"), "{out}");
     assert_eq!(keys_of(&file).len(), 1);
     assert_eq!(bob.at(&server).messages(&thread).await.len(), 2);
-    // Copies of the keys that the master key alone wrapped open for ever, and nothing else is said of them.
+    // Copies of the keys that the master key alone wrapped open forever, and nothing else is said of them.
     let carol = Person::sign_up(&server, "Carol").await;
     for person in [&dan, &carol] {
         fine(server.setup(), &["account", "remove", &person.id]).await;

@@ -85,7 +85,7 @@ async fn the_command_line_closes_registration() {
     }
 }
 
-/// A server that has accounts already, started anew with a setting.
+/// A server that has accounts already, restarted with a setting.
 async fn restarted(name: &str, value: &str) -> (Server, Person, Person, String) {
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;

@@ -9,13 +9,13 @@ use futures_util::future::join_all;
 
 use crate::rig::{Node, Rig, token};
 
-/// Everything up to a position, each batch right behind the one before.
+/// Everything up to a position, each batch right after the one before.
 async fn follow(mut subscription: Subscription, until: i64) -> Vec<Recorded> {
     let mut events: Vec<Recorded> = Vec::new();
     let mut at = subscription.position();
     while at.0 < until {
         let next = tokio::time::timeout(Duration::from_secs(20), subscription.next()).await;
-        let batch = next.unwrap_or_else(|_| panic!("nothing comes behind {at}")).unwrap().expect("a batch");
+        let batch = next.unwrap_or_else(|_| panic!("nothing comes after {at}")).unwrap().expect("a batch");
         for event in batch.iter() {
             assert_eq!(event.position, at.next());
             at = event.position;
@@ -27,7 +27,7 @@ async fn follow(mut subscription: Subscription, until: i64) -> Vec<Recorded> {
     events
 }
 
-/// So many messages at once, written by this node in as many batches as it likes.
+/// This many messages at once, written by this node in as many batches as it likes.
 async fn write(node: &Node, count: usize) {
     let (zoe, _, thread) = node.talk().await;
     for written in join_all((0..count).map(|_| node.write(1, zoe, thread))).await {
@@ -67,7 +67,7 @@ async fn subscribers_see_the_log_wherever_they_begin() {
         let seen = follower.await.unwrap();
         assert_eq!(seen, log[usize::try_from(from.0).unwrap()..]);
     }
-    // A subscriber may be ahead of what this node has: it is told nothing twice.
+    // A subscriber may be ahead of what this node has: it gets nothing twice.
     let ahead = nodes[0].ledger.subscribe_all(Position(total));
     nodes[0].write(1, zoe, thread).await.unwrap();
     assert_eq!(follow(ahead, total + 1).await.len(), 1);
@@ -122,7 +122,7 @@ async fn a_subscriber_of_an_idle_node_gets_the_events_of_the_others() {
 }
 
 /// A node that was away while others appended very much does not read all of it; those who follow
-/// through it are told all the same, and at once.
+/// through it are notified anyway, and at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_gets_what_its_node_passes_over() {
     const MANY: i64 = 50_001;

@@ -101,7 +101,7 @@ fn violations(room: &Room, libraries: &Libraries, text: &str) -> Vec<(usize, Str
                 complain(line, format!("is not pure: {path}"));
             }
             Use::Path(path) if !room.clock && CLOCK.iter().any(|clock| path.contains(clock)) => {
-                complain(line, format!("asks for the time instead of being told: {path}"));
+                complain(line, format!("asks for the time instead of being given it: {path}"));
             }
             Use::Crate(_) | Use::Module(_) | Use::Path(_) => {}
         }
@@ -251,7 +251,7 @@ fn the_checker_sees_what_is_not_allowed() {
         ("src/domain/x.rs", "let file = std::fs::read(\"x\");", "is not pure: std::fs::read"),
         ("src/domain/x.rs", "use std::{fmt, net::TcpStream};", "is not pure: std::net::TcpStream"),
         ("src/http/x.rs", "let rows = sqlx::query(\"select 1\");", "uses the crate sqlx"),
-        ("src/http/x.rs", "let now = Utc::now();", "asks for the time instead of being told: Utc::now"),
+        ("src/http/x.rs", "let now = Utc::now();", "asks for the time instead of being given it: Utc::now"),
         ("src/feed/x.rs", "use sqlx as database;", "uses the crate sqlx"),
         ("src/feed/x.rs", "use crate::http::Server;", "uses the room http"),
         ("src/vault/x.rs", "use crate::ledger::Log;", "uses the room ledger"),

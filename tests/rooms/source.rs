@@ -182,7 +182,7 @@ impl Source {
         self.tokens.get(at).map(|(_, token)| token)
     }
 
-    /// The paths that begin with the name at `at`, behind what was read of them; answers where
+    /// The paths that begin with the name at `at`, after what was read of them; answers where
     /// they end.
     fn paths(&self, mut at: usize, mut path: String, found: &mut Vec<(usize, Use)>) -> usize {
         let line = self.tokens[at].0;

@@ -147,7 +147,7 @@ fn an_endpoint_leaves_the_account_that_had_it() {
     let event = DeviceSubscribed { endpoint: hash(50), subscription: hash(101), session: Some(token(10_002)) };
     let subscribed = (StreamName::Devices(id(10_002)), Some(id(10_002)), event.into());
     world.answers(&from_zoe(2), (), &[dropped(ZOE, 2, Dropped::Taken), subscribed.clone()]);
-    // It was gone already.
+    // It was dropped already.
     world.answers(&from_zoe(9), (), std::slice::from_ref(&subscribed));
     let happened = world.when(&from_zoe(2)).unwrap().events;
     world.happen(happened);

@@ -168,7 +168,7 @@ fn a_key_goes_under_the_version_taken_last_in_this_stay_else_under_the_newest() 
     world.left(10_002, 1, 4);
     world.joined(10_002, 2, 5);
     world.answers(&store(10_002, 10_003, "key"), 3, &[stored(10_002, 3, 10_003, "key", None)]);
-    // The newest stays the newest when who took it is gone.
+    // The newest version stays the newest when the member that took it has left.
     world.given_that(stored(10_001, 3, 10_003, "of the admin", None));
     world.given_that(allocated(10_003, 4));
     world.given_that(stored(10_003, 4, 10_002, "of a leaver", None));

@@ -146,7 +146,7 @@ fn joining_is_refused_by_the_first_check_that_fails() {
     for unknown in [None, Some(no_group())] {
         world.refuses(&JoinGroup { group: unknown, ..join(10_003) }, Rejection::GroupNotExisting);
     }
-    // Private and full: members hear that they are in.
+    // Private and full: members are answered that they are in.
     world.refuses(&join(10_001), Rejection::AlreadyMember);
     world.refuses(&join(10_002), Rejection::AlreadyMember);
     world.refuses(&join(10_003), Rejection::NotAdmin);

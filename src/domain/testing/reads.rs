@@ -67,7 +67,7 @@ fn what_was_shown_becomes_runs_and_the_senders_get_their_newest() {
     // What is hidden in between splits a run; of what was marked before nothing comes again.
     let shown = [(4, 10_001), (5, 10_002), (6, 10_001), (8, 10_001), (9, 10_001), (12, 10_002)];
     reads(10_002, &shown, read(yan, &[(6, 6), (8, 9), (12, 12)], &[(zoe, 9)]));
-    // A message of the system is told to nobody.
+    // Nobody is notified that a message of the system was read.
     reads(10_001, &[(1, 0)], read(zoe, &[(1, 1)], &[]));
     // Each reader has marks of its own.
     reads(10_001, &[(1, 0), (3, 10_002), (5, 10_002)], read(zoe, &[(3, 3), (5, 5)], &[(yan, 5)]));

@@ -86,7 +86,7 @@ fn an_account_is_over_at_its_time_and_not_before() {
     let until = world.now.plus(LIFETIME);
     world.given(StreamName::Account(zoe), LifetimeExtended { until, endless: false, token: token(1) });
     world.answers(&expiry, None, &[]);
-    // The operator waits for no time, and removes who is over but not gone.
+    // The operator waits for no time, and removes an account that has expired but is not removed.
     world.answers(&RemoveAccount::Operator { account: zoe }, Some(zoe), &[removed(zoe, Removal::Operator, None)]);
     world.now = until;
     world.answers(&RemoveAccount::Operator { account: zoe }, Some(zoe), &[removed(zoe, Removal::Operator, None)]);
@@ -209,7 +209,7 @@ fn a_day_is_over_when_its_last_message_is() {
     world.now = "2026-11-24T00:00:00Z".parse().unwrap();
     assert_eq!(over(&mut world).len(), 2);
     world.answers(&command, (), &[]);
-    // By a time that is trusted less, nothing is over yet.
+    // By a trusted time that lags, nothing has expired yet.
     let trusted = ExpireDays { now: "2026-11-22T23:59:59Z".parse().unwrap(), ..command };
     assert_eq!(world.when(&trusted).unwrap().erase, []);
 }

@@ -57,7 +57,7 @@ fn an_endless_token_makes_one_account_endless_at_a_time() {
     world.answers(&uses(10_001, TOKEN), Grant::Endless, &events);
     used(&mut world, 10_001, TOKEN);
     world.refuses(&uses(10_002, TOKEN), Rejection::TokenInUse);
-    // Whoever has it already is told so, and nothing happens.
+    // An account that has it already gets the same answer, and nothing happens.
     world.answers(&uses(10_001, TOKEN), Grant::Endless, &[]);
 
     // With its account it is free again.

@@ -78,7 +78,7 @@ pub fn document<T: poem_openapi::OpenApi, W: poem_openapi::Webhook>(
         }
         uses.close(schemas);
         for (name, schema) in schemas {
-            // Closed, so that it can be told from the others of its union. What a client sends
+            // Closed, so that it can be distinguished from the others of its union. What a client sends
             // stays open: the server ignores what it does not know.
             if uses.answered.contains(name) && !uses.asked.contains(name) && schema["type"] == "object" {
                 schema["additionalProperties"] = json!(false);
@@ -175,7 +175,7 @@ fn complete(operation: &mut Map<String, Value>, declared: &Operation, guarded: b
         operation.get("requestBody").is_some_and(|body| body.pointer("/content/application~1json").is_some());
     if let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
         // Of two names that many languages write alike, such as a header's and its stand-in in the
-        // query, the first; the description tells of the other.
+        // query, the first; the description mentions the other.
         let mut seen = BTreeSet::new();
         parameters.retain(|parameter| {
             let name = parameter["name"].as_str().unwrap_or_default();
@@ -331,7 +331,7 @@ fn with_shape(codes: &[Code], is: impl Fn(Shape) -> bool) -> Vec<Code> {
     codes.iter().copied().filter(|code| is(code.shape())).collect()
 }
 
-/// Makes the variants of each union that is told apart by a name plain closed objects: a variant
+/// Makes the variants of each union that is discriminated by a name plain closed objects: a variant
 /// comes as `allOf` of that name and of the object, which no validator can close.
 fn flatten_unions(schemas: &mut Map<String, Value>) {
     let unions: Vec<String> = schemas

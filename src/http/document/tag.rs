@@ -37,7 +37,7 @@ tags! {
     GroupKeys "Group keys";
     /// Changes as server-sent events.
     Events "Events";
-    /// Being told of messages by Web Push while no stream is open.
+    /// Notifications of messages by Web Push while no stream is open.
     Devices "Devices";
     /// The counters of the server.
     Insights "Insights";

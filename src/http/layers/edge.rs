@@ -232,7 +232,7 @@ fn translate(error: poem::Error, route: &str, rule: Option<&Rule>) -> Response {
         StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
         StatusCode::TOO_MANY_REQUESTS => Code::RateLimited,
         StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
-        // Answers about a file's state and ranges: their headers tell it all.
+        // Answers about a file's state and ranges: their headers say it all.
         status @ (StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE) => {
             let mut answer = error.into_response();
             answer.set_status(status);
@@ -255,7 +255,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
 }
 
-/// Adds the headers that every answer has; over https also the one that tells browsers to stay with it.
+/// Adds the headers that every answer has; over https also the one that has browsers stay with it.
 pub(in crate::http) fn finish(mut answer: Response, https: bool) -> Response {
     let json = answer.content_type().is_some_and(|media| media.starts_with("application/json"));
     let mut set = |name: HeaderName, value: &'static str| {

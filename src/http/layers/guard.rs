@@ -100,7 +100,7 @@ pub fn origin_of(url: &str) -> String {
     format!("{scheme}://{authority}").to_ascii_lowercase()
 }
 
-/// Tells once that a setting may be missing: a proxy that rewrites `Host` makes one's own page look like another's to
+/// Logs once that a setting may be missing: a proxy that rewrites `Host` makes one's own page look like another's to
 /// browsers without Fetch Metadata.
 fn hint(headers: &HeaderMap) {
     static HINT: Once = Once::new();

@@ -1,8 +1,8 @@
-//! Limits on requests: named, each over a time, per address for whoever shows no session, per
+//! Limits on requests: named, each over a time, per address for requests without a session, per
 //! account for the others, however many sessions it has.
 //!
 //! Each is a GCRA: a client may send all of its requests at once and gets them back evenly over
-//! the time. What is left is told on every answer (draft-ietf-httpapi-ratelimit-headers-10).
+//! the time. Every answer says what is left (draft-ietf-httpapi-ratelimit-headers-10).
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
@@ -100,7 +100,7 @@ impl governor::clock::Clock for Time {
     }
 }
 
-/// How many keys a limit tells apart; a few bytes each.
+/// How many keys a limit distinguishes; a few bytes each.
 const MOST_KEYS: usize = 100_000;
 /// After how many requests the keys are counted.
 const COUNT_EVERY: u32 = 1024;
@@ -123,7 +123,7 @@ struct Bucket {
 enum Verdict {
     /// It may, and so may this many more now.
     Pass(u32),
-    /// Not before this time is over.
+    /// Not before this time has passed.
     Wait(Duration),
 }
 
@@ -161,7 +161,7 @@ impl Bucket {
     }
 
     /// Keeps the memory bounded: forgets who has all of its requests again; if there are too many
-    /// others, they are told apart no more.
+    /// others, they are no longer distinguished.
     fn count(&self) {
         if self.states.len() >= self.most {
             self.tidy();
@@ -180,7 +180,7 @@ impl Bucket {
         metrics::gauge!("be8_limit_keys", "limit" => self.name).set(keys as f64);
     }
 
-    /// Tells an answer what is left, and in how many seconds all of it is there again; of a
+    /// Puts in an answer what is left, and in how many seconds all of it is there again; of a
     /// refusal, in how many it can be tried again.
     fn tell(&self, verdict: Verdict, answer: &mut Response) {
         let (left, seconds) = match verdict {
@@ -215,7 +215,7 @@ pub struct Limiter {
     address: Option<Bucket>,
     account: Option<Bucket>,
     streams: Option<Bucket>,
-    /// Whose sessions are, of those that were answered yes: a made-up one is nobody's.
+    /// Whose sessions these are, of those that proved valid: an invalid one belongs to nobody.
     sessions: Cache<Hash32, AccId>,
 }
 
@@ -262,7 +262,7 @@ impl LimitLayer {
     /// Remembers whose a session is that was answered yes.
     async fn learn(&self, session: Hash32) {
         let Ok(app) = self.app.get() else { return };
-        // Whoever cannot be looked up now is looked up with its next request.
+        // An account that cannot be looked up now is looked up with its next request.
         if let Ok(Some(account)) = app.read.account(session, app.now()).await {
             self.limiter.sessions.insert(session, account.id);
         }

@@ -1,5 +1,5 @@
 //! Counting and timing requests by route, never by what they name: a stranger's text in a label
-//! would be a series of its own for ever.
+//! would be a series of its own forever.
 
 use std::collections::HashMap;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Where large bodies take turns: so many are in memory at once, some wait, the rest are refused.
+//! Where large bodies take turns: a limited number is in memory at once, some wait, the rest are refused.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};

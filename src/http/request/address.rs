@@ -201,7 +201,7 @@ impl Proxies {
     }
 }
 
-/// Tells once that a setting may be missing.
+/// Logs once that a setting may be missing.
 static HINT: Once = Once::new();
 
 /// Whether a request looks as if it came through a proxy of the operator's own.

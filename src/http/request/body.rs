@@ -73,7 +73,7 @@ impl<T> Body<T> {
     }
 
     /// SHA-256 of the bytes as they were sent. Only there if the request carries an
-    /// `Idempotency-Key`, whose use it tells apart.
+    /// `Idempotency-Key`, whose uses it distinguishes.
     pub const fn digest(&self) -> Option<Hash32> {
         self.digest
     }
@@ -193,7 +193,7 @@ fn from_json(bytes: &[u8], limits: BodyLimits) -> Result<Map<String, Value>, Wir
 }
 
 /// How many values a JSON text can have, known before any memory is taken for them: but for the
-/// outermost, each comes first in an array or object or behind a comma.
+/// outermost, each comes first in an array or object or after a comma.
 fn most_values(json: &[u8]) -> usize {
     let mut count = 1;
     let mut bytes = json.iter();

@@ -43,7 +43,7 @@ fn path(name: &str) -> (&str, Vec<&str>) {
 }
 
 /// Puts a text where the steps lead. An empty or numeric step makes an array: it goes to the
-/// element of that number or, where there is none yet, behind the last. Whatever is in the way
+/// element of that number or, where there is none yet, after the last. Whatever is in the way
 /// is replaced: the last of equal names wins, as in JSON.
 fn put(slot: &mut Value, steps: &[&str], text: String) {
     let [step, rest @ ..] = steps else {

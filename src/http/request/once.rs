@@ -49,7 +49,7 @@ pub enum Once {
         /// Whose request it is: a missing session is reported first.
         session: Hash32,
     },
-    /// The body of a request with a key was read without its digest, so that it cannot be told from another body: a fault.
+    /// The body of a request with a key was read without its digest, so it cannot be distinguished from another body: a fault.
     NoDigest,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// Room for so many bytes.
+/// Room for a number of bytes.
 #[derive(Clone, Debug)]
 pub struct Room {
     places: Arc<Semaphore>,
@@ -23,14 +23,14 @@ pub(in crate::http) struct Place {
 }
 
 impl Room {
-    /// Of so many bytes, which `gauge` tells of.
+    /// Of this many bytes, which `gauge` reports.
     pub fn new(bytes: usize, gauge: Option<&'static str>) -> Self {
         // More cannot be claimed at once.
         let size = bytes.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
         Self { places: Arc::new(Semaphore::new(size)), size, gauge }
     }
 
-    /// As much of so many bytes as it has room for at most: what is larger has all of it.
+    /// This many bytes, or all that it has room for if they are more.
     pub(in crate::http) fn at_most(&self, bytes: usize) -> usize {
         bytes.min(self.size)
     }
@@ -41,7 +41,7 @@ impl Room {
         self.places.clone().try_acquire_many_owned(count).ok().map(|permit| self.place(permit))
     }
 
-    /// A place for as many of so many bytes as there is room for now, which may be none.
+    /// A place for as many of these bytes as there is room for now, which may be none.
     pub(in crate::http) fn claim_some(&self, bytes: usize) -> Place {
         loop {
             match bytes.min(self.places.available_permits()) {
@@ -56,7 +56,7 @@ impl Room {
         }
     }
 
-    /// A place, waiting in line for it; none when the patience is over.
+    /// A place, waiting in line for it; none when the patience has run out.
     pub(in crate::http) async fn wait(&self, bytes: usize, patience: Duration) -> Option<Place> {
         let count = u32::try_from(bytes).ok()?;
         // Nobody closes the semaphore.

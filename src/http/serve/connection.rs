@@ -1,7 +1,7 @@
 //! What a connection reads and writes through: in small pieces, and never waiting for long.
 //!
 //! Reading is done in small pieces, so that a connection takes little memory however much comes. A peer that takes
-//! nothing of what is written to it loses its connection: it would hold its answer for ever.
+//! nothing of what is written to it loses its connection: it would hold its answer forever.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;

@@ -66,7 +66,7 @@ settings! {
 fn most_by_files() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let files = getrlimit(Resource::Nofile);
-    // Whoever may not raise it keeps what there is.
+    // A process that may not raise the limit keeps the one it has.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(files / 4 * 3).map_or(MOST, |files| files.min(MOST))
@@ -149,7 +149,7 @@ struct Serve<E> {
     room: Room,
     /// Cancelled when the server stops.
     stop: CancellationToken,
-    /// Cancelled when the grace is over, too.
+    /// Cancelled when the grace period ends, too.
     cut: CancellationToken,
 }
 
@@ -272,7 +272,7 @@ impl<E: Endpoint<Output = Response> + 'static> Serve<E> {
         let mut gone = pin!(async {
             tokio::select! { () = silent => {}, () = broken.cancelled() => {}, () = self.cut.cancelled() => {} }
         });
-        // However it ends, nobody is left to be told.
+        // However it ends, nobody is left to report it to.
         tokio::select! {
             _ = &mut speaking => return,
             () = &mut gone => return,

@@ -18,7 +18,7 @@ use crate::http::request::room::{Place, Room};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 
-/// So much on its way over one connection is free: whoever wants little is served however many want much.
+/// This many bytes in flight on one connection are free: a client that wants little is served however many want much.
 const FREE: usize = 64 * 1024;
 /// The slowest that a client may take a large answer, in bytes a second.
 const SPEED: u64 = 8 * 1024;
@@ -76,7 +76,7 @@ impl Outgoing {
         Some((way, placed.lock()))
     }
 
-    /// Finds a place for so many bytes, unless there is one already.
+    /// Finds a place for this many bytes, unless there is one already.
     ///
     /// # Errors
     /// [`Code::Unavailable`] while there is none.
@@ -96,7 +96,7 @@ impl Outgoing {
     /// Finds a place for a large answer before it is made, waiting in line.
     ///
     /// # Errors
-    /// [`Code::Unavailable`] when the patience is over.
+    /// [`Code::Unavailable`] when the patience has run out.
     pub(in crate::http) async fn wait(&self, bytes: usize, patience: Duration) -> Result<(), WireError> {
         let Some(Answering { way, .. }) = self.0.as_deref().filter(|_| bytes > FREE) else { return self.claim(bytes) };
         let place = way.room.wait(way.room.at_most(bytes), patience).await.ok_or(Code::Unavailable)?;
@@ -122,7 +122,7 @@ impl Outgoing {
     }
 }
 
-/// Breaks a connection on which so many bytes are not taken in time. The watch ends with what is returned.
+/// Breaks a connection on which this many bytes are not taken in time. The watch ends when the guard is dropped.
 fn watch(way: &Way, bytes: usize) -> DropGuard {
     let taken = CancellationToken::new();
     let guard = taken.clone().drop_guard();

@@ -88,7 +88,7 @@ impl Tls {
         Ok(Self { files, current: Arc::new(RwLock::new(current)) })
     }
 
-    /// Reads them anew, for connections to come; those that were read before stay if that fails.
+    /// Reads them again, for new connections; if that fails, the current ones stay.
     ///
     /// # Errors
     /// [`TlsError`]

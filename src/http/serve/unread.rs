@@ -1,7 +1,7 @@
 //! What is left of a request's body when its answer is ready: it is taken and thrown away, within bounds.
 //!
 //! A client that is cut off while it writes seldom reads why. Over HTTP/1.1 the connection would be closed under it; over
-//! HTTP/2 its stream would be reset behind the answer, which Debian 12's curl takes for a failure.
+//! HTTP/2 its stream would be reset after the answer, which Debian 12's curl takes for a failure.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// A request whose body is so many pieces of 64 KiB, and how many of them were taken.
+    /// A request whose body is `count` pieces of 64 KiB, and how many of them were taken.
     fn request(count: usize, expects: bool) -> (Request, Arc<AtomicUsize>) {
         let taken = Arc::new(AtomicUsize::new(0));
         let counted = taken.clone();

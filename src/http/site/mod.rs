@@ -120,7 +120,7 @@ impl Site {
         Ok(site)
     }
 
-    /// Reads the files anew; those that were read before stay if that fails.
+    /// Reads the files again; if that fails, the current ones stay.
     ///
     /// # Errors
     /// [`SiteError`]
@@ -185,14 +185,14 @@ fn answer(file: &File, request: &Request) -> Response {
         None => (&file.bytes, &file.tag),
     };
     let mut answer = Response::builder().content_type(&file.media_type).finish();
-    let told = answer.headers_mut();
-    told.typed_insert(tag.clone());
-    told.typed_insert(headers::LastModified::from(file.modified));
-    told.typed_insert(headers::AcceptRanges::bytes());
-    told.insert(header::CACHE_CONTROL, HeaderValue::from_static(file.caching));
-    told.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    let headers = answer.headers_mut();
+    headers.typed_insert(tag.clone());
+    headers.typed_insert(headers::LastModified::from(file.modified));
+    headers.typed_insert(headers::AcceptRanges::bytes());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(file.caching));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     if file.packed.is_some() {
-        told.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     }
     let unchanged = match (asked.typed_get::<headers::IfNoneMatch>(), asked.typed_get::<headers::IfModifiedSince>()) {
         (Some(known), _) => !known.precondition_passes(&file.tag) || !known.precondition_passes(&file.packed_tag),
@@ -239,7 +239,7 @@ fn answer(file: &File, request: &Request) -> Response {
 enum Range {
     /// From here, to there or to the end.
     From(u64, Option<u64>),
-    /// So many at the end.
+    /// This many bytes at the end.
     Last(u64),
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::codes::Code;
 use crate::ledger::Answered;
 
-/// A boolean that has one value only: `valid` tells accepted from refused.
+/// A boolean that has one value only: `valid` distinguishes accepted from refused.
 macro_rules! constant {
     ($(#[$doc:meta])* $name:ident = $value:literal) => {
         $(#[$doc])*
@@ -77,7 +77,7 @@ constant!(
     False = false
 );
 
-/// Accepted; there is nothing else to tell.
+/// Accepted; there is nothing else to say.
 #[derive(Debug, Default, Object, Serialize)]
 #[oai(rename = "Success", read_only_all)]
 pub struct Success {

@@ -48,7 +48,7 @@ impl From<Rejection> for WireError {
             Rejection::CodesAlreadySet => Code::CodesAlreadySet,
             // No route appends with an expected version.
             Rejection::WrongExpectedVersion => Code::Internal,
-            // Whoever checks before a command checks again.
+            // A caller that checks before a command checks again.
             Rejection::Outdated => Code::Unavailable,
         }
         .into()

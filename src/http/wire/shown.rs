@@ -26,7 +26,7 @@ pub enum ThreadKind {
 #[oai(rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum GroupType {
-    /// Whoever knows its id.
+    /// Anyone who knows its id.
     #[default]
     Public,
     /// Whom its admin adds.
@@ -54,7 +54,7 @@ pub enum MessageType {
     Image,
     /// A notice of the system: its text is a code.
     System,
-    /// A message whose content is gone.
+    /// A message whose content was removed.
     Removed,
 }
 

@@ -37,7 +37,7 @@ impl Keys {
         .await?;
         let mut keys = Self { vault, deleted: HashMap::new(), deleted_subjects: HashSet::new() };
         for (position, schema, payload) in rows {
-            // One that cannot be read is told by the walk.
+            // The walk reports one that cannot be read.
             if let Ok(Event::Erasure(ErasureEvent::KeysDeleted(event))) =
                 Event::decode("KeysDeleted", schema.cast_unsigned(), &payload)
             {

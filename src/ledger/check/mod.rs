@@ -21,8 +21,8 @@ use crate::vault::Vault;
 use keys::Keys;
 use walk::Walk;
 
-/// So many problems are told; the others are counted.
-const TOLD: usize = 100;
+/// How many problems are listed; the others are only counted.
+const LISTED: usize = 100;
 
 /// Something that is not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Problem {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems {
     /// The first ones.
-    pub told: Vec<Problem>,
+    pub listed: Vec<Problem>,
     /// How many there are.
     pub count: u64,
 }
@@ -45,8 +45,8 @@ pub struct Problems {
 impl Problems {
     fn add(&mut self, position: impl Into<Option<i64>>, what: impl Into<String>) {
         self.count += 1;
-        if self.told.len() < TOLD {
-            self.told.push(Problem { position: position.into().map(Position), what: what.into() });
+        if self.listed.len() < LISTED {
+            self.listed.push(Problem { position: position.into().map(Position), what: what.into() });
         }
     }
 }
@@ -69,7 +69,7 @@ pub struct Report {
     pub position: Position,
     /// How many streams there are.
     pub streams: usize,
-    /// The SHA-256 of the hashes of all events, one behind the other: equal for equal logs.
+    /// The SHA-256 of the hashes of all events, one after the other: equal for equal logs.
     pub digest: Hash32,
     /// What is sealed.
     pub sealed: SealedCount,
@@ -91,14 +91,14 @@ impl Report {
 }
 
 /// Checks the log and the read models of a database. With a vault every payload whose keys live is
-/// opened, too. `told` hears the position that was reached.
+/// opened, too. `progress` is called with the position reached and the last one.
 ///
 /// # Errors
 /// [`LogError`] if it could not be done; what is wrong is in the report.
 pub async fn check(
     connect: &Connector,
     vault: Option<Arc<Vault>>,
-    told: &(dyn Fn(Position, Position) + Send + Sync),
+    progress: &(dyn Fn(Position, Position) + Send + Sync),
 ) -> Result<Report, LogError> {
     connect
         .watched(async {
@@ -106,7 +106,7 @@ pub async fn check(
             // Its temporary tables stay in memory as far as that goes. A session that had some before, for a former client of
             // a pooler, keeps the size that it has.
             let _ = sqlx::raw_sql("set temp_buffers = '64MB'").execute(&mut connection).await;
-            let report = in_snapshot(&mut connection, vault, told).await;
+            let report = in_snapshot(&mut connection, vault, progress).await;
             connection.close().await?;
             report
         })
@@ -116,7 +116,7 @@ pub async fn check(
 async fn in_snapshot(
     connection: &mut PgConnection,
     vault: Option<Arc<Vault>>,
-    told: &(dyn Fn(Position, Position) + Send + Sync),
+    progress: &(dyn Fn(Position, Position) + Send + Sync),
 ) -> Result<Report, LogError> {
     let mut tx = connection.begin_with("begin isolation level repeatable read").await?;
     let head = Head::read(&mut tx).await?;
@@ -133,13 +133,13 @@ async fn in_snapshot(
     }
     let mut walk = Walk::new(keys, vault, replays);
     let mut after = 0;
-    told(Position(after), head.position);
+    progress(Position(after), head.position);
     while after < head.position.0 {
         let until = head.position.0.min(after + PAGE);
         let page = pages::rows(&mut tx, after, until).await?;
         walk.page(&mut tx, page, after, until).await?;
         after = until;
-        told(Position(after), head.position);
+        progress(Position(after), head.position);
     }
     walk.ends(&mut tx, &head).await?;
 

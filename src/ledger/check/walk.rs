@@ -129,7 +129,7 @@ impl Walk {
         self.problems.add(position, what);
     }
 
-    /// Tells the positions that lack in front of this one.
+    /// Reports the positions that are missing before this one.
     fn miss(&mut self, position: i64) {
         let missing = position - self.position - 1;
         if missing == 1 {
@@ -149,7 +149,7 @@ impl Walk {
         self.position = raw.position;
         let version = self.versions.entry(raw.stream).or_insert(0);
         if raw.version != *version + 1 {
-            self.problems.add(raw.position, format!("version {} of its stream, behind version {version}", raw.version));
+            self.problems.add(raw.position, format!("version {} of its stream, after version {version}", raw.version));
         }
         *version = raw.version;
         if raw.time < self.time {
@@ -212,7 +212,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Opens with all keys of these payloads that are whole. Those that are not are told once, each.
+    /// Opens with all intact keys of these payloads. Each damaged key is reported once.
     async fn opener(&mut self, vault: &Arc<Vault>, payloads: &[(Recorded, Sealed)]) -> Result<Opener, LogError> {
         let keys = |(recorded, sealed): &(Recorded, Sealed)| {
             let position = recorded.position.0;
@@ -241,17 +241,17 @@ impl Walk {
         Ok(vault.opener(&whole).await?)
     }
 
-    /// What the head row says, and what lies behind the log.
+    /// What the head row says, and what lies beyond the head.
     pub(super) async fn ends(&mut self, tx: &mut PgConnection, head: &Head) -> Result<(), LogError> {
         for (position, key) in self.keys.live_but_deleted() {
             self.problems.add(position, format!("key {key} was deleted here, but lives in the vault"));
         }
-        let behind: Option<i64> = sqlx::query_scalar("select min(position) from events where position > $1")
+        let beyond: Option<i64> = sqlx::query_scalar("select min(position) from events where position > $1")
             .bind(head.position.0)
             .fetch_one(&mut *tx)
             .await?;
-        if let Some(position) = behind {
-            self.problems.add(position, format!("there is an event behind the head, which is at {}", head.position));
+        if let Some(position) = beyond {
+            self.problems.add(position, format!("there is an event beyond the head, which is at {}", head.position));
         }
         let sealed: Option<i64> = sqlx::query_scalar(
             "select min(p) from (select min(position) from sealed where position > $1

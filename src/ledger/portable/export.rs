@@ -15,8 +15,8 @@ use super::{
     Summary,
 };
 
-/// Writes the log, and on demand the vault, as they are at one moment. `told` hears the position
-/// that was reached, and the last one.
+/// Writes the log, and on demand the vault, as they are at one moment. `progress` is called with the
+/// position reached and the last one.
 ///
 /// # Errors
 /// [`PortableError`]
@@ -24,7 +24,7 @@ pub async fn export(
     connect: &Connector,
     to: &mut (dyn Write + Send),
     with_vault: bool,
-    told: &(dyn Fn(Position, Position) + Send + Sync),
+    progress: &(dyn Fn(Position, Position) + Send + Sync),
 ) -> Result<Summary, PortableError> {
     let mut connection = connect.connect().await?;
     let mut tx = connection.begin_with("begin isolation level repeatable read read only").await?;
@@ -50,7 +50,7 @@ pub async fn export(
     let mut digest = Sha256::new();
     let mut names = Names::default();
     let mut after = 0;
-    told(Position(after), head.position);
+    progress(Position(after), head.position);
     while after < head.position.0 {
         let until = head.position.0.min(after + PAGE);
         let page = pages::rows(&mut tx, after, until).await?;
@@ -68,7 +68,7 @@ pub async fn export(
             }
         }
         after = until;
-        told(Position(after), head.position);
+        progress(Position(after), head.position);
     }
     tx.commit().await?;
     connection.close().await?;

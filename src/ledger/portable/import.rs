@@ -22,15 +22,15 @@ const BATCH_BYTES: usize = 32 << 20;
 /// The longest line. One holds one event, which came in one request.
 const LINE_BYTES: u64 = 256 << 20;
 
-/// Reads a file into the database, whose schema is there and whose log is empty. `told` hears the
-/// position that was reached, and the last one.
+/// Reads a file into the database, whose schema is there and whose log is empty. `progress` is called with
+/// the position reached and the last one.
 ///
 /// # Errors
 /// [`PortableError`]; nothing was written then.
 pub async fn import(
     connect: &Connector,
     from: &mut (dyn BufRead + Send),
-    told: &(dyn Fn(Position, Position) + Send + Sync),
+    progress: &(dyn Fn(Position, Position) + Send + Sync),
 ) -> Result<Summary, PortableError> {
     let mut connection = connect.connect().await?;
     let mut tx = connection.begin().await?;
@@ -50,7 +50,7 @@ pub async fn import(
     let mut into = Target::new(head);
     let mut batch = Vec::with_capacity(BATCH);
     let mut batched = 0;
-    told(Position::START, header.position);
+    progress(Position::START, header.position);
     let end = loop {
         let (line, before, length) = reader.next()?;
         match line {
@@ -62,7 +62,7 @@ pub async fn import(
                 if batch.len() >= BATCH || batched >= BATCH_BYTES {
                     into.write(&mut tx, std::mem::take(&mut batch)).await?;
                     batched = 0;
-                    told(into.position, header.position);
+                    progress(into.position, header.position);
                 }
             }
             Line::Master(_) | Line::Key(_) if !header.vault => {
@@ -84,7 +84,7 @@ pub async fn import(
         EndError::Wrong(what) => reader.wrong(what),
         EndError::Database(error) => error.into(),
     })?;
-    told(into.position, header.position);
+    progress(into.position, header.position);
     tx.commit().await?;
     sqlx::query("analyze").execute(&mut connection).await?;
     connection.close().await?;
@@ -96,7 +96,7 @@ struct Reader<'a> {
     from: &'a mut (dyn BufRead + Send),
     hash: Sha256,
     line: u64,
-    /// Lines are shorter than so many bytes.
+    /// Lines are shorter than this many bytes.
     limit: u64,
 }
 
@@ -173,13 +173,13 @@ impl Target {
         }
     }
 
-    /// Whether the event can stand behind those before.
+    /// Whether the event can follow those before it.
     fn check(&mut self, line: EventLine) -> Result<Checked, String> {
         let payload = line.payload.into_bytes();
         let event = Event::decode(&line.kind, line.schema, &payload).map_err(|error| error.to_string())?;
         let stream: StreamName = line.stream.parse().map_err(|_| "unknown stream name".to_owned())?;
         if line.position != self.position.next() {
-            return Err(format!("position {} behind {}", line.position, self.position));
+            return Err(format!("position {} after {}", line.position, self.position));
         }
         if line.time < self.time {
             return Err("its time is before that of the event before".to_owned());
@@ -190,7 +190,7 @@ impl Target {
             (next, 0)
         });
         if line.version != *version + 1 {
-            return Err(format!("version {} of {stream} behind version {version}", line.version));
+            return Err(format!("version {} of {stream} after version {version}", line.version));
         }
         *version = line.version;
         let id = *id;

@@ -19,7 +19,7 @@ const FORMAT: &str = "be8-export/1";
 pub struct Summary {
     /// How many events.
     pub events: i64,
-    /// The SHA-256 of the hashes of all events, one behind the other.
+    /// The SHA-256 of the hashes of all events, one after the other.
     pub digest: Hash32,
     /// Whether the vault is in it.
     pub vault: bool,

@@ -1,7 +1,7 @@
 //! The rebuild: replays the log into a fresh generation of the read models while the live one serves, compares the two at one
 //! position, and makes the fresh one live.
 //!
-//! One at a time: whoever rebuilds is a [`RebuildSession`], which holds an advisory lock. Every step is a transaction of its
+//! One at a time: a rebuild is a [`RebuildSession`], which holds an advisory lock. Every step is a transaction of its
 //! own that moves the generation's row in the register ([`register`]), so that a rebuild that was killed resumes with its next
 //! step.
 
@@ -60,7 +60,7 @@ pub enum Progress {
         /// The position to reach.
         target: Position,
     },
-    /// The indexes are being made: so many are left.
+    /// The indexes are being made: how many are left.
     Indexing(usize),
     /// Live and fresh tables are being compared, as they are at this position.
     Comparing(Position),
@@ -120,7 +120,7 @@ pub enum RebuildError {
     #[error("a rebuild of {0} was begun: finish that, or be8 rebuild --abort")]
     Begun(String),
     /// The comparison failed.
-    #[error("live and rebuilt tables differ in {}: not switched. The log is right: be8 check tells the rows, be8 rebuild --force switches", names(.0))]
+    #[error("live and rebuilt tables differ in {}: not switched. The log is right: be8 check lists the rows, be8 rebuild --force switches", names(.0))]
     Differ(Vec<Discrepancy>),
     /// There is no generation to go back to.
     #[error("no earlier generation is kept that this build can read")]

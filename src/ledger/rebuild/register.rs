@@ -242,7 +242,7 @@ pub(super) async fn abort(connection: &mut PgConnection) -> Result<Option<Genera
 /// What became of a generation that was to be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
-    /// It is gone.
+    /// It was removed.
     Removed,
     /// It is the live one, and stays.
     Live,

@@ -10,7 +10,7 @@ use super::{Discrepancy, Progress, ProgressCallback, Rebuild, RebuildError, Rebu
 use super::{names, register};
 use crate::ledger::head::Head;
 
-/// With at most so many events left to replay, a rebuild has appends wait and switches.
+/// With at most this many events left to replay, a rebuild has appends wait and switches.
 const NEAR: i64 = 1000;
 /// How often it comes near before it has appends wait whatever is left.
 const APPROACHES: u32 = 20;

@@ -24,14 +24,14 @@ use crate::ledger::{Again, Attempt, Delivery, Lead};
 use crate::push::{Outcome, Push};
 use crate::vault::{DataKey, Found, Opener};
 
-/// After so many events without a message the checkpoint is moved all the same.
+/// After this many events without a message, the checkpoint is moved anyway.
 const SAVE_EVERY: i64 = 1000;
 /// The bytes of a topic: 32 characters of base64url.
 const TOPIC: usize = 24;
 
-/// What a device is told.
+/// The content of a push.
 #[derive(Serialize)]
-struct Told<'a> {
+struct Payload<'a> {
     action: &'static str,
     nickname: &'a str,
     sender: String,
@@ -58,8 +58,8 @@ impl Pusher {
         let Some(reached) = batch.last().map(|event| event.position) else { return Ok(()) };
         let now = self.clock.now();
         work.rosters.load(self.ledger.log(), batch).await?;
-        // Of the messages in a thread, an account is told of the newest.
-        let mut told: HashMap<(AccId, ThreadId), Message> = HashMap::new();
+        // An account is notified only of the newest message in each thread.
+        let mut newest: HashMap<(AccId, ThreadId), Message> = HashMap::new();
         for recorded in batch {
             if let Some(message) = message_of(recorded).filter(|message| now < self.worth_until(message.written)) {
                 let to: Vec<AccId> = match message.thread {
@@ -67,11 +67,11 @@ impl Pusher {
                     thread => thread.partner_of(message.sender).into_iter().collect(),
                 };
                 let others = to.into_iter().filter(|account| *account != message.sender);
-                told.extend(others.map(|account| ((account, message.thread), message)));
+                newest.extend(others.map(|account| ((account, message.thread), message)));
             }
             work.rosters.apply(recorded);
         }
-        let accounts: BTreeSet<AccId> = told.keys().map(|(account, _)| *account).collect();
+        let accounts: BTreeSet<AccId> = newest.keys().map(|(account, _)| *account).collect();
         let devices = if accounts.is_empty() { Devices::new() } else { self.devices(accounts).await? };
         if devices.is_empty() {
             if reached.0 - work.saved.0 >= SAVE_EVERY {
@@ -90,7 +90,7 @@ impl Pusher {
         }
         let mut deliveries = Vec::new();
         let mut coming: HashMap<&str, usize> = HashMap::new();
-        for ((account, _), message) in &told {
+        for ((account, _), message) in &newest {
             for &(device, service) in of.get(account).into_iter().flatten() {
                 let coming = coming.entry(service).or_default();
                 if work.backlog(service) + *coming >= self.queue {
@@ -170,7 +170,7 @@ impl Pusher {
             };
             let name = names.get(&delivery.nickname).and_then(Option::as_ref);
             let (Some((subscribed, secret)), Some(key), Some(name)) = (device, key, name) else {
-                // The account, the device, its session or the sender is gone meanwhile.
+                // The account, the device, its session or the sender has been removed in the meantime.
                 count("moot", 1);
                 work.over.push((attempt.id, delivery.service.clone()));
                 continue;
@@ -180,8 +180,9 @@ impl Pusher {
                 work.over.push((attempt.id, delivery.service.clone()));
                 continue;
             }
-            let told = Told { action: "newMessage", nickname: name.expose(), sender: delivery.sender.to_string() };
-            let payload = serde_json::to_vec(&told).unwrap_or_default();
+            let payload =
+                Payload { action: "newMessage", nickname: name.expose(), sender: delivery.sender.to_string() };
+            let payload = serde_json::to_vec(&payload).unwrap_or_default();
             let push = Push {
                 subscription: secret.clone(),
                 payload: Secret::new(payload),
@@ -263,7 +264,7 @@ impl Pusher {
         if !(work.over.is_empty() && work.again.is_empty()) {
             Self::write_down(work, lead).await?;
         }
-        // Behind what was accepted, which begins the count again.
+        // After the accepted pushes, which reset the count.
         while let Some(Refusal { device, subscription }) = work.refused.last().copied() {
             let count = lead.count_refusal(device).await?;
             work.refused.pop();

@@ -1,10 +1,10 @@
-//! Tells devices of messages by Web Push.
+//! Notifies devices of messages by Web Push.
 //!
 //! Each message of the log becomes deliveries, stored together with the checkpoint, so each message
 //! is taken up once. A delivery is recorded as sent *before* it is sent, and sent again only when the
-//! answer says that it was not accepted, or when no connection came about. Whatever else happens,
-//! this process killed included, it counts as sent: a message is better told late by another way
-//! than twice. Nobody waits for any of it.
+//! answer says that it was not accepted, or when no connection was made. In every other case,
+//! even if this process is killed, it counts as sent: a late notification by another way is better
+//! than two. Nobody waits for any of it.
 
 mod deliver;
 mod work;
@@ -31,7 +31,7 @@ use work::Work;
 const IDLE: Duration = Duration::from_millis(500);
 /// The same while deliveries wait for their time.
 const WAITING: Duration = Duration::from_millis(100);
-/// After so many attempts that were not accepted a delivery is given up.
+/// After this many attempts that were not accepted, a delivery is given up.
 const MOST_TRIES: u32 = 16;
 /// The longest pause between two attempts, unless the service wants a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
@@ -49,7 +49,7 @@ pub struct Pusher {
     at_once: usize,
     /// How many may wait for one service.
     queue: usize,
-    /// After so many refused pushes in a row a device is dropped.
+    /// After this many refused pushes in a row, a device is dropped.
     refusals: u32,
     /// For how long a message is worth a push.
     lifetime: TimeDelta,
@@ -64,7 +64,7 @@ impl fmt::Debug for Pusher {
     }
 }
 
-/// A message that devices are told of.
+/// A message that devices are notified of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Message {
     thread: ThreadId,

@@ -13,10 +13,10 @@ use crate::push::Outcome;
 
 /// For how long after it accepted a push a service is known to accept our key.
 const KEY_ACCEPTED: Duration = Duration::from_secs(60 * 60);
-/// So many refusals by a service that accepted no push since this process leads make the key suspicious.
+/// How many refusals by a service that has accepted no push since this process began to lead make the key suspect.
 const SUSPICIOUS: u32 = 3;
 
-/// A push that a service refused, for a reason that the next one to the device will meet, too.
+/// A push that a service refused, for a reason that applies to the next one to the device, too.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refusal {
     pub(super) device: DeviceName,
@@ -33,7 +33,7 @@ struct Standing {
     devices: BTreeSet<DeviceName>,
 }
 
-/// How often at most the same trouble with a service is told in the log.
+/// The shortest time between two log lines about the same trouble with a service.
 const ALARM: Duration = Duration::from_secs(60);
 
 /// An attempt that is under way, with the subscription that it is sent to.
@@ -81,7 +81,7 @@ impl Work {
         flying.chain(taken).chain(ended).chain(over).chain(again).collect()
     }
 
-    /// Begins to read behind the position of `subscription`.
+    /// Begins to read after the position of `subscription`.
     pub(super) fn begin(&mut self, subscription: Subscription, backlog: HashMap<String, i64>) {
         self.saved = subscription.position();
         self.subscription = Some(subscription);
@@ -170,7 +170,7 @@ impl Work {
         accepted.is_some_and(|at| at.elapsed() < KEY_ACCEPTED)
     }
 
-    /// Whether it is time to tell of this trouble with a service.
+    /// Whether it is time to log this trouble with a service.
     pub(super) fn alarms(&mut self, service: &str, trouble: &'static str) -> bool {
         let key = (service.to_owned(), trouble);
         if self.alarmed.get(&key).is_some_and(|at| at.elapsed() < ALARM) {

@@ -131,7 +131,7 @@ async fn ask(house: &House, row: &Row) -> Vec<String> {
             wrong.push(format!("{} as {name}: {expected} is expected, {found} was answered", row.name()));
         }
         if *expected == "-" {
-            // Nobody is told what else is wrong, and no cookie makes somebody of him.
+            // No answer says what else is wrong, and no cookie authenticates the request.
             let cookies: &[&str] = if *name == "junk" { &["invalid", "be8=x"] } else { &[] };
             let clients = cookies.iter().map(|cookie| actor.client.with_cookie(cookie));
             for client in clients.chain([actor.client.clone()]) {

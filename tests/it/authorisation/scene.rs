@@ -107,7 +107,7 @@ impl<'h> Scene<'h> {
         for person in [&member, &former, &other, &destroyed, &expired, &elsewhere] {
             admin.adds(&group, person).await;
         }
-        admin.tells(&group, "to all").await;
+        admin.says(&group, "to all").await;
         let dialog = member.start_conversation(&admin).await;
         former.leaves(&group).await;
         destroyed.at(&house.two).vanishes().await;

@@ -66,16 +66,19 @@ async fn nobody_writes_in_another_name_or_makes_others_phones_ring() {
     ] {
         assert_eq!(eve.client.post("/writemessage", &letter).await.verdict(), verdict, "{letter}");
     }
-    // What she may write bears her own name, wherever it is told.
+    // What she may write bears her own name, wherever it is shown.
     number_of(&eve.client.post("/writemessage", &forged(&eve, &own, &alice)).await, &own);
-    let told = stream.event().await.data;
-    assert_eq!((&told["sender"], &told["nickname"], &told["threadID"]), (&json!(eve.id), &json!("Eve"), &json!(own)));
+    let received = stream.event().await.data;
+    assert_eq!(
+        (&received["sender"], &received["nickname"], &received["threadID"]),
+        (&json!(eve.id), &json!("Eve"), &json!(own))
+    );
     let message = alice.messages(&own).await.pop().unwrap();
     assert_eq!((&message["sender"], &message["nickname"]), (&json!(eve.id), &json!("Eve")));
-    pushing.peer.tells(&devices[0], 1).await;
+    pushing.peer.wait_for(&devices[0], 1).await;
     let pushed = json!({ "action": "newMessage", "nickname": "Eve", "sender": eve.id });
-    assert_eq!(pushing.peer.told(&devices[0]), [pushed]);
-    assert!(pushing.peer.told(&devices[1]).is_empty());
+    assert_eq!(pushing.peer.pushes_to(&devices[0]), [pushed]);
+    assert!(pushing.peer.pushes_to(&devices[1]).is_empty());
     assert_eq!(bob.messages(&thread).await.len(), 1);
 
     alice.vanishes().await;
@@ -164,7 +167,7 @@ async fn two_accounts_have_one_thread_and_nobody_has_one_alone() {
     }
 }
 
-/// Whoever is over acts no more, on no route.
+/// An account that has ended can act on no route.
 ///
 /// Shows (docs/protocol.md): Living accounts.
 #[tokio::test]
@@ -212,7 +215,7 @@ async fn neither_token_nor_codes_of_an_account_are_shown_to_others() {
         }
         let answer = alice.client.send(operation.request(&alice.client).json(&body)).await.text;
         for secret in [TOKENS[0], "endlessToken", r#""codes":true"#, "1234", "9999"] {
-            assert!(!answer.contains(secret), "{operation} tells {secret}: {answer}");
+            assert!(!answer.contains(secret), "{operation} reveals {secret}: {answer}");
         }
     }
     // The very token is Bob's own.
@@ -271,9 +274,9 @@ async fn groups_and_conversations_last_while_their_accounts_do() {
     assert_eq!(keys["groupKeys"][0]["groupKey"], "wrapped for Carol");
     assert_eq!(carol.takes_version(&group).await, 2);
     bob.write(&thread, &carol, "two months later").await;
-    carol.tells(&group, "two months later").await;
+    carol.says(&group, "two months later").await;
     // Who did expire was removed with all that follows, and nobody pressed a button.
-    eventually("Bob is told", async || {
+    eventually("Bob is notified", async || {
         bob.messages(&format!("{}:s1", bob.id)).await.iter().any(|message| message["text"] == "ACCDELETED")
     })
     .await;

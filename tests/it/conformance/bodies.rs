@@ -239,7 +239,7 @@ impl Raw {
     }
 }
 
-/// Two who talk: each message is written, heard and read.
+/// Two who talk: each message is written, received and read.
 async fn talk(server: &Server) {
     let (alice, bob, thread) = two_people(server).await;
     let mut stream = bob.client.events().await;
@@ -250,7 +250,7 @@ async fn talk(server: &Server) {
     }
 }
 
-/// All routes at once, each with a body that stops in its middle and one that goes on for ever in drops.
+/// All routes at once, each with a body that stops in its middle and one that goes on forever in drops.
 ///
 /// Shows (docs/protocol.md): Limits of bodies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -350,8 +350,8 @@ async fn clients_that_go_in_the_middle_of_a_body_leave_no_resources_in_use() {
                 _ => {
                     let _ = raw.0.shutdown().await;
                     let (status, body) = raw.answer().await;
-                    let told = (status, &body["error"]) == (400, &json!("INVALIDJSON"));
-                    assert!(told || status == 0, "{operation}: {status} {body}");
+                    let refused = (status, &body["error"]) == (400, &json!("INVALIDJSON"));
+                    assert!(refused || status == 0, "{operation}: {status} {body}");
                 }
             }
         }))
@@ -399,7 +399,7 @@ async fn large_bodies_at_once_take_bounded_memory() {
     let claimed = 12.0 * (5_242_880.0 - 65_536.0);
     eventually("twelve are taken in", async || server.metric("be8_body_bytes").await == claimed).await;
     held.extend(join_all((0..288).map(send)).await);
-    // Who sends little is served, who sends much is told to come back.
+    // A client that sends little is served, one that sends much is asked to come back.
     talk(&server).await;
     let refused = server.post("/newacc", &large).await;
     assert_eq!(refused.verdict(), "503 UNAVAILABLE");

@@ -344,7 +344,7 @@ async fn no_answer_depends_on_the_order_of_what_is_in_flight() {
             assert_eq!(key["publicKey"]["accID"], json!(hub.id));
         }));
         let (written, _) = join(writing, reading).await;
-        // The number that each was told is the number under which it stands.
+        // The number that each was answered is the number under which it is stored.
         let messages = person.messages(thread).await;
         assert_eq!(messages.len(), 11);
         for (n, number) in written {

@@ -129,7 +129,7 @@ async fn the_newest_thread_stands_first() {
         others.push((other, thread));
     }
     assert_eq!(named(&alice.threads().await), ["10001:10004", "10001:10003", "10001:10002", "10001:s1"]);
-    // All of this may happen within one second, which is all that the times on the wire tell.
+    // All of this may happen within one second, which is all that the times on the wire show.
     let (bob, thread) = &others[0];
     bob.write(thread, &alice, "the newest").await;
     let threads = alice.threads().await;

@@ -1,4 +1,4 @@
-//! What has come to its end: accounts and messages whose time is over.
+//! What has expired: accounts and messages.
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ impl Old {
     }
 }
 
-/// A server on a database where everything happened 31 days ago: Alice and Bob live on, Carol's account is over; Alice
+/// A server on a database where everything happened 31 days ago: Alice and Bob live on, Carol's account has expired; Alice
 /// has written to both.
 async fn after_a_month() -> (Server, [Person; 3]) {
     let setup = Setup::on(&fresh_database().await);
@@ -105,7 +105,7 @@ async fn an_account_whose_time_is_over_is_nobody() {
     let (server, [alice, _, carol]) = after_a_month().await;
     is_nobody(&carol.client, &json!({ "threadID": "10003:s1", "receiverID": "10001", "accIDs": ["10001"] })).await;
     let as_carol = carol.client.post("/newacc", &json!({ "nickname": "Carol", "password": "p" })).await;
-    assert_eq!(as_carol.json()["accID"], 10004, "but may begin anew");
+    assert_eq!(as_carol.json()["accID"], 10004, "but may start again");
 
     // And nobody finds it.
     let thread = "10001:10003";
@@ -128,7 +128,7 @@ async fn an_account_whose_time_is_over_is_nobody() {
 async fn messages_are_shown_for_a_month_and_a_welcome_for_a_life() {
     let (_server, [alice, bob, _]) = after_a_month().await;
     let thread = "10001:10002";
-    eventually("Alice is told of Carol's end", async || alice.messages("10001:s1").await.len() == 2).await;
+    eventually("Alice is notified of Carol's end", async || alice.messages("10001:s1").await.len() == 2).await;
     // A thread without a message that is shown still has a title that the web client knows.
     for (who, partner) in [(&alice, "Bob"), (&bob, "Alice")] {
         assert_eq!(who.messages(thread).await, [] as [serde_json::Value; 0]);

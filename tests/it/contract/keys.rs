@@ -39,7 +39,7 @@ async fn a_key_is_kept_for_its_owner_and_nobody_else() {
     let server = Server::start().await;
     let alice = Person::sign_up(&server, "Alice").await;
     let bob = Person::sign_up(&server, "Bob").await;
-    // Whoever a key says that it belongs to, it is its sender's; whatever else it holds is not kept.
+    // Whatever owner a key names, it belongs to its sender; whatever else it holds is not kept.
     let mut forged = KeyPair::generate().jwk();
     let more = json!({ "accID": bob.id, "d": "private", "nickname": "Bob", "ext": "true" });
     forged.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -35,7 +35,7 @@ async fn the_password_opens_a_session_on_another_device() {
     for client in [&alice.client, &phone, &tablet, &laptop] {
         assert_eq!(client.get("/me").await.json()["accID"], json!(alice.id));
     }
-    // All hear the same.
+    // All get the same answer.
     let mut streams = [alice.client.events().await, phone.events().await];
     bob.write(&thread, &alice, "hello").await;
     let [first, second] = &mut streams;
@@ -98,12 +98,12 @@ async fn guessing_is_slowed_down_and_live_sessions_are_not() {
         assert_eq!(answer.verdict(), "429 RATELIMITED");
         assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() >= 1);
     }
-    // Whoever goes on waits for minutes.
+    // A client that goes on waits for minutes.
     for turn in 1..=12 {
         crate::clock::turn(clock.path(), turn * 1000);
         assert_eq!(login(&server, alice.id.as_str(), "a guess").await.verdict(), "401 NOTAUTH");
     }
-    // The right password is not told from a wrong one, until its time has come.
+    // The right password is not distinguished from a wrong one, until its time has come.
     let early = login(&server, alice.id.as_str(), alice.password.as_str()).await;
     assert_eq!(early.verdict(), "429 RATELIMITED");
     let seconds: u32 = early.header("retry-after").unwrap().parse().unwrap();

@@ -115,6 +115,6 @@ async fn reading_at_once_marks_once() {
         assert_eq!(readers(&page), [json!([bob.id]), json!([bob.id])]);
     }
     alice.write(&thread, &bob, "two").await;
-    let heard: Vec<Value> = stream.events(2).await.into_iter().map(|event| event.data["action"].clone()).collect();
-    assert_eq!(heard, ["messageRead", "newMessage"]);
+    let actions: Vec<Value> = stream.events(2).await.into_iter().map(|event| event.data["action"].clone()).collect();
+    assert_eq!(actions, ["messageRead", "newMessage"]);
 }

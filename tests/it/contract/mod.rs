@@ -1,4 +1,4 @@
-//! The wire contract, route by route, as a client meets it.
+//! The wire contract, route by route, as a client sees it.
 
 pub mod accounts;
 mod codes;

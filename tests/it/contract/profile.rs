@@ -110,7 +110,7 @@ async fn setting_what_is_already_set_appends_no_event() {
     say(&alice, &"x".repeat(280)).await;
     say(&alice, &"x".repeat(300)).await;
     assert_eq!(position().await, before + 1.0);
-    // Whoever is last wins, and nobody is refused.
+    // The last one wins, and nobody is refused.
     let names: Vec<String> = (0..12).map(|n| format!("Alice {n}")).collect();
     futures_util::future::join_all(names.iter().map(|name| rename(&alice, name))).await;
     assert!(names.contains(&own(&alice).await["nickname"].as_str().unwrap().to_owned()));

@@ -1,4 +1,4 @@
-//! `/events` again without an id: what the account's last stream was not told, or what is recent.
+//! `/events` again without an id: what the account's last stream was not sent, or what is recent.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ async fn all_are_closed(server: &Server) {
 }
 
 /// The actions of events, each with its thread.
-fn told(events: &[Event]) -> Vec<(&Value, &Value)> {
+fn actions(events: &[Event]) -> Vec<(&Value, &Value)> {
     events.iter().map(|event| (&event.data["action"], &event.data["threadID"])).collect()
 }
 
@@ -32,7 +32,7 @@ async fn a_stream_resumes_after_what_the_last_one_had_written() {
     let (alice, bob, thread) = two_people(&server).await;
     let carol = Person::sign_up(&server, "Carol").await;
     let mut first = alice.client.events().await;
-    bob.write(&thread, &alice, "heard").await;
+    bob.write(&thread, &alice, "received").await;
     first.event().await;
     drop(first);
     all_are_closed(&server).await;
@@ -45,8 +45,8 @@ async fn a_stream_resumes_after_what_the_last_one_had_written() {
     let mut second = alice.client.events_without_id().await;
     let events = second.events(2).await;
     let message = json!("newMessage");
-    assert_eq!(told(&events), [(&message, &json!(thread)), (&message, &json!(with_carol))]);
-    // With an id all is told.
+    assert_eq!(actions(&events), [(&message, &json!(thread)), (&message, &json!(with_carol))]);
+    // With an id everything is sent.
     let behind = alice.client.request(Method::GET, "/events").header("Last-Event-ID", "1");
     assert_eq!(EventStream::open(behind).await.event().await.data["action"], "newConversation");
 
@@ -65,7 +65,7 @@ async fn beside_an_open_stream_another_one_begins_with_what_was_written_lately()
     let server = Server::start().await;
     let (alice, bob, thread) = two_people(&server).await;
     let mut open = alice.client.events().await;
-    bob.write(&thread, &alice, "heard by the one that is open").await;
+    bob.write(&thread, &alice, "received by the one that is open").await;
     open.event().await;
     // The open one may be the dead half of a connection whose client has come back, so a change may come twice.
     let mut beside = device(&server, &alice).await.events_without_id().await;
@@ -76,7 +76,7 @@ async fn beside_an_open_stream_another_one_begins_with_what_was_written_lately()
     // The last one that ends is the one that counts.
     drop(open);
     eventually("one is closed", async || server.metric("be8_feed_streams").await == 1.0).await;
-    bob.write(&thread, &alice, "heard by the other").await;
+    bob.write(&thread, &alice, "received by the other").await;
     beside.event().await;
     drop(beside);
     all_are_closed(&server).await;
@@ -109,7 +109,7 @@ async fn after_a_restart_and_on_another_node_the_last_two_minutes_are_sent() {
     let alice = alice.at(&server);
     assert_eq!(alice.client.events_without_id().await.event().await, recent);
     all_are_closed(&server).await;
-    // What was missed is not told for ever either.
+    // What was missed is not sent forever either.
     bob.at(&server).write(&thread, &alice, "missed, and forgotten").await;
     turn(300);
     let mut late = alice.client.events_without_id().await;
@@ -133,7 +133,7 @@ async fn more_than_a_thousand_missed_changes_are_sent_in_short() {
     let mut stream = alice.client.events_without_id().await;
     let events = stream.events(2).await;
     let message = json!("newMessage");
-    assert_eq!(told(&events), [(&message, &json!(with_carol)), (&message, &json!(thread))]);
+    assert_eq!(actions(&events), [(&message, &json!(with_carol)), (&message, &json!(thread))]);
     bob.write(&thread, &alice, "live").await;
     let live = stream.event().await;
     assert_eq!(live, alice.client.newest_change().await);

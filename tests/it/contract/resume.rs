@@ -45,7 +45,7 @@ async fn a_stream_resumes_after_any_of_its_ids() {
     for seen in 0..6 {
         let id = &all[seen].id;
         let bare = &plain[seen];
-        let mut streams = vec![alice.client.events_behind(id).await, alice.client.events_behind(bare).await];
+        let mut streams = vec![alice.client.events_after(id).await, alice.client.events_after(bare).await];
         for query in
             [format!("last_event_id={id}"), format!("x=1&last_event_id={bare}"), format!("last_event_id={bare}-0")]
         {
@@ -55,12 +55,12 @@ async fn a_stream_resumes_after_any_of_its_ids() {
         // The header is newer than the query that a page began with.
         let both = alice.client.request(Method::GET, "/events?last_event_id=1-0").header("Last-Event-ID", id);
         streams.push(EventStream::open(both).await);
-        // Whatever comes next stands right behind what was missed.
+        // Whatever comes next follows right after what was missed.
         alice.write(&thread, &bob, "next").await;
         all.push(live.event().await);
         let expected = &all[seen + 1..];
         for mut stream in streams {
-            assert_eq!(stream.events(expected.len()).await, expected, "behind {}", all[seen].id);
+            assert_eq!(stream.events(expected.len()).await, expected, "after {}", all[seen].id);
         }
     }
 }
@@ -74,7 +74,7 @@ async fn an_id_that_is_not_ours_counts_as_none() {
     // Beside another one, a stream without an id begins with what was written lately.
     let mut live = alice.client.events().await;
     for junk in ["", "x", "-", "1-", "-1", "+1-0", "1-0-0", "99999-0", "99999999999999999999", "0x10", "1 0", "1.0"] {
-        let mut by_header = alice.client.events_behind(junk).await;
+        let mut by_header = alice.client.events_after(junk).await;
         let query = format!("/events?last_event_id={}", junk.replace(' ', "%20").replace('+', "%2B"));
         let mut by_query = EventStream::open(alice.client.request(Method::GET, &query)).await;
         let query = query.replace("last_event_id", "lastEventId");
@@ -105,20 +105,20 @@ async fn reconnecting_again_and_again_misses_nothing() {
     };
     let writing = alice.write_many(&thread, &bob, 300);
     let reading = async {
-        let mut heard = vec![first.clone()];
+        let mut received = vec![first.clone()];
         // Each stream is left after a few events, in the middle of the writing.
-        while heard.len() < 301 {
-            let mut stream = bob.client.events_behind(&heard.last().unwrap().id).await;
-            for _ in 0..7.min(301 - heard.len()) {
-                heard.push(stream.event().await);
+        while received.len() < 301 {
+            let mut stream = bob.client.events_after(&received.last().unwrap().id).await;
+            for _ in 0..7.min(301 - received.len()) {
+                received.push(stream.event().await);
             }
         }
-        heard
+        received
     };
-    let ((), heard) = tokio::join!(writing, reading);
+    let ((), received) = tokio::join!(writing, reading);
     let mut expected = vec![first];
     expected.extend(whole.events(300).await);
-    assert_eq!(heard, expected);
+    assert_eq!(received, expected);
 }
 
 /// Shows (docs/protocol.md): Resuming with an id.
@@ -134,23 +134,23 @@ async fn a_thousand_missed_changes_are_sent_one_by_one_and_more_in_short() {
     let with_carol = carol.start_conversation(&alice).await;
     bob.write_many(&thread, &alice, 999).await;
 
-    let mut exact = alice.client.events_behind(&seen).await;
+    let mut exact = alice.client.events_after(&seen).await;
     let missed = exact.events(1000).await;
     let ids: BTreeSet<&str> = missed.iter().map(|event| &*event.id).collect();
     assert_eq!(ids.len(), 1000, "none twice");
-    // The order is that of the log, which whoever comes back in the middle is told, too.
-    assert_eq!(alice.client.events_behind(&missed[499].id).await.events(500).await, missed[500..]);
+    // The order is that of the log, also for a client that comes back in the middle.
+    assert_eq!(alice.client.events_after(&missed[499].id).await.events(500).await, missed[500..]);
     assert_eq!(missed[0].data["threadID"], json!(with_carol));
 
-    // One more: each thread is told of once.
+    // One more: each thread is reported once.
     carol.write(&with_carol, &alice, "one more").await;
     let newest = exact.event().await;
-    let mut short = alice.client.events_behind(&seen).await;
+    let mut short = alice.client.events_after(&seen).await;
     assert_eq!(short.events(2).await, [missed[999].clone(), newest.clone()]);
     // From there on all is as usual.
     bob.write(&thread, &alice, "live").await;
     assert_eq!(short.event().await, exact.event().await);
-    assert_eq!(alice.client.events_behind(&newest.id).await.event().await.data["threadID"], json!(thread));
+    assert_eq!(alice.client.events_after(&newest.id).await.event().await.data["threadID"], json!(thread));
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn events_without_news_for_the_reader_hide_none_that_have_some() {
     alice.write(&thread, &bob, "the last that was seen").await;
     let seen = live.event().await.id;
     drop(live);
-    // Bob reads on another device, over and over: nothing of that is told to him.
+    // Bob reads on another device, over and over: nothing of that is sent to him.
     let name: ThreadId = thread.parse().unwrap();
     let reader = bob.id.parse().unwrap();
     let read = |number| NewEvent {
@@ -175,7 +175,7 @@ async fn events_without_news_for_the_reader_hide_none_that_have_some() {
     library.ledger.append(StreamName::Reads(name), ExpectedVersion::Any, events).await.unwrap();
     alice.write(&thread, &bob, "missed").await;
 
-    let mut stream = bob.client.events_behind(&seen).await;
+    let mut stream = bob.client.events_after(&seen).await;
     assert_eq!(stream.event().await.data["action"], "newMessage");
     alice.write(&thread, &bob, "live").await;
     let next = stream.event().await;

@@ -27,16 +27,16 @@ async fn a_reader_that_stands_still_is_cut_off_and_resumes() {
     }
     assert_eq!(server.metric("be8_feed_streams").await, 0.0, "nothing waits for it any more");
 
-    let heard = slow.rest().await;
-    assert!(!heard.is_empty() && heard.len() < written);
-    let mut resumed = bob.client.events_behind(&heard.last().unwrap().id).await;
-    let missed = resumed.events(written - heard.len()).await;
-    let all: Vec<&str> = heard.iter().chain(&missed).map(|event| &*event.id).collect();
+    let received = slow.rest().await;
+    assert!(!received.is_empty() && received.len() < written);
+    let mut resumed = bob.client.events_after(&received.last().unwrap().id).await;
+    let missed = resumed.events(written - received.len()).await;
+    let all: Vec<&str> = received.iter().chain(&missed).map(|event| &*event.id).collect();
     assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), written, "as many as were written, and none twice");
-    // In the order of the log, which is told again from any place.
+    // In the order of the log, which is sent again from any place.
     for (n, part) in all.windows(501).enumerate().step_by(500) {
-        let again = bob.client.events_behind(part[0]).await.ids(500).await;
-        assert_eq!(again, part[1..], "behind the change {n}");
+        let again = bob.client.events_after(part[0]).await.ids(500).await;
+        assert_eq!(again, part[1..], "after the change {n}");
     }
     alice.write(&thread, &bob, "live").await;
     assert_eq!(resumed.event().await, bob.client.newest_change().await);

@@ -1,4 +1,4 @@
-//! `/events`: what is told to whom, how it looks on the wire, and when a stream ends.
+//! `/events`: what is sent to whom, how it looks on the wire, and when a stream ends.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::server::{Server, Setup};
 use crate::sse::{Block, EventStream};
 
 /// What a stream says next.
-async fn told(stream: &mut EventStream) -> Value {
+async fn next_data(stream: &mut EventStream) -> Value {
     stream.event().await.data
 }
 
@@ -62,18 +62,18 @@ async fn the_changes_that_both_sides_of_a_dialog_get() {
     let (mut to_alice, mut to_bob) = (alice.client.events().await, bob.client.events().await);
 
     let thread = alice.start_conversation(&bob).await;
-    // The receiver's open chat must not be switched: it hears of a message.
-    assert_eq!(told(&mut to_alice).await, json!({ "action": "newConversation", "partner": bob.id }));
-    assert_eq!(told(&mut to_bob).await, new_message(&thread, &alice));
+    // The receiver's open chat must not be switched: it receives a message.
+    assert_eq!(next_data(&mut to_alice).await, json!({ "action": "newConversation", "partner": bob.id }));
+    assert_eq!(next_data(&mut to_bob).await, new_message(&thread, &alice));
     // What was begun already is no news.
     bob.start_conversation(&alice).await;
 
     alice.write(&thread, &bob, "one").await;
-    assert_eq!(told(&mut to_alice).await, new_message(&thread, &alice));
-    assert_eq!(told(&mut to_bob).await, new_message(&thread, &alice));
+    assert_eq!(next_data(&mut to_alice).await, new_message(&thread, &alice));
+    assert_eq!(next_data(&mut to_bob).await, new_message(&thread, &alice));
     alice.write(&thread, &bob, "two").await;
-    told(&mut to_alice).await;
-    told(&mut to_bob).await;
+    next_data(&mut to_alice).await;
+    next_data(&mut to_bob).await;
 
     // One for all that was read, about the newest of it, to the sender alone.
     bob.messages(&thread).await;
@@ -82,15 +82,15 @@ async fn the_changes_that_both_sides_of_a_dialog_get() {
             "action": "messageRead", "threadID": thread, "receiver": receiver.id, "messageID": id, "type": "user",
         })
     };
-    assert_eq!(told(&mut to_alice).await, read("3", &bob));
-    // Own messages and those of the system tell nobody.
+    assert_eq!(next_data(&mut to_alice).await, read("3", &bob));
+    // Own messages and those of the system notify nobody.
     alice.messages(&thread).await;
     bob.messages(&thread).await;
     bob.write(&thread, &alice, "three").await;
-    assert_eq!(told(&mut to_alice).await, new_message(&thread, &bob));
-    assert_eq!(told(&mut to_bob).await, new_message(&thread, &bob));
+    assert_eq!(next_data(&mut to_alice).await, new_message(&thread, &bob));
+    assert_eq!(next_data(&mut to_bob).await, new_message(&thread, &bob));
     alice.messages(&thread).await;
-    assert_eq!(told(&mut to_bob).await, read("4", &alice));
+    assert_eq!(next_data(&mut to_bob).await, read("4", &alice));
 }
 
 /// Shows (docs/protocol.md): The stream.
@@ -155,7 +155,7 @@ async fn ids_say_nothing_of_the_log() {
     alice.write(&thread, &bob, "last").await;
     let last = all.event().await;
     let server = server.kill().await.start().await;
-    assert_eq!(bob.at(&server).client.events_behind(&ids[19]).await.event().await, last);
+    assert_eq!(bob.at(&server).client.events_after(&ids[19]).await.event().await, last);
 }
 
 /// Shows (docs/protocol.md): The stream.
@@ -171,18 +171,18 @@ async fn every_tab_gets_every_change_and_strangers_get_none() {
     let mut to_eve = eve.client.events().await;
     alice.write(&thread, &bob, "one").await;
     for tab in &mut tabs {
-        assert_eq!(told(tab).await, new_message(&thread, &alice));
+        assert_eq!(next_data(tab).await, new_message(&thread, &alice));
     }
     // A tab that is closed leaves the others alone.
     drop(tabs.remove(0));
     alice.write(&thread, &bob, "two").await;
     for tab in &mut tabs {
-        assert_eq!(told(tab).await, new_message(&thread, &alice));
+        assert_eq!(next_data(tab).await, new_message(&thread, &alice));
     }
     let with_eve = eve.start_conversation(&alice).await;
-    assert_eq!(told(&mut to_eve).await, json!({ "action": "newConversation", "partner": alice.id }));
+    assert_eq!(next_data(&mut to_eve).await, json!({ "action": "newConversation", "partner": alice.id }));
     alice.write(&with_eve, &eve, "hello").await;
-    assert_eq!(told(&mut to_eve).await, new_message(&with_eve, &alice));
+    assert_eq!(next_data(&mut to_eve).await, new_message(&with_eve, &alice));
 }
 
 /// Shows (docs/protocol.md): Streams that end.
@@ -213,7 +213,7 @@ async fn one_stream_too_many_is_asked_to_come_later() {
     let mut to_bob = bob.client.events().await;
     bob.write(&thread, &alice, "hello").await;
     for stream in kept.iter_mut().chain([&mut to_bob]) {
-        assert_eq!(told(stream).await, new_message(&thread, &bob));
+        assert_eq!(next_data(stream).await, new_message(&thread, &bob));
     }
     // Room again.
     drop(kept);

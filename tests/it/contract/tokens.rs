@@ -81,7 +81,7 @@ async fn tokens_of_the_file_extend_lives_also_after_a_restart() {
     assert_eq!(validate(&alice.client, ENDLESS).await.json(), endless());
     let (until, is_endless) = life(&library, &alice.id).await;
     assert!(is_endless && (until - born - 36_495 * 86_400_000).abs() < 600_000);
-    // Who has it hears so again, and nothing happens.
+    // Its holder gets the same answer again, and nothing happens.
     let events = server.metric("be8_ledger_events_total").await;
     assert_eq!(validate(&alice.client, ENDLESS).await.json(), endless());
     assert_eq!(server.metric("be8_ledger_events_total").await, events);

@@ -187,7 +187,7 @@ async fn head_is_answered_where_nothing_changes() {
     assert_eq!(stranger.send(stranger.request(Method::HEAD, "/me")).await.status, 401);
 }
 
-/// Expects the headers that every JSON answer has, and none that tells about the server or opens it to other pages.
+/// Expects the headers that every JSON answer has, and none that reveals the server or opens it to other pages.
 async fn has_its_headers(client: &Client, method: &str, path: &str, body: &Value) {
     let request = client.request(method.parse().unwrap(), path).header("origin", "https://elsewhere.example");
     let answer = client.send(request.json(body)).await;

@@ -61,7 +61,7 @@ async fn the_first_check_that_fails_answers() {
         letter[field] = value;
         assert_eq!(alice.client.post("/writemessage", &letter).await.verdict(), verdict, "{field}");
     }
-    // Receiver and sender have one code: told apart by what stands behind them.
+    // Receiver and sender have one code: distinguished by what follows them.
     let mut letter = alice.letter("nonsense", "99999", "hello");
     assert_eq!(alice.client.post("/writemessage", &letter).await.verdict(), "400 ACCNOTEXISTS");
     letter["receiver"] = json!(bob.id);

@@ -87,7 +87,7 @@ async fn a_wrong_date_removes_nobody_also_across_a_restart_and_by_no_command() {
     alice.write(&thread, &bob, "kept").await;
     set(&clock, 40 * DAY);
     eventually("it is noticed", async || says(&server, "has jumped forwards by 40 days").await).await;
-    // What is over by the clock is not shown, and somebody new can come.
+    // What has expired by the clock is not shown, and somebody new can come.
     assert_eq!(alice.client.get("/me").await.status, 401);
     let carol = Person::sign_up(&server, "Carol").await;
     assert_eq!(warnings(&server, "has jumped forwards"), 1);

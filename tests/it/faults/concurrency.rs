@@ -64,13 +64,13 @@ async fn sixty_four_clients_write_into_one_conversation() {
 async fn sixty_four_clients_write_through_two_nodes() {
     let (one, two) = two_nodes().await;
     let (alice, bob, thread) = two_people(&one).await;
-    // From the beginning: a node may hear late of what another one has answered.
-    let mut first = bob.client.events_behind("1-0").await;
-    let mut second = bob.at(&two).client.events_behind("1-0").await;
-    let (written, told, also) =
+    // From the beginning: a node may learn late of what another one has answered.
+    let mut first = bob.client.events_after("1-0").await;
+    let mut second = bob.at(&two).client.events_after("1-0").await;
+    let (written, from_one, from_two) =
         tokio::join!(all_write([&one, &two], [&alice, &bob], &thread, 10), first.events(641), second.events(641));
-    for (told, also) in told.iter().zip(&also) {
-        assert_eq!(told, also, "both nodes tell the same");
+    for (left, right) in from_one.iter().zip(&from_two) {
+        assert_eq!(left, right, "both nodes send the same");
     }
     exactly(&one, [&alice, &bob.at(&two)], &thread, &written).await;
 }

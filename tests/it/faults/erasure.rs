@@ -14,7 +14,7 @@ async fn erase(library: &Library, subject: Subject) {
     library.ledger.execute(Erase { subjects: vec![subject], cause: Cause::Operator }).await.unwrap();
 }
 
-/// Type, text and nickname of each message behind the first, as a person is shown them.
+/// Type, text and nickname of each message after the first, as a person is shown them.
 async fn shown(person: &Person, thread: &str) -> Vec<[Value; 3]> {
     let messages = person.messages(thread).await;
     for message in messages.iter().filter(|message| message["messageType"] == "removed") {
@@ -66,8 +66,8 @@ async fn an_account_s_key_takes_its_texts_and_its_name() {
     }
     // Its public key is another subject's.
     assert_eq!(bob.client.post("/getkey", &json!({ "accID": alice.id })).await.json()["publicKey"]["ext"], "true");
-    // What is told again is told without the name.
-    let resumed = bob.client.events_behind("1-0").await.events(2).await;
+    // What is sent again is sent without the name.
+    let resumed = bob.client.events_after("1-0").await.events(2).await;
     assert_eq!(
         (&resumed[0].data["nickname"], &resumed[1].data["nickname"]),
         (&json!("Expired User"), &json!("Expired User"))

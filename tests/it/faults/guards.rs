@@ -1,4 +1,4 @@
-//! What the database itself refuses, whoever asks: changing the log, and losing what can still be read.
+//! What the database itself refuses to any client: changing the log, and losing what can still be read.
 
 use be8::domain::erasure::Erase;
 use be8::process::sweep::SWEEPING;

@@ -60,7 +60,7 @@ async fn write(pair: &Pair, texts: impl Iterator<Item = String>, accepted: &Atom
 /// How many texts each pair writes in a round; all rounds together stay below what one page of messages shows.
 const EACH: usize = 30;
 
-/// All pairs write while `disturb` happens, which is told how many texts were accepted so far.
+/// All pairs write while `disturb` runs, which gets how many texts were accepted so far.
 async fn under_load<T>(pairs: &[Pair], round: usize, disturb: impl AsyncFnOnce(&AtomicUsize) -> T) -> (Vec<Fate>, T) {
     let accepted = AtomicUsize::new(0);
     let writing =
@@ -185,7 +185,7 @@ async fn killed_connections_are_replaced_and_nothing_is_lost() {
     let killing = async {
         let mut killed = 0;
         while !done.load(Ordering::SeqCst) {
-            // Whoever is in the middle of an append or between two.
+            // A node in the middle of an append or between two.
             let count: i64 = sqlx::query_scalar(
                 "select count(pg_terminate_backend(pid)) from pg_stat_activity
                  where datname = current_database() and pid <> pg_backend_pid() and query like 'with head as%'",

@@ -23,7 +23,7 @@ async fn what_was_written_at_one_node_is_read_at_the_other() {
         assert_eq!(alice.messages(&thread).await[1]["text"], "hello");
         assert_eq!(bob.messages(&thread).await[1]["status"], json!([alice.id]));
 
-        // A session that ended here is over there.
+        // A session that ended here has ended there.
         let again = alice.client.post("/newacc", &json!({ "nickname": "Alice again", "password": "p" })).await;
         assert_eq!(again.verdict(), "200 ok");
         assert_eq!(alice.at(there).client.get("/me").await.verdict(), "401 NOTAUTH");
@@ -44,11 +44,11 @@ async fn both_nodes_send_what_happens_at_either() {
     bob.write(&thread, &alice, "from the other node").await;
     alice.write(&thread, &bob, "from this one").await;
     bob.messages(&thread).await;
-    let heard = streams[0].events(4).await;
-    assert_eq!(streams[1].events(4).await, heard);
+    let received = streams[0].events(4).await;
+    assert_eq!(streams[1].events(4).await, received);
     // An id of one node is good at the other.
-    let mut resumed = alice.at(&two).client.events_behind(&heard[1].id).await;
-    assert_eq!(resumed.events(2).await, heard[2..]);
+    let mut resumed = alice.at(&two).client.events_after(&received[1].id).await;
+    assert_eq!(resumed.events(2).await, received[2..]);
     // A stream ends with its session, wherever that ended.
     alice.client.post("/newacc", &json!({ "nickname": "Alice again", "password": "p" })).await;
     for stream in &mut streams {

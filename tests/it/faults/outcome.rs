@@ -1,4 +1,4 @@
-//! An append whose outcome the server cannot know, a database that is away for a while, a node that hears late.
+//! An append whose outcome the server cannot know, a database that is away for a while, a node that learns late of events.
 
 use serde_json::json;
 use sqlx::PgPool;
@@ -50,7 +50,7 @@ async fn an_append_that_still_runs_is_waited_for() {
     proxy.cut_next_append(Cut::Meanwhile);
     let cut = async {
         hold.caught().await;
-        // The server moves the fence, behind the append that it has lost sight of.
+        // The server moves the fence, after the append that it has lost sight of.
         hold.waits("update log_head set fence%", 1).await;
         assert_eq!(proxy.cuts(), 1);
         hold.release().await;
@@ -156,7 +156,7 @@ async fn a_database_that_is_away_is_reported_and_comes_back_by_itself() {
 }
 
 #[tokio::test]
-async fn a_node_that_hears_late_takes_an_id_of_another_node_for_what_it_is() {
+async fn a_node_that_learns_late_takes_an_id_of_another_node_for_what_it_is() {
     let database = fresh_database().await;
     let proxy = Proxy::start(&database).await;
     let quick = Setup::on(&database).start().await;
@@ -165,21 +165,21 @@ async fn a_node_that_hears_late_takes_an_id_of_another_node_for_what_it_is() {
     let mut stream = bob.client.events().await;
     alice.write(&thread, &bob, "zero").await;
     let zero = stream.event().await;
-    // The late node has heard of everything so far, since it tells of it.
-    let mut at_late = bob.at(&late).client.events_behind("1-0").await;
+    // The late node knows of everything so far, since it sends it.
+    let mut at_late = bob.at(&late).client.events_after("1-0").await;
     while at_late.event().await != zero {}
-    proxy.ledger_hears(false);
+    proxy.ledger_receives(false);
     alice.write(&thread, &bob, "one").await;
     alice.write(&thread, &bob, "two").await;
     let seen = stream.events(2).await;
 
     // Reads do not wait for the ledger.
     assert_eq!(bob.at(&late).threads().await[0]["text"], "two");
-    let mut behind_one = bob.at(&late).client.events_behind(&seen[0].id).await;
-    let mut behind_two = bob.at(&late).client.events_behind(&seen[1].id).await;
-    proxy.ledger_hears(true);
+    let mut after_one = bob.at(&late).client.events_after(&seen[0].id).await;
+    let mut after_two = bob.at(&late).client.events_after(&seen[1].id).await;
+    proxy.ledger_receives(true);
     alice.write(&thread, &bob, "three").await;
     let three = stream.event().await;
-    assert_eq!(behind_two.event().await, three, "nothing twice");
-    assert_eq!(behind_one.events(2).await, [seen[1].clone(), three], "nothing missed");
+    assert_eq!(after_two.event().await, three, "nothing twice");
+    assert_eq!(after_one.events(2).await, [seen[1].clone(), three], "nothing missed");
 }

@@ -96,9 +96,9 @@ impl Proxy {
         self.port
     }
 
-    /// Holds up what PostgreSQL tells the server's ledger, or lets it pass again. Reading is not affected.
-    pub fn ledger_hears(&self, hears: bool) {
-        self.state.writer_flows.send_replace(hears);
+    /// Holds up what PostgreSQL sends the server's ledger, or lets it pass again. Reading is not affected.
+    pub fn ledger_receives(&self, receives: bool) {
+        self.state.writer_flows.send_replace(receives);
     }
 }
 
@@ -188,7 +188,7 @@ async fn answers(
     let mut buffer = vec![0; 1 << 16];
     loop {
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
-        // The answer to what is to be cut: PostgreSQL has committed, the server never hears of it.
+        // The answer to what is to be cut: PostgreSQL has committed, the server never learns of it.
         if silent.load(Ordering::SeqCst) {
             return;
         }
@@ -223,7 +223,7 @@ fn is_append(mut bytes: &[u8]) -> bool {
     false
 }
 
-/// How many parameters a Bind message has (PostgreSQL, section 54.7): behind the names of portal and statement, each
+/// How many parameters a Bind message has (PostgreSQL, section 54.7): after the names of portal and statement, each
 /// ended by a zero, and the format codes of the parameters, each of two bytes.
 fn parameters(bind: &[u8]) -> Option<u16> {
     let number = |bytes: &[u8]| Some(u16::from_be_bytes(*bytes.first_chunk()?));

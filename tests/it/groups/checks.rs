@@ -224,7 +224,7 @@ async fn kicking_has_its_checks_in_order() {
     let Scene { alice, bob, carol, open, .. } = &scene;
     let events = scene.events().await;
     let body = json!({ "groupID": open, "accID": bob.id });
-    // Never MEMBERNOTEXISTING: whoever is not in the group is no member.
+    // Never MEMBERNOTEXISTING: anyone who is not in the group is no member.
     let nobody = [no_member(), vec![json!(carol.id)]].concat();
     refuses(&alice.client, "/groupkickmember", &body, "accID", &nobody, "200 NOGROUPMEMBER").await;
     // Who is not the admin learns nothing of who is a member.
@@ -311,7 +311,7 @@ async fn fetching_keys_has_its_checks_in_order() {
     // Who is not in the group learns nothing of whom there is.
     let anybody = [no_member(), vec![json!(alice.id), json!(carol.id)]].concat();
     refuses(&carol.client, path, &body, "accID", &anybody, "200 NOGROUPMEMBER").await;
-    // Keys of whoever is in the group, of nobody else.
+    // Keys of anyone who is in the group, of nobody else.
     assert_eq!(alice.asks_for(path, open, carol).await.verdict(), "200 NOGROUPMEMBER");
     assert_eq!(bob.asks_for(path, open, alice).await.json(), json!({ "valid": true, "groupKeys": [] }));
     fail_in_order(

@@ -1,4 +1,4 @@
-//! What the members of a group hear, live and after a gap.
+//! What the members of a group receive, live and after a gap.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ use crate::client::Person;
 use crate::server::Server;
 use crate::sse::{Event, EventStream};
 
-/// What somebody hears up to the conversation that they start as a mark, each change in short.
-async fn heard(stream: &mut EventStream) -> Vec<(String, String)> {
+/// What somebody receives up to the conversation that they start as a mark, each change in short.
+async fn received(stream: &mut EventStream) -> Vec<(String, String)> {
     let mut changes = Vec::new();
     loop {
         let Event { id, data } = stream.event().await;
@@ -89,12 +89,12 @@ impl Audience {
         }
     }
 
-    /// What each has heard: with ids, and in short.
-    async fn heard(&mut self) -> Vec<Vec<(String, String)>> {
+    /// What each has received: with ids, and in short.
+    async fn received(&mut self) -> Vec<Vec<(String, String)>> {
         self.mark().await;
         let mut all = Vec::new();
         for stream in &mut self.streams {
-            all.push(heard(stream).await);
+            all.push(received(stream).await);
         }
         all
     }
@@ -105,13 +105,13 @@ async fn everything_happens(people: &[Person]) -> String {
     let [alice, bob, carol] = people else { panic!("three people") };
     let group = alice.founds().await;
     bob.enters(&group).await;
-    alice.tells(&group, "hello").await;
+    alice.says(&group, "hello").await;
     bob.sees(&group).await;
     bob.adds(&group, carol).await;
     alice.takes_version(&group).await;
-    carol.tells(&group, "hello all").await;
+    carol.says(&group, "hello all").await;
     bob.leaves(&group).await;
-    alice.tells(&group, "without Bob").await;
+    alice.says(&group, "without Bob").await;
     carol.sees(&group).await;
     bob.enters(&group).await;
     let signal = json!({ "groupID": group, "update": "joinmember" });
@@ -119,11 +119,11 @@ async fn everything_happens(people: &[Person]) -> String {
     let signal = json!({ "groupID": group, "type": "leavegroup" });
     assert_eq!(bob.client.post("/grouptriggersseupdate", &signal).await.verdict(), "200 ok");
     alice.kicks(&group, carol).await;
-    alice.tells(&group, "without Carol").await;
+    alice.says(&group, "without Carol").await;
     alice.adds(&group, carol).await;
-    carol.tells(&group, "back").await;
+    carol.says(&group, "back").await;
     alice.sees(&group).await;
-    bob.tells(&group, "the last word").await;
+    bob.says(&group, "the last word").await;
     alice.leaves(&group).await;
     group
 }
@@ -135,7 +135,7 @@ async fn every_change_goes_to_its_recipients_in_the_order_of_the_log() {
     let server = Server::start().await;
     let mut audience = Audience::new(&server, &["Alice", "Bob", "Carol"]).await;
     let group = everything_happens(&audience.people).await;
-    let all = audience.heard().await;
+    let all = audience.received().await;
     let [a, b, c] = [0, 1, 2].map(|n| audience.people[n].id.clone());
     let changes =
         |n: usize| all[n].iter().map(|(_, short)| short.replace(&format!("{group} "), "")).collect::<Vec<_>>();
@@ -203,12 +203,12 @@ async fn every_change_goes_to_its_recipients_in_the_order_of_the_log() {
             &without(&c),
         ]
     );
-    // What several receive has one id for all of them; an event that tells a member of its own end has another change for each.
+    // What several receive has one id for all of them; an event about a member's own end has another change for each.
     let mut places: BTreeMap<&str, &str> = BTreeMap::new();
-    for told in &all {
-        let distinct: BTreeSet<&str> = told.iter().map(|(id, _)| &**id).collect();
-        assert_eq!(distinct.len(), told.len(), "{told:?}");
-        for (id, short) in told {
+    for changes in &all {
+        let distinct: BTreeSet<&str> = changes.iter().map(|(id, _)| &**id).collect();
+        assert_eq!(distinct.len(), changes.len(), "{changes:?}");
+        for (id, short) in changes {
             let known = *places.entry(id).or_insert(short);
             assert!(known == short || short.contains("without"), "{id}: {known} or {short}");
         }
@@ -220,12 +220,12 @@ async fn a_client_that_comes_back_gets_exactly_what_it_missed() {
     let server = Server::start().await;
     let mut audience = Audience::new(&server, &["Alice", "Bob", "Carol"]).await;
     everything_happens(&audience.people).await;
-    let all = audience.heard().await;
-    // From every place in everybody's stream: what came behind it, joins, kicks and all, with the same ids.
-    for (person, told) in audience.people.iter().zip(&all) {
-        for (n, (id, _)) in told.iter().enumerate() {
-            let mut stream = person.client.events_behind(id).await;
-            assert_eq!(heard(&mut stream).await, told[n + 1..], "{} behind {id}", person.nickname);
+    let all = audience.received().await;
+    // From every place in everybody's stream: what came after it, joins, kicks and all, with the same ids.
+    for (person, changes) in audience.people.iter().zip(&all) {
+        for (n, (id, _)) in changes.iter().enumerate() {
+            let mut stream = person.client.events_after(id).await;
+            assert_eq!(received(&mut stream).await, changes[n + 1..], "{} after {id}", person.nickname);
         }
     }
 }
@@ -241,15 +241,15 @@ async fn a_kicked_member_gets_the_change_when_it_comes_back() {
     let seen = stream.event().await;
     assert_eq!(short(&seen.data), "g10001 join");
     drop(stream);
-    alice.tells(&group, "Bob is away").await;
+    alice.says(&group, "Bob is away").await;
     alice.kicks(&group, &bob).await;
-    alice.tells(&group, "Bob is gone").await;
+    alice.says(&group, "Bob is gone").await;
     carol.enters(&group).await;
     bob.start_conversation(&carol).await;
-    let mut stream = bob.client.events_behind(&seen.id).await;
-    let missed: Vec<String> = heard(&mut stream).await.into_iter().map(|(_, short)| short).collect();
+    let mut stream = bob.client.events_after(&seen.id).await;
+    let missed: Vec<String> = received(&mut stream).await.into_iter().map(|(_, short)| short).collect();
     assert_eq!(missed, ["g10001 message of Alice", "g10001 without 10002"]);
-    // And hears of what is to come: live again.
+    // And receives what is to come: live again.
     alice.adds(&group, &bob).await;
     assert_eq!(short(&stream.event().await.data), "g10001 join");
 }
@@ -262,14 +262,14 @@ async fn all_streams_of_an_account_get_the_same() {
     let mut tabs = [bob.client.events().await, bob.client.events().await, bob.client.events().await];
     let group = alice.founds().await;
     bob.enters(&group).await;
-    alice.tells(&group, "hello").await;
+    alice.says(&group, "hello").await;
     alice.destroys(&group).await;
     bob.start_conversation(&alice).await;
-    let first = heard(&mut tabs[0]).await;
+    let first = received(&mut tabs[0]).await;
     let changes: Vec<&str> = first.iter().map(|(_, short)| short.as_str()).collect();
     assert_eq!(changes, ["g10001 join", "g10001 message of Alice", "g10001 without 10002"]);
     for tab in &mut tabs[1..] {
-        assert_eq!(heard(tab).await, first);
+        assert_eq!(received(tab).await, first);
     }
 }
 
@@ -283,20 +283,20 @@ async fn messages_are_marked_as_read_once_for_each_sender_and_never_when_removed
     bob.enters(&group).await; // 2
     carol.enters(&group).await; // 3
     for text in ["one", "two"] {
-        alice.tells(&group, text).await; // 4, 6
-        bob.tells(&group, text).await; // 5, 7
+        alice.says(&group, text).await; // 4, 6
+        bob.says(&group, text).await; // 5, 7
     }
     carol.sees(&group).await;
     carol.sees(&group).await;
     alice.sees(&group).await;
     bob.leaves(&group).await; // 8
     bob.enters(&group).await; // 9
-    carol.sees(&group).await; // of what Bob wrote nothing is left to be told of
-    let reads = |told: &[(String, String)]| {
-        let shorts = told.iter().map(|(_, short)| short.clone());
+    carol.sees(&group).await; // of what Bob wrote nothing is left to be reported
+    let reads = |changes: &[(String, String)]| {
+        let shorts = changes.iter().map(|(_, short)| short.clone());
         shorts.filter(|short| short.contains("read")).collect::<Vec<_>>()
     };
-    let all = audience.heard().await;
+    let all = audience.received().await;
     assert_eq!(reads(&all[0]), ["g10001 read 6"]);
     assert_eq!(reads(&all[1]), ["g10001 read 7"; 2], "by Carol, then by Alice");
     assert_eq!(reads(&all[2]), [""; 0]);
@@ -319,21 +319,21 @@ async fn all_members_get_one_order_however_much_happens_at_once() {
     let signal = json!({ "groupID": group, "update": "joinmember" });
     for _ in 0..3 {
         let comings = join_all(others.iter().map(|other| other.enters(&group)));
-        let talk = join_all(audience.people.iter().chain(&audience.people).map(|person| person.tells(&group, "hello")));
+        let talk = join_all(audience.people.iter().chain(&audience.people).map(|person| person.says(&group, "hello")));
         let signals =
             join_all(audience.people.iter().map(|person| person.client.post("/grouptriggersseupdate", &signal)));
         join(comings, join(talk, signals)).await;
         let goings = join_all(others.iter().map(|other| other.leaves(&group)));
-        let talk = join_all(audience.people.iter().map(|person| person.tells(&group, "goodbye")));
+        let talk = join_all(audience.people.iter().map(|person| person.says(&group, "goodbye")));
         join(goings, talk).await;
     }
-    let all = audience.heard().await;
-    // From where all three are there, each hears each change once, at the same place.
+    let all = audience.received().await;
+    // From where all three are there, each receives each change once, at the same place.
     let begin = all[2].iter().position(|(_, short)| short.ends_with("join")).expect("its own coming");
     let of_carol = &all[2][begin..];
     assert_eq!(of_carol.len(), 1 + 3 * (6 + 6 + 3 + 6 + 3));
-    for told in &all {
-        assert_eq!(&told[told.len() - of_carol.len()..], of_carol);
+    for changes in &all {
+        assert_eq!(&changes[changes.len() - of_carol.len()..], of_carol);
     }
     // That order is the log's.
     let ids: Vec<&str> = of_carol.iter().map(|(id, _)| &**id).collect();

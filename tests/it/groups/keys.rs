@@ -66,7 +66,7 @@ async fn the_first_key_takes_version_1_for_its_storer() {
     assert_eq!(events(&server).await, before, "nothing happened");
     assert_eq!(alice.fetches(&group, &carol).await, ["1: first by 10002"]);
     assert_eq!(bob.stores(&group, &carol, "second").await, "1");
-    assert_eq!(bob.stores(&group, &alice, "mine").await, "1", "whoever stored it before");
+    assert_eq!(bob.stores(&group, &alice, "mine").await, "1", "even if somebody else stored it before");
     assert_eq!(carol.fetches(&group, &carol).await, ["1: second by 10002"]);
     assert_eq!(carol.fetches(&group, &alice).await, ["1: mine by 10002"]);
     assert_eq!(alice.takes_version(&group).await, 2, "what a store took is not given again");
@@ -145,7 +145,7 @@ async fn a_stored_key_names_its_keyholder() {
     let [alice, bob, carol] = people(&server, ["Alice", "Bob", "Carol"]).await;
     let group = alice.founds().await;
     bob.enters(&group).await;
-    // Anybody may be the keyholder, whoever stores and whether or not a member.
+    // Anybody may be the keyholder, no matter who stores and whether or not a member.
     assert_eq!(alice.stores_of(&group, &bob, "the key", &carol).await, "1");
     assert_eq!(bob.fetches(&group, &bob).await, ["1: the key by 10003"]);
     // The same bytes wrapped by somebody else are another key: the allocator replaces.
@@ -288,7 +288,7 @@ async fn a_message_names_a_version_of_its_own_group_or_none() {
     ] {
         assert_eq!(write(bad.clone()).await.verdict(), "400 INVALIDMESSAGETYPE", "groupVersionKey {bad}");
     }
-    // An older version may be named, too: whoever wrote had no other.
+    // An older version may be named, too: the writer had no other.
     assert_eq!(number_of(&write(json!("g10001:1")).await, &group), 4);
     assert_eq!(bob.thread(&group).await.unwrap()["groupVersionKey"], "g10001:1");
     assert_eq!(number_of(&write(json!("g10001:2")).await, &group), 5);

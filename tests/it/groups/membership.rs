@@ -57,8 +57,8 @@ async fn a_creator_does_all_that_a_member_does_without_having_joined() {
     }
 
     // Now there is a thread. The creator takes part in it, though it is not in its list.
-    assert_eq!(bob.tells(&group, "welcome").await, 2);
-    assert_eq!(alice.tells(&group, "thank you").await, 3);
+    assert_eq!(bob.says(&group, "welcome").await, 2);
+    assert_eq!(alice.says(&group, "thank you").await, 3);
     let talk = texts([(1, "ACCADDEDTOGROUP"), (2, "welcome"), (3, "thank you")]);
     assert_eq!(bob.sees(&group).await, talk);
     assert_eq!(alice.sees(&group).await, talk);
@@ -287,7 +287,7 @@ async fn a_destroyed_group_is_there_for_nobody() {
     let group = alice.founds().await;
     bob.enters(&group).await;
     carol.enters(&group).await;
-    bob.tells(&group, "still here").await;
+    bob.says(&group, "still here").await;
     carol.leaves(&group).await;
     alice.takes_version(&group).await;
     alice.destroys(&group).await;
@@ -305,7 +305,7 @@ async fn with_its_admin_a_group_goes() {
     let group = bob.founds().await;
     alice.enters(&group).await;
     carol.enters(&group).await;
-    bob.tells(&group, "goodbye").await;
+    bob.says(&group, "goodbye").await;
     assert_eq!(bob.leaves(&group).await, ids(&[&alice, &carol]), "who was there with the admin");
     is_gone(&group, &[&alice, &bob, &carol]).await;
 }

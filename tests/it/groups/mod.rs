@@ -1,4 +1,4 @@
-//! Groups and their keys, as their members and everybody else meet them.
+//! Groups and their keys, as their members and everybody else see them.
 
 mod checks;
 mod feed;
@@ -98,7 +98,7 @@ impl Person {
     }
 
     /// Writes a text to a group as it stands; answers the number of the message.
-    pub async fn tells(&self, group: &str, text: &str) -> u32 {
+    pub async fn says(&self, group: &str, text: &str) -> u32 {
         let answer = self.client.post("/writemessage", &self.group_letter(group, text)).await;
         number_of(&answer, group)
     }

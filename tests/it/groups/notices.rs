@@ -72,10 +72,10 @@ async fn the_system_writes_a_message_for_every_join_and_departure() {
     // Everywhere else names are as they are.
     assert_eq!(bob.thread(&group).await.unwrap()["nickname"], "<script>'x' & \"y\"");
     assert_eq!(bob.asks("/groupgetmembers", &group).await.json()["members"][0]["nickname"], "<i>A&B</i>");
-    alice.tells(&group, "hello").await;
+    alice.says(&group, "hello").await;
     assert_eq!(bob.messages(&group).await.last().unwrap()["nickname"], "<i>A&B</i>");
 
-    // The end is told to all who are there, and not to Carol.
+    // All who are there are notified of the end, and Carol is not.
     alice.destroys(&group).await;
     let end = vec!["GROUPDELETED", group.as_str(), name];
     assert_eq!(notices(&alice).await.last().unwrap(), &end);
@@ -129,7 +129,7 @@ async fn the_life_of_a_small_group() {
     let mut letter = alice.group_letter(group, "ciphertext");
     letter["groupVersionKey"] = json!("g10001:1");
     alice.client.post("/writemessage", &letter).await;
-    bob.tells(group, "soon removed").await;
+    bob.says(group, "soon removed").await;
     insta::assert_json_snapshot!(
         "before_the_departure",
         timeless(json!({

@@ -1,4 +1,4 @@
-//! Many at once in one group: whoever wins, what must hold holds afterwards.
+//! Many at once in one group: no matter who wins, the invariants hold afterwards.
 
 use std::collections::BTreeSet;
 
@@ -84,7 +84,7 @@ async fn somebody_goes_once_whether_it_leaves_or_is_kicked() {
     let mut stream = alice.client.events().await;
     for round in 0..12_u32 {
         bob.enters(&group).await;
-        bob.tells(&group, "soon gone").await;
+        bob.says(&group, "soon gone").await;
         let (left, kicked) =
             join(bob.asks("/groupleavemember", &group), alice.asks_for("/groupkickmember", &group, bob)).await;
         let verdicts = [left.verdict(), kicked.verdict()];
@@ -95,16 +95,16 @@ async fn somebody_goes_once_whether_it_leaves_or_is_kicked() {
         is_whole(&group, &all).await;
     }
     alice.start_conversation(bob).await;
-    let mut told = Vec::new();
+    let mut actions = Vec::new();
     loop {
         let data = stream.event().await.data;
         if data["action"] == "newConversation" {
             break;
         }
-        told.push(data["action"].as_str().unwrap().to_owned());
+        actions.push(data["action"].as_str().unwrap().to_owned());
     }
-    let departures = told.iter().filter(|action| *action == "groupMemberRemove").count();
-    assert_eq!(departures, 12, "each going is told once");
+    let departures = actions.iter().filter(|action| *action == "groupMemberRemove").count();
+    assert_eq!(departures, 12, "each departure is reported once");
 }
 
 /// Shows (docs/protocol.md): Versions of a group key; Storing a wrapped key.
@@ -205,7 +205,7 @@ async fn a_member_that_is_kicked_stores_and_writes_before_it_or_not_at_all() {
             refusal => assert!(refusal == "200 NOGROUPMEMBER" && !there, "{refusal}"),
         }
         assert_eq!(count(&written, "200 ok") + count(&written, "400 INVALIDTHREADID"), 6);
-        // Whatever was written in time is removed, and nothing was written behind the kick.
+        // Whatever was written in time is removed, and nothing was written after the kick.
         let seen = carol.messages(&group).await;
         let last = seen.last().unwrap();
         assert_eq!(last["text"], "ACCKICKEDFROMGROUP");
@@ -253,9 +253,9 @@ async fn a_group_that_is_destroyed_while_others_write_is_gone() {
                 let read = who.client.post("/getmessages", &json!({ "threadID": group })).await;
                 assert_eq!(read.verdict(), "400 INVALIDTHREADID");
             }
-            // Who was there at the end is told, each once.
-            let told = |messages: Vec<Value>| messages.iter().filter(|m| m["extra1"] == json!(group)).count();
-            assert_eq!(told(bob.messages(&format!("{}:s1", bob.id)).await), 1);
+            // Each who was there at the end is notified once.
+            let notices = |messages: Vec<Value>| messages.iter().filter(|m| m["extra1"] == json!(group)).count();
+            assert_eq!(notices(bob.messages(&format!("{}:s1", bob.id)).await), 1);
         }
     }
 }

@@ -26,13 +26,13 @@ async fn lives(people: &[Person; 4]) {
             });
             admin.client.post("/groupstorekey", &key).await;
         }
-        join_all([admin, first, second, third].map(|who| who.tells(&group, "hello"))).await;
+        join_all([admin, first, second, third].map(|who| who.says(&group, "hello"))).await;
         join_all([first, second].map(|who| who.messages(&group))).await;
         let gone = [first.asks("/groupleavemember", &group), second.asks("/groupleavemember", &group)];
         join_all(gone).await;
         first.enters(&group).await;
         first.takes_version(&group).await;
-        first.tells(&group, "again").await;
+        first.says(&group, "again").await;
         admin.kicks(&group, third).await;
         admin.messages(&group).await;
         let signal = json!({ "groupID": group, "update": "joinmember" });

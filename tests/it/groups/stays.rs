@@ -12,12 +12,12 @@ async fn a_member_reads_the_messages_of_its_stays() {
     let server = Server::start().await;
     let [alice, bob, carol] = people(&server, ["Alice", "Bob", "Carol"]).await;
     let group = alice.founds().await; // 1
-    alice.tells(&group, "before Bob").await; // 2
+    alice.says(&group, "before Bob").await; // 2
     bob.enters(&group).await; // 3
-    alice.tells(&group, "with Bob").await; // 4
+    alice.says(&group, "with Bob").await; // 4
     alice.adds(&group, &carol).await; // 5
-    carol.tells(&group, "of Carol").await; // 6
-    bob.tells(&group, "of Bob").await; // 7
+    carol.says(&group, "of Carol").await; // 6
+    bob.says(&group, "of Bob").await; // 7
     let second =
         texts([(3, "ACCJOINEDGROUP"), (4, "with Bob"), (5, "ACCADDEDTOGROUP"), (6, "of Carol"), (7, "of Bob")]);
     assert_eq!(bob.sees(&group).await, second);
@@ -25,7 +25,7 @@ async fn a_member_reads_the_messages_of_its_stays() {
     assert_eq!(alice.sees(&group).await, [texts([(1, "ACCJOINEDGROUP"), (2, "before Bob")]), second].concat());
 
     bob.leaves(&group).await; // 8: outside for the leaver
-    alice.tells(&group, "without Bob").await; // 9
+    alice.says(&group, "without Bob").await; // 9
     let gone = bob.client.post("/getmessages", &json!({ "threadID": group })).await;
     assert_eq!(gone.verdict(), "400 INVALIDTHREADID");
     assert_eq!(bob.thread(&group).await, None);
@@ -34,8 +34,8 @@ async fn a_member_reads_the_messages_of_its_stays() {
     assert_eq!(carol.sees(&group).await, third);
 
     bob.enters(&group).await; // 10
-    alice.tells(&group, "Bob is back").await; // 11
-    bob.tells(&group, "I am").await; // 12
+    alice.says(&group, "Bob is back").await; // 11
+    bob.says(&group, "I am").await; // 12
     // The old ones again, but those of the absence; what Bob himself said is gone even for him.
     let first_stay =
         texts([(3, "ACCJOINEDGROUP"), (4, "with Bob"), (5, "ACCADDEDTOGROUP"), (6, "of Carol"), (7, "removed")]);
@@ -43,7 +43,7 @@ async fn a_member_reads_the_messages_of_its_stays() {
     assert_eq!(bob.sees(&group).await, [first_stay.clone(), second_stay.clone()].concat());
 
     alice.kicks(&group, &bob).await; // 13
-    alice.tells(&group, "Bob is gone").await; // 14
+    alice.says(&group, "Bob is gone").await; // 14
     alice.adds(&group, &bob).await; // 15
     let second_stay = texts([(10, "ACCJOINEDGROUP"), (11, "Bob is back"), (12, "removed")]);
     let third_stay = texts([(15, "ACCADDEDTOGROUP")]);
@@ -88,15 +88,15 @@ async fn of_one_stay_each_only_what_lies_in_it_counts_for_the_hundred() {
     let group = alice.founds().await; // 1
     bob.enters(&group).await; // 2
     for n in 3..=60 {
-        alice.tells(&group, &format!("text {n}")).await;
+        alice.says(&group, &format!("text {n}")).await;
     }
     bob.leaves(&group).await; // 61
     for n in 62..=200 {
-        alice.tells(&group, &format!("text {n}")).await;
+        alice.says(&group, &format!("text {n}")).await;
     }
     bob.enters(&group).await; // 201
     for n in 202..=250 {
-        alice.tells(&group, &format!("text {n}")).await;
+        alice.says(&group, &format!("text {n}")).await;
     }
     // 59 of the first stay, 50 of the second: the last hundred of these.
     let numbers: Vec<u32> = bob.sees(&group).await.into_iter().map(|(number, _)| number).collect();
@@ -112,11 +112,11 @@ async fn the_list_shows_a_group_while_one_is_in_it() {
     let [alice, bob] = people(&server, ["Alice", "Bob"]).await;
     let group = alice.founds().await;
     let other = alice.founds().await;
-    alice.tells(&group, "before Bob").await;
+    alice.says(&group, "before Bob").await;
     bob.enters(&group).await;
     let last = |thread: Option<Value>| thread.map(|thread| thread["text"].as_str().unwrap().to_owned());
     assert_eq!(last(bob.thread(&group).await).as_deref(), Some("ACCJOINEDGROUP"));
-    alice.tells(&group, "hello Bob").await;
+    alice.says(&group, "hello Bob").await;
     for who in [&alice, &bob] {
         let thread = who.thread(&group).await.unwrap();
         assert_eq!((&thread["text"], &thread["sender"]), (&json!("hello Bob"), &json!(alice.id)));
@@ -126,14 +126,14 @@ async fn the_list_shows_a_group_while_one_is_in_it() {
     assert_eq!(bob.thread(&group).await.unwrap()["status"], "read");
     // The newest first.
     assert_eq!(alice.threads().await[0]["threadID"], json!(group));
-    alice.tells(&other, "elsewhere").await;
+    alice.says(&other, "elsewhere").await;
     let order: Vec<Value> = alice.threads().await.iter().map(|thread| thread["threadID"].clone()).collect();
     assert_eq!(order, [json!(other), json!(group), json!(format!("{}:s1", alice.id))]);
 
     bob.leaves(&group).await;
     assert_eq!(bob.thread(&group).await, None);
     assert_eq!(last(alice.thread(&group).await).as_deref(), Some("ACCLEFTGROUP"));
-    alice.tells(&group, "without Bob").await;
+    alice.says(&group, "without Bob").await;
     alice.adds(&group, &bob).await;
     assert_eq!(last(bob.thread(&group).await).as_deref(), Some("ACCADDEDTOGROUP"), "nothing of the absence");
     alice.kicks(&group, &bob).await;
@@ -155,13 +155,13 @@ async fn only_what_was_shown_is_read() {
     let [alice, bob, carol] = people(&server, ["Alice", "Bob", "Carol"]).await;
     let (a, b, c) = (alice.id.as_str(), bob.id.as_str(), carol.id.as_str());
     let group = alice.founds().await; // 1
-    alice.tells(&group, "before Bob").await; // 2
+    alice.says(&group, "before Bob").await; // 2
     bob.enters(&group).await; // 3
-    alice.tells(&group, "with Bob").await; // 4
+    alice.says(&group, "with Bob").await; // 4
     assert_eq!(readers(&bob, &group).await, [(3, json!([b])), (4, json!([b]))]);
     carol.enters(&group).await; // 5
     bob.leaves(&group).await; // 6
-    alice.tells(&group, "without Bob").await; // 7
+    alice.says(&group, "without Bob").await; // 7
     bob.enters(&group).await; // 8
     assert_eq!(readers(&carol, &group).await, [(5, json!([c])), (6, json!([c])), (7, json!([c])), (8, json!([c]))]);
     assert_eq!(readers(&bob, &group).await, [(3, json!([b])), (4, json!([b])), (5, json!([b, c])), (8, json!([b, c]))]);

@@ -58,7 +58,7 @@ impl Known {
         }
     }
 
-    fn hear(&mut self, recorded: &Recorded) {
+    fn apply(&mut self, recorded: &Recorded) {
         match &recorded.event {
             Event::Group(GroupEvent::GroupCreated(e)) => {
                 self.admin = e.admin.to_string();
@@ -118,7 +118,7 @@ fn known(events: &[Recorded]) -> BTreeMap<String, Known> {
             StreamName::Group(group) | StreamName::Chat(group) | StreamName::Reads(ThreadId::Group(group)) => group,
             _ => continue,
         };
-        groups.entry(group.to_string()).or_default().hear(recorded);
+        groups.entry(group.to_string()).or_default().apply(recorded);
     }
     groups
 }

@@ -243,7 +243,7 @@ async fn images_live_and_end_in_a_bucket() {
     let answer = there.post("/imageget", &serde_json::json!({ "sender": alice.id, "contentID": "holiday" })).await;
     assert_eq!(answer.json()["content"], content);
 
-    // A store that is broken is told as such, and loses nothing.
+    // A store that is broken is reported as such, and loses nothing.
     lock(&store.state).broken = true;
     let picture = alice.picture(&thread, &bob.id, "lost", "lost");
     assert_eq!(alice.client.post("/imageupload", &picture).await.verdict(), "503 UNAVAILABLE");
@@ -348,7 +348,7 @@ async fn a_store_that_is_away_fills_no_log_and_is_swept_later() {
     let (server, alice, _, _) = with_an_image(&store, |setup| setup).await;
     lock(&store.state).gone = true;
     assert_eq!(alice.client.get("/destroyacc").await.status, 200);
-    // The sweep meets it, and comes back.
+    // The sweep finds it, and comes back.
     let errors = async || server.metric("be8_image_store_errors_total").await;
     eventually("the sweep fails", async || errors().await >= 2.0).await;
     let first = errors().await;
@@ -402,7 +402,7 @@ async fn blobs_that_cannot_be_deleted_keep_no_others() {
     for nth in 0..29 {
         alice.posts(&thread, &bob.id, &format!("picture {nth}"), "a ciphertext").await;
     }
-    // In the order in which they are removed, so that all the others come behind them.
+    // In the order in which they are removed, so that all the others come after them.
     let stubborn: BTreeSet<String> = store.names().into_iter().take(25).collect();
     lock(&store.state).stubborn.clone_from(&stubborn);
     assert_eq!(alice.client.get("/destroyacc").await.status, 200);

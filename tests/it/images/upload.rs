@@ -19,11 +19,11 @@ async fn an_image_is_posted_listed_and_fetched() {
     let mut streams = [alice.client.events().await, bob.client.events().await];
     alice.posts(&thread, &bob.id, "name!?", "opaque content").await;
     for stream in &mut streams {
-        let told = json!({
+        let expected = json!({
             "action": "newMessage", "threadID": thread, "groupID": thread, "sender": alice.id, "nickname": "Alice",
             "type": "user",
         });
-        assert_eq!(stream.event().await.data, told);
+        assert_eq!(stream.event().await.data, expected);
     }
     // The lists say that one was sent, or received.
     for (person, text, status) in [(&alice, "SENTIMAGE", "read"), (&bob, "RECEIVEDIMAGE", "unread")] {

@@ -77,13 +77,13 @@ async fn both_verifiers_take_a_bundle() {
         assert_eq!(answer.header("content-disposition"), Some(&*name));
         let read = verify_bundle(&answer.text, Some(&key)).unwrap();
         assert_eq!((&read.reader, read.messages), (reader, 2));
-        // What the bundle tells is what the history tells.
+        // The bundle contains what the history contains.
         let history = client.get(&format!("/audit/groups/{group}/history")).await.json();
         let entries = read.entries();
-        let told = entries.iter().map(be8::http::routes::audit::history::HistoryEntry::from);
-        let told = serde_json::to_value(told.collect::<Vec<_>>()).unwrap();
-        assert_eq!(told, history["entries"]);
-        assert_eq!(told.as_array().unwrap().iter().filter(|entry| entry["act"] == "message").count(), messages);
+        let entries = entries.iter().map(be8::http::routes::audit::history::HistoryEntry::from);
+        let entries = serde_json::to_value(entries.collect::<Vec<_>>()).unwrap();
+        assert_eq!(entries, history["entries"]);
+        assert_eq!(entries.as_array().unwrap().iter().filter(|entry| entry["act"] == "message").count(), messages);
         // And the findings are the server's.
         let findings = client.get(&format!("/audit/groups/{group}/findings")).await.json();
         let now = be8_events::Timestamp::from_micros(i64::MAX / 2);
@@ -180,7 +180,7 @@ impl Parts {
         Self { head, checkpoint, events: sections.collect() }
     }
 
-    /// The bundle, signed anew, with what the head says changed.
+    /// The bundle, signed again, with what the head says changed.
     fn signed(&self, key: &NoteKey, change: impl Fn(String) -> String) -> String {
         let body = [std::slice::from_ref(&self.checkpoint), &self.events].concat().join("\n\n") + "\n";
         let digest = STANDARD.encode(Hash32::sha256(body.as_bytes()).0);

@@ -139,7 +139,7 @@ async fn a_rewritten_database_is_refused_at_start() {
     let (done, _, complaint) = setup.command(&["token", "add", "promo", "--days", "90"], "").await;
     assert!(!done && complaint.contains("does not extend the log that was signed"), "{complaint}");
 
-    // The hashes are rewritten too: they are made anew from the events.
+    // The hashes are rewritten too: they are computed again from the events.
     run(&setup, "create table tiles as select * from audit_tiles; truncate audit_tiles").await;
     let said = refusal(&setup).await;
     assert!(said.contains("events have the root"), "{said}");
@@ -159,12 +159,12 @@ async fn a_rewritten_database_is_refused_at_start() {
     )
     .await;
     let server = setup.start().await;
-    alice.at(&server).tells(&group, "as before").await;
+    alice.at(&server).says(&group, "as before").await;
     covering_checkpoint(&server).await;
     sound_heads(&server).await;
 
     // The newest events are gone, as from an older copy.
-    bob.at(&server).tells(&group, "not in the copy").await;
+    bob.at(&server).says(&group, "not in the copy").await;
     let (checkpoint, _) = covering_checkpoint(&server).await;
     let setup = stopped(server).await;
     let older = format!(

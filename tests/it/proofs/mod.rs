@@ -27,7 +27,7 @@ async fn signing() -> (Setup, tempfile::NamedTempFile) {
     signing_every(1).await
 }
 
-/// The same that signs in intervals of so many seconds.
+/// The same that signs in intervals of this many seconds.
 async fn signing_every(seconds: u32) -> (Setup, tempfile::NamedTempFile) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "{TOKEN}").unwrap();
@@ -35,7 +35,7 @@ async fn signing_every(seconds: u32) -> (Setup, tempfile::NamedTempFile) {
     (setup.with("checkpoint-interval", seconds), file)
 }
 
-/// What the operator hears.
+/// What the operator is answered.
 async fn as_operator(server: &Server, path: &str) -> Answer {
     let client = server.client();
     client.send(client.request(reqwest::Method::GET, path).header(AUTHORIZATION, format!("Bearer {TOKEN}"))).await
@@ -53,9 +53,9 @@ async fn eventful(server: &Server) -> (String, [Person; 4]) {
         let body = json!({ "groupID": group, "groupKey": key, "accID": member.id, "keyholder": alice.id });
         assert_eq!(alice.client.post("/groupstorekey", &body).await.verdict(), "200 ok");
     }
-    carol.tells(&group, "while I am here").await;
+    carol.says(&group, "while I am here").await;
     alice.kicks(&group, &carol).await;
-    bob.tells(&group, "she still has the key").await;
+    bob.says(&group, "she still has the key").await;
     (group, [alice, bob, carol, mallory])
 }
 

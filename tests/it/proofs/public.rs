@@ -253,14 +253,14 @@ async fn a_proof_has_the_checkpoint_signed_that_it_needs() {
     // At either node, only one of which signs.
     for node in [&server, &other] {
         let alice = alice.at(node);
-        alice.tells(&group, "something new").await;
+        alice.says(&group, "something new").await;
         let history = alice.client.get(&format!("/audit/groups/{group}/history?limit=1000")).await.json();
         let newest =
             history["entries"].as_array().unwrap().iter().map(|entry| entry["position"].as_i64()).max().unwrap();
         let path = format!("/audit/groups/{group}/proof?position={}", newest.unwrap());
         // On a slow machine it is signed after the answer.
         eventually("the newest message is proved", async || alice.client.get(&path).await.status == 200).await;
-        alice.tells(&group, "and more").await;
+        alice.says(&group, "and more").await;
         let path = format!("/audit/groups/{group}/bundle");
         eventually("the bundle holds the newest message", async || {
             let bundle = alice.client.get(&path).await.text;

@@ -53,7 +53,7 @@ async fn two_servers_witness_each_other() {
         let witness = witness.trim_end().parse().unwrap();
         // Each of its heads in its turn: the first one, and one that extends it.
         for round in 0..2 {
-            bob.tells(&group, &format!("round {round}")).await;
+            bob.says(&group, &format!("round {round}")).await;
             let (covering, _) = covering_checkpoint(server).await;
             eventually("the other has cosigned", async || {
                 let note = server.get("/audit/log/checkpoint").await.text;
@@ -89,7 +89,7 @@ async fn a_rewritten_log_is_refused_by_the_other() {
         split(&note).is_ok_and(|(_, signatures)| signatures.len() == 2)
     };
     eventually("the other has cosigned", async || cosigned(&one).await).await;
-    // Its operator begins anew, with another history under the same key, and hides the file that would tell.
+    // Its operator starts again, with another history under the same key, and hides the file that would show it.
     one.terminate();
     let (setup, _) = one.ended().await;
     std::fs::remove_file(setup.audit_key().with_extension("key.head")).unwrap();
@@ -202,7 +202,7 @@ async fn a_witness_answers_as_the_specification_has_it() {
     assert_eq!(said("x".repeat(70_000)).await, 413);
     assert_eq!(server.get("/audit/witness/add-checkpoint").await.verdict(), "405 METHODNOTALLOWED");
 
-    // What it cosigned it knows for ever, and of two at once it takes one.
+    // What it cosigned it knows forever, and of two at once it takes one.
     let server = server.kill().await.start().await;
     assert_eq!(add(&server, rewritten.request(513, 700)).await.status, 422);
     let (one, two) = tokio::join!(add(&server, log.request(513, 600)), add(&server, log.request(513, 700)));
@@ -291,7 +291,7 @@ async fn a_silent_witness_holds_no_other_back() {
             [] => false,
             // On a slow machine that one was given up first: with another head, then.
             _ => {
-                bob.tells(&group, "something new").await;
+                bob.says(&group, "something new").await;
                 false
             }
         }

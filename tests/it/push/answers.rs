@@ -6,7 +6,7 @@ use be8_events::device::Dropped;
 use be8_events::{DeviceEvent, Event};
 
 use super::peer::{Device, Manner, Peer};
-use super::{Pushing, device_events, told, unfinished};
+use super::{Pushing, device_events, payload, unfinished};
 use crate::client::{Person, two_people};
 use crate::patience::eventually;
 use crate::server::Server;
@@ -61,7 +61,7 @@ async fn a_device_that_is_gone_is_dropped() {
         scene.bob.subscribes(&stays).await;
         scene.peer().always(&scene.device, Some(Manner::Status(status)));
         scene.write().await;
-        scene.peer().tells(&scene.device, 1).await;
+        scene.peer().wait_for(&scene.device, 1).await;
         scene.all_is_over().await;
         let events = device_events(scene.server()).await;
         let [
@@ -74,15 +74,15 @@ async fn a_device_that_is_gone_is_dropped() {
         };
         assert_eq!((dropped.endpoint, dropped.why), (subscribed.endpoint, Dropped::Gone));
         scene.write().await;
-        scene.peer().tells(&stays, 2).await;
+        scene.peer().wait_for(&stays, 2).await;
         scene.all_is_over().await;
-        assert_eq!(scene.peer().told(&scene.device).len(), 1, "{status}");
+        assert_eq!(scene.peer().pushes_to(&scene.device).len(), 1, "{status}");
         assert!(scene.counted("gone").await);
         // It may come back.
         scene.peer().always(&scene.device, None);
         scene.bob.subscribes(&scene.device).await;
         scene.write().await;
-        scene.peer().tells(&scene.device, 2).await;
+        scene.peer().wait_for(&scene.device, 2).await;
     }
 }
 
@@ -100,14 +100,14 @@ async fn a_refused_push_is_not_repeated_and_the_device_stays() {
     for (nth, (status, outcome)) in cases.into_iter().enumerate() {
         scene.peer().will(&scene.device, [Manner::Status(status)]);
         scene.write().await;
-        scene.peer().tells(&scene.device, nth + 1).await;
+        scene.peer().wait_for(&scene.device, nth + 1).await;
         scene.all_is_over().await;
         assert!(scene.counted(outcome).await, "{status}");
     }
     scene.write().await;
-    scene.peer().tells(&scene.device, cases.len() + 1).await;
+    scene.peer().wait_for(&scene.device, cases.len() + 1).await;
     scene.all_is_over().await;
-    assert_eq!(scene.peer().told(&scene.device).len(), cases.len() + 1);
+    assert_eq!(scene.peer().pushes_to(&scene.device).len(), cases.len() + 1);
     assert_eq!(device_events(scene.server()).await.len(), 1);
     // Told once, and not for each push.
     let log = scene.server().setup().log();
@@ -120,9 +120,9 @@ async fn what_was_not_accepted_is_sent_again_until_it_is() {
     let scene = Scene::new().await;
     scene.peer().will(&scene.device, [Manner::RetryAfter(429, 1), Manner::Status(500), Manner::RetryAfter(503, 1)]);
     scene.write().await;
-    assert_eq!(scene.peer().tells(&scene.device, 4).await, vec![told(&scene.alice); 4]);
+    assert_eq!(scene.peer().wait_for(&scene.device, 4).await, vec![payload(&scene.alice); 4]);
     scene.all_is_over().await;
-    assert_eq!(scene.peer().told(&scene.device).len(), 4);
+    assert_eq!(scene.peer().pushes_to(&scene.device).len(), 4);
     assert!(scene.counted("not-now").await && scene.counted("accepted").await);
 }
 
@@ -133,16 +133,16 @@ async fn a_service_that_wants_to_be_left_alone_is() {
     scene.bob.subscribes(&other).await;
     scene.peer().will(&scene.device, [Manner::RetryAfter(429, 1000)]);
     scene.write().await;
-    scene.peer().tells(&scene.device, 1).await;
-    scene.peer().tells(&other, 1).await;
+    scene.peer().wait_for(&scene.device, 1).await;
+    scene.peer().wait_for(&other, 1).await;
     // What is written meanwhile takes the place of what waits, and waits as long.
     for nth in 2..6 {
         scene.write().await;
-        scene.peer().tells(&other, nth).await;
+        scene.peer().wait_for(&other, nth).await;
     }
-    assert_eq!(scene.peer().told(&scene.device).len(), 1);
+    assert_eq!(scene.peer().pushes_to(&scene.device).len(), 1);
     eventually("it alone waits", async || unfinished(scene.server().setup()).await == 1).await;
-    assert_eq!(scene.peer().told(&scene.device).len(), 1);
+    assert_eq!(scene.peer().pushes_to(&scene.device).len(), 1);
 }
 
 #[tokio::test]
@@ -151,14 +151,14 @@ async fn a_late_answer_is_an_answer_and_a_lost_one_counts_as_sent() {
     scene.peer().will(&scene.device, [Manner::Slow(Duration::from_millis(700)), Manner::Never, Manner::HangUp]);
     for nth in 1..=3 {
         scene.write().await;
-        scene.peer().tells(&scene.device, nth).await;
+        scene.peer().wait_for(&scene.device, nth).await;
         scene.all_is_over().await;
-        assert_eq!(scene.peer().told(&scene.device).len(), nth, "sent again");
+        assert_eq!(scene.peer().pushes_to(&scene.device).len(), nth, "sent again");
     }
     assert!(scene.counted("accepted").await && scene.counted("lost").await);
     // The device stays.
     scene.write().await;
-    scene.peer().tells(&scene.device, 4).await;
+    scene.peer().wait_for(&scene.device, 4).await;
     assert_eq!(device_events(scene.server()).await.len(), 1);
 }
 
@@ -174,7 +174,7 @@ async fn a_device_that_is_refused_to_again_and_again_is_dropped() {
     pushing.peer.always(&unknown, Some(Manner::Status(403)));
     let write = async |nth: usize| {
         alice.write(&thread, &bob, "a text").await;
-        pushing.peer.tells(&alive, nth).await;
+        pushing.peer.wait_for(&alive, nth).await;
         eventually("all is over", async || unfinished(pushing.server.setup()).await == 0).await;
     };
     // Which devices were dropped, by the order in which they subscribed.
@@ -206,9 +206,9 @@ async fn a_device_that_is_refused_to_again_and_again_is_dropped() {
         write(nth).await;
     }
     assert_eq!(dropped().await, [0, 1].into());
-    assert_eq!(pushing.peer.told(&dead).len(), 6);
+    assert_eq!(pushing.peer.pushes_to(&dead).len(), 6);
     // The first one to be refused by 403 may have come before the service accepted any.
-    assert!((3..=4).contains(&pushing.peer.told(&unknown).len()));
+    assert!((3..=4).contains(&pushing.peer.pushes_to(&unknown).len()));
     // Others are pushed to there, so the key is right.
     assert!(!pushing.server.setup().log().contains("a push service refuses every push: it may"));
     let refusals = "select count(*) from push_refusals";
@@ -218,7 +218,7 @@ async fn a_device_that_is_refused_to_again_and_again_is_dropped() {
     pushing.peer.always(&dead, None);
     bob.subscribes(&dead).await;
     write(9).await;
-    pushing.peer.tells(&dead, 7).await;
+    pushing.peer.wait_for(&dead, 7).await;
 }
 
 #[tokio::test]
@@ -232,8 +232,8 @@ async fn a_key_that_a_service_does_not_know_raises_one_alarm() {
         }
         for nth in 1..=4 {
             scene.write().await;
-            scene.peer().tells(&scene.device, nth).await;
-            scene.peer().tells(&other, nth).await;
+            scene.peer().wait_for(&scene.device, nth).await;
+            scene.peer().wait_for(&other, nth).await;
             scene.all_is_over().await;
         }
         let log = scene.server().setup().log();
@@ -252,7 +252,7 @@ async fn a_key_that_a_service_does_not_know_raises_one_alarm() {
         assert!(gauge("} 1").await, "{status}");
         scene.peer().always(&scene.device, None);
         scene.write().await;
-        scene.peer().tells(&scene.device, 5).await;
+        scene.peer().wait_for(&scene.device, 5).await;
         scene.all_is_over().await;
         eventually("the alarm is over", async || gauge("} 0").await).await;
     }

@@ -3,7 +3,7 @@
 use sqlx::{Connection as _, PgConnection};
 
 use super::peer::{Device, Manner, Peer};
-use super::{Pair, Pushing, setup, told, unfinished};
+use super::{Pair, Pushing, payload, setup, unfinished};
 use crate::client::{Person, two_people};
 use crate::patience::eventually;
 use crate::server::{Server, Setup};
@@ -33,38 +33,38 @@ async fn killed_between_sending_and_the_answer_it_is_not_sent_again() {
     let (alice, bob, thread, device) = scene(&server, &peer).await;
     peer.will(&device, [Manner::Never]);
     alice.write(&thread, &bob, "once").await;
-    peer.tells(&device, 1).await;
+    peer.wait_for(&device, 1).await;
     let server = server.kill().await.start().await;
     all_is_over(&server).await;
     // The next one comes after all that might be sent again.
     alice.at(&server).write(&thread, &bob, "the next").await;
-    peer.tells(&device, 2).await;
+    peer.wait_for(&device, 2).await;
     all_is_over(&server).await;
-    assert_eq!(peer.told(&device).len(), 2);
+    assert_eq!(peer.pushes_to(&device).len(), 2);
 }
 
 #[tokio::test]
 async fn killed_between_recording_and_sending_it_is_not_sent_later() {
     let Pushing { server, peer, _pair } = Pushing::start().await;
     let (alice, bob, thread, device) = scene(&server, &peer).await;
-    // Not accepted at first, so that it waits; then held up right behind the record of the second attempt.
+    // Not accepted at first, so that it waits; then held up right after the record of the second attempt.
     peer.will(&device, [Manner::RetryAfter(500, 2)]);
     alice.write(&thread, &bob, "once").await;
-    peer.tells(&device, 1).await;
+    peer.wait_for(&device, 1).await;
     let url = server.setup().database_url().to_owned();
     let mut hold = PgConnection::connect(&url).await.unwrap();
     sqlx::raw_sql("begin; lock table read_1.device in access exclusive mode").execute(&mut hold).await.unwrap();
     eventually("the first answer is settled", async || recorded_as_sent(server.setup()).await == 0).await;
     eventually("the second attempt is recorded", async || recorded_as_sent(server.setup()).await == 1).await;
-    assert_eq!(peer.told(&device).len(), 1, "it is recorded before it is sent");
+    assert_eq!(peer.pushes_to(&device).len(), 1, "it is recorded before it is sent");
     let setup = server.kill().await;
     drop(hold);
     let server = setup.start().await;
     all_is_over(&server).await;
     alice.at(&server).write(&thread, &bob, "the next").await;
-    peer.tells(&device, 2).await;
+    peer.wait_for(&device, 2).await;
     all_is_over(&server).await;
-    assert_eq!(peer.told(&device).len(), 2);
+    assert_eq!(peer.pushes_to(&device).len(), 2);
 }
 
 #[tokio::test]
@@ -73,11 +73,11 @@ async fn what_was_not_accepted_outlives_the_server() {
     let (alice, bob, thread, device) = scene(&server, &peer).await;
     peer.will(&device, [Manner::RetryAfter(429, 3)]);
     alice.write(&thread, &bob, "in the end").await;
-    peer.tells(&device, 1).await;
+    peer.wait_for(&device, 1).await;
     eventually("the answer is settled", async || recorded_as_sent(server.setup()).await == 0).await;
     assert_eq!(unfinished(server.setup()).await, 1);
     let server = server.kill().await.start().await;
-    assert_eq!(peer.tells(&device, 2).await, [told(&alice), told(&alice)]);
+    assert_eq!(peer.wait_for(&device, 2).await, [payload(&alice), payload(&alice)]);
     all_is_over(&server).await;
 }
 
@@ -90,9 +90,9 @@ async fn a_message_that_was_written_last_of_all_is_pushed_after_a_kill() {
     let setup = server.kill().await;
     peer.come_back().await;
     let server = setup.start().await;
-    peer.tells(&device, 1).await;
+    peer.wait_for(&device, 1).await;
     all_is_over(&server).await;
-    assert_eq!(peer.told(&device).len(), 1);
+    assert_eq!(peer.pushes_to(&device).len(), 1);
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn a_stopped_server_waits_for_answers_that_are_under_way() {
     let (alice, bob, thread, device) = scene(&server, &peer).await;
     peer.will(&device, [Manner::Slow(std::time::Duration::from_millis(800))]);
     alice.write(&thread, &bob, "a text").await;
-    peer.tells(&device, 1).await;
+    peer.wait_for(&device, 1).await;
     server.terminate();
     let (setup, status) = server.ended().await;
     assert!(status.success());
@@ -122,11 +122,11 @@ async fn a_service_that_is_away_holds_up_nobody_and_gets_the_newest_in_the_end()
     carol.write(&other, &bob, "a text").await;
     peer.come_back().await;
     // One for each thread, however many were written meanwhile.
-    let mut received = peer.tells(&device, 2).await;
+    let mut received = peer.wait_for(&device, 2).await;
     all_is_over(&server).await;
-    assert_eq!(peer.told(&device).len(), 2);
-    received.sort_by_key(|told| told["nickname"].to_string());
-    assert_eq!(received, [told(&alice), told(&carol)]);
+    assert_eq!(peer.pushes_to(&device).len(), 2);
+    received.sort_by_key(|push| push["nickname"].to_string());
+    assert_eq!(received, [payload(&alice), payload(&carol)]);
 }
 
 #[tokio::test]
@@ -140,14 +140,14 @@ async fn of_two_nodes_one_pushes_and_the_other_takes_over() {
     for server in [&first, &second, &first, &second] {
         alice.at(server).write(&thread, &bob, "once").await;
         expected += 1;
-        peer.tells(&device, expected).await;
+        peer.wait_for(&device, expected).await;
         all_is_over(server).await;
-        assert_eq!(peer.told(&device).len(), expected, "sent twice");
+        assert_eq!(peer.pushes_to(&device).len(), expected, "sent twice");
     }
     // The first one got the lead, since it was alone.
     first.kill().await;
     alice.at(&second).write(&thread, &bob, "to the other").await;
-    peer.tells(&device, expected + 1).await;
+    peer.wait_for(&device, expected + 1).await;
     all_is_over(&second).await;
-    assert_eq!(peer.told(&device).len(), expected + 1);
+    assert_eq!(peer.pushes_to(&device).len(), expected + 1);
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::peer::{Device, Manner, Peer};
-use super::{Pair, Pushing, pushes, setup, told, unfinished, waiting};
+use super::{Pair, Pushing, payload, pushes, setup, unfinished, waiting};
 use crate::client::{Person, two_people};
 use crate::clock::turn;
 use crate::cluster::fresh_database;
@@ -32,7 +32,7 @@ async fn a_service_that_never_answers_has_few_under_way_and_no_other_waits_for_i
     bob.subscribes(&alive).await;
     for nth in 1..=5 {
         alice.write(&thread, &bob, "a text").await;
-        peer.tells(&alive, nth).await;
+        peer.wait_for(&alive, nth).await;
     }
     let under_way = || peer.received().iter().filter(|push| push.endpoint != alive.endpoint()).count();
     eventually("the dead service is tried", async || under_way() >= 2).await;
@@ -77,7 +77,7 @@ async fn after_a_time_without_a_server_only_what_is_new_is_pushed() {
     alice.write(&thread, &bob, "before all pushing").await;
     let pusher = pushes(silent.setup().second(), &peer, &pair).start().await;
     alice.write(&thread, &bob, "the first that is pushed").await;
-    peer.tells(&device, 1).await;
+    peer.wait_for(&device, 1).await;
     all_is_over(&silent).await;
     pusher.terminate();
     pusher.ended().await;
@@ -89,13 +89,13 @@ async fn after_a_time_without_a_server_only_what_is_new_is_pushed() {
     turn(&clock, DAY + 60);
     silent.kill().await;
     let server = pushes(setup, &peer, &pair).start().await;
-    assert_eq!(peer.tells(&device, 2).await, [told(&alice), told(&carol)]);
+    assert_eq!(peer.wait_for(&device, 2).await, [payload(&alice), payload(&carol)]);
     let ttl = peer.received()[1].ttl;
     assert!((86_400 - 300..=86_400 - 120).contains(&ttl), "what is left of a day: {ttl}");
     alice.at(&server).write(&thread, &bob, "new").await;
-    assert_eq!(peer.tells(&device, 3).await[2], told(&alice));
+    assert_eq!(peer.wait_for(&device, 3).await[2], payload(&alice));
     all_is_over(&server).await;
-    assert_eq!(peer.told(&device).len(), 3);
+    assert_eq!(peer.pushes_to(&device).len(), 3);
 }
 
 #[tokio::test]
@@ -112,14 +112,14 @@ async fn what_waits_too_long_is_given_up() {
     // Longer than a message is worth a push: at once; shorter: when that time has come.
     peer.will(&device, [Manner::RetryAfter(429, 90_000), Manner::RetryAfter(429, 3600)]);
     alice.write(&thread, &bob, "too far ahead").await;
-    peer.tells(&device, 1).await;
+    peer.wait_for(&device, 1).await;
     all_is_over(&server).await;
     alice.write(&thread, &bob, "forgotten").await;
-    peer.tells(&device, 2).await;
+    peer.wait_for(&device, 2).await;
     eventually("it waits", async || waiting(server.setup()).await == 1).await;
     turn(&clock, 2 * DAY);
     all_is_over(&server).await;
-    assert_eq!(peer.told(&device).len(), 2);
+    assert_eq!(peer.pushes_to(&device).len(), 2);
     let metrics = server.get("/metrics").await.text;
     for outcome in ["given-up", "expired"] {
         assert!(metrics.contains(&format!("be8_push_total{{outcome=\"{outcome}\"}} 1")), "{outcome}: {metrics}");
@@ -146,15 +146,15 @@ async fn an_account_that_is_over_gets_nothing() {
     carol.enters(&group).await;
     // It waits when the account ends.
     peer.will(&of_bob, [Manner::RetryAfter(503, (2 * DAY) as u32)]);
-    alice.tells(&group, "while all live").await;
-    peer.tells(&of_bob, 1).await;
-    peer.tells(&of_carol, 1).await;
+    alice.says(&group, "while all live").await;
+    peer.wait_for(&of_bob, 1).await;
+    peer.wait_for(&of_carol, 1).await;
     eventually("it waits", async || waiting(server.setup()).await == 1).await;
     turn(&clock, 33 * DAY);
-    alice.tells(&group, "while two live").await;
-    peer.tells(&of_carol, 2).await;
+    alice.says(&group, "while two live").await;
+    peer.wait_for(&of_carol, 2).await;
     all_is_over(&server).await;
-    assert_eq!(peer.told(&of_bob).len(), 1);
+    assert_eq!(peer.pushes_to(&of_bob).len(), 1);
     assert!(server.get("/metrics").await.text.contains("be8_push_total{outcome=\"moot\"} 1"));
 }
 
@@ -171,15 +171,15 @@ async fn a_removed_account_gets_no_pushes() {
     carol.enters(&group).await;
     // It waits for two seconds, and in them the account is removed.
     peer.will(&of_bob, [Manner::RetryAfter(503, 2)]);
-    alice.tells(&group, "while all are there").await;
-    peer.tells(&of_bob, 1).await;
-    peer.tells(&of_carol, 1).await;
+    alice.says(&group, "while all are there").await;
+    peer.wait_for(&of_bob, 1).await;
+    peer.wait_for(&of_carol, 1).await;
     eventually("it waits", async || waiting(server.setup()).await == 1).await;
     assert_eq!(bob.client.post("/destroyacc", &json!({})).await.status, 200);
-    alice.tells(&group, "while two are there").await;
-    peer.tells(&of_carol, 2).await;
+    alice.says(&group, "while two are there").await;
+    peer.wait_for(&of_carol, 2).await;
     all_is_over(server).await;
-    assert_eq!(peer.told(&of_bob).len(), 1);
+    assert_eq!(peer.pushes_to(&of_bob).len(), 1);
     let pool = sqlx::PgPool::connect(server.setup().database_url()).await.unwrap();
     let devices: i64 = sqlx::query_scalar("select count(*) from read_1.device").fetch_one(&pool).await.unwrap();
     assert_eq!(devices, 1);

@@ -80,8 +80,8 @@ impl Person {
     }
 }
 
-/// What a device is told of a message from somebody.
-fn told(from: &Person) -> Value {
+/// The payload of a push about a message from somebody.
+fn payload(from: &Person) -> Value {
     json!({ "action": "newMessage", "nickname": from.nickname, "sender": from.id })
 }
 

@@ -1,5 +1,5 @@
 //! A push service as small as it can be: it takes a push only if signature and encryption are right, checked with other
-//! libraries than those that made them, and answers as a test tells it to.
+//! libraries than those that made them, and answers as a test asks it to.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -93,7 +93,7 @@ impl Device {
         let nonce = expand(salt, &input, b"Content-Encoding: nonce\0", 12)?;
         let cipher = Aes128Gcm::new_from_slice(&key).ok()?;
         let mut plain = cipher.decrypt(&Nonce::try_from(&*nonce).ok()?, sealed).ok()?;
-        // The padding: zeros behind the delimiter of the last record.
+        // The padding: zeros after the delimiter of the last record.
         while plain.pop_if(|byte| *byte == 0).is_some() {}
         (plain.pop()? == 2).then_some(plain)
     }
@@ -118,7 +118,7 @@ fn expand(salt: &[u8], input: &[u8], info: &[u8], length: usize) -> Option<Vec<u
 pub enum Manner {
     /// With this status.
     Status(u16),
-    /// With this status, and for so many seconds not again.
+    /// With this status, and for this many seconds not again.
     RetryAfter(u16, u32),
     /// 201, but late.
     Slow(Duration),
@@ -134,7 +134,7 @@ pub struct Received {
     /// The endpoint.
     pub endpoint: String,
     /// What the device reads.
-    pub told: Value,
+    pub payload: Value,
     /// Headers of the push.
     pub ttl: u32,
     pub topic: String,
@@ -225,7 +225,7 @@ impl Peer {
         device
     }
 
-    /// Answers the next pushes to a device so; those behind them with 201.
+    /// Answers the next pushes to a device so; those after them with 201.
     pub fn will(&self, device: &Device, manners: impl IntoIterator<Item = Manner>) {
         lock(&self.state).manners.entry(device.endpoint()).or_default().extend(manners);
     }
@@ -247,15 +247,15 @@ impl Peer {
     }
 
     /// What came for a device.
-    pub fn told(&self, device: &Device) -> Vec<Value> {
+    pub fn pushes_to(&self, device: &Device) -> Vec<Value> {
         let received = self.received().into_iter().filter(|push| push.endpoint == device.endpoint());
-        received.map(|push| push.told).collect()
+        received.map(|push| push.payload).collect()
     }
 
     /// Waits until this many pushes came for a device.
-    pub async fn tells(&self, device: &Device, count: usize) -> Vec<Value> {
-        eventually("enough is pushed", async || self.told(device).len() >= count).await;
-        self.told(device)
+    pub async fn wait_for(&self, device: &Device, count: usize) -> Vec<Value> {
+        eventually("enough is pushed", async || self.pushes_to(device).len() >= count).await;
+        self.pushes_to(device)
     }
 
     /// The most pushes that ever waited for their answers at once.
@@ -338,7 +338,7 @@ fn check(state: &State, vapid: &str, head: &hyper::http::request::Parts, body: &
     let plain = device.decrypt(body).ok_or("it cannot be decrypted")?;
     Ok(Received {
         endpoint,
-        told: serde_json::from_slice(&plain).map_err(|error| error.to_string())?,
+        payload: serde_json::from_slice(&plain).map_err(|error| error.to_string())?,
         ttl: header("ttl")?.parse().map_err(|_| "no number as ttl")?,
         topic: topic.to_owned(),
         urgency: header("urgency")?.to_owned(),

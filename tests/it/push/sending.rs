@@ -1,9 +1,9 @@
-//! Whom a message is pushed to, and what they are told.
+//! Whom a message is pushed to, and what they receive.
 
 use std::collections::BTreeSet;
 
 use super::peer::Device;
-use super::{Pushing, told, unfinished};
+use super::{Pushing, payload, unfinished};
 use crate::client::{Person, two_people};
 use crate::cluster::fresh_database;
 use crate::groups::people;
@@ -21,14 +21,14 @@ async fn all_devices_of_the_receiver_get_the_name_of_the_author() {
     bob.subscribes(&second).await;
     alice.subscribes(&of_alice).await;
     alice.write(&thread, &bob, "a text").await;
-    assert_eq!(peer.tells(&first, 1).await, [told(&alice)]);
-    assert_eq!(peer.tells(&second, 1).await, [told(&alice)]);
-    assert!(peer.told(&of_alice).is_empty(), "who writes is not told");
+    assert_eq!(peer.wait_for(&first, 1).await, [payload(&alice)]);
+    assert_eq!(peer.wait_for(&second, 1).await, [payload(&alice)]);
+    assert!(peer.pushes_to(&of_alice).is_empty(), "who writes is not notified");
     bob.write(&thread, &alice, "an answer").await;
-    assert_eq!(peer.tells(&of_alice, 1).await, [told(&bob)]);
+    assert_eq!(peer.wait_for(&of_alice, 1).await, [payload(&bob)]);
     alice.write(&thread, &bob, "another text").await;
-    peer.tells(&first, 2).await;
-    peer.tells(&second, 2).await;
+    peer.wait_for(&first, 2).await;
+    peer.wait_for(&second, 2).await;
 
     let received = peer.received();
     for push in &received {
@@ -46,7 +46,7 @@ async fn all_devices_of_the_receiver_get_the_name_of_the_author() {
     let carol = Person::sign_up(server, "Carol").await;
     let other = carol.start_conversation(&bob).await;
     carol.write(&other, &bob, "from somebody else").await;
-    assert_eq!(peer.tells(&first, 3).await[2], told(&carol));
+    assert_eq!(peer.wait_for(&first, 3).await[2], payload(&carol));
     let topic = &peer.received().iter().rfind(|push| push.endpoint == first.endpoint()).unwrap().topic.clone();
     assert!(!topics(&first).contains(topic));
     eventually("all is over", async || unfinished(server.setup()).await == 0).await;
@@ -66,17 +66,17 @@ async fn in_a_group_all_members_but_the_sender_get_a_push() {
         person.enters(&group).await;
     }
     dave.leaves(&group).await;
-    bob.tells(&group, "to all of you").await;
-    assert_eq!(peer.tells(&devices[0], 1).await, [told(&bob)]);
-    assert_eq!(peer.tells(&devices[2], 1).await, [told(&bob)]);
+    bob.says(&group, "to all of you").await;
+    assert_eq!(peer.wait_for(&devices[0], 1).await, [payload(&bob)]);
+    assert_eq!(peer.wait_for(&devices[2], 1).await, [payload(&bob)]);
     eve.enters(&group).await;
-    alice.tells(&group, "to Eve too").await;
+    alice.says(&group, "to Eve too").await;
     for (device, from) in [(&devices[1], &alice), (&devices[4], &alice)] {
-        assert_eq!(peer.tells(device, 1).await, [told(from)]);
+        assert_eq!(peer.wait_for(device, 1).await, [payload(from)]);
     }
-    peer.tells(&devices[2], 2).await;
-    assert_eq!(peer.told(&devices[0]).len(), 1);
-    assert!(peer.told(&devices[3]).is_empty(), "who left is not told");
+    peer.wait_for(&devices[2], 2).await;
+    assert_eq!(peer.pushes_to(&devices[0]).len(), 1);
+    assert!(peer.pushes_to(&devices[3]).is_empty(), "who left is not notified");
     // Joining and leaving are no messages.
     assert_eq!(peer.received().len(), 5);
 }
@@ -106,7 +106,7 @@ async fn endpoints_that_are_not_on_the_list_get_nothing() {
     }
     alice.write(&thread, &bob, "a text").await;
     for device in &allowed {
-        peer.tells(device, 1).await;
+        peer.wait_for(device, 1).await;
     }
     eventually("all is over", async || unfinished(server.setup()).await == 0).await;
     assert_eq!(peer.received().len(), 2);
@@ -125,13 +125,13 @@ async fn a_renewed_subscription_is_used() {
     let device = peer.device();
     bob.subscribes(&device).await;
     alice.write(&thread, &bob, "a text").await;
-    peer.tells(&device, 1).await;
+    peer.wait_for(&device, 1).await;
     let renewed = device.renewed();
     peer.knows(&renewed);
     bob.subscribes(&renewed).await;
     alice.write(&thread, &bob, "for the new keys").await;
     // What is not encrypted for them cannot be read, and would be a fault.
-    assert_eq!(peer.tells(&renewed, 2).await.len(), 2);
+    assert_eq!(peer.wait_for(&renewed, 2).await.len(), 2);
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn nothing_of_a_push_is_logged() {
     }
     alice.write(&thread, &bob, "a text").await;
     for device in [&device, &refuses, &gone] {
-        peer.tells(device, 1).await;
+        peer.wait_for(device, 1).await;
     }
     eventually("all is over", async || unfinished(server.setup()).await == 0).await;
     let log = server.setup().log();

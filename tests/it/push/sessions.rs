@@ -42,7 +42,7 @@ impl Scene {
         scene.other = scene.login().await;
         assert_eq!(scene.other.post("/subscribe", &scene.stays.subscription()).await.status, 201);
         scene.write().await;
-        scene.pushing.peer.tells(&scene.ends, 1).await;
+        scene.pushing.peer.wait_for(&scene.ends, 1).await;
         scene
     }
 
@@ -59,14 +59,14 @@ impl Scene {
     async fn write(&mut self) {
         self.alice.write(&self.thread, &self.bob, "a text").await;
         self.written += 1;
-        self.pushing.peer.tells(&self.stays, self.written).await;
+        self.pushing.peer.wait_for(&self.stays, self.written).await;
         eventually("all is over", async || unfinished(self.pushing.server.setup()).await == 0).await;
     }
 
     /// The first device has ended for this reason: nothing is pushed to it any more, after what was pushed before.
     async fn has_ended(&mut self, why: Dropped, before: usize) {
         self.write().await;
-        assert_eq!(self.pushing.peer.told(&self.ends).len(), before, "{why:?}");
+        assert_eq!(self.pushing.peer.pushes_to(&self.ends).len(), before, "{why:?}");
         let events = device_events(&self.pushing.server).await;
         let Event::Device(DeviceEvent::DeviceSubscribed(subscribed)) = &events[0] else { panic!("{events:?}") };
         let dropped: Vec<_> = events
@@ -107,10 +107,10 @@ async fn a_device_ends_with_a_login_of_anybody_in_its_browser() {
         let wrong = json!({ "accID": next.id, "password": "a wrong one" });
         assert_eq!(scene.bob.client.post("/login", &wrong).await.status, 401);
         scene.write().await;
-        scene.pushing.peer.tells(&scene.ends, 2).await;
+        scene.pushing.peer.wait_for(&scene.ends, 2).await;
         assert_eq!(scene.bob.client.post("/login", &login).await.status, 200);
         scene.has_ended(Dropped::SessionEnded, 2).await;
-        // The session itself is open, for whoever still has its cookie.
+        // The session itself is open, for anyone who still has its cookie.
         assert_eq!(scene.bob.client.get("/me").await.status, 200);
     }
 }
@@ -132,8 +132,12 @@ async fn devices_end_when_the_operator_ends_the_sessions() {
     let from = Person::sign_up(&scene.pushing.server, "Dora").await;
     let with = from.start_conversation(&carol).await;
     from.write(&with, &carol, "hello").await;
-    scene.pushing.peer.tells(&device, 1).await;
-    assert_eq!(scene.pushing.peer.told(&scene.ends).len() + scene.pushing.peer.told(&scene.stays).len(), 2, "{thread}");
+    scene.pushing.peer.wait_for(&device, 1).await;
+    assert_eq!(
+        scene.pushing.peer.pushes_to(&scene.ends).len() + scene.pushing.peer.pushes_to(&scene.stays).len(),
+        2,
+        "{thread}"
+    );
 }
 
 /// Shows (docs/protocol.md): Sessions and their devices.
@@ -171,8 +175,8 @@ async fn what_waits_for_another_attempt_is_not_sent_after_a_logout_on_another_no
     scene.pushing.peer.will(&scene.ends, [Manner::RetryAfter(503, 2)]);
     scene.alice.write(&scene.thread, &scene.bob, "a text").await;
     scene.written += 1;
-    scene.pushing.peer.tells(&scene.ends, 2).await;
-    scene.pushing.peer.tells(&scene.stays, scene.written).await;
+    scene.pushing.peer.wait_for(&scene.ends, 2).await;
+    scene.pushing.peer.wait_for(&scene.stays, scene.written).await;
     eventually("one waits", async || unfinished(scene.pushing.server.setup()).await == 1).await;
     assert_eq!(scene.bob.at(&other).client.post("/logout", &json!({})).await.status, 200);
     eventually("all is over", async || unfinished(scene.pushing.server.setup()).await == 0).await;
@@ -187,7 +191,7 @@ async fn a_device_moves_to_the_newest_session_of_its_account() {
     assert_eq!(again.post("/subscribe", &scene.ends.subscription()).await.status, 201);
     assert_eq!(scene.bob.client.post("/logout", &json!({})).await.status, 200);
     scene.write().await;
-    scene.pushing.peer.tells(&scene.ends, 2).await;
+    scene.pushing.peer.wait_for(&scene.ends, 2).await;
     assert_eq!(again.post("/logout", &json!({})).await.status, 200);
     scene.has_ended(Dropped::SessionEnded, 2).await;
 }
@@ -205,9 +209,9 @@ async fn a_request_that_comes_again_takes_no_endpoint_back() {
     scene.write().await;
     let thread = scene.alice.start_conversation(&carol).await;
     scene.alice.write(&thread, &carol, "for Carol").await;
-    scene.pushing.peer.tells(&subscription, 1).await;
+    scene.pushing.peer.wait_for(&subscription, 1).await;
     eventually("all is over", async || unfinished(scene.pushing.server.setup()).await == 0).await;
-    assert_eq!(scene.pushing.peer.told(&subscription).len(), 1);
+    assert_eq!(scene.pushing.peer.pushes_to(&subscription).len(), 1);
 }
 
 #[tokio::test]

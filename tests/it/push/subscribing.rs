@@ -77,7 +77,7 @@ async fn the_same_again_is_no_event_and_the_oldest_gives_way() {
         alice.subscribes(device).await;
     }
     assert_eq!(device_events(&server).await.len(), 3);
-    // Somebody else's devices are another matter, and nothing in the log tells that one is at the endpoint of another.
+    // Somebody else's devices are another matter, and nothing in the log shows that one is at the endpoint of another.
     bob.subscribes(&Device::new()).await;
     let events = device_events(&server).await;
     let fingerprint = |event: &Event| match event {
@@ -115,9 +115,9 @@ async fn only_devices_that_were_not_displaced_get_pushes() {
     }
     alice.write(&thread, &bob, "hello").await;
     for device in &devices[1..] {
-        pushing.peer.tells(device, 1).await;
+        pushing.peer.wait_for(device, 1).await;
     }
-    assert!(pushing.peer.told(&devices[0]).is_empty());
+    assert!(pushing.peer.pushes_to(&devices[0]).is_empty());
 }
 
 /// Runs `be8 vapid`; what it printed on both ways.

@@ -61,7 +61,7 @@ impl Filled {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.rig.pool).await.unwrap();
     }
 
-    /// Has a rebuild wait behind its first written pages; it goes on when the returned pool's lock ends.
+    /// Has a rebuild wait after its first written pages; it goes on when the returned pool's lock ends.
     async fn held_rebuild(&self) -> (Child, sqlx::Transaction<'static, sqlx::Postgres>) {
         self.run(
             "create or replace function hold_it() returns trigger language plpgsql as $$ begin
@@ -125,9 +125,9 @@ async fn a_rebuilt_generation_is_the_old_one_and_there_is_a_way_back() {
     let mut filled = Filled::new(11).await;
     let pool = filled.rig.pool.clone();
     let head: i64 = value(&pool, "select position from log_head").await;
-    let told = filled.program.run(&["rebuild", "--events-at-once", "7"]).await.fine();
-    assert!(told.starts_with(&format!("read_2 is live, instead of read_1, at position {head}.\n")), "{told}");
-    assert!(told.contains("equal to the ones before"), "{told}");
+    let output = filled.program.run(&["rebuild", "--events-at-once", "7"]).await.fine();
+    assert!(output.starts_with(&format!("read_2 is live, instead of read_1, at position {head}.\n")), "{output}");
+    assert!(output.contains("equal to the ones before"), "{output}");
     assert_eq!(filled.live().await, 2);
     same(&pool, "read_1", "read_2").await;
 
@@ -140,8 +140,8 @@ async fn a_rebuilt_generation_is_the_old_one_and_there_is_a_way_back() {
     let phases: Vec<Vec<&str>> = status.lines().skip(1).map(|line| line.split_whitespace().take(2).collect()).collect();
     assert_eq!(phases, [["read_1", "old"], ["read_2", "live"]], "{status}");
 
-    let told = filled.program.run(&["rebuild", "--rollback"]).await.fine();
-    assert_eq!(told, "read_1 is live again, instead of read_2.\n");
+    let output = filled.program.run(&["rebuild", "--rollback"]).await.fine();
+    assert_eq!(output, "read_1 is live again, instead of read_2.\n");
     same(&pool, "read_1", "read_2").await;
     for _ in 0..10 {
         filled.storm.blow().await;
@@ -171,8 +171,8 @@ async fn some_read_models_are_rebuilt_and_the_others_taken_over() {
     assert!(!complaint.contains("session"), "{complaint}");
     let status = filled.program.run(&["rebuild", "--status"]).await.fine();
     assert!(status.contains("catch-up, stopped") && status.contains("threads messages"), "{status}");
-    let told = filled.program.run(&["rebuild", "messages", "--force"]).await.fine();
-    assert!(told.contains("message differed: "), "{told}");
+    let output = filled.program.run(&["rebuild", "messages", "--force"]).await.fine();
+    assert!(output.contains("message differed: "), "{output}");
     assert_eq!(value::<i64>(pool, "select count(*) from read_2.message where id > 100").await, 0);
     filled.run("update read_1.message set id = id - 100").await;
     same(pool, "read_1", "read_2").await;
@@ -207,7 +207,7 @@ async fn a_killed_rebuild_goes_on_where_it_stood() {
     for _ in 0..5 {
         filled.storm.blow().await;
     }
-    // A row that only what was written before the kill can have shows that it is not begun anew.
+    // A row that only what was written before the kill can have shows that it is not started again.
     filled.run("update read_generations set build = 'of the killed' where generation = 2").await;
     filled.program.run(&["rebuild"]).await.fine();
     assert_eq!(
@@ -251,8 +251,8 @@ async fn what_differs_is_not_switched_to_unless_forced() {
         assert!(complaint.starts_with("be8: live and rebuilt tables differ in thread_member ("), "{complaint}");
         assert_eq!(filled.live().await, 1);
     }
-    let told = filled.program.run(&["rebuild", "--force"]).await.fine();
-    assert!(told.contains("thread_member differed: "), "{told}");
+    let output = filled.program.run(&["rebuild", "--force"]).await.fine();
+    assert!(output.contains("thread_member differed: "), "{output}");
     assert_eq!(filled.live().await, 2);
     let more = "select (select count(*) from read_2.thread_member) - (select count(*) from read_1.thread_member)";
     assert_eq!(value::<i64>(pool, more).await, 1);

@@ -20,7 +20,7 @@ async fn pool(server: &Server) -> PgPool {
     PgPool::connect(server.setup().database_url()).await.unwrap()
 }
 
-/// Writes at one node, reads at the other, until told to stop. Every request must succeed and show what was written.
+/// Writes at one node, reads at the other, until asked to stop. Every request must succeed and show what was written.
 async fn talk(from: &Person, to: &Person, thread: &str, nodes: [&Server; 2], stop: &AtomicBool, count: &AtomicU32) {
     for turn in 0.. {
         let [here, there] = if turn % 2 == 0 { [nodes[0], nodes[1]] } else { [nodes[1], nodes[0]] };
@@ -52,8 +52,8 @@ async fn two_nodes_go_on_through_switches() {
         for round in 2..=6 {
             let before = count.load(Ordering::Relaxed);
             let how: &[&str] = if round % 2 == 0 { &["rebuild"] } else { &["rebuild", "messages", "read-marks"] };
-            let told = program.run(how).await.fine();
-            assert!(told.starts_with(&format!("read_{round} is live")), "{told}");
+            let output = program.run(how).await.fine();
+            assert!(output.starts_with(&format!("read_{round} is live")), "{output}");
             if round == 4 {
                 // There and back, and what is old goes at once.
                 program.run(&["rebuild", "--rollback"]).await.fine();

@@ -51,7 +51,7 @@ async fn counts_go_with_their_accounts() {
     eventually("only the count of the living is left", async || counted(&library.pool).await == [number(stays)]).await;
 }
 
-/// Whoever guesses while the account ends leaves no count behind that nobody would look for.
+/// A client that guesses while the account ends leaves no orphaned count.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guesses_that_race_with_the_end_leave_nothing() {
     let (one, two) = two_nodes().await;

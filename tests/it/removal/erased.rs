@@ -98,8 +98,8 @@ async fn nothing_of_an_erased_account_can_be_read_or_even_found() {
     let texts = ["ciphertext of Alice to Bob", "ciphertext of Alice to the group"];
     alice.write(&thread, &bob, texts[0]).await;
     bob.write(&thread, &alice, "ciphertext of Bob to Alice").await;
-    alice.tells(&group, texts[1]).await;
-    bob.tells(&group, "ciphertext of Bob to the group").await;
+    alice.says(&group, texts[1]).await;
+    bob.says(&group, "ciphertext of Bob to the group").await;
     for reader in [&alice, &bob] {
         reader.messages(&thread).await;
         reader.messages(&group).await;
@@ -122,11 +122,11 @@ async fn nothing_of_an_erased_account_can_be_read_or_even_found() {
 
     alice.vanishes().await;
     // From the answer on, no key opens any of it.
-    let told = report(&server, &alice.id, true).await;
-    assert_eq!((&told["readable"], &told["unfinished"]), (&json!([]), &json!([0, 0])), "{told}");
-    assert_eq!((&told["sealed"], &told["unreadable"], &told["reason"]), (&json!(4), &json!(4), &json!("panic")));
-    for key in told["keys"].as_array().unwrap() {
-        assert!(key["position"].as_i64().unwrap() > told["removed"]["position"].as_i64().unwrap(), "{key}");
+    let found = report(&server, &alice.id, true).await;
+    assert_eq!((&found["readable"], &found["unfinished"]), (&json!([]), &json!([0, 0])), "{found}");
+    assert_eq!((&found["sealed"], &found["unreadable"], &found["reason"]), (&json!(4), &json!(4), &json!("panic")));
+    for key in found["keys"].as_array().unwrap() {
+        assert!(key["position"].as_i64().unwrap() > found["removed"]["position"].as_i64().unwrap(), "{key}");
     }
     eventually("the bytes are swept", async || {
         let now = everything(&library.pool).await;
@@ -160,14 +160,14 @@ async fn what_is_kept_is_kept_for_a_reason() {
     }
     let mine = alice.founds().await;
     alice.vanishes().await;
-    let told = report(&server, &alice.id, true).await;
-    let kept: Vec<(&str, i64)> = told["retained"].as_array().unwrap()[1..]
+    let found = report(&server, &alice.id, true).await;
+    let kept: Vec<(&str, i64)> = found["retained"].as_array().unwrap()[1..]
         .iter()
         .map(|kept| (kept["what"].as_str().unwrap(), kept["count"].as_i64().unwrap()))
         .collect();
     let (name, keys) = (format!("the name of {mine}"), format!("wrapped keys of {group}"));
     assert_eq!(kept, [("its public key", 1), (name.as_str(), 1), (keys.as_str(), 2)]);
-    let key = told["keys"].as_array().unwrap().iter().find(|key| key["subject"] == format!("public-key/{}", alice.id));
+    let key = found["keys"].as_array().unwrap().iter().find(|key| key["subject"] == format!("public-key/{}", alice.id));
     assert_eq!(key.unwrap()["kept"], format!("needed in {group}"));
     // The text says the same.
     let text = server.setup().run(&["erasure-report", &alice.id]).await.out;
@@ -176,8 +176,8 @@ async fn what_is_kept_is_kept_for_a_reason() {
     bob.destroys(&group).await;
     eventually("nothing but the name is kept", async || {
         let said = server.setup().run(&["erasure-report", "--format", "json", &alice.id]).await;
-        let told: Value = serde_json::from_str(&said.out).unwrap();
-        said.success && told["retained"].as_array().unwrap().len() == 2
+        let found: Value = serde_json::from_str(&said.out).unwrap();
+        said.success && found["retained"].as_array().unwrap().len() == 2
     })
     .await;
     let said = server.setup().run(&["erasure-report", "10099"]).await;
@@ -195,18 +195,18 @@ async fn a_half_done_erasure_is_seen() {
     let command = be8::domain::removal::RemoveAccount::Operator { account: alice.id.parse().unwrap() };
     library.ledger.execute(command).await.unwrap();
     let said = setup.run(&["erasure-report", "--format", "json", &alice.id]).await;
-    let told: Value = serde_json::from_str(&said.out).unwrap();
+    let found: Value = serde_json::from_str(&said.out).unwrap();
     assert!(!said.success, "{said:?}");
-    assert_eq!((&told["unfinished"], &told["unreadable"]), (&json!([1, 0]), &json!(2)));
-    assert_eq!(told["readable"].as_array().unwrap().len(), 1, "the public key");
+    assert_eq!((&found["unfinished"], &found["unreadable"]), (&json!([1, 0]), &json!(2)));
+    assert_eq!(found["readable"].as_array().unwrap().len(), 1, "the public key");
     // One run of `be8 expire` does what servers do.
     let said = setup.run(&["expire", "--dry-run"]).await;
     assert!(said.success && said.out.contains("removals and ends of groups to follow     1"), "{said:?}");
     assert!(setup.run(&["expire"]).await.success);
     let said = setup.run(&["erasure-report", "--format", "json", &alice.id]).await;
-    let told: Value = serde_json::from_str(&said.out).unwrap();
+    let found: Value = serde_json::from_str(&said.out).unwrap();
     assert!(said.success, "{said:?}");
-    assert_eq!((&told["sealed"], &told["swept"]), (&json!(3), &json!(3)));
+    assert_eq!((&found["sealed"], &found["swept"]), (&json!(3), &json!(3)));
     let again = setup.run(&["expire"]).await;
     assert!(again.out.lines().all(|line| line.ends_with("  0")), "{again:?}");
     assert_ne!(Person::at(&bob, &setup.start().await).threads().await.len(), 2);

@@ -1,4 +1,4 @@
-//! What is over: accounts at their time, messages after a month, with a clock that the tests turn.
+//! What expires: accounts at their time, messages after a month, with a clock that the tests turn.
 
 use be8_events::account::LifetimeExtended;
 use be8_events::{AccId, Event, Hash32, NewEvent, StreamName, Timestamp};
@@ -30,7 +30,7 @@ async fn kinds(library: &Library) -> Vec<String> {
     kinds.fetch_all(&library.pool).await.unwrap()
 }
 
-/// Ends what is over, once, beside the server; answers what was done.
+/// Ends what has expired, once, beside the server; answers what was done.
 async fn expire(server: &Server) -> Vec<u32> {
     let mut done = None;
     // The server has to store first that the time has really passed.
@@ -81,9 +81,9 @@ async fn an_account_lives_for_thirty_days_or_as_long_as_its_token_says() {
     .await;
     // The process on its own does all that a removal does; nobody else's account is touched.
     assert_eq!(his.event().await.data, json!({ "action": "expiredAcc", "accID": alice.id, "threadID": thread }));
-    let told = his.event().await.data;
-    assert_eq!((&told["action"], &told["leavingMember"]), (&json!("groupMemberRemove"), &json!(bob.id)));
-    assert_eq!(hers.rest().await, [], "the dead hear nothing");
+    let received = his.event().await.data;
+    assert_eq!((&received["action"], &received["leavingMember"]), (&json!("groupMemberRemove"), &json!(bob.id)));
+    assert_eq!(hers.rest().await, [], "removed accounts receive nothing");
     let texts: Vec<String> = bob.sees(&format!("{}:s1", bob.id)).await.into_iter().map(|(_, text)| text).collect();
     assert_eq!(texts, ["WELCOME", "ACCDELETED", "GROUPDELETED"]);
     for (person, verdict) in [(&bob, "200 ok"), (&carol, "200 ok"), (&alice, "401 NOTAUTH"), (&dave, "401 NOTAUTH")] {
@@ -117,7 +117,7 @@ async fn messages_are_hidden_after_thirty_days_and_gone_a_day_later() {
     let thread = alice.start_conversation(&bob).await;
     alice.write(&thread, &bob, "long ago").await;
     let group = alice.founds().await;
-    alice.tells(&group, "long ago").await;
+    alice.says(&group, "long ago").await;
     let ended = bob.founds().await;
     bob.destroys(&ended).await;
     let sealed = "select count(*) from sealed_message";
@@ -148,7 +148,7 @@ async fn messages_are_hidden_after_thirty_days_and_gone_a_day_later() {
     assert!(gone >= 1);
     assert_eq!(alice.sees(&thread).await, [(3, "a month later".to_owned())]);
     assert_eq!(alice.write(&thread, &bob, "and on").await, 4);
-    // The name of the destroyed group is forgotten with the message that told of its end.
+    // The name of the destroyed group is forgotten with the message about its end.
     let created = async || {
         let messages = bob.messages(&format!("{}:s1", bob.id)).await;
         let created: Vec<_> = messages.iter().map(|message| message["extra2"].clone()).collect();

@@ -38,7 +38,7 @@ async fn foreign_pages_are_refused_whatever_they_try() {
     for lines in &attacks {
         for method in ["GET", "POST"] {
             assert_eq!(attack(&alice.client, method, lines).await, "403 FORBIDDEN", "{method} {lines:?}");
-            // Also without a session, so that it tells nothing.
+            // Also without a session, so that it reveals nothing.
             assert_eq!(attack(&server.client(), method, lines).await, "403 FORBIDDEN", "{method} {lines:?}");
         }
     }

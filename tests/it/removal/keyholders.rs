@@ -1,4 +1,4 @@
-//! Keyholders whose time is over: a living group that ever named one as keyholder needs its public key
+//! Keyholders that have expired: a living group that ever named one as keyholder needs its public key
 //! (docs/protocol.md, "Keyholders that are gone"), before the
 //! account is removed for its time as much as afterwards.
 
@@ -108,7 +108,7 @@ async fn a_keyholder_whose_time_is_over_is_known_by_its_key_alone() {
     shown().await;
     let [history, findings] = carol.audits(&groups[0]).await;
     let (old, new) = history.split_at(audited[0].len());
-    assert_eq!(old, audited[0], "who wrapped what for whom is still told");
+    assert_eq!(old, audited[0], "who wrapped what for whom is still shown");
     let mut left: Vec<_> = new.iter().map(|entry| (entry["act"].clone(), entry["account"].clone())).collect();
     left.sort_by_key(|(_, account)| account.to_string());
     assert_eq!(left, [&alice, &erin].map(|person| (json!("left"), json!(person.id))));

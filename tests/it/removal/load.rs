@@ -83,7 +83,7 @@ impl Recorder for Appends {
 
 impl Appends {
     /// Count, median, 95th percentile and longest of the appends since the last time, in milliseconds.
-    fn told(&self) -> (usize, f64, f64, f64) {
+    fn durations(&self) -> (usize, f64, f64, f64) {
         let mut took = std::mem::take(&mut *self.0.lock().unwrap());
         took.sort_by(f64::total_cmp);
         let part = |percent| took[(took.len() - 1) * percent / 100];
@@ -121,17 +121,17 @@ async fn one_step() {
         let ties: Vec<(AccId, GroupId)> = ties.buffer_unordered(100).collect().await;
         // Nobody else follows: the process is held up, and a command alone does not.
         ledger.execute(RemoveAccount::Operator { account: gone }).await.unwrap();
-        appends.told();
+        appends.durations();
         for ties in ties.chunks(size as usize) {
             let partners = ties.iter().map(|(partner, _)| *partner).collect();
             ledger.execute(EndConversations { gone, partners }).await.unwrap();
         }
-        println!("{size} conversations: steps, p50, p95, longest in ms: {:.2?}", appends.told());
+        println!("{size} conversations: steps, p50, p95, longest in ms: {:.2?}", appends.durations());
         for ties in ties.chunks(size as usize) {
             let groups = ties.iter().map(|(_, group)| *group).collect();
             ledger.execute(LeaveGroups { gone, groups }).await.unwrap();
         }
-        println!("{size} groups: steps, p50, p95, longest in ms: {:.2?}", appends.told());
+        println!("{size} groups: steps, p50, p95, longest in ms: {:.2?}", appends.durations());
     }
 }
 

@@ -97,7 +97,7 @@ async fn by_command_line_beside_a_server() {
     let mut stream = bob.client.events().await;
     let removed = be8(&["account", "remove", &alice.id]).await;
     assert_eq!(removed.out, format!("Account {} is removed.\n", alice.id), "{removed:?}");
-    // The server tells who listens there.
+    // The server notifies those who listen there.
     assert_eq!(stream.event().await.data["action"], "expiredAcc");
     assert_eq!(bob.threads().await.len(), 1);
     for (arguments, complaint) in [

@@ -51,13 +51,13 @@ async fn an_account_is_gone_on_every_node_with_the_answer() {
         let deleted = json!(["ACCDELETED", alice.id, null]);
         assert_eq!(notices(person).await, [json!(["WELCOME", null, null]), deleted]);
     }
-    // Its own streams end; its partners' tell.
+    // Its own streams end; its partners' streams report it.
     for stream in &mut alices {
         stream.rest().await;
     }
     for stream in &mut bobs {
-        let told = stream.event().await.data;
-        assert_eq!(told, json!({ "action": "expiredAcc", "accID": alice.id, "threadID": thread }));
+        let received = stream.event().await.data;
+        assert_eq!(received, json!({ "action": "expiredAcc", "accID": alice.id, "threadID": thread }));
     }
     // Nobody takes its number.
     assert_eq!(Person::sign_up(&two, "Dave").await.id, "10004");
@@ -77,15 +77,15 @@ async fn groups_are_destroyed_or_left() {
     for person in [&carol, &alice] {
         person.enters(&theirs).await;
     }
-    alice.tells(&theirs, "Alice's").await;
-    bob.tells(&theirs, "Bob's").await;
+    alice.says(&theirs, "Alice's").await;
+    bob.says(&theirs, "Bob's").await;
     let mut carols = carol.client.events().await;
     alice.vanishes().await;
 
-    // Each member of a destroyed group hears of its own leaving, and of Alice's from the other.
-    let told = [carols.event().await.data, carols.event().await.data];
+    // Each member of a destroyed group is notified of its own leaving, and of Alice's from the other.
+    let received = [carols.event().await.data, carols.event().await.data];
     let remove = |group: &str, who: &Person| json!({ "action": "groupMemberRemove", "groupID": group, "threadID": group, "leavingMember": who.id, "type": "group" });
-    assert_eq!(told, [remove(&mine, &carol), remove(&theirs, &alice)]);
+    assert_eq!(received, [remove(&mine, &carol), remove(&theirs, &alice)]);
     assert_eq!(carol.thread(&mine).await, None);
     assert_eq!(carol.asks("/groupgetmembers", &mine).await.verdict(), "200 GROUPNOTEXISTING");
     let codes: Vec<Value> = notices(&carol).await.iter().map(|notice| notice[0].clone()).collect();
@@ -101,7 +101,7 @@ async fn groups_are_destroyed_or_left() {
     assert_eq!((&last["extra1"], &last["extra2"]), (&json!(alice.id), &json!("Expired User")));
     assert_eq!((&messages[2]["extra2"], &messages[3]["nickname"]), (&json!("Expired User"), &json!("Expired User")));
     // What can still be shown to whom it was said.
-    assert_eq!(bob.tells(&theirs, "and on").await, 7);
+    assert_eq!(bob.says(&theirs, "and on").await, 7);
 }
 
 /// Shows (docs/protocol.md): What the web client depends on; Keyholders that are gone.

@@ -1,4 +1,4 @@
-//! Key files that are lost, older, in other hands, or meet a clock that is wrong.
+//! Key files that are lost, older, in other hands, or face a clock that is wrong.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

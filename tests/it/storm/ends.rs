@@ -1,5 +1,5 @@
 //! What comes to its end in the storm: accounts, days and the names of groups at their time, tokens with their accounts; and
-//! what sweeps behind all that. After the storm it is finished, and nothing may be left over.
+//! what sweeps after all that. After the storm it is finished, and nothing may be left over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -83,7 +83,7 @@ impl Ends {
         Ok(())
     }
 
-    /// Sweeps behind a page of deletions, as others may do at the same time.
+    /// Sweeps after a page of deletions, as others may do at the same time.
     async fn sweep(&self, ledger: &Ledger) {
         let after = Position(self.swept.load(Ordering::SeqCst));
         let page = deletions(ledger.log(), after).await.unwrap();

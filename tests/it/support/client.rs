@@ -67,7 +67,7 @@ impl Answer {
 impl Client {
     /// A client without a session.
     pub fn new(url: &str) -> Self {
-        // Whoever makes a client chooses its cryptography, even of one that speaks plain http. The second choice changes nothing.
+        // The code that makes a client chooses its cryptography, even of one that speaks plain http. A second choice has no effect.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { http, url: url.to_owned(), cookie: None, bearer: None }
@@ -148,7 +148,7 @@ impl Client {
     pub async fn events(&self) -> EventStream {
         let metrics = self.get("/metrics").await.text;
         let position = metrics.lines().find_map(|line| line.strip_prefix("be8_log_position ")).expect("the position");
-        self.events_behind(position).await
+        self.events_after(position).await
     }
 
     /// Opens the stream of events without saying what was seen.
@@ -156,17 +156,17 @@ impl Client {
         EventStream::open(self.request(Method::GET, "/events")).await
     }
 
-    /// Opens the stream of events behind the last one that was seen.
-    pub async fn events_behind(&self, id: &str) -> EventStream {
+    /// Opens the stream of events after the last one that was seen.
+    pub async fn events_after(&self, id: &str) -> EventStream {
         EventStream::open(self.request(Method::GET, "/events").header("Last-Event-ID", id)).await
     }
 }
 
 impl Client {
-    /// The ids of the account's changes of which it is told, in the order of the log up to `last`. Ids are opaque, so this is
-    /// what they are compared with. At most 1000, since more are told in short.
+    /// The ids of the account's changes that it receives, in the order of the log up to `last`. Ids are opaque, so this is
+    /// what they are compared with. At most 1000, since more are summarised.
     pub async fn ids_until(&self, last: &str) -> Vec<String> {
-        let mut stream = self.events_behind("0").await;
+        let mut stream = self.events_after("0").await;
         let mut ids = vec![stream.event().await.id];
         while ids.last().is_some_and(|id| id != last) {
             ids.push(stream.event().await.id);
@@ -179,7 +179,7 @@ impl Client {
         let metrics = self.get("/metrics").await.text;
         let position = metrics.lines().find_map(|line| line.strip_prefix("be8_log_position ")).expect("the position");
         let before = position.parse::<i64>().expect("a position") - 1;
-        self.events_behind(&before.to_string()).await.event().await
+        self.events_after(&before.to_string()).await.event().await
     }
 }
 

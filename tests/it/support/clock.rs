@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-/// Lets time pass for the server whose clock is moved by this file, until it is so many seconds ahead of the time.
+/// Lets time pass for the server whose clock is moved by this file, until it is this many seconds ahead of the time.
 pub fn turn(file: &Path, seconds: i64) {
     write(file, &format!("{seconds} {}", seconds.max(0)));
 }
 
-/// Sets the clock that is moved by this file, so many seconds ahead of the time, without any time passing.
+/// Sets the clock that is moved by this file, this many seconds ahead of the time, without any time passing.
 pub fn set(file: &Path, seconds: i64) {
     write(file, &seconds.to_string());
 }

@@ -29,7 +29,7 @@ pub async fn in_the_end<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Waits until something holds that no event tells.
+/// Waits until something holds that no event reports.
 ///
 /// # Panics
 /// When it never does.

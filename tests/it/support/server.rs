@@ -37,7 +37,7 @@ pub struct Setup {
 pub struct Server {
     setup: Setup,
     process: Child,
-    // Whoever closes the pipe makes the server's next print fail.
+    // A reader that closes the pipe makes the server's next print fail.
     _printed: Lines<BufReader<ChildStdout>>,
     guard: Child,
     /// The lead of the hours, which its node would have.
@@ -130,7 +130,7 @@ impl Setup {
         Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), name: "b", ..self.clone() }
     }
 
-    /// With this name, which tells its log and its files from those of others.
+    /// With this name, which distinguishes its log and its files from those of others.
     #[must_use]
     pub const fn named(mut self, name: &'static str) -> Self {
         self.name = name;

@@ -63,7 +63,7 @@ impl EventStream {
         let stream = socket.connect(address).await.expect("a connection");
         let (mut sender, connection) = handshake(TokioIo::new(stream)).await.expect("a connection");
         let connection = AbortOnDropHandle::new(tokio::spawn(async {
-            // A server that was killed tears it: the reader hears of that.
+            // A server that was killed tears it: the reader notices that.
             let _ = connection.await;
         }));
         let url = asked.url();
@@ -76,7 +76,7 @@ impl EventStream {
         Self { status: head.status.as_u16(), headers: head.headers, body, buffer: Vec::new(), _connection: connection }
     }
 
-    /// The next block as text, without its end; none when the stream is over.
+    /// The next block as text, without its end; none when the stream has ended.
     pub async fn next_text(&mut self) -> Option<String> {
         loop {
             // `retry:` and comments are single lines, and only events end with an empty one.
@@ -97,7 +97,7 @@ impl EventStream {
         }
     }
 
-    /// The next block; none when the stream is over.
+    /// The next block; none when the stream has ended.
     pub async fn next_block(&mut self) -> Option<Block> {
         let text = self.next_text().await?;
         let lines: Vec<&str> = text.lines().collect();
@@ -112,7 +112,7 @@ impl EventStream {
         })
     }
 
-    /// The next event; none when the stream is over.
+    /// The next event; none when the stream has ended.
     pub async fn next(&mut self) -> Option<Event> {
         // Comments may come without end.
         let event = async {
@@ -144,7 +144,7 @@ impl EventStream {
         self.events(count).await.into_iter().map(|event| event.id).collect()
     }
 
-    /// All that comes until the stream is over.
+    /// All that comes until the stream ends.
     pub async fn rest(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = self.next().await {

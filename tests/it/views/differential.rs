@@ -134,7 +134,7 @@ impl Trio {
         events.iter().any(|recorded| !matches!(recorded.event, Event::Reads(ReadsEvent::MessagesRead(_))))
     }
 
-    /// Reads the same at all three, whoever comes first.
+    /// Reads the same at all three, whichever comes first.
     async fn compare(&mut self, session: u64, path: &str, body: Option<&Value>) {
         let first = self.random.random_range(0..3);
         loop {

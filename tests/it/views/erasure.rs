@@ -9,25 +9,25 @@ use crate::cluster::fresh_database;
 use crate::groups::people;
 use crate::server::{Server, Setup};
 
-/// Everything that somebody is told by the routes that read.
+/// Everything that the routes that read show somebody.
 async fn everything(person: &Person, threads: &[&str], groups: &[&str], others: &[&Person]) -> String {
-    let mut told = String::new();
+    let mut shown = String::new();
     for path in ["/me", "/getthreads", "/codehas"] {
-        told += &person.client.get(path).await.text;
+        shown += &person.client.get(path).await.text;
     }
     for thread in threads.iter().chain(groups) {
-        told += &person.client.post("/getmessages", &json!({ "threadID": thread })).await.text;
+        shown += &person.client.post("/getmessages", &json!({ "threadID": thread })).await.text;
     }
     for group in groups {
-        told += &person.asks("/groupgetmembers", group).await.text;
+        shown += &person.asks("/groupgetmembers", group).await.text;
         for other in others {
-            told += &person.asks_for("/groupgetkeys", group, other).await.text;
+            shown += &person.asks_for("/groupgetkeys", group, other).await.text;
         }
     }
     for other in others {
-        told += &person.client.post("/getkey", &json!({ "accID": other.id })).await.text;
+        shown += &person.client.post("/getkey", &json!({ "accID": other.id })).await.text;
     }
-    told
+    shown
 }
 
 /// Two nodes whose views have this size.
@@ -38,8 +38,8 @@ async fn nodes(size: &str) -> [Server; 2] {
     [one, two]
 }
 
-/// Whether any of these is told of a word, at any of the nodes; asked twice, so that a view answers.
-async fn told(nodes: &[Server; 2], people: &[&Person], threads: &[&str], groups: &[&str], word: &str) -> bool {
+/// Whether a word is shown to any of these, at any of the nodes; asked twice, so that a view answers.
+async fn found(nodes: &[Server; 2], people: &[&Person], threads: &[&str], groups: &[&str], word: &str) -> bool {
     let mut found = false;
     for _ in 0..2 {
         for node in nodes {
@@ -61,21 +61,21 @@ async fn nothing_of_what_was_erased(size: &str) {
         member.enters(&group).await;
     }
     for (member, word) in [(&anna, "anna-said"), (&ben, "ben-said"), (&carl, "carl-said")] {
-        member.tells(&group, word).await;
-        assert!(told(&nodes, &all, &threads, &groups, word).await, "{word}");
+        member.says(&group, word).await;
+        assert!(found(&nodes, &all, &threads, &groups, word).await, "{word}");
     }
     anna.write(&dialog, &ben, "anna-wrote").await;
-    assert!(told(&nodes, &all, &threads, &groups, "anna-wrote").await);
+    assert!(found(&nodes, &all, &threads, &groups, "anna-wrote").await);
 
     // Leaving, at the other node.
     carl.at(&nodes[1]).leaves(&group).await;
-    assert!(!told(&nodes, &all, &threads, &groups, "carl-said").await);
+    assert!(!found(&nodes, &all, &threads, &groups, "carl-said").await);
     // Being kicked.
     anna.kicks(&group, &ben).await;
-    assert!(!told(&nodes, &all, &threads, &groups, "ben-said").await);
+    assert!(!found(&nodes, &all, &threads, &groups, "ben-said").await);
     // The group is destroyed.
     anna.at(&nodes[1]).destroys(&group).await;
-    assert!(!told(&nodes, &all, &threads, &groups, "anna-said").await);
+    assert!(!found(&nodes, &all, &threads, &groups, "anna-said").await);
     // Another word for oneself: the older one is with nobody any more but where it was said.
     let carl_too = carl.at(&nodes[1]);
     assert_eq!(
@@ -84,20 +84,20 @@ async fn nothing_of_what_was_erased(size: &str) {
     );
     let with_carl = anna.start_conversation(&carl).await;
     let threads = [&*dialog, &*with_carl];
-    assert!(told(&nodes, &[&anna], &threads, &[], "carl-feels").await);
-    assert!(told(&nodes, &[&anna], &threads, &[], "Carl-word").await);
+    assert!(found(&nodes, &[&anna], &threads, &[], "carl-feels").await);
+    assert!(found(&nodes, &[&anna], &threads, &[], "Carl-word").await);
     // An account removes itself: its words, its name and its status are gone with the answer.
     carl.write(&with_carl, &anna, "carl-wrote").await;
-    assert!(told(&nodes, &all, &threads, &[], "carl-wrote").await);
+    assert!(found(&nodes, &all, &threads, &[], "carl-wrote").await);
     assert_eq!(carl.at(&nodes[1]).client.get("/destroyacc").await.status, 200);
     for word in ["carl-wrote", "carl-feels", "Carl-word"] {
-        assert!(!told(&nodes, &[&anna, &ben], &threads, &groups, word).await, "{word}");
+        assert!(!found(&nodes, &[&anna, &ben], &threads, &groups, word).await, "{word}");
     }
     assert_eq!(carl.at(&nodes[0]).client.get("/me").await.verdict(), "401 NOTAUTH");
     // Time: nothing has to happen for a message to be over.
-    assert!(told(&nodes, &[&anna, &ben], &threads, &[], "anna-wrote").await);
+    assert!(found(&nodes, &[&anna, &ben], &threads, &[], "anna-wrote").await);
     turn(&nodes[0].setup().file("test-clock-file"), 31 * 86_400);
-    assert!(!told(&nodes, &[&anna, &ben], &threads, &[], "anna-wrote").await);
+    assert!(!found(&nodes, &[&anna, &ben], &threads, &[], "anna-wrote").await);
     for node in &nodes {
         assert_eq!(anna.at(node).client.get("/me").await.verdict(), "401 NOTAUTH");
     }

@@ -32,7 +32,7 @@ async fn newest(person: &Person, thread: &str) -> [String; 2] {
     [text(messages.last().expect("a message")), text(listed)]
 }
 
-/// Each word that is written at the first node is read at the second at once, whoever reads.
+/// Each word that is written at the first node is read at the second at once, by any reader.
 async fn what_is_written_is_read(nodes: &[Server; 2], rounds: u32) {
     let (anna, ben, thread) = two_people(&nodes[0]).await;
     for round in 0..rounds {

@@ -1,8 +1,8 @@
 //! Random commands in groups against a model that is too simple to be wrong: verdicts, members, versions, keys, and who
 //! may read which message.
 
+mod history;
 mod model;
-mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +15,8 @@ use super::super::group::{AddMember, CreateGroup, DestroyGroup, JoinGroup, KickM
 use super::super::group_keys::{AllocateVersion, StoreKey};
 use super::super::message::{NamedVersion, Receiver, WriteMessage};
 use super::*;
+use history::History;
 use model::{Key, Model, ModelGroup};
-use told::Told;
 
 /// The accounts; the last one does not exist.
 const ACCOUNTS: std::ops::Range<i64> = 10_001..10_007;
@@ -70,7 +70,7 @@ fn exists(account: i64) -> bool {
 struct Both {
     world: World,
     model: Model,
-    told: Told,
+    history: History,
 }
 
 fn secret(key: u8) -> String {
@@ -83,7 +83,7 @@ impl Both {
         for account in ACCOUNTS.filter(|account| exists(*account)) {
             world.account(account);
         }
-        Self { world, model: Model::default(), told: Told::default() }
+        Self { world, model: Model::default(), history: History::default() }
     }
 
     /// Executes a command, compares its verdict with the expected one, and lets it happen.
@@ -92,10 +92,10 @@ impl Both {
         assert_eq!(decision.as_ref().map(|d| &d.reply).map_err(|r| *r), expected.as_ref().map_err(|r| *r));
         let Ok(Decision { events, erase, .. }) = decision else { return };
         for new in &events {
-            self.told.hear(new.stream, &new.event);
+            self.history.record(new.stream, &new.event);
         }
         for (subject, _) in erase {
-            assert!(self.told.erased.insert(subject), "{subject} twice");
+            assert!(self.history.erased.insert(subject), "{subject} twice");
         }
         self.world.happen(events);
     }
@@ -210,38 +210,38 @@ impl Both {
             assert_eq!(state.lives(), model.is_some());
             let Some(model) = model else {
                 assert_eq!(state.members().count(), 0);
-                // Whatever was written is gone with the keys of all stays, and so are the wrapped keys.
-                let stays = self.told.messages.range((group, 0)..=(group, MessageNo::MAX)).filter_map(|(_, by)| *by);
+                // All that was written is erased with the keys of all stays, and so are the wrapped keys.
+                let stays = self.history.messages.range((group, 0)..=(group, MessageNo::MAX)).filter_map(|(_, by)| *by);
                 for (author, stay) in stays {
                     let stay = Subject::Stay { thread: ThreadId::Group(group), author, stay };
-                    assert!(self.told.erased.contains(&stay), "{stay} outlives the group");
+                    assert!(self.history.erased.contains(&stay), "{stay} outlives the group");
                 }
-                assert!(self.told.erased.contains(&Subject::GroupKeys(group)));
+                assert!(self.history.erased.contains(&Subject::GroupKeys(group)));
                 continue;
             };
             assert_eq!(state.members().collect::<Vec<_>>(), model.members.iter().copied().map(id).collect::<Vec<_>>());
             assert!(state.members().count() <= model.capacity);
             assert_eq!(state.version().unwrap_or(0) as usize, model.versions.len());
-            let said = self.told.messages.range((group, 0)..=(group, MessageNo::MAX));
+            let said = self.history.messages.range((group, 0)..=(group, MessageNo::MAX));
             assert_eq!(
                 said.map(|((_, no), _)| *no as usize).collect::<Vec<_>>(),
                 (1..=model.said.len()).collect::<Vec<_>>()
             );
             for (no, said) in (1..).zip(&model.said) {
-                let author = self.told.messages[&(group, no)];
+                let author = self.history.messages[&(group, no)];
                 assert_eq!(author.map(|(author, _)| author), said.sender.map(id));
                 let removed = author.is_some_and(|(author, stay)| {
-                    self.told.erased.contains(&Subject::Stay { thread: ThreadId::Group(group), author, stay })
+                    self.history.erased.contains(&Subject::Stay { thread: ThreadId::Group(group), author, stay })
                 });
                 assert_eq!(removed, said.removed, "message {no}");
                 for account in ACCOUNTS {
-                    let sees = self.told.sees(group, id(account), no);
+                    let sees = self.history.sees(group, id(account), no);
                     assert_eq!(sees, said.audience.contains(&account), "message {no} of {group} to {account}");
                 }
             }
             for (version, taken) in (1..).zip(&model.versions) {
-                assert_eq!(self.told.allocated[&(group, version)], id(taken.by));
-                let stored = self.told.keys.range((group, version, id(1))..(group, version + 1, id(1)));
+                assert_eq!(self.history.allocated[&(group, version)], id(taken.by));
+                let stored = self.history.keys.range((group, version, id(1))..(group, version + 1, id(1)));
                 let stored: Vec<_> = stored.map(|((_, _, account), key)| (*account, *key)).collect();
                 let fingerprint = |key: &Key| (Hash32::sha256(secret(key.key).as_bytes()), id(key.keyholder));
                 let expected = taken.keys.iter().map(|(account, key)| (id(*account), fingerprint(key)));

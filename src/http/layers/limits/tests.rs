@@ -94,7 +94,7 @@ fn memory_is_bounded_for_any_clients() {
     // Those who came before it was too many, and then at most as many as a crowd has numbers.
     assert!(bucket.states.len() <= 2000 + COUNT_EVERY as usize + 65_536, "{}", bucket.states.len());
     assert!(bucket.crowded.load(Ordering::Relaxed));
-    // They are told apart again when they have gone.
+    // They are distinguished again once the others have expired.
     dial.turn(180_000);
     bucket.tidy();
     assert_eq!(bucket.states.len(), 0);

@@ -76,7 +76,7 @@ impl Held {
         Ok(())
     }
 
-    /// Claims so many bytes altogether, first of what is not counted.
+    /// Claims this many bytes in total, first from what is not counted.
     fn claim(&mut self, bytes: usize) -> Result<(), WireError> {
         let Some(BodyMemory { free, shared }) = &self.memory else { return Ok(()) };
         let claimed = &mut self.claimed;

@@ -182,7 +182,7 @@ fn sent<T>(field: &Lenient<T>) -> Option<Secret<String>> {
     Some(Secret::new(code.chars().take(MAX_UNITS + 1).collect()))
 }
 
-/// The hash that an event set for one of the codes; none once its key is gone.
+/// The hash that an event set for one of the codes; none once its key is deleted.
 fn hash_of(opener: &Opener, event: &StoredSealed, which: CodeKind) -> Result<Option<Secret<String>>, WireError> {
     let hash = match &event.stored.event {
         be8_events::Event::Account(be8_events::AccountEvent::CodesSet(_)) => {

@@ -1,4 +1,4 @@
-//! The routes of the tag "Devices": where an account is told of messages by Web Push.
+//! The routes of the tag "Devices": where an account is notified of messages by Web Push.
 
 use std::borrow::Cow;
 

@@ -136,7 +136,7 @@ impl Logins {
         displaces.truncate((displaces.len() + 1).saturating_sub(most));
         let token = SessionToken::generate();
         app.ledger.execute(OpenSession { account, session: token.hash(), displaces, replaces: replaced.0 }).await?;
-        // Several at once each made room for themselves only: whoever comes last sees all.
+        // Concurrent logins each made room for themselves only: the last one sees them all.
         let mut sessions = app.read.sessions(account).await?;
         sessions.truncate(sessions.len().saturating_sub(most));
         if !sessions.is_empty() {

@@ -27,7 +27,7 @@ pub struct Profile(pub Handle);
 
 /// The most UTF-16 units of a status that are kept.
 const STATUS_UNITS: usize = 280;
-/// How often a value is compared anew when others set it meanwhile.
+/// How often a value is compared again when others set it in the meantime.
 pub(in crate::http) const ROUNDS: usize = 64;
 
 /// A new nickname.

@@ -26,7 +26,7 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
 impl Removal {
     /// Remove one's account
     ///
-    /// At once and for good: the account, its sessions and all that it wrote are gone; its
+    /// At once and for good: the account, its sessions and all that it wrote are deleted; its
     /// conversations end, the groups that it is the admin of are destroyed, and it leaves the others.
     ///
     /// A browser cannot navigate to it: `FORBIDDEN` also when `Sec-Fetch-Mode` is `navigate`.

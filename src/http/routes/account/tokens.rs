@@ -99,7 +99,7 @@ impl Tokens {
     /// Use a token
     ///
     /// Tokens are issued by the operator. An *endless* one makes the account live on without end,
-    /// and serves one account at a time: it is free again when that account is gone. A *promo* one
+    /// and serves one account at a time: it is free again when that account is removed. A *promo* one
     /// makes it live for a time from now on, once. None makes a life shorter.
     ///
     /// An account that is endless takes no other endless token: one that it has already, or that

@@ -337,11 +337,11 @@ impl Audit {
     /// Created, joined, added, left, kicked, versions, stored keys with their fingerprints,
     /// destroyed; each with its position in the log, its time and who did it. A member sees all of
     /// that for the group's whole life, and the positions of messages inside its own stays. Former
-    /// members, strangers and whoever names a group that does not exist get the same 404. A
+    /// members, strangers and anyone who names a group that does not exist get the same 404. A
     /// destroyed group is for the operator only.
     ///
     /// Pages go forwards from `after`, or backwards from `before`. With `at` (a position or a
-    /// time) the group is told as it was then.
+    /// time) the answer is the group as it was then.
     #[oai(
         path = "/audit/groups/:groupID/history",
         method = "get",
@@ -355,10 +355,10 @@ impl Audit {
         /// The group.
         #[oai(name = "groupID", example = "example_group")]
         group: Path<String>,
-        /// Entries behind this position.
+        /// Entries after this position.
         #[oai(validator(minimum(value = "0")))]
         after: Query<Option<i64>>,
-        /// Entries in front of this position, the nearest ones.
+        /// Entries before this position, the nearest ones.
         #[oai(validator(minimum(value = "1")))]
         before: Query<Option<i64>>,
         /// The most entries; 100 if it is not given.

@@ -208,7 +208,7 @@ impl<'a> ApiExtractor<'a> for Brought {
         let limits = BodyLimits { bytes: MOST, ..request.data::<BodyLimits>().copied().unwrap_or_default() };
         match body::read(request.headers(), body.take()?.into_bytes_stream(), limits, BodyMemory::of(request)).await {
             Ok((bytes, claimed)) => Ok(Self(bytes, claimed)),
-            // What broke off is malformed, whoever still hears of it.
+            // A body that broke off is malformed, even if nobody receives the answer.
             Err(error) if error.code() == Code::InvalidJson => Ok(Self(Vec::new(), Claimed::default())),
             Err(error) => Err(error.into()),
         }

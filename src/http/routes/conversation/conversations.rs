@@ -77,8 +77,8 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
 impl Conversations {
     /// Start a conversation
     ///
-    /// Two accounts have one conversation, whoever begins it; if they have one already, its
-    /// thread is answered and nothing changes. The initiator's streams hear `newConversation`.
+    /// Two accounts have one conversation, whichever begins it; if they have one already, its
+    /// thread is answered and nothing changes. The initiator's streams receive `newConversation`.
     #[oai(path = "/startconversation", method = "post", operation_id = "startConversation", tag = "Tag::Conversations")]
     async fn start(
         &self,
@@ -95,7 +95,7 @@ impl Conversations {
     /// List one's threads
     ///
     /// The newest first; of the same second, conversations stand before the system's thread.
-    /// Conversations whose partner is gone are left out.
+    /// Conversations with a removed partner are left out.
     #[oai(path = "/getthreads", method = "get", operation_id = "listThreads", tag = "Tag::Conversations")]
     async fn threads(&self, session: Session) -> Result<Answer<ThreadList>, WireError> {
         let app = self.0.get()?;

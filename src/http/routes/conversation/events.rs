@@ -17,7 +17,7 @@ use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Union};
 
 use crate::app::IdCipher;
 use crate::app::{App, Handle};
-use crate::feed::{Beginning, Change, ChangeId, Delivery, Shared, Telling, missed};
+use crate::feed::{Beginning, Change, ChangeId, Delivery, Scope, Shared, missed};
 use crate::http::document::operation::Refusal::Always;
 use crate::http::document::operation::{LimitClass, Operation};
 use crate::http::document::tag::Tag;
@@ -37,7 +37,7 @@ const AWAY: Duration = Duration::from_secs(5);
 /// How long a client that has too many streams is asked to wait.
 const CROWDED: Duration = Duration::from_secs(30);
 
-/// How old the changes may be that a stream is told which does not say what it saw.
+/// How old the changes may be that are sent to a stream which does not say what it saw.
 const RECENT: TimeDelta = TimeDelta::minutes(2);
 
 /// The kind of thread that a change is about.
@@ -139,7 +139,7 @@ pub struct GroupMemberRemove {
     pub kind: ChangeKind,
 }
 
-/// The partner of a conversation is gone.
+/// The partner of a conversation was removed.
 #[derive(Debug, Default, Object)]
 #[oai(rename = "ExpiredAcc", read_only_all)]
 pub struct ExpiredAcc {
@@ -160,7 +160,7 @@ pub struct GroupUpdate {
     pub group_id: String,
 }
 
-/// A change, told apart by `action`.
+/// A change, distinguished by `action`.
 #[derive(Debug, Union)]
 #[oai(discriminator_name = "action", rename = "Change")]
 pub enum ChangeObject {
@@ -182,7 +182,7 @@ pub enum ChangeObject {
     /// Somebody is no longer in a group.
     #[oai(mapping = "groupMemberRemove")]
     GroupMemberRemove(GroupMemberRemove),
-    /// The partner of a conversation is gone.
+    /// The partner of a conversation was removed.
     #[oai(mapping = "expiredAcc")]
     ExpiredAcc(ExpiredAcc),
     /// A member asks to look at a group again.
@@ -288,22 +288,22 @@ impl Events {
         // Any text that is no id of ours counts as absent.
         let seen = seen.find_map(|id| ids.read(&id));
         let Ok(mut subscriber) = app.hub.subscribe(account, hash, lost.flag()) else { return Ok(None) };
-        // This node may hear late of what another one has told already.
+        // This node may learn late of events that another one has already sent.
         let known = match seen {
             Some(seen) if seen.position > app.ledger.position() => app.ledger.log().newest().await?,
             _ => app.ledger.position(),
         };
         let seen = seen.filter(|seen| seen.position <= known);
-        let (seen, telling) = match seen {
-            Some(seen) => (Some(seen), Telling::All),
-            None => (Some(self.begins(&app, subscriber.beginning).await?), Telling::Quietly),
+        let (seen, scope) = match seen {
+            Some(seen) => (Some(seen), Scope::All),
+            None => (Some(self.begins(&app, subscriber.beginning).await?), Scope::Quiet),
         };
-        // Asked again behind the subscription: a conversation may have begun in between, or the session ended.
+        // Asked again after the subscription: a conversation may have begun in between, or the session ended.
         let since = seen.map_or(Position(i64::MAX), |seen| seen.position);
         let found = app.read.participation(hash, app.now(), since).await?;
         let (_, threads) = found.ok_or(WireError::from(Code::NotAuth))?;
         if let Some(seen) = seen {
-            let missed = missed(app.ledger.log(), account, &threads, seen, subscriber.from, telling).await?;
+            let missed = missed(app.ledger.log(), account, &threads, seen, subscriber.from, scope).await?;
             // What the id names may lie ahead of where the stream begins.
             subscriber.begin(seen, missed);
         }

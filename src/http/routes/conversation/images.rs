@@ -48,7 +48,7 @@ pub struct ImageUploadInput {
     /// The thread.
     #[oai(rename = "threadID")]
     pub thread_id: Lenient<String>,
-    /// The sender's name for the image. It stands for one content for ever.
+    /// The sender's name for the image. It stands for one content forever.
     #[oai(rename = "contentID", validator(min_length = 1, max_length = 128))]
     pub content_id: Lenient<String>,
     /// The ciphertext.
@@ -277,8 +277,8 @@ impl Images {
 
     /// Fetch an image
     ///
-    /// It is found by its sender and its name. Whoever takes part in its thread gets it, in groups
-    /// if it was posted while the reader was a member; to all others, and once its message is gone,
+    /// It is found by its sender and its name. Anyone who takes part in its thread gets it, in groups
+    /// if it was posted while the reader was a member; to all others, and once its message is removed,
     /// there is no such image.
     #[oai(path = "/imageget", method = "post", operation_id = "getImage", tag = "Tag::Images")]
     async fn get(

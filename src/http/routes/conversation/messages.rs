@@ -187,7 +187,7 @@ impl Messages {
     /// Read a thread
     ///
     /// The newest 100 messages. Those of others count as read from here on: they show the reader
-    /// in `status`, and their senders' streams hear `messageRead`.
+    /// in `status`, and their senders' streams receive `messageRead`.
     #[oai(path = "/getmessages", method = "post", operation_id = "listMessages", tag = "Tag::Messages")]
     async fn read(&self, session: Session, body: Body<MessagesInput>) -> Result<Answer<MessageList>, WireError> {
         let app = self.0.get()?;

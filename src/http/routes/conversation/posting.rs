@@ -187,7 +187,7 @@ pub(in crate::http) async fn write<R>(
     let is_new = new.clone();
     let encode = move |posted: Posted| {
         is_new.store(matches!(posted, Posted::New(..)), Ordering::SeqCst);
-        // Only who asks without a content is told that it is welcome.
+        // Only a request without content is answered that it is welcome.
         Answered { status: 200, body: json(&posted.message().map(MessageWritten::of)) }
     };
     let answered = app.answered(once, command, encode).await;

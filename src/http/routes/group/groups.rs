@@ -40,7 +40,7 @@ pub struct CreateInput {
     /// The name, 1 to 30 characters (UTF-16 units).
     #[oai(validator(min_length = 1, max_length = 30))]
     pub nickname: Lenient<String>,
-    /// `public`: whoever knows its id joins, any member adds. `private`: only the admin adds.
+    /// `public`: anyone who knows its id can join, any member can add. `private`: only the admin can add.
     pub group_type: Lenient<GroupType>,
     /// The most members; 20 if it is missing or no positive number, never more than the server allows.
     pub max_members: Lenient<Option<u32>>,
@@ -116,7 +116,7 @@ pub enum GroupUpdateType {
     LeaveGroup,
 }
 
-/// What to tell the members of a group.
+/// What to notify the members of a group of.
 #[derive(Debug, Default, Object)]
 #[oai(rename = "GroupUpdateInput", example)]
 pub struct UpdateInput {
@@ -300,7 +300,7 @@ impl Groups {
     /// Create a group
     ///
     /// The session's account is its admin and a member at once; the thread appears in its list
-    /// with its first `/groupjoinmember`. Its streams hear `groupCreate`.
+    /// with its first `/groupjoinmember`. Its streams receive `groupCreate`.
     #[oai(path = "/groupcreate", method = "post", operation_id = "createGroup", tag = "Tag::Groups")]
     async fn create(
         &self,
@@ -326,7 +326,7 @@ impl Groups {
 
     /// Join a group
     ///
-    /// Public groups only, but for the creator's own first join. All members hear `groupJoin`.
+    /// Public groups only, except for the creator's own first join. All members receive `groupJoin`.
     #[oai(path = "/groupjoinmember", method = "post", operation_id = "joinGroup", tag = "Tag::Groups")]
     async fn join(
         &self,
@@ -340,7 +340,7 @@ impl Groups {
 
     /// Add somebody to a group
     ///
-    /// In a private group only the admin may. All members hear `groupJoin`.
+    /// In a private group only the admin may. All members receive `groupJoin`.
     #[oai(path = "/groupaddmember", method = "post", operation_id = "addGroupMember", tag = "Tag::Groups")]
     async fn add(
         &self,
@@ -381,7 +381,7 @@ impl Groups {
     /// Leave a group
     ///
     /// What the leaver wrote is `removed` for everybody from here on. When the admin leaves, the
-    /// group is destroyed. All members hear `groupMemberRemove`.
+    /// group is destroyed. All members receive `groupMemberRemove`.
     #[oai(path = "/groupleavemember", method = "post", operation_id = "leaveGroup", tag = "Tag::Groups")]
     async fn leave(
         &self,
@@ -395,7 +395,7 @@ impl Groups {
 
     /// Remove a member from a group
     ///
-    /// What the member wrote is `removed` for everybody from here on. All members hear
+    /// What the member wrote is `removed` for everybody from here on. All members receive
     /// `groupMemberRemove`.
     #[oai(path = "/groupkickmember", method = "post", operation_id = "kickGroupMember", tag = "Tag::Groups")]
     async fn kick(
@@ -411,7 +411,7 @@ impl Groups {
 
     /// Destroy a group
     ///
-    /// All that was written in it, and all its keys, are gone at once. Each member hears
+    /// All that was written in it, and all its keys, are deleted at once. Each member receives
     /// `groupMemberRemove` with its own id.
     #[oai(path = "/groupdestroygroup", method = "post", operation_id = "destroyGroup", tag = "Tag::Groups")]
     async fn destroy(
@@ -426,7 +426,7 @@ impl Groups {
 
     /// Ask the members to look again
     ///
-    /// `joinmember`: all members hear `groupUpdate`; `leavegroup`: `groupMemberRemove` with the
+    /// `joinmember`: all members receive `groupUpdate`; `leavegroup`: `groupMemberRemove` with the
     /// session's account. Nothing else happens.
     #[oai(path = "/grouptriggersseupdate", method = "post", operation_id = "signalGroupUpdate", tag = "Tag::Groups")]
     async fn signal(

@@ -75,7 +75,7 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
 impl OperatorAccounts {
     /// Remove an account
     ///
-    /// For the operator. The account is gone at once, as if its owner had removed it; what hangs on it
+    /// For the operator. The account is removed at once, as if by its owner; what hangs on it
     /// follows, mostly before the answer.
     #[oai(
         path = "/operator/accounts/:accID",
@@ -101,7 +101,7 @@ impl OperatorAccounts {
 
     /// List the sessions of an account
     ///
-    /// For the operator. An account that is gone has none.
+    /// For the operator. A removed account has none.
     #[oai(
         path = "/operator/accounts/:accID/sessions",
         method = "get",

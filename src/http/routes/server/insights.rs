@@ -30,7 +30,7 @@ use crate::http::wire::error::WireError;
 /// The counters.
 pub struct Insights(pub Handle);
 
-/// The most days that one answer tells of.
+/// The most days that one answer covers.
 const MOST_DAYS: i64 = 366;
 /// How many counters are numbers always; the others are text, and a number only while they are 0.
 const NUMBERS: usize = 2;
@@ -76,7 +76,7 @@ impl poem_openapi::types::Example for LinkInput {
 pub struct UntilInput {
     /// The first day: a date (`2022-07-01`), or a time of that day (RFC 3339).
     pub start: Lenient<String>,
-    /// The last day, which is not before the first and at most 365 days behind it.
+    /// The last day, which is not before the first and at most 365 days after it.
     pub end: Lenient<String>,
 }
 
@@ -206,7 +206,7 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     Operation::contract("getInsights", &[When(Code::NotFound, "with another method than GET or HEAD")]).answers_head(),
     Operation::contract(
         "getInsightsUntil",
-        &[When(Code::InvalidInput, "unless both are dates, in their order, and tell of at most 366 days")],
+        &[When(Code::InvalidInput, "unless both are dates, in their order, and cover at most 366 days")],
     ),
 ];
 

@@ -75,8 +75,8 @@ async function decrypt(partner, iv, text) {
 const client = {
   PUSH_KEY,
   account: null,
-  /** What the streams told, in the order in which it came. */
-  heard: [],
+  /** What the streams sent, in the order in which it came. */
+  received: [],
   /** What the policy forbade. */
   forbidden: [],
   get,
@@ -113,7 +113,7 @@ const client = {
   },
 
   /**
-   * Opens a stream, and waits until it is open. The browser reconnects by itself and says what it heard last. It gives up when
+   * Opens a stream, and waits until it is open. The browser reconnects by itself and says what it received last. It gives up when
    * the answer is no stream, as while a server starts: then this does the same, after a while.
    */
   listen() {
@@ -124,7 +124,7 @@ const client = {
         stream.onopen = resolve;
         stream.onmessage = ({ data, lastEventId }) => {
           last = lastEventId;
-          client.heard.push({ ...JSON.parse(data), id: lastEventId });
+          client.received.push({ ...JSON.parse(data), id: lastEventId });
         };
         stream.onerror = () => {
           if (stream.readyState === EventSource.CLOSED) {
@@ -143,7 +143,7 @@ const client = {
       const open = () => {
         const stream = new EventSource('/events');
         stream.onopen = resolve;
-        stream.onmessage = ({ data, lastEventId }) => client.heard.push({ ...JSON.parse(data), id: lastEventId });
+        stream.onmessage = ({ data, lastEventId }) => client.received.push({ ...JSON.parse(data), id: lastEventId });
         stream.onerror = () => {
           stream.close();
           setTimeout(open, 2500);

@@ -108,7 +108,7 @@ fn freeze(postmaster: u32) -> Frozen {
     for entry in std::fs::read_dir("/proc").expect("processes").flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        // Behind the name in parentheses: the state, then the parent.
+        // After the name in parentheses: the state, then the parent.
         let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());
         if parent == Some(postmaster) {
             kill(pid, Signal::STOP);

@@ -105,8 +105,8 @@ async fn a_frozen_postgresql_is_reported_and_used_again_afterwards() {
     everything_is_refused(&server, &alice, &bob, &thread).await;
     drop(frozen);
     recovers(&server, &alice, &bob, &thread).await;
-    let told = texts(&bob, &thread).await;
-    assert!(told == ["surely"] || told == ["refused", "surely"], "{told:?}");
+    let shown = texts(&bob, &thread).await;
+    assert!(shown == ["surely"] || shown == ["refused", "surely"], "{shown:?}");
     let frozen = own.freeze();
     let letter = alice.letter(&thread, &bob.id, "at the end");
     let writing = tokio::spawn(async move { alice.client.post("/writemessage", &letter).await });
@@ -142,14 +142,14 @@ async fn a_start_and_commands_beside_a_frozen_postgresql_come_to_an_end() {
     let (setup, _) = server.ended().await;
     let frozen = own.freeze();
     // It takes connections, since the kernel does, and says nothing.
-    let told = "the database did not answer within 5 s";
+    let expected = "the database did not answer within 5 s";
     for arguments in [&["check"][..], &["expire"], &["log"], &["rebuild", "--status"], &["export", "-"]] {
         let said = setup.run(arguments).await;
-        assert!(!said.success && said.err.contains(told), "{arguments:?}: {}", said.err);
+        assert!(!said.success && said.err.contains(expected), "{arguments:?}: {}", said.err);
     }
     let (mut process, _printed) = setup.launch();
     assert!(!within("the end of the server", process.wait()).await.unwrap().success());
-    assert!(setup.log().contains(told), "{}", setup.log());
+    assert!(setup.log().contains(expected), "{}", setup.log());
     drop(frozen);
 }
 

@@ -8,10 +8,10 @@ use be8_events::{
 
 /// What the events said so far.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct History {
     /// Per group and message: its author and the stay that it was written in, none for the system.
     pub(super) messages: BTreeMap<(GroupId, MessageNo), Option<(AccId, StayNo)>>,
-    /// Per group, account and stay: the first message of it, and the first behind it.
+    /// Per group, account and stay: the first message of it, and the first after it.
     pub(super) stays: BTreeMap<(GroupId, AccId, StayNo), (MessageNo, Option<MessageNo>)>,
     /// Per group, version and account: the fingerprint and the keyholder.
     pub(super) keys: BTreeMap<(GroupId, u32, AccId), (Hash32, AccId)>,
@@ -19,8 +19,8 @@ pub(super) struct Told {
     pub(super) erased: BTreeSet<Subject>,
 }
 
-impl Told {
-    pub(super) fn hear(&mut self, stream: StreamName, event: &Event) {
+impl History {
+    pub(super) fn record(&mut self, stream: StreamName, event: &Event) {
         let mut message = |group, no, author| {
             let before = self.messages.insert((group, no), author);
             assert!(before.is_none(), "message {no} of {group} twice");
