@@ -36,6 +36,7 @@ mod ids;
 pub mod image;
 mod kinds;
 pub mod message;
+mod message_header;
 mod place;
 pub mod reads;
 mod sealing;
@@ -54,6 +55,7 @@ pub use kinds::{
     AccountEvent, DecodeError, DeviceEvent, DialogEvent, ErasureEvent, Event, GroupEvent, MediaEvent, MessageEvent,
     ReadsEvent, ServerEvent, SessionEvent, TokenEvent,
 };
+pub use message_header::MessageHeader;
 pub use place::{Position, StreamName};
 pub use sealing::Sealing;
 pub use secret::{Sealed, SealedContext, Secret, SecretPayload};

@@ -2,8 +2,9 @@
 
 #[cfg(doc)]
 use crate::Sealed;
-use crate::message::MessageHeader;
-use crate::{AccId, AccountEvent, Day, DeviceEvent, Event, GroupEvent, StayNo, StreamName, Subject, ThreadId};
+use crate::{
+    AccId, AccountEvent, Day, DeviceEvent, Event, GroupEvent, MessageHeader, StayNo, StreamName, Subject, ThreadId,
+};
 
 /// Under which key or keys a secret payload is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

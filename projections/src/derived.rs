@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use be8_events::message::MessageHeader;
 use be8_events::{
-    AccId, AccountEvent, DialogEvent, Event, GroupEvent, GroupId, MessageNo, Position, Recorded, StayNo, ThreadId,
+    AccId, AccountEvent, DialogEvent, Event, GroupEvent, GroupId, MessageHeader, MessageNo, Position, Recorded, StayNo,
+    ThreadId,
 };
 
 /// The number of a message in its thread.

@@ -3,10 +3,9 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use be8_events::group::Access;
-use be8_events::message::MessageHeader;
 use be8_events::{
-    AccId, Event, GroupEvent, GroupId, GroupVersion, Hash32, MessageNo, Position, Recorded, StayNo, StreamName,
-    Timestamp,
+    AccId, Event, GroupEvent, GroupId, GroupVersion, Hash32, MessageHeader, MessageNo, Position, Recorded, StayNo,
+    StreamName, Timestamp,
 };
 
 use super::{AuditError, Visibility};

@@ -1,9 +1,8 @@
 //! What an event changes for whom.
 
-use be8_events::message::MessageHeader;
 use be8_events::{
-    AccId, DialogEvent, Event, GroupEvent, GroupId, MessageNo, Position, ReadsEvent, Recorded, StreamName, ThreadId,
-    group,
+    AccId, DialogEvent, Event, GroupEvent, GroupId, MessageHeader, MessageNo, Position, ReadsEvent, Recorded,
+    StreamName, ThreadId, group,
 };
 
 use super::roster::Rosters;

@@ -4,10 +4,9 @@
 
 use std::sync::Arc;
 
-use be8_events::message::MessageHeader;
 use be8_events::{
-    AccId, AccountEvent, DialogEvent, Event, GroupEvent, KeyId, MessageNo, ReadsEvent, Recorded, ServerEvent,
-    SessionEvent, StayNo, StreamName, ThreadId,
+    AccId, AccountEvent, DialogEvent, Event, GroupEvent, KeyId, MessageHeader, MessageNo, ReadsEvent, Recorded,
+    ServerEvent, SessionEvent, StayNo, StreamName, ThreadId,
 };
 
 use super::facts::{Fact, Group, Key, Newest, Thread};

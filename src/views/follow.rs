@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use be8_events::message::MessageHeader;
-use be8_events::{Event, KeyId, Position, Recorded, Sealed};
+use be8_events::{Event, KeyId, MessageHeader, Position, Recorded, Sealed};
 use be8_projections::{Stored, StoredSealed, ThreadMessage};
 use tokio_util::sync::CancellationToken;
 

@@ -56,7 +56,7 @@ impl ThreadPieces {
         newest: Described,
         own: bool,
     ) -> Result<Box<[u8]>, Unshown> {
-        self.from_ts(present::line(thread, time, newest, own))
+        self.end_from_ts(present::line(thread, time, newest, own))
     }
 
     /// The same of a message that has expired.
@@ -64,10 +64,10 @@ impl ThreadPieces {
     /// # Errors
     /// The types say otherwise.
     pub(in crate::http) fn expired(&self, thread: ThreadId, time: Timestamp) -> Result<Box<[u8]>, Unshown> {
-        self.from_ts(present::expired_line(thread, time))
+        self.end_from_ts(present::expired_line(thread, time))
     }
 
-    fn from_ts(&self, mut listed: ListedThread) -> Result<Box<[u8]>, Unshown> {
+    fn end_from_ts(&self, mut listed: ListedThread) -> Result<Box<[u8]>, Unshown> {
         listed.thread_id.clear();
         let place = self.place_of(b"\"ts\":")?;
         let bytes = json(&listed);

@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use be8_events::account::{AccountSecret, NicknameSecret};
 use be8_events::device::{DeviceSecret, DeviceSubscribed, Dropped};
-use be8_events::message::MessageHeader;
 use be8_events::{
-    AccId, AccountEvent, DeviceEvent, Event, Hash32, Position, Recorded, Secret, SecretPayload, Subject, ThreadId,
+    AccId, AccountEvent, DeviceEvent, Event, Hash32, MessageHeader, Position, Recorded, Secret, SecretPayload, Subject,
+    ThreadId,
 };
 use be8_projections::StoredSealed;
 use chrono::TimeDelta;
