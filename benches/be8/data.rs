@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use be8::app::App;
 use be8::domain::Command;
 use be8::domain::account::CreateAccount;
@@ -28,9 +28,8 @@ const LONG: usize = 99;
 /// Commands in flight while filling.
 const IN_FLIGHT: usize = 512;
 
-/// A ciphertext as the web client sends it: base64, as long as that of a sentence or two.
-const TEXT: &str = "U2FsdGVkX18wMTIzNDU2Nzg5YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXpBQkNERUZHSElKS0xNTk9QUVJTVFVWV1hZWjAxMjM0NTY3ODlhYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ekFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaMDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXZ3eHl6QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=";
-const IV: &str = "q83vEjRWeJCrze8SNFZ4kA==";
+/// How the web client's ciphertexts begin, before they are base64.
+const SALTED: &[u8] = b"Salted__";
 
 /// An account and its session.
 #[derive(Clone)]
@@ -161,11 +160,22 @@ pub async fn members(app: &Arc<App>, name: &str, count: usize) -> Vec<Member> {
     .await
 }
 
+/// A ciphertext as the web client sends it: as long as that of a sentence or two, and no two alike, which compresses as little as
+/// real ones.
+fn ciphertext() -> String {
+    STANDARD.encode([SALTED, &rand::random::<[u8; 184]>()].concat())
+}
+
+/// An initialisation vector.
+fn vector() -> String {
+    STANDARD.encode(rand::random::<[u8; 16]>())
+}
+
 /// A message.
 pub fn message(from: &Member, to: Receiver, thread: ThreadId) -> WriteMessage {
     let content = MessageSecret {
-        text: TEXT.to_owned(),
-        iv: Some(IV.to_owned()),
+        text: ciphertext(),
+        iv: Some(vector()),
         kind: Some("user".to_owned()),
         endless: Some("false".to_owned()),
     };
@@ -187,7 +197,7 @@ pub fn message_request(from: &Member, to: Receiver, thread: ThreadId) -> Box<[u8
     };
     let body = serde_json::json!({
         "receiver": receiver, "sender": from.account.to_string(), "threadID": thread.to_string(), "messageType": "text",
-        "text": TEXT, "nickname": "member", "iv": IV, "type": kind, "endless": false,
+        "text": ciphertext(), "nickname": "member", "iv": vector(), "type": kind, "endless": false,
     });
     request("POST", "/writemessage", &from.cookie, &body.to_string())
 }

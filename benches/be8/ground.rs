@@ -208,6 +208,22 @@ impl Ground {
                 tokio::time::sleep(IDLE).await;
                 Sample { rate: server.resident(), p50: 0.0, p99: 0.0, cpu: clocks.used().per(f64::INFINITY) }
             }
+            Load::Full(room, asks) => {
+                let clocks = Clocks::read(None, postmaster);
+                let mib = room.to_string();
+                let mut resident = Vec::new();
+                for settings in [("--view-memory-mib", &*mib), ("--views", "off")] {
+                    let server = deployment.second(&[settings], question).await;
+                    for ask in asks {
+                        driver::send_all(server.address, CLIENTS, ask(questions)).await;
+                    }
+                    tokio::time::sleep(IDLE).await;
+                    resident.push(server.resident());
+                }
+                eprintln!("resident with {room} MiB for views, and without views: {resident:.0?} MiB");
+                let rate = (resident[0] - resident[1]) / f64::from(room);
+                Sample { rate, p50: 0.0, p99: 0.0, cpu: clocks.used().per(f64::INFINITY) }
+            }
         }
     }
 

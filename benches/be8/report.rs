@@ -97,6 +97,9 @@ impl Report {
                 let of = |round: &Round| Some(rate(round, row.name, Size::Once)? / rate(round, other, Size::Once)?);
                 add(format!("{} / {}", row.title, named(other).title), least.map(Target::AtLeast), self.values(of));
             }
+            if let Some(target) = row.itself {
+                add(row.title.to_owned(), Some(target), self.values(|round| rate(round, row.name, Size::Once)));
+            }
             if let Some(most) = row.spread {
                 let of = |round: &Round| round.this.get(&(row.name, Size::Once)).map(|sample| sample.p99 / sample.p50);
                 add(format!("{}: p99 / p50", row.title), Some(Target::AtMost(most)), self.values(of));

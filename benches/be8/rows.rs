@@ -9,6 +9,8 @@ use crate::questions::Questions;
 const WRITTEN_MEANWHILE: u32 = 2_000;
 /// The smallest budget of the views: what is asked for is never there.
 const NO_ROOM: &[(&str, &str)] = &[("--view-memory-mib", "1")];
+/// MiB that the views are given which are to be full: there is more to read.
+const ROOM: u32 = 48;
 
 /// What is sent.
 pub type Ask = fn(&Questions) -> &Requests;
@@ -36,6 +38,9 @@ pub enum Load {
     First(Ask),
     /// No load: the resident memory of a second server that has just started, in MiB.
     Idle,
+    /// Each of these requests once, to a second server whose views have room for so many MiB, and to one without views: how much more
+    /// resident memory the first one has, as a part of that.
+    Full(u32, &'static [Ask]),
 }
 
 /// How much data there is.
@@ -115,6 +120,8 @@ pub struct Row {
     pub tenfold: Option<f64>,
     /// Its p99 as a multiple of its p50.
     pub spread: Option<f64>,
+    /// What it is itself, where that is a ratio.
+    pub itself: Option<Target>,
     /// Its rate as a multiple of that of an older build.
     pub baseline: Option<Target>,
     /// Its p99 as a multiple of that of an older build.
@@ -124,7 +131,8 @@ pub struct Row {
 impl Row {
     /// Whether an older build can do the same.
     pub const fn is_of_a_server(&self) -> bool {
-        !matches!(self.load, Load::SingleInserts | Load::Batches | Load::Statement(_) | Load::Ledger | Load::Memory(_))
+        use Load::{Batches, Full, Ledger, Memory, SingleInserts, Statement};
+        !matches!(self.load, SingleInserts | Batches | Statement(_) | Ledger | Memory(_) | Full(..))
     }
 
     /// Whether it makes sense beside an older build.
@@ -134,7 +142,8 @@ impl Row {
 
     const fn new(name: &'static str, title: &'static str, load: Load) -> Self {
         let sizes = &[Size::Once];
-        Self { name, title, load, sizes, parts: &[], tenfold: None, spread: None, baseline: None, baseline_tail: None }
+        let (tenfold, spread, itself, baseline, baseline_tail) = (None, None, None, None, None);
+        Self { name, title, load, sizes, parts: &[], tenfold, spread, itself, baseline, baseline_tail }
     }
 
     const fn part_of(self, parts: &'static [(&'static str, Option<f64>)]) -> Self {
@@ -226,6 +235,14 @@ pub const ROWS: &[Row] = &[
     },
     Row::new("miss", "/getmessages that misses the views", Load::ServerWith(NO_ROOM, |it| &it.first_reads)).times(0.8),
     Row { baseline: Some(Target::AtMost(1.2)), ..Row::new("idle", "idle server: resident memory, MiB", Load::Idle) },
+    Row {
+        itself: Some(Target::AtMost(1.1)),
+        ..Row::new(
+            "full",
+            "memory of full views, of their budget",
+            Load::Full(ROOM, &[|it| &it.messages, |it| &it.threads, |it| &it.mix_reads, |it| &it.first_reads]),
+        )
+    },
 ];
 
 /// The row of this name.

@@ -42,7 +42,7 @@ use state::State;
 
 /// How often a read looks again after loading what it lacked, until PostgreSQL answers it.
 const ROUNDS: usize = 6;
-/// How long a read waits for the views to reach a position, until PostgreSQL answers it.
+/// How long a read waits to learn a position, and for the views to reach it, until PostgreSQL answers it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The database does not say how far the log has come.
@@ -172,10 +172,10 @@ impl Inner {
     ) -> Result<Option<T>, Away> {
         let begun = Instant::now();
         let before = *self.position.borrow();
-        let index = match self.index.ask().await {
-            Ok(index) => index,
-            Err(NoIndex::Over) => return Ok(None),
-            Err(NoIndex::Away) => return Err(Away),
+        let index = match tokio::time::timeout(PATIENCE, self.index.ask()).await {
+            Ok(Ok(index)) => index,
+            Ok(Err(NoIndex::Over)) | Err(_) => return Ok(None),
+            Ok(Err(NoIndex::Away)) => return Err(Away),
         };
         if index.position < before {
             // The log that was followed is not the one that answers now.

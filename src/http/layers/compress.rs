@@ -1,5 +1,8 @@
 //! Compressing answers for clients that accept it. Never the event stream, whose lines must not
 //! wait for a block to fill, and never a request: a small body could then hold a large one.
+//!
+//! Not by the layer of `tower-http`: it compresses while it sends, in chunks and without `Content-Length`. Not br, no other
+//! backend, nothing kept: `docs/performance.md` has the figures.
 
 use std::io::Write as _;
 use std::sync::Arc;

@@ -32,7 +32,17 @@ struct State {
     open: Mutex<CancellationToken>,
     reachable: AtomicBool,
     writer_flows: watch::Sender<bool>,
+    index_flows: watch::Sender<bool>,
     flows: watch::Sender<bool>,
+}
+
+/// What a connection has turned out to be.
+#[derive(Default)]
+struct Role {
+    /// One of the ledger.
+    ledger: AtomicBool,
+    /// The one that asks how far the log has come.
+    index: AtomicBool,
 }
 
 /// A proxy in front of one database.
@@ -55,6 +65,7 @@ impl Proxy {
             open: Mutex::new(CancellationToken::new()),
             reachable: AtomicBool::new(true),
             writer_flows: watch::Sender::new(true),
+            index_flows: watch::Sender::new(true),
             flows: watch::Sender::new(true),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -100,6 +111,11 @@ impl Proxy {
     pub fn ledger_receives(&self, receives: bool) {
         self.state.writer_flows.send_replace(receives);
     }
+
+    /// Holds up the answers to how far the log has come, or lets them pass again. Nothing else is affected.
+    pub fn index_answers(&self, answers: bool) {
+        self.state.index_flows.send_replace(answers);
+    }
 }
 
 async fn accept(listener: TcpListener, state: Arc<State>) {
@@ -128,10 +144,10 @@ async fn pass(client: TcpStream, state: &State, end: &CancellationToken) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let silent = AtomicBool::new(false);
-    let ledger = AtomicBool::new(false);
+    let role = Role::default();
     tokio::select! {
-        () = requests(from_client, to_server, state, &silent, &ledger, end) => {}
-        () = answers(from_server, to_client, state, &silent, &ledger, end) => {}
+        () = requests(from_client, to_server, state, &silent, &role, end) => {}
+        () = answers(from_server, to_client, state, &silent, &role, end) => {}
     }
 }
 
@@ -141,7 +157,7 @@ async fn requests(
     mut to: impl AsyncWrite + Unpin,
     state: &State,
     silent: &AtomicBool,
-    ledger: &AtomicBool,
+    role: &Role,
     end: &CancellationToken,
 ) {
     let mut buffer = vec![0; 1 << 16];
@@ -153,9 +169,12 @@ async fn requests(
         let bytes = &buffer[..length];
         // Only the ledger's connections say this, in their first message.
         if contains(bytes, b"idle_in_transaction_session_timeout") {
-            ledger.store(true, Ordering::SeqCst);
+            role.ledger.store(true, Ordering::SeqCst);
         }
-        if ledger.load(Ordering::SeqCst) && is_append(bytes) {
+        if contains(bytes, b"select h.position, h.generation") {
+            role.index.store(true, Ordering::SeqCst);
+        }
+        if role.ledger.load(Ordering::SeqCst) && is_append(bytes) {
             let cut = state.cut.lock().expect("no panic").take();
             if let Some(cut) = cut {
                 state.cuts.fetch_add(1, Ordering::SeqCst);
@@ -181,10 +200,10 @@ async fn answers(
     mut to: impl AsyncWrite + Unpin,
     state: &State,
     silent: &AtomicBool,
-    ledger: &AtomicBool,
+    role: &Role,
     end: &CancellationToken,
 ) {
-    let mut flows = state.writer_flows.subscribe();
+    let (mut flows, mut index) = (state.writer_flows.subscribe(), state.index_flows.subscribe());
     let mut buffer = vec![0; 1 << 16];
     loop {
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
@@ -195,7 +214,10 @@ async fn answers(
         if state.flows.subscribe().wait_for(|flows| *flows).await.is_err() {
             return;
         }
-        if ledger.load(Ordering::SeqCst) && flows.wait_for(|flows| *flows).await.is_err() {
+        if role.ledger.load(Ordering::SeqCst) && flows.wait_for(|flows| *flows).await.is_err() {
+            return;
+        }
+        if role.index.load(Ordering::SeqCst) && index.wait_for(|flows| *flows).await.is_err() {
             return;
         }
         if to.write_all(&buffer[..length]).await.is_err() || end.is_cancelled() {

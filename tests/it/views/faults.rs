@@ -1,7 +1,7 @@
 //! Reads from memory while the log cannot be followed, or not at once: late, or from PostgreSQL, or refused, but never stale.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rustix::process::{Signal, kill_process};
@@ -125,6 +125,48 @@ async fn a_connection_that_asks_for_the_position_may_die() {
         over.store(true, Ordering::Relaxed);
     };
     tokio::join!(kills, written);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_answer_to_how_far_the_log_has_come_is_not_waited_for_for_ever() {
+    let database = fresh_database().await;
+    let proxy = Proxy::start(&database).await;
+    let setup = Setup::on(&database).with_views(NORMAL);
+    let one = setup.clone().start().await;
+    let two = setup.second().through(proxy.url()).start().await;
+    let (anna, ben, thread) = two_people(&one).await;
+    let reader = ben.at(&two);
+    anna.write(&thread, &ben, "before").await;
+    assert_eq!(newest(&reader, &thread).await, ["before", "before"]);
+    let unserved = async || two.metric("be8_view_unserved_total").await;
+
+    // A little late: PostgreSQL answered before the second word was written, so what begins behind that asks again.
+    proxy.index_answers(false);
+    let early = async { reader.messages(&thread).await };
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        anna.write(&thread, &ben, "meanwhile").await;
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            proxy.index_answers(true);
+        };
+        tokio::join!(newest(&reader, &thread), release).0
+    };
+    let (_, read) = tokio::join!(early, later);
+    assert_eq!(read, ["meanwhile", "meanwhile"]);
+    let before = unserved().await;
+
+    // Far too late: PostgreSQL is asked itself.
+    proxy.index_answers(false);
+    anna.write(&thread, &ben, "at last").await;
+    let begun = Instant::now();
+    assert_eq!(newest(&reader, &thread).await, ["at last", "at last"]);
+    let taken = begun.elapsed();
+    assert!((2..5).contains(&taken.as_secs()), "two reads took {taken:?}");
+    assert_eq!(unserved().await, before + 2.0);
+    proxy.index_answers(true);
+    anna.write(&thread, &ben, "in time").await;
+    assert_eq!(newest(&reader, &thread).await, ["in time", "in time"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
