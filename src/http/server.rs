@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use poem::endpoint::{BoxEndpoint, DynEndpoint};
 use poem::http::Method;
-use poem::{Endpoint, EndpointExt, IntoEndpoint as _, Request, Response};
+use poem::{Endpoint, IntoEndpoint as _, Request, Response};
 use poem_openapi::{ContactObject, LicenseObject, OpenApiService, ServerObject};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -14,22 +15,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::Handle;
 use crate::http::document::{declaration, document, uses_session};
-use crate::http::layers::compress::compress;
-use crate::http::layers::edge::{EdgeLayer, Rule};
-use crate::http::layers::guard::GuardLayer;
-use crate::http::layers::limits::{LimitLayer, Limiter};
-use crate::http::layers::measure::MeasureLayer;
+use crate::http::layers::Layers;
+use crate::http::layers::limits::Limiter;
 use crate::http::layers::turnstile::{TurnSettings, Turnstile};
 use crate::http::request::body::BodyLimits;
+use crate::http::request::common::Common;
 use crate::http::request::cookie::SECURE_NAME;
+use crate::http::request::paths::{Paths, Rule};
 use crate::http::request::room::Room;
 use crate::http::request::session::SCHEME;
 use crate::http::routes;
 use crate::http::serve::connections::{self, ConnectionSettings};
-use crate::http::serve::outgoing;
+use crate::http::serve::outgoing::Outgoing;
 use crate::http::serve::tls::Tls;
 use crate::http::site::Site;
-use crate::http::site::home;
+use crate::http::site::home::{self, Pages};
 use crate::http::wire::event_stream::RefusedStreams;
 
 /// How often the limits forget who has not asked for long.
@@ -43,6 +43,9 @@ fn service(app: &Handle) -> OpenApiService<impl poem_openapi::OpenApi, ()> {
         .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/"))
         .server(ServerObject::new("/").description("The server that this document comes from"))
 }
+
+/// Where the document is.
+const DOCUMENT: &str = "/openapi.json";
 
 const DESCRIPTION: &str = "\
 An end-to-end-encrypted messenger without phone numbers. Clients encrypt all content before they send it: the server \
@@ -151,24 +154,50 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
     }
     let text = serde_json::to_string(&document).unwrap_or_default();
     let Serving { bodies, turns, site, public_url, limiter, refused, connections } = serving;
-    let edge = EdgeLayer::new(rules(&document));
-    let guard = GuardLayer { edge: edge.clone(), proxies: connections.proxies, public_url: public_url.into() };
-    let limits = LimitLayer { limiter, edge: edge.clone(), app: app.clone() };
-    let measure = MeasureLayer(edge.clone());
-    let bundled = service.swagger_ui_html();
-    let pages = home::pages(&bundled, Turnstile::new(service.into_endpoint(), edge.clone(), app.clone(), turns));
-    // The files are in memory anyway.
-    let routes = pages.at("/openapi.json", poem::get(Document(text.into()))).around(outgoing::claimed);
-    site.in_front_of(routes)
-        .with(edge)
-        .with(limits)
-        .with(guard)
-        .around(compress)
-        .data(Room::new(bodies.memory, Some("be8_body_bytes")))
-        .data(bodies)
-        .data(refused)
-        .data(metrics)
-        .with(measure)
+    let inside = Inside {
+        site,
+        document: text.into(),
+        pages: Pages::new(&service.swagger_ui_html()),
+        turnstile: Turnstile::new(app.clone(), turns),
+        operations: service.into_endpoint(),
+    };
+    let memory = Room::new(bodies.memory, Some("be8_body_bytes"));
+    let common = Arc::new(Common { bodies, memory, refused, metrics });
+    Layers::new(inside, Paths::new(rules(&document)), connections.proxies, &public_url, limiter, app, common)
+}
+
+/// What is served: files, the document, pages and operations.
+struct Inside {
+    site: Site,
+    document: Arc<str>,
+    pages: Pages,
+    turnstile: Turnstile,
+    operations: BoxEndpoint<'static>,
+}
+
+impl Endpoint for Inside {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        // The files are in memory anyway.
+        if let Some(file) = self.site.answer(&request)? {
+            return Ok(file);
+        }
+        let outgoing = request.data::<Outgoing>().cloned().unwrap_or_default();
+        let page = match request.uri().path() {
+            DOCUMENT => Some(document_answer(&self.document)),
+            _ => self.pages.answer(&request),
+        };
+        let mut answer = match page {
+            Some(page) => page,
+            None => {
+                let _turn = self.turnstile.turn(&request).await?;
+                DynEndpoint::call(&*self.operations, request).await?
+            }
+        };
+        outgoing.claim_for(&mut answer)?;
+        Ok(answer)
+    }
 }
 
 /// The paths of all routes and pages but the home page, in lower case: no file stands there.
@@ -180,13 +209,12 @@ pub fn taken() -> &'static [String] {
     })
 }
 
-/// What the edge has to know: the paths and methods of the document, with what their operations declare.
+/// The rules of all paths: those of the document, with what their operations declare, and those of the pages.
 fn rules(document: &Value) -> Vec<Rule> {
     let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
     let mut rules: Vec<Rule> = paths
         .map(|(path, all)| {
-            // The set of paths is fixed when the server starts.
-            let mut rule = Rule::page(Box::leak(path.clone().into_boxed_str()));
+            let mut rule = Rule::page(path);
             (rule.head, rule.methods) = (false, Vec::new());
             for (name, operation) in all.as_object().into_iter().flatten() {
                 let (Ok(method), Some(declared)) =
@@ -208,18 +236,11 @@ fn rules(document: &Value) -> Vec<Rule> {
             rule
         })
         .collect();
-    let pages = home::PATHS.into_iter().chain(["/openapi.json"]);
+    let pages = home::PATHS.into_iter().chain([DOCUMENT]);
     rules.extend(pages.map(Rule::page));
     rules
 }
 
-/// Serves the document.
-struct Document(Arc<str>);
-
-impl Endpoint for Document {
-    type Output = Response;
-
-    async fn call(&self, _: Request) -> poem::Result<Response> {
-        Ok(Response::builder().content_type("application/json; charset=utf-8").body(self.0.to_string()))
-    }
+fn document_answer(text: &str) -> Response {
+    Response::builder().content_type("application/json; charset=utf-8").body(text.to_owned())
 }

@@ -295,8 +295,10 @@ const SENT_AGAIN: &str = "It can be sent again under an `Idempotency-Key`: what 
 /// Describes the parameter of an operation that takes an idempotency key; answers whether it does.
 fn explain_key(operation: &mut Map<String, Value>) -> bool {
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
-    let key =
-        parameters.into_iter().flatten().find(|parameter| parameter["name"] == crate::http::request::once::HEADER);
+    let key = parameters
+        .into_iter()
+        .flatten()
+        .find(|parameter| parameter["name"] == crate::http::request::idempotency_key::HEADER);
     key.map(|key| {
         key["description"] = json!(
             "A text of 1 to 255 characters, new for each request that is meant to happen, such as a UUID. Its scope \

@@ -5,26 +5,22 @@
 //! backend, nothing kept: `docs/performance.md` has the figures.
 
 use std::io::Write as _;
-use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use poem::http::{HeaderMap, HeaderValue, header};
-use poem::{Body, Endpoint, IntoResponse, Request, Response};
+use poem::{Body, Response};
 
 /// Below this many bytes the headers outweigh what is gained.
 pub(in crate::http) const WORTH_IT: usize = 1024;
 /// From this many bytes on, compressing would hold up the other requests of its thread.
 const LONG: usize = 65_536;
 
-/// Compresses the answer of `next` with gzip (RFC 1952) if the client accepts that, and the answer
-/// is text of some length.
+/// Compresses an answer with gzip (RFC 1952) if that is accepted, and the answer is text of some length.
 ///
 /// # Errors
-/// Those of `next`.
-pub(in crate::http) async fn compress<E: Endpoint>(next: Arc<E>, request: Request) -> poem::Result<Response> {
-    let accepted = accepts_gzip(request.headers());
-    let mut answer = next.call(request).await?.into_response();
+/// The body of the answer is lost.
+pub(super) async fn compress(mut answer: Response, accepted: bool) -> poem::Result<Response> {
     // An answer that varies by the coding, or is a part, has chosen its coding already.
     let chosen = [header::CONTENT_ENCODING, header::CONTENT_RANGE, header::VARY];
     if !is_text(&answer) || chosen.iter().any(|name| answer.headers().contains_key(name)) {
@@ -104,15 +100,13 @@ pub(in crate::http) fn accepts_gzip(headers: &HeaderMap) -> bool {
 mod tests {
     use std::io::Read as _;
 
-    use poem::EndpointExt as _;
-
     use super::*;
 
     async fn answer(body: &str, media: &str, accept: &str) -> (Option<String>, Vec<u8>) {
-        let (body, media) = (body.to_owned(), media.to_owned());
-        let inside = poem::endpoint::make_sync(move |_| Response::builder().content_type(&media).body(body.clone()));
-        let request = Request::builder().header("Accept-Encoding", accept).finish();
-        let mut answer = inside.around(compress).get_response(request).await;
+        let plain = Response::builder().content_type(media).body(body.to_owned());
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT_ENCODING, accept.parse().unwrap());
+        let mut answer = compress(plain, accepts_gzip(&headers)).await.unwrap();
         let coding = answer.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap().to_owned());
         (coding, answer.take_body().into_vec().await.unwrap())
     }

@@ -1,180 +1,45 @@
-//! The layer around all routes: how paths match, which methods a route answers, and
-//! that whatever goes wrong inside leaves as a JSON answer of the wire contract.
+//! The edge of the routes: which methods a path answers, and that whatever goes wrong inside leaves as a JSON answer of the
+//! wire contract.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use poem::error::ResponseError as _;
 use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
+use poem::{Endpoint, IntoResponse, Request, Response};
 
-use crate::http::document::operation::{ErrorStyle, LimitClass};
-use crate::http::request::address::Caller;
+use crate::http::document::operation::ErrorStyle;
+use crate::http::request::paths::Rule;
+use crate::http::request::resolved::Resolved;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 
-/// What the edge knows of one path.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    /// The path in its canonical case, without a slash at its end. A path with parameters, such
-    /// as `/threads/{id}`, has its methods checked, but matches as the routes inside decide.
-    pub path: &'static str,
-    /// The methods that the service inside answers there.
-    pub methods: Vec<Method>,
-    /// HEAD is answered like GET, without a body. Only for routes that read.
-    pub head: bool,
-    /// Some operation on this path accepts a session.
-    pub session: bool,
-    /// The methods that are refused when another site makes a browser send them.
-    pub guarded: Vec<Method>,
-    /// How errors are reported.
-    pub errors: ErrorStyle,
-    /// What limits requests.
-    pub limit: LimitClass,
-    /// Bodies are large and take turns.
-    pub large_bodies: bool,
-    /// Something is changed by GET: browsers must not navigate to it.
-    pub changes_by_get: bool,
-}
-
-impl Rule {
-    /// A page, which is read by GET and HEAD.
-    pub(in crate::http) fn page(path: &'static str) -> Self {
-        Self {
-            path,
-            methods: vec![Method::GET],
-            head: true,
-            session: false,
-            guarded: Vec::new(),
-            errors: ErrorStyle::Own,
-            limit: LimitClass::Usual,
-            large_bodies: false,
-            changes_by_get: false,
-        }
-    }
-}
-
-impl Rule {
-    /// The value of `Allow`.
-    fn allow(&self) -> HeaderValue {
-        let head = self.head.then_some("HEAD");
-        let names: Vec<&str> = self.methods.iter().map(Method::as_str).chain(head).collect();
-        // Method names are tokens, which a header value may always hold.
-        HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static(""))
-    }
-}
-
-/// The layer as a poem middleware. It knows its paths by [`Rule`]s; all others it passes on as
-/// they are.
+/// The answer of `inside` to a request, whatever happens in there.
 ///
-/// - A known path is matched without regard to case and with or without one slash at its end.
+/// - A request for a known path goes to it in its canonical case, without a slash at its end.
 /// - HEAD reaches a known path only where its rule says so: poem would run the GET handler.
 /// - Errors and panics become JSON answers; causes of 500s are logged, never shown.
-/// - Every answer gets `X-Content-Type-Options: nosniff`, `Referrer-Policy: no-referrer` and the
-///   Content-Security-Policy of what is no page, a JSON one `Cache-Control: no-store`, unless the
-///   inside has set them; over https also `Strict-Transport-Security`.
-#[derive(Clone, Debug, Default)]
-pub struct EdgeLayer {
-    rules: Arc<Rules>,
-}
-
-#[derive(Debug, Default)]
-struct Rules {
-    /// By path in lower case.
-    exact: HashMap<String, Rule>,
-    /// Those with parameters.
-    templates: Vec<Rule>,
-}
-
-impl EdgeLayer {
-    /// A layer that knows these paths; a later rule for the same path replaces an earlier one.
-    pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
-        let (templates, exact): (Vec<Rule>, Vec<Rule>) = rules.into_iter().partition(|rule| rule.path.contains('{'));
-        let exact = exact.into_iter().map(|rule| (rule.path.to_ascii_lowercase(), rule)).collect();
-        Self { rules: Arc::new(Rules { exact, templates }) }
-    }
-
-    /// The rule for a path as it was sent.
-    pub(in crate::http) fn rule(&self, path: &str) -> Option<&Rule> {
-        let bare = match path.strip_suffix('/') {
-            None | Some("") => path,
-            Some(rest) => rest,
-        };
-        let Rules { exact, templates } = &*self.rules;
-        exact
-            .get(bare)
-            .or_else(|| exact.get(&bare.to_ascii_lowercase()))
-            .or_else(|| templates.iter().find(|rule| matches(rule.path, path)))
-    }
-}
-
-/// Whether a path with parameters fits a path that was sent.
-fn matches(template: &str, path: &str) -> bool {
-    let (mut wanted, mut sent) = (template.split('/'), path.split('/'));
-    loop {
-        match (wanted.next(), sent.next()) {
-            (None, None) => return true,
-            (Some(part), Some(value)) if fits(part, value) => {}
-            _ => return false,
-        }
-    }
-}
-
-/// Whether a part of a template, such as `{number}.p`, fits a part of a path.
-fn fits(part: &str, value: &str) -> bool {
-    let around = part.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?.1)));
-    match around {
-        None => part == value,
-        Some((before, after)) => value
-            .strip_prefix(before)
-            .and_then(|rest| rest.strip_suffix(after))
-            .is_some_and(|inside| !inside.is_empty()),
-    }
-}
-
-impl<E: Endpoint> Middleware<E> for EdgeLayer {
-    type Output = Edge<E>;
-
-    fn transform(&self, inside: E) -> Edge<E> {
-        Edge { layer: self.clone(), inside }
-    }
-}
-
-/// An endpoint behind an [`EdgeLayer`]. It never fails.
-#[derive(Debug)]
-pub struct Edge<E> {
-    layer: EdgeLayer,
-    inside: E,
-}
-
-impl<E: Endpoint> Endpoint for Edge<E> {
-    type Output = Response;
-
-    async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        let https = Caller::of(&request).https;
-        let rule = self.layer.rule(request.uri().path());
-        let errors = rule.map_or(ErrorStyle::Contract, |rule| rule.errors);
-        let answer = match rule.map(|rule| admit(rule, &mut request)) {
-            Some(Err(refusal)) => refusal.into_response(),
-            None | Some(Ok(())) => {
-                let route = rule.map_or("(other)", |rule| rule.path);
-                // What a panic leaves half done was the request's own.
-                match AssertUnwindSafe(self.inside.call(request)).catch_unwind().await {
-                    Ok(Ok(answer)) => answer.into_response(),
-                    Ok(Err(error)) => translate(error, route, rule),
-                    Err(panic) => {
-                        tracing::error!(route, panic = panic_text(&*panic), "a handler panicked");
-                        WireError::from(Code::Internal).into_response()
-                    }
+/// - The answer is [`finish`]ed.
+pub(super) async fn answer<E: Endpoint>(inside: &E, resolved: &Resolved, mut request: Request) -> Response {
+    let rule = resolved.rule;
+    let answer = match rule.map(|rule| admit(rule, &mut request)) {
+        Some(Err(refusal)) => refusal.into_response(),
+        None | Some(Ok(())) => {
+            let route = rule.map_or("(other)", |rule| rule.path.as_str());
+            // What a panic leaves half done was the request's own.
+            match AssertUnwindSafe(inside.call(request)).catch_unwind().await {
+                Ok(Ok(answer)) => answer.into_response(),
+                Ok(Err(error)) => translate(error, route, rule),
+                Err(panic) => {
+                    tracing::error!(route, panic = panic_text(&*panic), "a handler panicked");
+                    WireError::from(Code::Internal).into_response()
                 }
             }
-        };
-        Ok(finish(errors.apply(answer), https))
-    }
+        }
+    };
+    finish(resolved.errors().apply(answer), resolved.caller.https)
 }
 
 /// Makes a request for a known path one that the routes inside match, or refuses its method.
@@ -187,8 +52,8 @@ fn admit(rule: &Rule, request: &mut Request) -> Result<(), WireError> {
         return Err(wrong_method(Some(rule)));
     }
     if request.uri().path() != rule.path
-        && !rule.path.contains('{')
-        && let Some(uri) = with_path(request.uri(), rule.path)
+        && !rule.is_template()
+        && let Some(uri) = with_path(request.uri(), &rule.path)
     {
         *request.uri_mut() = uri;
     }
@@ -255,7 +120,9 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
 }
 
-/// Adds the headers that every answer has; over https also the one that has browsers stay with it.
+/// Adds the headers that every answer has, unless the inside has set them: `X-Content-Type-Options: nosniff`,
+/// `Referrer-Policy: no-referrer`, the Content-Security-Policy of what is no page, for JSON `Cache-Control: no-store`; over
+/// https also the one that has browsers stay with it.
 pub(in crate::http) fn finish(mut answer: Response, https: bool) -> Response {
     let json = answer.content_type().is_some_and(|media| media.starts_with("application/json"));
     let mut set = |name: HeaderName, value: &'static str| {
@@ -277,6 +144,8 @@ pub(in crate::http) fn finish(mut answer: Response, https: bool) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use poem::endpoint::make;
     use poem::error::InternalServerError;
     use poem::listener::{Acceptor as _, Listener as _, TcpListener};
@@ -284,6 +153,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::http::request::paths::Paths;
 
     /// Says path and query as the inside sees them.
     async fn echo(request: Request) -> poem::Result<Response> {
@@ -291,13 +161,13 @@ mod tests {
         Ok(Response::builder().content_type("application/json; charset=utf-8").body(text))
     }
 
-    fn rule(path: &'static str, method: Method, head: bool, errors: ErrorStyle) -> Rule {
+    fn rule(path: &str, method: Method, head: bool, errors: ErrorStyle) -> Rule {
         Rule { methods: vec![method], head, errors, ..Rule::page(path) }
     }
 
     fn service() -> impl Endpoint<Output = Response> {
         let fails = |error: fn() -> Error| get(make(move |_| async move { Err::<Response, _>(error()) }));
-        Route::new()
+        let routes = Route::new()
             .at("/me", get(make(echo)))
             .at("/destroyacc", get(make(echo)))
             .at("/getMessages", post(make(echo)))
@@ -310,17 +180,24 @@ mod tests {
             .at("/range", fails(|| poem::error::StaticFileError::RangeNotSatisfiable { size: 7 }.into()))
             .at("/audit", fails(|| WireError::from(Code::NotFound).into()))
             .at("/panics", get(make(|_| async { panic!("secret cause") as poem::Result<Response> })))
-            .at("/file", get(make(|_| async { Ok::<_, Error>("text".with_header("referrer-policy", "same-origin")) })))
-            .with(EdgeLayer::new([
-                rule("/me", Method::GET, true, ErrorStyle::Contract),
-                rule("/destroyacc", Method::GET, false, ErrorStyle::Contract),
-                rule("/getMessages", Method::POST, false, ErrorStyle::Contract),
-                rule("/login", Method::POST, false, ErrorStyle::Added),
-                rule("/threads/{id}", Method::POST, true, ErrorStyle::Added),
-                rule("/tile/{number}.p/{width}", Method::GET, true, ErrorStyle::Added),
-                rule("/tile/x{thousands}/{number}", Method::GET, true, ErrorStyle::Added),
-                rule("/audit", Method::GET, true, ErrorStyle::Own),
-            ]))
+            .at("/file", get(make(|_| async { Ok::<_, Error>("text".with_header("referrer-policy", "same-origin")) })));
+        let paths = Arc::new(Paths::new([
+            rule("/me", Method::GET, true, ErrorStyle::Contract),
+            rule("/destroyacc", Method::GET, false, ErrorStyle::Contract),
+            rule("/getMessages", Method::POST, false, ErrorStyle::Contract),
+            rule("/login", Method::POST, false, ErrorStyle::Added),
+            rule("/threads/{id}", Method::POST, true, ErrorStyle::Added),
+            rule("/tile/{number}.p/{width}", Method::GET, true, ErrorStyle::Added),
+            rule("/tile/x{thousands}/{number}", Method::GET, true, ErrorStyle::Added),
+            rule("/audit", Method::GET, true, ErrorStyle::Own),
+        ]));
+        routes.around(move |inside, request| {
+            let rule = paths.find(request.uri().path());
+            async move {
+                let resolved = Resolved { rule, ..Resolved::unknown() };
+                Ok(answer(&inside, &resolved, request).await)
+            }
+        })
     }
 
     async fn ask(method: &str, uri: &str) -> (u16, Response) {

@@ -4,85 +4,73 @@
 //! `SameSite` keeps the cookie from requests of other sites. It does not keep them from setting it, by a form that they post
 //! to `/login`, and not from using it where another port or a sibling host, which are the same site, posts that form.
 
-use std::sync::{Arc, Once};
+use std::sync::Once;
 
-use poem::http::{HeaderMap, header};
-use poem::{Endpoint, IntoResponse as _, Middleware, Request, Response};
+use poem::http::{HeaderMap, HeaderName, header};
+use poem::{IntoResponse as _, Request, Response};
 
-use super::edge::{EdgeLayer, finish};
-use crate::http::request::address::{Arrival, Caller, Proxies};
+use super::edge::finish;
+use crate::http::request::resolved::Resolved;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 
-/// The guard as a poem middleware, in front of the limits: what is refused here counts for nobody. It also finds out who
-/// sends a request ([`Caller`]), for all that comes after it.
-#[derive(Debug, Clone)]
-pub struct GuardLayer {
-    /// How paths match, and what is guarded.
-    pub edge: EdgeLayer,
-    /// Who is believed about whom they speak for.
-    pub proxies: Proxies,
-    /// The public address.
-    pub public_url: Arc<str>,
-}
-
-impl<E: Endpoint<Output = Response>> Middleware<E> for GuardLayer {
-    type Output = Guarded<E>;
-
-    fn transform(&self, inside: E) -> Guarded<E> {
-        Guarded { layer: self.clone(), inside }
-    }
-}
-
-/// An endpoint behind the guard.
+/// The guard, in front of the limits: what is refused here counts for nobody.
 #[derive(Debug)]
-pub struct Guarded<E> {
-    layer: GuardLayer,
-    inside: E,
+pub(super) struct Guard {
+    /// The origin of the public address.
+    public: String,
 }
 
-impl<E: Endpoint<Output = Response>> Endpoint for Guarded<E> {
-    type Output = Response;
+impl Guard {
+    /// Of a server with this public address.
+    pub(super) fn new(public_url: &str) -> Self {
+        Self { public: origin_of(public_url) }
+    }
 
-    async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        let GuardLayer { edge, proxies, public_url } = &self.layer;
-        let Arrival { caller, hosts } = proxies.arrival(&request);
-        let https = caller.https || public_url.starts_with("https://");
-        request.set_data(Caller { https, ..caller });
-        if let Some(rule) = edge.rule(request.uri().path())
-            && rule.guarded.contains(request.method())
-        {
-            let scheme = if https { "https" } else { "http" };
-            let own = hosts.iter().map(|host| origin_of(&format!("{scheme}://{host}"))).chain([origin_of(public_url)]);
-            let own: Vec<String> = own.collect();
-            if !allows(request.headers(), &own) || rule.changes_by_get && navigates(request.headers()) {
-                hint(request.headers());
-                let answer = WireError::from(Code::Forbidden).into_response();
-                return Ok(finish(rule.errors.apply(answer), https));
-            }
+    /// Refuses what another site makes a browser send. `forwarded_host` is the host that a trusted proxy was asked for.
+    pub(super) fn refusal(
+        &self,
+        resolved: &Resolved,
+        request: &Request,
+        forwarded_host: Option<&str>,
+    ) -> Option<Response> {
+        let rule = resolved.rule.filter(|rule| rule.guarded.contains(request.method()))?;
+        let https = resolved.caller.https;
+        let scheme = if https { "https" } else { "http" };
+        let is_own = |origin: &str| {
+            let hosts = [asked_host(request), forwarded_host].into_iter().flatten();
+            let mut own = hosts.map(|host| origin_of(&format!("{scheme}://{host}")));
+            origin == self.public || own.any(|own| origin == own)
+        };
+        if allows(request.headers(), is_own) && !(rule.changes_by_get && navigates(request.headers())) {
+            return None;
         }
-        self.inside.call(request).await
+        hint(request.headers());
+        let answer = WireError::from(Code::Forbidden).into_response();
+        Some(finish(rule.errors.apply(answer), https))
     }
 }
 
-/// Whether the headers of a request allow that a page of one of these origins, or no page at all, made it. Browsers set
+/// The host, with its port, that this server was asked for. HTTP/2 has an authority and mostly no Host (RFC 9113, section
+/// 8.3.1); in HTTP/1.1 that of an absolute target counts (RFC 9112, section 3.2.2).
+fn asked_host(request: &Request) -> Option<&str> {
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    authority.or_else(|| request.header(header::HOST))
+}
+
+/// Whether the headers of a request allow that a page of an own origin, or no page at all, made it. Browsers set
 /// them, and no page can: Fetch Metadata where there is any, else Origin (RFC 6454), which browsers send with every form
 /// and which old ones replace by Referer. Other programs send none of them.
-fn allows(headers: &HeaderMap, own: &[String]) -> bool {
-    let values = |name: &str| {
-        let values = headers.get_all(name).iter();
-        values.map(|value| value.to_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+fn allows(headers: &HeaderMap, is_own: impl Fn(&str) -> bool) -> bool {
+    let values = |name: HeaderName, allowed: &dyn Fn(&str) -> bool| {
+        let mut values = headers.get_all(&name).iter();
+        headers.contains_key(&name).then(|| values.all(|value| allowed(value.to_str().unwrap_or_default())))
     };
-    let sites = values("sec-fetch-site");
-    if !sites.is_empty() {
-        // `none` is what a person does: an address that is typed, a bookmark.
-        return sites.iter().all(|site| site == "same-origin" || site == "none");
-    }
-    let origins = values(header::ORIGIN.as_str());
-    if !origins.is_empty() {
-        return origins.iter().all(|origin| own.contains(&origin.to_ascii_lowercase()));
-    }
-    values(header::REFERER.as_str()).iter().all(|page| own.contains(&origin_of(page)))
+    // `none` is what a person does: an address that is typed, a bookmark.
+    values(HeaderName::from_static("sec-fetch-site"), &|site| site == "same-origin" || site == "none")
+        .or_else(|| values(header::ORIGIN, &|origin| is_own(&origin.to_ascii_lowercase())))
+        .or_else(|| values(header::REFERER, &|page| is_own(&origin_of(page))))
+        .unwrap_or(true)
 }
 
 /// Whether a browser goes there instead of fetching it.
@@ -91,7 +79,7 @@ fn navigates(headers: &HeaderMap) -> bool {
 }
 
 /// The origin of an address: scheme, host and port, as browsers write it.
-pub fn origin_of(url: &str) -> String {
+fn origin_of(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     // The port of the scheme is left out.
@@ -133,7 +121,7 @@ mod tests {
         assert_eq!(origin_of("https://be8.example:443/some/path"), "https://be8.example");
         assert_eq!(origin_of("HTTP://Be8.Example:80?x"), "http://be8.example");
         assert_eq!(origin_of("https://[::1]:8443"), "https://[::1]:8443");
-        let own = ["https://be8.example".to_owned(), "http://localhost:3000".to_owned()];
+        let own = |origin: &str| ["https://be8.example", "http://localhost:3000"].contains(&origin);
         let good: [&[(&str, &str)]; 10] = [
             &[],
             &[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")],
@@ -148,7 +136,7 @@ mod tests {
             &[("referer", "http://localhost:3000")],
         ];
         for lines in good {
-            assert!(allows(&headers(lines), &own), "{lines:?}");
+            assert!(allows(&headers(lines), own), "{lines:?}");
         }
         let bad: [&[(&str, &str)]; 19] = [
             &[("sec-fetch-site", "cross-site")],
@@ -172,7 +160,7 @@ mod tests {
             &[("referer", "")],
         ];
         for lines in bad {
-            assert!(!allows(&headers(lines), &own), "{lines:?}");
+            assert!(!allows(&headers(lines), own), "{lines:?}");
         }
     }
 }

@@ -19,17 +19,15 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use moka::sync::Cache;
 use poem::http::{HeaderName, HeaderValue, StatusCode};
-use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
+use poem::{IntoResponse as _, Response};
 
-use super::edge::EdgeLayer;
 use crate::app::Handle;
 use crate::clock::Clock;
-use crate::http::document::operation::{ErrorStyle, LimitClass};
-use crate::http::request::address::{Caller, network};
-use crate::http::request::cookie::SessionToken;
+use crate::http::document::operation::LimitClass;
+use crate::http::request::address::network;
+use crate::http::request::resolved::Resolved;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
-use crate::http::wire::event_stream::RefusedStreams;
 use crate::settings::{parse, settings, unless_off};
 
 /// How many requests over which time; all of them at once if need be.
@@ -247,18 +245,45 @@ impl Limiter {
     }
 }
 
-/// The limits as a poem middleware around the edge.
-#[derive(Debug, Clone)]
-pub struct LimitLayer {
+/// The limits in front of the edge.
+pub(super) struct Limits {
     /// The limits.
-    pub limiter: Arc<Limiter>,
-    /// How paths match.
-    pub edge: EdgeLayer,
+    pub(super) limiter: Arc<Limiter>,
     /// Knows whose a session is.
-    pub app: Handle,
+    pub(super) app: Handle,
 }
 
-impl LimitLayer {
+/// A request that was counted.
+pub(super) struct Counted<'a> {
+    limits: &'a Limits,
+    resolved: &'a Resolved,
+    /// The session that it shows, where the path accepts one; whether it was known.
+    session: Option<(Hash32, bool)>,
+    verdict: Option<(&'a Bucket, Verdict)>,
+}
+
+impl Limits {
+    /// Counts a request under its limit.
+    pub(super) fn count<'a>(&'a self, resolved: &'a Resolved) -> Counted<'a> {
+        let limiter = &*self.limiter;
+        let session = resolved.session.filter(|_| resolved.rule.is_some_and(|rule| rule.session));
+        let known = session.and_then(|session| limiter.sessions.get(&session));
+        let address = || Key::from(resolved.caller.address);
+        let (bucket, key) = match (resolved.limit(), known) {
+            (LimitClass::None, _) => return Counted { limits: self, resolved, session: None, verdict: None },
+            (LimitClass::Streams, Some(account)) => (&limiter.streams, Key::Account(account)),
+            (LimitClass::Usual | LimitClass::SignUps, Some(account)) => (&limiter.account, Key::Account(account)),
+            (LimitClass::SignUps, None) => (&limiter.signups, address()),
+            (LimitClass::Usual | LimitClass::Streams, None) => (&limiter.address, address()),
+        };
+        Counted {
+            limits: self,
+            resolved,
+            session: session.map(|session| (session, known.is_some())),
+            verdict: bucket.as_ref().map(|bucket| (bucket, bucket.ask(key))),
+        }
+    }
+
     /// Remembers whose a session is that was answered yes.
     async fn learn(&self, session: Hash32) {
         let Ok(app) = self.app.get() else { return };
@@ -269,66 +294,33 @@ impl LimitLayer {
     }
 }
 
-impl<E: Endpoint<Output = Response>> Middleware<E> for LimitLayer {
-    type Output = Limited<E>;
-
-    fn transform(&self, inside: E) -> Limited<E> {
-        Limited { layer: self.clone(), inside }
+impl Counted<'_> {
+    /// The answer to a request beyond its limit.
+    pub(super) fn refusal(&self) -> Option<Response> {
+        let Some((bucket, Verdict::Wait(time))) = self.verdict else { return None };
+        metrics::counter!("be8_limited_total", "limit" => bucket.name).increment(1);
+        let streams = self.resolved.common.as_ref().filter(|_| self.resolved.limit() == LimitClass::Streams);
+        Some(match streams {
+            Some(common) => common.refused.come_back(time),
+            None => self.resolved.errors().apply(WireError::retry(Code::RateLimited, time).into_response()),
+        })
     }
-}
 
-/// An endpoint behind the limits.
-#[derive(Debug)]
-pub struct Limited<E> {
-    layer: LimitLayer,
-    inside: E,
-}
-
-impl<E: Endpoint<Output = Response>> Endpoint for Limited<E> {
-    type Output = Response;
-
-    async fn call(&self, request: Request) -> poem::Result<Response> {
-        let LimitLayer { limiter, edge, .. } = &self.layer;
-        let rule = edge.rule(request.uri().path());
-        let errors = rule.map_or(ErrorStyle::Contract, |rule| rule.errors);
-        let class = rule.map_or(LimitClass::Usual, |rule| rule.limit);
-        let client = Caller::of(&request).address;
-        let refused = request.data::<RefusedStreams>().cloned();
-        let session =
-            rule.filter(|rule| rule.session).and_then(|_| SessionToken::of(&request)).map(|token| token.hash());
-        let known = session.and_then(|session| limiter.sessions.get(&session));
-        let (bucket, key) = match (class, known) {
-            (LimitClass::None, _) => return self.inside.call(request).await,
-            (LimitClass::Streams, Some(account)) => (&limiter.streams, Key::Account(account)),
-            (LimitClass::Usual | LimitClass::SignUps, Some(account)) => (&limiter.account, Key::Account(account)),
-            (LimitClass::SignUps, None) => (&limiter.signups, client.into()),
-            (LimitClass::Usual | LimitClass::Streams, None) => (&limiter.address, client.into()),
-        };
-        let verdict = bucket.as_ref().map(|bucket| (bucket, bucket.ask(key)));
-        let mut answer = match verdict {
-            Some((bucket, Verdict::Wait(time))) => {
-                metrics::counter!("be8_limited_total", "limit" => bucket.name).increment(1);
-                match refused.filter(|_| class == LimitClass::Streams) {
-                    Some(refused) => refused.come_back(time),
-                    None => errors.apply(WireError::retry(Code::RateLimited, time).into_response()),
-                }
-            }
-            _ => {
-                let answer = self.inside.call(request).await?;
-                if let Some(session) = session {
-                    match (known, answer.status()) {
-                        (None, StatusCode::OK) => self.layer.learn(session).await,
-                        (Some(_), StatusCode::UNAUTHORIZED) => limiter.sessions.invalidate(&session),
-                        _ => {}
-                    }
-                }
-                answer
-            }
-        };
-        if let Some((bucket, verdict)) = verdict {
-            bucket.tell(verdict, &mut answer);
+    /// Notes what an answer says about the session of the request.
+    pub(super) async fn note(&self, status: StatusCode) {
+        match (self.session, status) {
+            // Once for each session: so its future is not part of all others.
+            (Some((session, false)), StatusCode::OK) => Box::pin(self.limits.learn(session)).await,
+            (Some((session, true)), StatusCode::UNAUTHORIZED) => self.limits.limiter.sessions.invalidate(&session),
+            _ => {}
         }
-        Ok(answer)
+    }
+
+    /// Tells an answer what is left of the limit.
+    pub(super) fn tell(&self, answer: &mut Response) {
+        if let Some((bucket, verdict)) = self.verdict {
+            bucket.tell(verdict, answer);
+        }
     }
 }
 

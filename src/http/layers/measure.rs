@@ -6,22 +6,9 @@ use std::time::Instant;
 
 use metrics::{Counter, Histogram};
 use parking_lot::RwLock;
-use poem::http::Method;
-use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
+use poem::http::{Method, StatusCode};
 
-use super::edge::EdgeLayer;
-
-/// The measuring as a poem middleware, around everything else. It knows the routes by the edge.
-#[derive(Debug, Clone)]
-pub struct MeasureLayer(pub EdgeLayer);
-
-impl<E: Endpoint> Middleware<E> for MeasureLayer {
-    type Output = Measured<E>;
-
-    fn transform(&self, inside: E) -> Measured<E> {
-        Measured { edge: self.0.clone(), series: RwLock::default(), inside }
-    }
-}
+use crate::http::request::paths::Rule;
 
 /// What a request is counted under: few values each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,33 +40,39 @@ impl Series {
     }
 }
 
-/// An endpoint that is measured.
-pub struct Measured<E> {
-    edge: EdgeLayer,
-    series: RwLock<HashMap<Labels, Series>>,
-    inside: E,
+/// The series of all requests.
+#[derive(Default)]
+pub(super) struct Measure(RwLock<HashMap<Labels, Series>>);
+
+/// A request that is under way.
+pub(super) struct Measured {
+    begun: Instant,
+    method: &'static str,
 }
 
-impl<E: Endpoint> Endpoint for Measured<E> {
-    type Output = Response;
+impl Measured {
+    /// From now on, with the method that was sent.
+    pub(super) fn begin(method: &Method) -> Self {
+        Self { begun: Instant::now(), method: name(method) }
+    }
+}
 
-    async fn call(&self, request: Request) -> poem::Result<Response> {
-        let begun = Instant::now();
-        let method = name(request.method());
-        let route = self.edge.rule(request.uri().path()).map_or("other", |rule| rule.path);
-        let answer = self.inside.call(request).await?.into_response();
-        let labels = Labels { method, route, status: answer.status().as_u16() };
-        let series = self.series.read();
+impl Measure {
+    /// Counts a request that is answered.
+    pub(super) fn count(&self, measured: &Measured, rule: Option<&'static Rule>, status: StatusCode) {
+        let Measured { begun, method } = *measured;
+        let route = rule.map_or("other", |rule| rule.path.as_str());
+        let labels = Labels { method, route, status: status.as_u16() };
+        let series = self.0.read();
         match series.get(&labels) {
             Some(series) => series.count(begun),
             None => {
                 drop(series);
-                let mut series = self.series.write();
+                let mut series = self.0.write();
                 series.entry(labels).or_insert_with(|| Series::of(labels)).count(begun);
             }
         }
         tracing::debug!(method, route, status = labels.status, "request");
-        Ok(answer)
     }
 }
 

@@ -4,16 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use be8_events::AccId;
+use be8_events::{AccId, Hash32};
 use parking_lot::Mutex;
-use poem::{Endpoint, IntoResponse, Request, Response};
+use poem::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::edge::EdgeLayer;
 use crate::app::Handle;
-use crate::http::request::cookie::SessionToken;
-use crate::http::request::room::Room;
+use crate::http::request::resolved::Resolved;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 use crate::settings::{count, settings};
@@ -34,9 +32,7 @@ settings! {
 /// Lets requests with large bodies through one by one. Only who has a session of a living account
 /// is let in: strangers must not keep others waiting. Nor must one account: it has a quarter of the turns and of the
 /// places to wait.
-pub struct Turnstile<E> {
-    inside: E,
-    edge: EdgeLayer,
+pub struct Turnstile {
     app: Handle,
     bodies: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
@@ -51,16 +47,17 @@ struct Share {
 }
 
 /// A turn, as long as it lasts.
-struct Turn {
+pub(in crate::http) struct Turn {
+    _counted: Counted,
     _share: Arc<Share>,
     _permits: [OwnedSemaphorePermit; 2],
 }
 
-impl<E> Turnstile<E> {
-    /// In front of this service.
-    pub fn new(inside: E, edge: EdgeLayer, app: Handle, settings: TurnSettings) -> Self {
+impl Turnstile {
+    /// With places for so many.
+    pub fn new(app: Handle, settings: TurnSettings) -> Self {
         let (bodies, waiting) = (Arc::new(Semaphore::new(settings.bodies)), Arc::new(Semaphore::new(settings.waiting)));
-        Self { inside, edge, app, bodies, waiting, shares: Mutex::default(), settings }
+        Self { app, bodies, waiting, shares: Mutex::default(), settings }
     }
 
     fn share(&self, account: AccId) -> Arc<Share> {
@@ -76,14 +73,27 @@ impl<E> Turnstile<E> {
         share
     }
 
-    async fn admit(&self, request: &Request) -> Result<Turn, WireError> {
+    /// The turn of a request, if it needs one: that of an operation with large bodies.
+    ///
+    /// # Errors
+    /// [`Code::NotAuth`] without a session of a living account, and [`Code::Unavailable`] if there is no turn in time.
+    pub(in crate::http) async fn turn(&self, request: &Request) -> Result<Option<Turn>, WireError> {
+        let Resolved { rule, session, .. } = *Resolved::of(request);
+        if !rule.is_some_and(|rule| rule.large_bodies) {
+            return Ok(None);
+        }
+        // Few requests wait: so this future is not part of all others.
+        Box::pin(self.admit(session)).await.map(Some)
+    }
+
+    async fn admit(&self, session: Option<Hash32>) -> Result<Turn, WireError> {
         let app = self.app.get()?;
-        let session = SessionToken::of(request).ok_or(WireError::from(Code::NotAuth))?.hash();
+        let session = session.ok_or(Code::NotAuth)?;
         let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
         let share = self.share(me.id);
         if let (Ok(own), Ok(body)) = (share.bodies.clone().try_acquire_owned(), self.bodies.clone().try_acquire_owned())
         {
-            return Ok(Turn { _share: share, _permits: [own, body] });
+            return Ok(Turn::new(share, [own, body]));
         }
         let permits = {
             let (Ok(_own), Ok(_place)) = (share.waiting.try_acquire(), self.waiting.try_acquire()) else {
@@ -102,26 +112,13 @@ impl<E> Turnstile<E> {
                 Ok(Err(_)) | Err(_) => return Err(Code::Unavailable.into()),
             }
         };
-        Ok(Turn { _share: share, _permits: permits })
+        Ok(Turn::new(share, permits))
     }
 }
 
-impl<E: Endpoint> Endpoint for Turnstile<E> {
-    type Output = Response;
-
-    async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        if !self.edge.rule(request.uri().path()).is_some_and(|rule| rule.large_bodies) {
-            return self.inside.call(request).await.map(IntoResponse::into_response);
-        }
-        match self.admit(&request).await {
-            Ok(_turn) => {
-                // There are few of them, and nobody else's bodies shall keep them out.
-                request.extensions_mut().remove::<Room>();
-                let _counted = Counted::new("be8_image_uploads");
-                self.inside.call(request).await.map(IntoResponse::into_response)
-            }
-            Err(refusal) => Err(refusal.into()),
-        }
+impl Turn {
+    fn new(share: Arc<Share>, permits: [OwnedSemaphorePermit; 2]) -> Self {
+        Self { _counted: Counted::new("be8_image_uploads"), _share: share, _permits: permits }
     }
 }
 

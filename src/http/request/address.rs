@@ -109,7 +109,7 @@ impl Networks {
     }
 }
 
-/// Who sends a request. It is found once, in front of all that asks for it.
+/// Who sends a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     /// The address of the client.
@@ -119,20 +119,9 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Who sends this request.
-    pub fn of(request: &Request) -> Self {
-        request.data().copied().unwrap_or(Self { address: Ipv4Addr::UNSPECIFIED.into(), https: false })
-    }
-
     /// For whom a password or a code of an account is hashed.
     pub fn requester(self, account: Option<AccId>) -> Requester {
         Requester { network: network(self.address), account }
-    }
-}
-
-impl<'a> poem::FromRequest<'a> for Caller {
-    async fn from_request(request: &'a Request, _: &mut poem::RequestBody) -> poem::Result<Self> {
-        Ok(Self::of(request))
     }
 }
 
@@ -141,9 +130,8 @@ impl<'a> poem::FromRequest<'a> for Caller {
 pub(in crate::http) struct Arrival {
     /// Who sends it.
     pub caller: Caller,
-    /// The hosts, with their ports, that it may have been sent to: the one that this server was asked for, and the one that
-    /// a trusted proxy was asked for.
-    pub hosts: Vec<String>,
+    /// The host, with its port, that a trusted proxy was asked for.
+    pub forwarded_host: Option<String>,
 }
 
 impl Proxies {
@@ -165,11 +153,7 @@ impl Proxies {
         let forwarded_https =
             hop.proto.as_deref().map(|proto| ["https", "wss"].iter().any(|name| proto.eq_ignore_ascii_case(name)));
         let https = forwarded_https.unwrap_or(*request.scheme() == Scheme::HTTPS);
-        // HTTP/2 has an authority and mostly no Host (RFC 9113, section 8.3.1); in HTTP/1.1 that of an absolute target counts
-        // (RFC 9112, section 3.2.2).
-        let asked = request.uri().authority().map(|authority| authority.as_str().to_owned());
-        let asked = asked.or_else(|| request.header(header::HOST).map(str::to_owned));
-        Arrival { caller: Caller { address, https }, hosts: asked.into_iter().chain(hop.host).collect() }
+        Arrival { caller: Caller { address, https }, forwarded_host: hop.host }
     }
 
     /// Whether an address is that of a trusted proxy.

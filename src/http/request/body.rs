@@ -2,7 +2,6 @@
 
 use std::ops::Deref;
 use std::pin::pin;
-use std::time::Duration;
 
 use be8_events::Hash32;
 use futures_util::{Stream, StreamExt as _};
@@ -14,31 +13,21 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout};
 
+use crate::http::request::idempotency_key::SentKey;
+use crate::http::request::resolved::Resolved;
 use crate::http::request::{form, json};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
-use crate::settings::{count, mebibytes, seconds, settings};
 use held::Held;
 pub use held::{BodyMemory, Claimed, FreeShare};
+pub use limits::BodyLimits;
 
 mod held;
+mod limits;
 
-settings! {
-    /// What a request body may cost. Set it as request data to change it for a route; without it
-    /// the default holds.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct BodyLimits {
-        bytes: usize = count, "body-max-bytes", "BYTES", "5242880", "The largest body of a request";
-        stall: Duration = seconds, "body-stall-seconds", "SECONDS", "30", "The longest silence in the middle of a body";
-        total: Duration = seconds, "body-total-seconds", "SECONDS", "300", "The longest time that a body may take";
-        memory: usize = mebibytes, "body-memory-mib", "MIB", "256", "Memory for bodies that come in; beyond it what exceeds 64 KiB on a connection is refused as UNAVAILABLE";
-    }
-    fixed {
-        /// Most parameters of a urlencoded form.
-        parameters: usize = 5,
-        /// Most values in JSON. A value takes two bytes to send and may take a hundred to hold.
-        values: usize = 65_536,
-    }
+/// The limits of the body of a request.
+pub(in crate::http) fn limits(request: &Request) -> BodyLimits {
+    Resolved::of(request).common.as_ref().map(|common| common.bodies).unwrap_or_default()
 }
 
 /// A request body as an object of type `T`, from JSON or from a urlencoded form.
@@ -109,10 +98,10 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let limits = request.data::<BodyLimits>().copied().unwrap_or_default();
+        let limits = limits(request);
         let (bytes, claimed) =
             read(request.headers(), body.take()?.into_bytes_stream(), limits, BodyMemory::of(request)).await?;
-        let digest = request.headers().contains_key("idempotency-key").then(|| Hash32::sha256(&bytes));
+        let digest = (Resolved::of(request).key != SentKey::Absent).then(|| Hash32::sha256(&bytes));
         let fields = match essence(request.content_type()) {
             "application/json" => from_json(&bytes, limits)?,
             "application/x-www-form-urlencoded" => {

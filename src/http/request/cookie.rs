@@ -6,12 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use be8_events::{Hash32, Timestamp};
 use chrono::TimeDelta;
-use poem::Request;
 use poem::http::{HeaderMap, HeaderValue, header};
 use rand::Rng as _;
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
-use super::address::Caller;
 use crate::domain::token::CENTURY_DAYS;
 
 /// The name of the cookie over plain http.
@@ -49,19 +47,18 @@ impl SessionToken {
         bytes.as_slice().try_into().ok().map(Self)
     }
 
-    /// The token of the session that a request belongs to, if it names one.
+    /// The token of the session that a request with these headers belongs to, if it names one. `https` says whether its client
+    /// speaks https.
     ///
     /// Consumers echo our whole `Set-Cookie` line, so attributes (`Path=/`, `Expires=Wed, 30
     /// Oct ...`) and bare words (`HttpOnly`) may stand among the pairs, and anything else too.
     /// The *first* well-formed pair of the name counts: a request has one session. Trying several
     /// would let the account that acts change when another session ends, and would multiply the
     /// look-ups a stranger can cause. Over https, only `__Host-be8` counts.
-    pub fn of(request: &Request) -> Option<Self> {
-        Self::read(request.headers(), Caller::of(request).https)
-    }
-
-    fn read(headers: &HeaderMap, https: bool) -> Option<Self> {
+    pub fn read(headers: &HeaderMap, https: bool) -> Option<Self> {
         let name = name(https).as_bytes();
+        // By bytes: `cookie` and `headers::Cookie` read text, so that one letter beyond ASCII (the latter) or beyond UTF-8 (the
+        // former) in another program's cookie would end the session.
         headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).find_map(
             |pair| {
                 let value = pair.trim_ascii().strip_prefix(name)?.trim_ascii_start();

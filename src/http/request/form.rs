@@ -1,6 +1,10 @@
 //! Urlencoded forms with nested names, such as `keys[auth]=...` and `accIDs[]=10001`.
+//!
+//! `serde_qs` nests, too, but refuses forms that mean something here: a name that comes twice, or once with and once without
+//! brackets.
 
 use serde_json::{Map, Value};
+use url::form_urlencoded;
 
 /// The fields of a urlencoded form (URL Standard, section 5.1; bytes that are no UTF-8 become
 /// U+FFFD). Every form means something; only one with more than `most` parameters is none.
@@ -9,11 +13,10 @@ pub fn fields(bytes: &[u8], most: usize) -> Option<Map<String, Value>> {
     if parameters.take(most.saturating_add(1)).count() > most {
         return None;
     }
-    let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(bytes).ok()?;
     let mut fields = Map::new();
-    for (name, text) in pairs {
+    for (name, text) in form_urlencoded::parse(bytes) {
         let (first, steps) = path(&name);
-        put(fields.entry(first).or_insert(Value::Null), &steps, text);
+        put(fields.entry(first).or_insert(Value::Null), &steps, text.into_owned());
     }
     Some(fields)
 }

@@ -1,14 +1,18 @@
-//! What a request carries: its body, its session, its address, its idempotency key.
+//! What a request carries: its path, its address, its session and its idempotency key, resolved once; and its body.
 
 pub mod address;
 pub mod addressing;
 pub mod body;
+pub mod common;
 pub mod cookie;
 mod form;
 mod forwarded;
+pub mod idempotency_key;
 pub mod json;
 pub mod lenient;
 pub mod once;
 pub mod operator;
+pub mod paths;
+pub mod resolved;
 pub(in crate::http) mod room;
 pub mod session;

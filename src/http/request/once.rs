@@ -1,8 +1,6 @@
 //! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a request that comes again under
 //! the same key happens once, and is answered the same.
 
-use std::borrow::Cow;
-
 use be8_events::Hash32;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef};
@@ -10,18 +8,14 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde::Serialize;
 
 use super::body::Body;
-use super::cookie::SessionToken;
+use super::idempotency_key::{MOST, SentKey};
+use super::resolved::Resolved;
 use crate::app::App;
 use crate::domain::{Command, Rejection};
 use crate::http::wire::answer::{Answer, json};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 use crate::ledger::{Answered, Idempotency, LedgerError};
-
-/// The name of the header.
-pub const HEADER: &str = "Idempotency-Key";
-/// The most characters of a key.
-const MOST: usize = 255;
 
 /// The key of a request, if it carries one together with a session: the parameter of operations
 /// that can be sent again.
@@ -130,29 +124,6 @@ impl App {
     }
 }
 
-/// The key that the values of the header say. They are structured fields (RFC 9651): a string in
-/// quotes. Without quotes it is taken as it stands.
-fn key<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<Cow<'a, str>> {
-    let text = std::str::from_utf8(values.next()?).ok()?;
-    let key = match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        Some(inside) if inside.contains('\\') => Cow::Owned(unescaped(inside)),
-        Some(inside) => Cow::Borrowed(inside),
-        None => Cow::Borrowed(text),
-    };
-    (values.next().is_none() && (1..=MOST).contains(&key.chars().count())).then_some(key)
-}
-
-/// A string without the backslashes in front of characters.
-fn unescaped(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        let escaped = if character == '\\' { characters.next() } else { None };
-        plain.push(escaped.unwrap_or(character));
-    }
-    plain
-}
-
 impl<'a> ApiExtractor<'a> for IdempotencyKey {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
 
@@ -173,40 +144,14 @@ impl<'a> ApiExtractor<'a> for IdempotencyKey {
         _: &mut RequestBody,
         _: ExtractParamOptions<Self::ParamType>,
     ) -> poem::Result<Self> {
-        let headers = request.headers();
-        if !headers.contains_key(HEADER) {
-            return Ok(Self(None));
-        }
+        let resolved = Resolved::of(request);
+        let key = match resolved.key {
+            SentKey::Absent => return Ok(Self(None)),
+            SentKey::Malformed => None,
+            SentKey::Hash(key) => Some(key),
+        };
         // Without a session there is no account that it could be a key of.
-        Ok(Self(SessionToken::of(request).map(|token| {
-            Sent {
-                session: token.hash(),
-                key: key(headers.get_all(HEADER).iter().map(|value| value.as_bytes()))
-                    .map(|key| Hash32::sha256(key.as_bytes())),
-                route: request.uri().path().to_owned(),
-            }
-        })))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_is_any_string_of_up_to_255_characters() {
-        let of = |values: &[&str]| key(values.iter().map(|value| value.as_bytes())).map(Cow::into_owned);
-        let is = |text: &str| Some(text.to_owned());
-        assert_eq!(of(&["8e03978e-40d5-43dd"]), is("8e03978e-40d5-43dd"));
-        assert_eq!(of(&["\"8e03978e-40d5-43dd\""]), is("8e03978e-40d5-43dd"));
-        assert_eq!(of(&[r#""a\"b\\c""#]), is(r#"a"b\c"#));
-        assert_eq!(of(&["\""]), is("\""));
-        assert_eq!(of(&["ä"]), is("ä"));
-        assert_eq!(of(&[&"ä".repeat(255)]), is(&"ä".repeat(255)));
-        assert_eq!(of(&[&format!("\"{}\"", "a".repeat(255))]), is(&"a".repeat(255)));
-        for none in [&["", ""][..], &["\"\""], &["a", "a"], &[&"a".repeat(256)], &[]] {
-            assert_eq!(of(none), None, "{none:?}");
-        }
-        assert_eq!(key(std::iter::once(&[0xff][..])), None);
+        let sent = resolved.session.map(|session| Sent { session, key, route: request.uri().path().to_owned() });
+        Ok(Self(sent))
     }
 }

@@ -7,7 +7,7 @@ use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-use super::cookie::SessionToken;
+use super::resolved::Resolved;
 use super::session::{SCHEME as SESSION, Session};
 use crate::app::OperatorToken;
 use crate::http::wire::error::WireError;
@@ -64,7 +64,7 @@ impl<'a> ApiExtractor<'a> for Operator {
     }
 }
 
-/// The bearer token of a request.
+/// The bearer token of a request. The operator's may be any bytes, while `headers::Authorization` takes ASCII alone.
 fn bearer(request: &Request) -> Option<BearerToken> {
     let sent = request.headers().get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, token) = sent.split_at_checked(7)?;
@@ -128,7 +128,7 @@ impl<'a> ApiExtractor<'a> for Auditor {
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         Ok(match bearer(request) {
             Some(token) => Self::Bearer(token),
-            None => Self::Session(Session(SessionToken::of(request).map(|token| token.hash()))),
+            None => Self::Session(Session(Resolved::of(request).session)),
         })
     }
 }

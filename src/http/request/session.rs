@@ -5,7 +5,8 @@ use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-use super::cookie::{NAME, SessionToken};
+use super::cookie::NAME;
+use super::resolved::Resolved;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 
@@ -57,7 +58,7 @@ impl<'a> ApiExtractor<'a> for Session {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        Ok(Self(SessionToken::of(request).map(|token| token.hash())))
+        Ok(Self(Resolved::of(request).session))
     }
 }
 
@@ -67,6 +68,6 @@ pub struct OptionalSession(pub Option<Hash32>);
 
 impl<'a> FromRequest<'a> for OptionalSession {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        Ok(Self(SessionToken::of(request).map(|token| token.hash())))
+        Ok(Self(Resolved::of(request).session))
     }
 }

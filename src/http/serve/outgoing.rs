@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Body as _;
 use parking_lot::{Mutex, MutexGuard};
-use poem::{Body, Endpoint, IntoResponse, Request, RequestBody, Response};
+use poem::{Body, Request, RequestBody, Response};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -93,6 +93,17 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Finds a place for an answer that is there as a whole, unless it has one already.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] if there is no place.
+    pub(in crate::http) fn claim_for(&self, answer: &mut Response) -> Result<(), WireError> {
+        let body: Boxed = answer.take_body().into();
+        let size = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
+        answer.set_body(Body::from(body));
+        self.claim(size.unwrap_or(0))
+    }
+
     /// Finds a place for a large answer before it is made, waiting in line.
     ///
     /// # Errors
@@ -144,20 +155,6 @@ impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
-}
-
-/// Finds a place for each answer of `next` that is there as a whole and has none yet.
-///
-/// # Errors
-/// Those of `next`, and [`Code::Unavailable`] if there is no place.
-pub(in crate::http) async fn claimed<E: Endpoint>(next: Arc<E>, request: Request) -> poem::Result<Response> {
-    let outgoing = request.data::<Outgoing>().cloned().unwrap_or_default();
-    let mut answer = next.call(request).await?.into_response();
-    let body: Boxed = answer.take_body().into();
-    let size = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
-    answer.set_body(Body::from(body));
-    outgoing.claim(size.unwrap_or(0))?;
-    Ok(answer)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The pages that the server shows in a browser: what runs here, and Swagger UI. None of them needs
 //! anything from elsewhere, and each allows itself, by its Content-Security-Policy, what it needs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use poem::http::{HeaderValue, header};
-use poem::{Endpoint, IntoEndpoint, IntoResponse, Request, Response, Route, get};
+use poem::{Request, Response};
 use sha2::{Digest, Sha256};
 
 /// What runs here.
@@ -19,43 +20,36 @@ const START: &str = include_str!("docs.js");
 /// The paths of the pages.
 pub const PATHS: [&str; 5] = ["/", "/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"];
 
-/// The pages, and the rest of the service below them. `bundled` is poem-openapi's page of Swagger
-/// UI, which carries its program and its style in itself: they are taken out of it, so that no
-/// script has to stand in a page.
-pub fn pages<E: IntoEndpoint<Endpoint: 'static>>(bundled: &str, rest: E) -> Route {
-    let style = between(HOME, "<style>", "</style>");
-    let style = STANDARD.encode(Sha256::digest(style));
-    let home = format!("default-src 'none'; style-src 'sha256-{style}'; img-src data:; {NOTHING_ELSE}");
-    // Swagger UI draws with style elements and attributes, and with images as data.
-    let docs = format!(
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-         connect-src 'self'; {NOTHING_ELSE}"
-    );
-    let css = between(bundled, "<style charset=\"UTF-8\">", "</style>");
-    let program = between(bundled, "<script charset=\"UTF-8\">", "</script>");
-    let root = Root { home: Page::new("text/html; charset=utf-8", HOME, &home), rest: rest.into_endpoint() };
-    Route::new()
-        .at("/docs", get(Page::new("text/html; charset=utf-8", DOCS, &docs)))
-        .at("/docs/start.js", get(Page::new("text/javascript; charset=utf-8", START, &docs)))
-        .at("/docs/swagger-ui.css", get(Page::new("text/css; charset=utf-8", css, &docs)))
-        .at("/docs/swagger-ui-bundle.js", get(Page::new("text/javascript; charset=utf-8", program, &docs)))
-        .nest("/", root)
-}
+/// The pages.
+pub(in crate::http) struct Pages(HashMap<&'static str, Page>);
 
-/// The home page for the root itself, which a nested service would take for its own.
-struct Root<E> {
-    home: Page,
-    rest: E,
-}
+impl Pages {
+    /// All of them. `bundled` is poem-openapi's page of Swagger UI, which carries its program and its style in itself: they are
+    /// taken out of it, so that no script has to stand in a page.
+    pub(in crate::http) fn new(bundled: &str) -> Self {
+        let style = between(HOME, "<style>", "</style>");
+        let style = STANDARD.encode(Sha256::digest(style));
+        let home = format!("default-src 'none'; style-src 'sha256-{style}'; img-src data:; {NOTHING_ELSE}");
+        // Swagger UI draws with style elements and attributes, and with images as data.
+        let docs = format!(
+            "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+             connect-src 'self'; {NOTHING_ELSE}"
+        );
+        let css = between(bundled, "<style charset=\"UTF-8\">", "</style>");
+        let program = between(bundled, "<script charset=\"UTF-8\">", "</script>");
+        let pages = [
+            Page::new("text/html; charset=utf-8", HOME, &home),
+            Page::new("text/html; charset=utf-8", DOCS, &docs),
+            Page::new("text/javascript; charset=utf-8", START, &docs),
+            Page::new("text/css; charset=utf-8", css, &docs),
+            Page::new("text/javascript; charset=utf-8", program, &docs),
+        ];
+        Self(PATHS.into_iter().zip(pages).collect())
+    }
 
-impl<E: Endpoint> Endpoint for Root<E> {
-    type Output = Response;
-
-    async fn call(&self, request: Request) -> poem::Result<Response> {
-        if request.uri().path() == "/" {
-            return self.home.call(request).await;
-        }
-        self.rest.call(request).await.map(IntoResponse::into_response)
+    /// The page that a request reads; none if there is none at its path.
+    pub(in crate::http) fn answer(&self, request: &Request) -> Option<Response> {
+        self.0.get(request.uri().path()).map(|page| page.answer(request))
     }
 }
 
@@ -82,12 +76,8 @@ impl Page {
         let tag = format!("\"{}\"", STANDARD.encode(&Sha256::digest(text)[..16]));
         Self { media_type, text: text.into(), policy: header(policy), tag: header(&tag) }
     }
-}
 
-impl Endpoint for Page {
-    type Output = Response;
-
-    async fn call(&self, request: Request) -> poem::Result<Response> {
+    fn answer(&self, request: &Request) -> Response {
         // Asked again each time, answered in full only after an update of the server (RFC 9110,
         // section 13.1.2).
         let known = request.headers().get_all(header::IF_NONE_MATCH).iter().any(|tag| *tag == self.tag);
@@ -100,12 +90,13 @@ impl Endpoint for Page {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::ETAG, self.tag.clone());
         headers.insert(header::CONTENT_SECURITY_POLICY, self.policy.clone());
-        Ok(answer)
+        answer
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use poem::IntoResponse as _;
     use poem::http::StatusCode;
     use poem_openapi::OpenApiService;
 
@@ -117,8 +108,8 @@ mod tests {
         if let Some(tag) = known {
             request = request.header(header::IF_NONE_MATCH, tag);
         }
-        let rest = poem::endpoint::make_sync(|_| StatusCode::IM_A_TEAPOT);
-        let mut answer = pages(&bundled, rest).get_response(request.finish()).await;
+        let answer = Pages::new(&bundled).answer(&request.finish());
+        let mut answer = answer.unwrap_or_else(|| StatusCode::IM_A_TEAPOT.into_response());
         let body = answer.take_body().into_string().await.unwrap();
         (answer.status(), body, answer)
     }

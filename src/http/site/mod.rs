@@ -14,7 +14,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::web::headers::{self, HeaderMapExt as _};
-use poem::{Endpoint, IntoResponse, Request, Response};
+use poem::{Request, Response};
 
 use crate::http::layers::compress::accepts_gzip;
 use crate::http::wire::error::WireError;
@@ -134,34 +134,21 @@ impl Site {
         self.files.read().clone()
     }
 
-    /// These files in front of a service.
-    pub(in crate::http) const fn in_front_of<E>(self, inside: E) -> Served<E> {
-        Served { site: self, inside }
-    }
-}
-
-/// Files, and a service for what is none.
-pub(in crate::http) struct Served<E> {
-    site: Site,
-    inside: E,
-}
-
-impl<E: Endpoint> Endpoint for Served<E> {
-    type Output = Response;
-
-    async fn call(&self, request: Request) -> poem::Result<Response> {
-        let files = self.site.files();
+    /// The answer to a request for a file; none if there is no file at its path.
+    ///
+    /// # Errors
+    /// The method is none that reads.
+    pub(in crate::http) fn answer(&self, request: &Request) -> Result<Option<Response>, WireError> {
+        let files = self.files();
         let path = request.uri().path();
         // Names of files have letters that a path may hold only in percent-encoding.
         let plain = percent_encoding::percent_decode_str(path).decode_utf8().unwrap_or_default();
-        let Some(entry) = files.0.get(&*plain) else {
-            return self.inside.call(request).await.map(IntoResponse::into_response);
-        };
+        let Some(entry) = files.0.get(&*plain) else { return Ok(None) };
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Err(WireError::method_not_allowed(HeaderValue::from_static("GET, HEAD")).into());
+            return Err(WireError::method_not_allowed(HeaderValue::from_static("GET, HEAD")));
         }
-        Ok(match entry {
-            Entry::File(file) => answer(file, &request),
+        Ok(Some(match entry {
+            Entry::File(file) => answer(file, request),
             Entry::Folder => {
                 let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
                 Response::builder()
@@ -170,7 +157,7 @@ impl<E: Endpoint> Endpoint for Served<E> {
                     .header(header::CACHE_CONTROL, "no-cache")
                     .finish()
             }
-        })
+        }))
     }
 }
 
@@ -244,7 +231,8 @@ enum Range {
 }
 
 /// The one range that a request asks for; none if it asks for several, or in a way that is unknown:
-/// then it gets the whole (RFC 9110, section 14.2).
+/// then it gets the whole (RFC 9110, section 14.2). `headers::Range` refuses more of the end than there is, which means all of
+/// it, reads `+1` as a number, and does not tell what is malformed from what is not there.
 fn range(asked: &poem::http::HeaderMap) -> Option<Range> {
     let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
     let text = asked.get(header::RANGE)?.to_str().ok()?.strip_prefix("bytes=")?;

@@ -2,6 +2,7 @@
 
 use poem::Request;
 
+use crate::http::request::resolved::Resolved;
 use crate::http::request::room::{Place, Room};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
@@ -30,10 +31,12 @@ pub struct BodyMemory {
 }
 
 impl BodyMemory {
-    /// That of a request, by its data. None: there is no bound.
+    /// That of a request. None: there is no bound.
     pub fn of(request: &Request) -> Option<Self> {
-        let free = request.data::<FreeShare>().cloned().unwrap_or_default();
-        request.data::<Room>().cloned().map(|shared| Self { free, shared })
+        let Resolved { rule, common, .. } = Resolved::of(request);
+        // Those that take turns are few, and nobody else's bodies shall keep them out.
+        let shared = common.as_ref().filter(|_| !rule.is_some_and(|rule| rule.large_bodies))?.memory.clone();
+        Some(Self { free: request.data::<FreeShare>().cloned().unwrap_or_default(), shared })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of request bodies, in memory and over real connections.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
 use poem::listener::{Acceptor as _, Listener as _, TcpListener};
@@ -13,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::http::request::common::Common;
 use crate::http::request::lenient::Lenient;
 
 /// A body.
@@ -49,7 +51,11 @@ impl Api {
 }
 
 fn service(limits: BodyLimits) -> BoxEndpoint<'static, Response> {
-    OpenApiService::new(Api, "", "").data(limits).map_to_response().boxed()
+    service_for(Resolved { common: Some(Common::with(limits)), ..Resolved::unknown() })
+}
+
+fn service_for(resolved: Resolved) -> BoxEndpoint<'static, Response> {
+    OpenApiService::new(Api, "", "").data(resolved).map_to_response().boxed()
 }
 
 fn post(content_type: &str, body: impl Into<poem::Body>) -> Request {
@@ -146,9 +152,8 @@ async fn a_type_that_is_not_lenient_may_refuse() {
 
 #[tokio::test]
 async fn the_digest_is_there_for_idempotency_only() {
-    let mut request = post(JSON, "{}");
-    request.headers_mut().insert("Idempotency-Key", "k".parse().unwrap());
-    let answer = said(service(BodyLimits::default()).get_response(request).await).await;
+    let service = service_for(Resolved { key: SentKey::Malformed, ..Resolved::unknown() });
+    let answer = said(service.get_response(post(JSON, "{}")).await).await;
     assert_eq!(answer, (200, "- 0 true".to_owned()));
 }
 

@@ -205,7 +205,7 @@ impl<'a> ApiExtractor<'a> for Brought {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let limits = BodyLimits { bytes: MOST, ..request.data::<BodyLimits>().copied().unwrap_or_default() };
+        let limits = BodyLimits { bytes: MOST, ..body::limits(request) };
         match body::read(request.headers(), body.take()?.into_bytes_stream(), limits, BodyMemory::of(request)).await {
             Ok((bytes, claimed)) => Ok(Self(bytes, claimed)),
             // A body that broke off is malformed, even if nobody receives the answer.

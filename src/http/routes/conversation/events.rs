@@ -7,7 +7,6 @@ use be8_events::{Hash32, Position, ThreadId};
 use bytes::Bytes;
 use chrono::TimeDelta;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
-use poem::web::Data;
 use poem::{IntoResponse, Response};
 use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::EventStream;
@@ -21,11 +20,12 @@ use crate::feed::{Beginning, Change, ChangeId, Delivery, Scope, Shared, missed};
 use crate::http::document::operation::Refusal::Always;
 use crate::http::document::operation::{LimitClass, Operation};
 use crate::http::document::tag::Tag;
+use crate::http::request::common::Common;
 use crate::http::request::session::Session;
 use crate::http::serve::connection::Lost;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
-use crate::http::wire::event_stream::{self, RefusedStreams};
+use crate::http::wire::event_stream;
 
 /// The stream of changes.
 pub struct Events(pub Handle);
@@ -261,13 +261,13 @@ impl Events {
         #[oai(name = "lastEventId")]
         last_event_id_camel: Query<Option<String>>,
         lost: Lost,
-        Data(refused): Data<&RefusedStreams>,
+        common: &Common,
     ) -> Result<Streaming, WireError> {
         let seen = [last_event_id.0, last_event_id_query.0, last_event_id_camel.0];
         match self.open(session.required()?, seen.into_iter().flatten(), lost).await {
             Ok(Some((pieces, heartbeat))) => Ok(Streaming::Open(pieces, heartbeat)),
-            Ok(None) => Ok(Streaming::Refused(refused.come_back(CROWDED))),
-            Err(error) if error.code() == Code::Unavailable => Ok(Streaming::Refused(refused.come_back(AWAY))),
+            Ok(None) => Ok(Streaming::Refused(common.refused.come_back(CROWDED))),
+            Err(error) if error.code() == Code::Unavailable => Ok(Streaming::Refused(common.refused.come_back(AWAY))),
             Err(error) => Err(error),
         }
     }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusHandle;
-use poem::web::Data;
 use poem_openapi::payload::PlainText;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
@@ -12,6 +10,7 @@ use crate::app::Handle;
 use crate::http::document::operation::Refusal::When;
 use crate::http::document::operation::{LimitClass, Operation};
 use crate::http::document::tag::Tag;
+use crate::http::request::common::Common;
 use crate::http::wire::answer::Answer;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
@@ -86,10 +85,10 @@ impl Operations {
     ///
     /// In the text format of Prometheus.
     #[oai(path = "/metrics", method = "get", operation_id = "getMetrics", tag = "Tag::Operations")]
-    async fn metrics(&self, metrics: Data<&PrometheusHandle>) -> PlainText<String> {
+    async fn metrics(&self, common: &Common) -> PlainText<String> {
         if let Ok(app) = self.0.get() {
             metrics::gauge!("be8_log_position").set(app.ledger.position().0 as f64);
         }
-        PlainText(metrics.render())
+        PlainText(common.metrics.render())
     }
 }
