@@ -2,8 +2,7 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::Generation;
-use crate::model::{MODELS, Model};
+use crate::{Generation, MODELS, Model};
 
 /// A table as a whole: equal tables have equal ones, in whatever order their rows lie.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,12 +1,11 @@
-//! What a read model is, and the list of all of them.
+//! What a read model is: its tables, its fold and its write.
 
 use std::fmt::Debug;
 
 use be8_events::{Hash32, Recorded};
-use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::derived::{Derived, Numbering};
-use crate::{Generation, Statement, copy};
+use crate::derived::Derived;
+use crate::{Statement, copy};
 
 /// A table of a read model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,133 +72,9 @@ pub(crate) trait ReadModel: Debug + Default {
     }
 }
 
-/// Declares the read models.
-macro_rules! read_models {
-    ($($model:ident::$type:ident,)+) => {
-        /// All read models.
-        pub const MODELS: &[Model] = &[$(<crate::$model::$type as ReadModel>::MODEL),+];
-
-        /// What a batch of events changes in the read models.
-        #[derive(Debug, Default)]
-        pub struct Changes {
-            numbering: Numbering,
-            $($model: crate::$model::$type,)+
-        }
-
-        impl Changes {
-            /// Folds one event in. Events come in the order of their positions.
-            pub fn apply(&mut self, recorded: &Recorded) {
-                let derived = Derived::of(recorded, &mut self.numbering);
-                $(self.$model.apply(recorded, &derived);)+
-            }
-
-            /// Leaves only what changes in these read models.
-            pub fn keep(&mut self, models: &[&'static Model]) {
-                $(if !models.contains(&&<crate::$model::$type as ReadModel>::MODEL) {
-                    self.$model = crate::$model::$type::default();
-                })+
-            }
-
-            /// Adds the data-modifying CTEs that write the batch to a statement, only for tables in which it changes
-            /// something. They follow a CTE `head` that has one row if the append may happen and none if not.
-            pub fn add_to(&self, statement: &mut Statement) {
-                $(self.$model.write(statement);)+
-            }
-
-            /// Writes a page of a rebuild: what the append writes, without an append, and what is only added the fastest way.
-            ///
-            /// # Errors
-            /// What PostgreSQL answers.
-            pub async fn write(mut self, connection: &mut PgConnection, to: Generation) -> Result<(), sqlx::Error> {
-                $(if let Some(rows) = self.$model.take_rows() {
-                    rows.write(connection, to).await?;
-                })+
-                let mut statement = Statement::new(to);
-                self.add_to(&mut statement);
-                if statement.is_empty() {
-                    return Ok(());
-                }
-                let (text, arguments) = statement.finish()?;
-                let text = AssertSqlSafe(format!("with head as (select 1){text} select from head"));
-                sqlx::query_with(text, arguments).persistent(false).execute(connection).await?;
-                Ok(())
-            }
-        }
-    };
-}
-
-read_models! {
-    account::Accounts,
-    session::Sessions,
-    thread::Threads,
-    message::Messages,
-    image::Media,
-    read_mark::ReadMarks,
-    group::Groups,
-    keyholder::Keyholders,
-    ends::Ends,
-    insight::Insights,
-    token::Tokens,
-    device::Devices,
-}
-
-/// The shapes of all read models of this build.
-pub fn shapes() -> Vec<String> {
-    MODELS.iter().map(Model::shape).collect()
-}
-
-/// These read models and those that they need, in the order of [`MODELS`].
-///
-/// ```
-/// use be8_projections::with_needed;
-///
-/// let models = with_needed(&["messages".to_owned()]).unwrap();
-/// assert_eq!(models.iter().map(|model| model.name).collect::<Vec<_>>(), ["threads", "messages"]);
-/// assert_eq!(with_needed(&["thread".to_owned()]).unwrap_err(), "thread");
-/// ```
-///
-/// # Errors
-/// The first name that is none.
-pub fn with_needed(names: &[String]) -> Result<Vec<&'static Model>, String> {
-    let mut wanted: Vec<&str> = Vec::new();
-    let mut open: Vec<&str> = names.iter().map(String::as_str).collect();
-    while let Some(name) = open.pop() {
-        let model = MODELS.iter().find(|model| model.name == name).ok_or_else(|| name.to_owned())?;
-        if !wanted.contains(&model.name) {
-            wanted.push(model.name);
-            open.extend(model.needs);
-        }
-    }
-    Ok(MODELS.iter().filter(|model| wanted.contains(&model.name)).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_read_model_comes_with_what_it_needs() {
-        let names = |of: &[&str]| {
-            let of: Vec<String> = of.iter().map(|name| (*name).to_owned()).collect();
-            with_needed(&of).map(|models| models.iter().map(|model| model.name).collect::<Vec<_>>())
-        };
-        assert_eq!(names(&["messages"]).unwrap(), ["threads", "messages"]);
-        assert_eq!(names(&["groups", "accounts"]).unwrap(), ["accounts", "groups"]);
-        assert_eq!(names(&["thread"]).unwrap_err(), "thread");
-        for model in MODELS {
-            assert!(model.needs.iter().all(|needed| names(&[needed]).is_ok()), "{}", model.name);
-        }
-    }
-
-    #[test]
-    fn every_table_is_in_one_read_model_and_creates_itself() {
-        let tables: Vec<Table> = MODELS.iter().flat_map(|model| model.tables).copied().collect();
-        for (nth, Table { name, ddl, .. }) in tables.iter().enumerate() {
-            assert!(tables[..nth].iter().all(|other| other.name != *name), "{name} is there twice");
-            assert!(ddl.contains(&format!("create table if not exists {{schema}}.{name} (")), "{name}");
-            assert_eq!(ddl.matches("create table").count(), 1, "{name}");
-        }
-    }
 
     #[test]
     fn a_shape_is_the_version_and_the_tables_but_not_the_comments() {
@@ -211,25 +86,5 @@ mod tests {
         assert_eq!(one, model(1, "create table x ( a bigint );"));
         assert_ne!(one, model(2, "create table x ( a bigint );"));
         assert_ne!(one, model(1, "create table x ( a integer );"));
-    }
-
-    /// A read model that is written by an earlier build is served as it stands: these change with a new version alone.
-    #[test]
-    fn the_shapes_are_those_of_the_first_build() {
-        let first = [
-            "accounts@1:fe464501d835adfb",
-            "sessions@1:d9fddf0189df4394",
-            "threads@1:46a2960565f1c84e",
-            "messages@1:3978bec059699b8d",
-            "media@1:4ff0d71310b95b0d",
-            "read-marks@1:5f6762a4ac8c3755",
-            "groups@1:8f08650af14477c4",
-            "keyholders@1:0377dcb436f1798f",
-            "ends@1:f643cd65ad78b197",
-            "insights@1:8a18fc62ea2656a2",
-            "tokens@1:44748ddcb3189865",
-            "devices@1:faca3f841c7e2bc1",
-        ];
-        assert_eq!(shapes(), first);
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Row, error::BoxDynError};
 
-use crate::{Generation, account, message, thread};
+use crate::Generation;
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -63,25 +63,20 @@ impl Query {
 #[derive(Debug)]
 pub struct ReadModels {
     pool: Pool,
+    /// The shapes of the read models of this build.
+    shapes: Vec<String>,
     generation: AtomicI32,
 }
 
 impl ReadModels {
-    /// Reads through this pool.
-    pub fn new(pool: impl Into<Pool>) -> Self {
-        Self { pool: pool.into(), generation: AtomicI32::new(Generation::FIRST.0) }
+    /// Reads through this pool what is made of read models of these shapes.
+    pub(crate) fn of(pool: Pool, shapes: Vec<String>) -> Self {
+        Self { pool, shapes, generation: AtomicI32::new(Generation::FIRST.0) }
     }
 
-    /// The statements that an answer needs, by name: what a benchmark measures as the floor.
-    pub fn statements(&self) -> Vec<(&'static str, Arc<str>)> {
-        let generation = self.generation();
-        let named = [
-            ("account", &account::ACCOUNT),
-            ("public_keys", &account::PUBLIC_KEYS),
-            ("threads", &thread::THREADS),
-            ("messages", &message::MESSAGES),
-        ];
-        named.map(|(name, query)| (name, query.text(generation))).into()
+    /// The text of a statement, for the generation that was live when it was last asked.
+    pub(crate) fn text(&self, query: &Query) -> Arc<str> {
+        query.text(self.generation())
     }
 
     fn generation(&self) -> Generation {
@@ -122,7 +117,7 @@ impl ReadModels {
                     Generation(live)
                 }
             };
-            if !live.is_ours(&self.pool).await? {
+            if !live.has(&self.shapes, &self.pool).await? {
                 return Err(ReadError::Foreign);
             }
             self.generation.store(live.0, Ordering::Relaxed);
