@@ -1,5 +1,8 @@
 //! Accounts: coming into being, and setting a public key.
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::account::{AccountCreated, AccountSecret, CodeKind, Curve, PublicKeySecret, PublicKeySet};
 use be8_events::session::{Ending, Opening};
 use be8_events::{

@@ -1,5 +1,8 @@
 //! Lock codes: setting them once, and changing one of them. Codes are compared before a command, which carries the events whose hashes were looked at.
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::account::{CodeChanged, CodeKind, CodeSecret, CodesSecret, CodesSet};
 use be8_events::{Hash32, Position, Sealing, Secret, SecretPayload, StreamName, Subject};
 

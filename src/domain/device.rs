@@ -1,5 +1,8 @@
 //! Devices: where an account is notified of messages by Web Push.
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::device::{DeviceDropped, DeviceSecret, DeviceSubscribed, Dropped};
 use be8_events::{AccId, DeviceEvent, Hash32, NewEvent, Sealing, Secret, SecretPayload, StreamName, Subject};
 use serde::{Deserialize, Serialize};

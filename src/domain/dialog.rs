@@ -1,5 +1,8 @@
 //! Conversations of two: starting one.
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::dialog::ConversationStarted;
 use be8_events::{AccId, DialogEvent, Hash32, MessageEvent, MessageNo, NewEvent, StreamName, ThreadId};
 use serde::{Deserialize, Serialize};

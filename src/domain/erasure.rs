@@ -1,6 +1,9 @@
 //! Erasure: deleting the data keys of subjects, on demand, and of what was to be kept until now and no
 //! longer: the messages of a day, the names of destroyed groups.
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::erasure::Cause;
 use be8_events::{Day, GroupId, StreamName, Subject, Timestamp};
 use chrono::TimeDelta;

@@ -1,5 +1,8 @@
 //! Groups: who is a member, by numbered stays.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use be8_events::erasure::Cause;

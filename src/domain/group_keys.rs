@@ -1,6 +1,9 @@
 //! The versions of a group's key, and the wrapped keys that are stored for its members
 //! (docs/protocol.md, "Storing a wrapped key").
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::group::{GroupKeySecret, GroupKeyStored, VersionAllocated};
 use be8_events::{AccId, GroupId, GroupVersion, Hash32, NewEvent, Sealing, Secret, SecretPayload, StreamName, Subject};
 

@@ -1,5 +1,8 @@
 //! Media: posting an image, and what an account's own name for one stands for.
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::image::MediaStored;
 use be8_events::message::{ImagePosted, ImageSecret};
 use be8_events::{Hash32, MediaEvent, MessageNo, NewEvent, Sealing, Secret, SecretPayload, StreamName, ThreadId};

@@ -1,5 +1,8 @@
 //! Invite links: how many were sent and used.
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::server::{Link, LinkCounted, Usage};
 use be8_events::{Hash32, NewEvent, StreamName};
 

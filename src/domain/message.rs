@@ -1,5 +1,8 @@
 //! Writing messages, in conversations of two and in groups.
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::message::{MessageSecret, MessageWritten};
 use be8_events::{
     AccId, GroupId, GroupVersion, Hash32, MessageEvent, MessageNo, NewEvent, Sealing, Secret, SecretPayload, StayNo,

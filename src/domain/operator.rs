@@ -1,5 +1,8 @@
 //! What the operator does to the sessions of an account.
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::session::Ending;
 use be8_events::{AccId, Event, Hash32, SessionEvent, StreamName};
 

@@ -1,5 +1,8 @@
 //! What an account says of itself: its nickname and its status.
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::account::{NicknameChanged, NicknameSecret, StatusSecret, StatusSet};
 use be8_events::{Hash32, Position, Sealing, Secret, SecretPayload, StreamName, Subject};
 

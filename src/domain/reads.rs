@@ -1,5 +1,8 @@
 //! Read marks: who has read which messages of a thread.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use be8_events::reads::MessagesRead;

@@ -5,6 +5,9 @@
 //! [`ErasePublicKey`]. Since nothing can bind itself to a removed account, what is left to do
 //! only ever shrinks; a step that was done already is no event.
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::account::{AccountRemoved, Removal};
 use be8_events::dialog::ConversationEnded;
 use be8_events::erasure::Cause;

@@ -1,5 +1,8 @@
 //! Sessions: a token, known by its hash, speaks for one account until it ends.
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
 use be8_events::{AccId, Hash32, NewEvent, SessionEvent, StreamName};
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,8 @@
 //! Tokens: what the operator issues and accounts use to live longer.
 
+#[cfg(test)]
+mod tests;
+
 use be8_events::account::LifetimeExtended;
 use be8_events::token::{Grant, TokenConsumed, TokenIssued, TokenRevoked, TokenTaken};
 use be8_events::{AccId, Event, Hash32, NewEvent, StreamName, TokenEvent};

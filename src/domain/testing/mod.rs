@@ -1,18 +1,8 @@
 //! Testing the rules: given what happened, when somebody commands, then this happens or is refused.
 
-mod accounts;
-mod devices;
-mod dialogs;
-mod group_keys;
-mod group_messages;
 mod group_model;
-mod groups;
-mod images;
-mod life;
+pub(in crate::domain) mod groups;
 mod model;
-mod reads;
-mod removal;
-mod tokens;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -26,16 +16,16 @@ use chrono::TimeDelta;
 use super::{Command, Decision, Occurred, Rejection, State, States, Stop, View, count_numbers};
 
 /// How long the accounts of the tests live.
-const LIFETIME: TimeDelta = TimeDelta::days(30);
+pub(in crate::domain) const LIFETIME: TimeDelta = TimeDelta::days(30);
 
 /// What happened so far, as the states that follow from it.
 #[derive(Debug)]
 pub(crate) struct World {
-    states: HashMap<StreamName, (State, i64)>,
-    position: Position,
+    pub(in crate::domain) states: HashMap<StreamName, (State, i64)>,
+    pub(in crate::domain) position: Position,
     pub(crate) now: Timestamp,
-    accounts: i64,
-    groups: i64,
+    pub(in crate::domain) accounts: i64,
+    pub(in crate::domain) groups: i64,
 }
 
 impl States for World {
@@ -51,7 +41,7 @@ impl World {
     }
 
     /// What a decision sees.
-    fn view(&self) -> View<'_> {
+    pub(in crate::domain) fn view(&self) -> View<'_> {
         let (next_account, next_group) = (self.accounts + 1, self.groups + 1);
         View { now: self.now, clock: self.now, next_account, next_group, states: self }
     }
@@ -82,13 +72,17 @@ impl World {
     }
 
     /// Then: it is refused for this reason.
-    fn refuses<C: Command<Reply: Debug>>(&mut self, command: &C, why: Rejection) {
+    pub(in crate::domain) fn refuses<C: Command<Reply: Debug>>(&mut self, command: &C, why: Rejection) {
         assert_eq!(self.when(command).unwrap_err(), why);
     }
 
     /// Then: this is answered, and these events happen.
-    fn answers<C: Command>(&mut self, command: &C, reply: C::Reply, events: &[(StreamName, Option<AccId>, Event)])
-    where
+    pub(in crate::domain) fn answers<C: Command>(
+        &mut self,
+        command: &C,
+        reply: C::Reply,
+        events: &[(StreamName, Option<AccId>, Event)],
+    ) where
         C::Reply: Debug + PartialEq,
     {
         let decision = self.when(command).unwrap();
@@ -98,14 +92,14 @@ impl World {
     }
 
     /// Lets the decided events happen.
-    fn happen(&mut self, events: Vec<NewEvent>) {
+    pub(in crate::domain) fn happen(&mut self, events: Vec<NewEvent>) {
         for new in events {
             self.given(new.stream, new.event);
         }
     }
 
     /// Given: an account that lives, with a session whose token's hash is [`token`] of its number.
-    fn account(&mut self, number: i64) -> (AccId, Position) {
+    pub(in crate::domain) fn account(&mut self, number: i64) -> (AccId, Position) {
         let account = id(number);
         let created = AccountCreated { account, until: self.now.plus(LIFETIME) };
         let position = self.given(StreamName::Account(account), created);
@@ -115,7 +109,7 @@ impl World {
     }
 
     /// Given: a conversation that the first one began.
-    fn conversation(&mut self, initiator: AccId, receiver: AccId) -> ThreadId {
+    pub(in crate::domain) fn conversation(&mut self, initiator: AccId, receiver: AccId) -> ThreadId {
         let thread = ThreadId::Dialog { initiator, receiver };
         let nickname = Position(1);
         self.given(StreamName::dialog(initiator, receiver), ConversationStarted { thread, message: 1, nickname });
@@ -124,7 +118,11 @@ impl World {
 
     /// Then: without a session of a living account the command is refused before anything else.
     /// All but the session is right in what `command` makes; the session is that of `account`.
-    fn wants_a_session<C: Command<Reply: Debug>>(&mut self, account: i64, command: impl Fn(Option<Hash32>) -> C) {
+    pub(in crate::domain) fn wants_a_session<C: Command<Reply: Debug>>(
+        &mut self,
+        account: i64,
+        command: impl Fn(Option<Hash32>) -> C,
+    ) {
         self.refuses(&command(None), Rejection::NotAuthenticated);
         self.refuses(&command(Some(token(99_999))), Rejection::NotAuthenticated);
         self.when(&command(Some(token(account)))).unwrap();
@@ -142,11 +140,24 @@ impl World {
     }
 }
 
-fn id(number: i64) -> AccId {
+pub(in crate::domain) fn id(number: i64) -> AccId {
     AccId::new(number).unwrap()
 }
 
 /// The hash of a token, one for each number.
-fn token(number: i64) -> Hash32 {
+pub(in crate::domain) fn token(number: i64) -> Hash32 {
     Hash32::sha256(&number.to_be_bytes())
+}
+
+/// Who has no session sends none of these commands.
+pub(in crate::domain) fn nobody() -> Hash32 {
+    token(0)
+}
+
+/// An account that does not live any more, though its session is open.
+pub(in crate::domain) fn expired(world: &mut World, number: i64) {
+    let now = world.now;
+    world.now = now.plus(-LIFETIME);
+    world.account(number);
+    world.now = now;
 }

@@ -2,11 +2,12 @@
 
 use be8_events::image::MediaStored;
 use be8_events::message::{ImagePosted, ImageSecret};
-use be8_events::{Sealing, Secret};
+use be8_events::{Hash32, Position, Sealing, Secret, StreamName, ThreadId};
 
-use super::super::image::{Fingerprints, PostImage, Posted, StoredBlob};
-use super::super::message::{Address, NamedVersion, Receiver};
-use super::*;
+use super::{Fingerprints, PostImage, Posted, StoredBlob};
+use crate::domain::Rejection;
+use crate::domain::message::{Address, NamedVersion, Receiver};
+use crate::domain::testing::{World, id, token};
 
 fn hash(byte: u8) -> Hash32 {
     Hash32([byte; 32])

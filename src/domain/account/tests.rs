@@ -1,13 +1,12 @@
-//! The rules of accounts and sessions, and of erasure.
+//! The rules of accounts and their first sessions, and of public keys.
 
 use be8_events::account::{AccountCreated, AccountSecret, Curve, PublicKeySecret, PublicKeySet};
-use be8_events::erasure::Cause;
 use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
-use be8_events::{AccId, Sealing, Secret, StreamName, Subject};
+use be8_events::{AccId, Event, Hash32, Sealing, Secret, StreamName, Subject};
 
-use super::super::account::{CreateAccount, SetPublicKey};
-use super::super::erasure::Erase;
-use super::*;
+use super::{CreateAccount, SetPublicKey};
+use crate::domain::Rejection;
+use crate::domain::testing::{LIFETIME, World, id, token};
 
 fn create(session: Hash32, replaces: Option<Hash32>) -> CreateAccount {
     let secret = AccountSecret { nickname: "Zoë".to_owned(), password: "$argon2id$".to_owned() };
@@ -94,12 +93,4 @@ fn a_public_key_is_set_once_and_changed_in_the_open() {
     world.answers(&set_key(session, b"two"), (), &[(stream, Some(zoe), event(b"two"))]); // a change is an event
     world.given(stream, event(b"two"));
     world.answers(&set_key(session, b"one"), (), &[(stream, Some(zoe), event(b"one"))]);
-}
-
-#[test]
-fn erasing_names_subjects_and_leaves_the_keys_to_the_ledger() {
-    let subjects = vec![Subject::Account(id(10_001)), Subject::Day("2026-11-23".parse().unwrap())];
-    let decision = World::new().when(&Erase { subjects: subjects.clone(), cause: Cause::Operator }).unwrap();
-    assert!(decision.events.is_empty());
-    assert_eq!(decision.erase, subjects.into_iter().map(|s| (s, Cause::Operator)).collect::<Vec<_>>());
 }

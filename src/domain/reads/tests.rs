@@ -1,10 +1,11 @@
 //! The rules of read marks.
 
 use be8_events::reads::MessagesRead;
-use be8_events::{GroupId, MessageNo};
+use be8_events::{AccId, GroupId, MessageNo, StreamName, ThreadId};
 
-use super::super::reads::MarkRead;
-use super::*;
+use super::MarkRead;
+use crate::domain::testing::{World, id, token};
+use crate::domain::{Command, Rejection};
 
 /// What was shown: numbers with their senders, `0` for the system.
 fn mark(session: i64, thread: ThreadId, shown: &[(MessageNo, i64)]) -> MarkRead {

@@ -2,11 +2,12 @@
 //! (docs/protocol.md, "Storing a wrapped key").
 
 use be8_events::group::{Access, GroupKeySecret, GroupKeyStored, VersionAllocated};
-use be8_events::{GroupEvent, GroupVersion, Sealing, Secret, Subject};
+use be8_events::{AccId, Event, GroupEvent, GroupVersion, Hash32, Position, Sealing, Secret, StreamName, Subject};
 
-use super::super::group_keys::{AllocateVersion, StoreKey};
-use super::groups::{group, no_group};
-use super::*;
+use super::{AllocateVersion, StoreKey};
+use crate::domain::Rejection;
+use crate::domain::testing::groups::{group, no_group};
+use crate::domain::testing::{World, id, token};
 
 fn allocate(number: i64) -> AllocateVersion {
     AllocateVersion { session: Some(token(number)), group: Some(group()) }

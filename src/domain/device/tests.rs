@@ -2,12 +2,13 @@
 
 use be8_events::device::{DeviceDropped, DeviceSecret, DeviceSubscribed, Dropped};
 use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
-use be8_events::{DeviceEvent, Sealing, Secret, Subject};
+use be8_events::{AccId, DeviceEvent, Event, Hash32, Sealing, Secret, StreamName, Subject};
 
-use super::super::device::{DropDevice, Subscribe};
-use super::super::operator::EndSessions;
-use super::super::session::{DisplaceSessions, EndSession, OpenSession};
-use super::*;
+use super::{DropDevice, Subscribe};
+use crate::domain::operator::EndSessions;
+use crate::domain::session::{DisplaceSessions, EndSession, OpenSession};
+use crate::domain::testing::{LIFETIME, World, id, token};
+use crate::domain::{Command, Rejection};
 
 const ZOE: i64 = 10_001;
 

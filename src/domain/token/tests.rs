@@ -1,12 +1,13 @@
-//! The rules of tokens and invite links.
+//! The rules of tokens.
 
 use be8_events::account::{AccountRemoved, LifetimeExtended, Removal};
-use be8_events::server::{Link, LinkCounted, Usage};
 use be8_events::token::{Grant, TokenConsumed, TokenFreed, TokenIssued, TokenRevoked, TokenTaken};
+use be8_events::{Event, Hash32, StreamName, Timestamp};
+use chrono::TimeDelta;
 
-use super::super::invites::CountLink;
-use super::super::token::{Issue, IssueToken, RevokeToken, UseToken};
-use super::*;
+use super::{Issue, IssueToken, RevokeToken, UseToken};
+use crate::domain::Rejection;
+use crate::domain::testing::{self, LIFETIME, World, id};
 
 const TOKEN: Hash32 = Hash32([7; 32]);
 const OTHER: Hash32 = Hash32([8; 32]);
@@ -18,7 +19,7 @@ fn issued(world: &mut World, token: Hash32, grant: Grant) {
 }
 
 fn uses(who: i64, token: Hash32) -> UseToken {
-    UseToken { session: Some(super::token(who)), token: Ok(token) }
+    UseToken { session: Some(testing::token(who)), token: Ok(token) }
 }
 
 /// Uses it, and lets that happen.
@@ -150,11 +151,11 @@ fn a_token_is_looked_at_after_the_session() {
     world.account(10_001);
     issued(&mut world, TOKEN, PROMO);
     for token in [Ok(TOKEN), Ok(OTHER), Err(Rejection::InvalidToken)] {
-        for session in [None, Some(super::token(5))] {
+        for session in [None, Some(testing::token(5))] {
             world.refuses(&UseToken { session, token }, Rejection::NotAuthenticated);
         }
     }
-    let session = Some(super::token(10_001));
+    let session = Some(testing::token(10_001));
     for why in [Rejection::InvalidToken, Rejection::TokenNotExisting] {
         world.refuses(&UseToken { session, token: Err(why) }, why);
     }
@@ -182,17 +183,4 @@ fn a_revoked_token_gives_nothing_any_more_and_what_it_gave_stays() {
     world.given(stream, TokenFreed { by: zoe });
     world.refuses(&uses(10_002, TOKEN), Rejection::TokenNotExisting);
     world.answers(&IssueToken { token: TOKEN, grant: Grant::Endless }, Issue::Known(None), &[]);
-}
-
-#[test]
-fn invite_links_are_counted_in_the_order_of_their_checks() {
-    let mut world = World::new();
-    let (zoe, _) = world.account(10_001);
-    let session = Some(super::token(10_001));
-    let (link, usage) = (Some(Link::Group), Some(Usage::Sent));
-    world.refuses(&CountLink { session: None, link: None, usage: None }, Rejection::NotAuthenticated);
-    world.refuses(&CountLink { session, link: None, usage: None }, Rejection::InvalidLinkType);
-    world.refuses(&CountLink { session, link, usage: None }, Rejection::NotUsedOrSentLink);
-    let counted = LinkCounted { link: Link::Group, usage: Usage::Sent }.into();
-    world.answers(&CountLink { session, link, usage }, (), &[(StreamName::Invites, Some(zoe), counted)]);
 }

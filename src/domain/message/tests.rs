@@ -1,15 +1,16 @@
-//! The rules of conversations of two.
+//! The rules of writing, in conversations of two and in groups.
 
+use be8_events::group::{Access, VersionAllocated};
 use be8_events::message::{MessageSecret, MessageWritten};
-use be8_events::{GroupId, Sealing, Secret};
+use be8_events::{GroupId, Sealing, Secret, StreamName, ThreadId};
+use chrono::TimeDelta;
 
-use super::super::dialog::StartConversation;
-use super::super::message::{NamedVersion, Receiver, WriteMessage};
-use super::*;
-
-fn start(session: i64, receiver: Option<i64>) -> StartConversation {
-    StartConversation { session: Some(token(session)), receiver: receiver.map(id) }
-}
+use super::{NamedVersion, Receiver, WriteMessage};
+use crate::domain::dialog::StartConversation;
+use crate::domain::group::LeaveGroup;
+use crate::domain::testing::groups::{group, no_group};
+use crate::domain::testing::{LIFETIME, World, expired, id, token};
+use crate::domain::{Command, Rejection};
 
 fn message(text: &str) -> Result<Secret<MessageSecret>, Rejection> {
     Ok(Secret::new(MessageSecret { text: text.to_owned(), iv: None, kind: None, endless: None }))
@@ -25,51 +26,6 @@ fn write(sender: i64, receiver: i64, thread: ThreadId) -> WriteMessage {
         version: NamedVersion::Absent,
         content: message("hello"),
     }
-}
-
-/// An account that does not live any more, though its session is open.
-fn expired(world: &mut World, number: i64) {
-    let now = world.now;
-    world.now = now.plus(-LIFETIME);
-    world.account(number);
-    world.now = now;
-}
-
-#[test]
-fn starting_a_conversation_takes_a_session() {
-    let mut world = World::new();
-    world.account(10_001);
-    world.account(10_002);
-    world.wants_a_session(10_001, |session| StartConversation { session, receiver: Some(id(10_002)) });
-}
-
-#[test]
-fn a_conversation_starts_with_a_living_other() {
-    let mut world = World::new();
-    let (zoe, nickname) = world.account(10_001);
-    let (yan, _) = world.account(10_002);
-    expired(&mut world, 10_003);
-    world.refuses(&start(10_001, None), Rejection::AccountNotExisting);
-    world.refuses(&start(10_001, Some(10_099)), Rejection::AccountNotExisting);
-    world.refuses(&start(10_001, Some(10_003)), Rejection::AccountNotExisting);
-    world.refuses(&start(10_001, Some(10_001)), Rejection::CircularConversation);
-
-    let thread = ThreadId::Dialog { initiator: zoe, receiver: yan };
-    let started = ConversationStarted { thread, message: 1, nickname };
-    let stream = StreamName::dialog(zoe, yan);
-    world.answers(&start(10_001, Some(10_002)), thread, &[(stream, Some(zoe), started.clone().into())]);
-    world.given(stream, started);
-    // It is there for both, under the name that it has.
-    world.answers(&start(10_001, Some(10_002)), thread, &[]);
-    world.answers(&start(10_002, Some(10_001)), thread, &[]);
-}
-
-#[test]
-fn the_session_comes_before_the_receiver() {
-    let mut world = World::new();
-    expired(&mut world, 10_003);
-    world.refuses(&start(10_003, None), Rejection::NotAuthenticated);
-    world.refuses(&start(10_003, Some(10_003)), Rejection::NotAuthenticated);
 }
 
 #[test]
@@ -176,7 +132,10 @@ fn a_partner_who_lives_no_more_gets_nothing() {
     let (zoe, _) = world.account(10_001);
     let thread = world.conversation(zoe, yan);
     world.refuses(&write(10_001, 10_002, thread), Rejection::AccountNotExisting);
-    world.refuses(&start(10_001, Some(10_002)), Rejection::AccountNotExisting);
+    world.refuses(
+        &StartConversation { session: Some(token(10_001)), receiver: Some(id(10_002)) },
+        Rejection::AccountNotExisting,
+    );
     world.now = world.now.plus(TimeDelta::microseconds(-1));
     assert_eq!(world.when(&write(10_001, 10_002, thread)).unwrap().reply, (thread, 2));
 }
@@ -187,4 +146,57 @@ fn a_message_counts_its_text_towards_the_bound_of_a_batch() {
     assert_eq!(write(10_001, 10_002, thread).size(), 5);
     let refused = WriteMessage { content: Err(Rejection::MessageTooLarge), ..write(10_001, 10_002, thread) };
     assert_eq!(refused.size(), 0);
+}
+
+/// A message to a group.
+fn write_to_group(by: i64, receiver: GroupId, thread: ThreadId, version: NamedVersion) -> WriteMessage {
+    let secret = MessageSecret { text: "hello".to_owned(), iv: None, kind: None, endless: None };
+    WriteMessage {
+        session: Some(token(by)),
+        receiver: Some(Receiver::Group(receiver)),
+        sender: Some(id(by)),
+        thread: Some(thread),
+        version,
+        content: Ok(Secret::new(secret)),
+    }
+}
+
+#[test]
+fn members_write_into_the_thread_of_their_group() {
+    let mut world = World::new();
+    let nicknames = world.group(10_002, Access::Public, 20);
+    let (thread, absent) = (ThreadId::Group(group()), NamedVersion::Absent);
+    world.refuses(&write_to_group(10_001, no_group(), thread, absent), Rejection::AccountNotExisting);
+    // Before its first message the thread does not exist.
+    world.refuses(&write_to_group(10_001, group(), thread, absent), Rejection::InvalidThread);
+    world.joined(10_001, 1, 1);
+    world.refuses(&write_to_group(10_002, group(), thread, absent), Rejection::InvalidThread);
+    world.refuses(&write_to_group(10_001, group(), ThreadId::Group(no_group()), absent), Rejection::InvalidThread);
+    world.refuses(&write_to_group(10_001, group(), ThreadId::System(id(10_001)), absent), Rejection::InvalidThread);
+    world.refuses(
+        &write_to_group(10_001, group(), thread, NamedVersion::Version(group(), 1)),
+        Rejection::InvalidMessageType,
+    );
+    world.given(StreamName::Group(group()), VersionAllocated { version: 1, by: id(10_001) });
+    for version in [(no_group(), 1), (group(), 0), (group(), 2)].map(|(group, n)| NamedVersion::Version(group, n)) {
+        world.refuses(&write_to_group(10_001, group(), thread, version), Rejection::InvalidMessageType);
+    }
+    world.refuses(&write_to_group(10_001, group(), thread, NamedVersion::Malformed), Rejection::InvalidMessageType);
+    for (version, no) in [(None, 2), (Some(1), 3)] {
+        let named = version.map_or(absent, |version| NamedVersion::Version(group(), version));
+        let command = write_to_group(10_001, group(), thread, named);
+        let event = MessageWritten { thread, id: no, sender: id(10_001), nickname: nicknames[0], stay: 1, version };
+        let stream = StreamName::Chat(group());
+        world.answers(&command, (thread, no), &[(stream, Some(id(10_001)), event.into())]);
+        let happened = world.when(&command).unwrap().events;
+        world.happen(happened);
+    }
+    // Messages of members and of the system are numbered together.
+    world.joined(10_002, 1, 4);
+    assert_eq!(world.when(&write_to_group(10_002, group(), thread, absent)).unwrap().reply, (thread, 5));
+    let gone = world.when(&LeaveGroup { session: Some(token(10_002)), group: Some(group()) }).unwrap().events;
+    world.happen(gone);
+    world.refuses(&write_to_group(10_002, group(), thread, absent), Rejection::InvalidThread);
+    world.destroyed();
+    world.refuses(&write_to_group(10_001, group(), thread, absent), Rejection::AccountNotExisting);
 }

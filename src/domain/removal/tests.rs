@@ -1,16 +1,16 @@
-//! The rules of removal, of what follows from it, and of expiry.
+//! The rules of removal and of what follows from it.
 
 use be8_events::account::{AccountRemoved, CodesSet, LifetimeExtended, Removal};
 use be8_events::dialog::ConversationEnded;
 use be8_events::erasure::Cause;
 use be8_events::group::{Access, GroupCreated, GroupDestroyed, MemberJoined, MemberLeft};
 use be8_events::token::{Grant, TokenFreed, TokenIssued, TokenTaken};
-use be8_events::{Day, GroupId, Subject, Timestamp};
+use be8_events::{AccId, Event, GroupId, Position, StreamName, Subject, ThreadId, Timestamp};
+use chrono::TimeDelta;
 
-use super::super::erasure::{ExpireDays, ExpireGroupNames};
-use super::super::operator::EndSessions;
-use super::super::removal::{EndConversations, ErasePublicKey, LeaveGroups, RemoveAccount};
-use super::*;
+use super::{EndConversations, ErasePublicKey, LeaveGroups, RemoveAccount};
+use crate::domain::Rejection;
+use crate::domain::testing::{LIFETIME, World, id, token};
 
 /// A time that is trusted whatever the clock shows.
 const END: Timestamp = Timestamp::from_micros(i64::MAX);
@@ -190,59 +190,6 @@ fn a_public_key_goes_only_with_its_account() {
     remove(&mut world, zoe);
     world.answers(&command, (), &[]);
     assert_eq!(world.when(&command).unwrap().erase, [(Subject::PublicKey(zoe), Cause::AccountRemoved)]);
-}
-
-#[test]
-fn a_day_is_over_when_its_last_message_is() {
-    let mut world = World::new();
-    let day = |text: &str| text.parse::<Day>().unwrap();
-    let command = ExpireDays {
-        days: vec![day("2026-10-23"), day("2026-10-24"), day("2026-11-23")],
-        now: END,
-        lifetime: LIFETIME,
-    };
-    let over = |world: &mut World| world.when(&command).unwrap().erase;
-    world.now = "2026-11-22T23:59:59.999999Z".parse().unwrap();
-    assert_eq!(over(&mut world), []);
-    world.now = "2026-11-23T00:00:00Z".parse().unwrap();
-    assert_eq!(over(&mut world), [(Subject::Day(day("2026-10-23")), Cause::Expired)]);
-    world.now = "2026-11-24T00:00:00Z".parse().unwrap();
-    assert_eq!(over(&mut world).len(), 2);
-    world.answers(&command, (), &[]);
-    // By a trusted time that lags, nothing has expired yet.
-    let trusted = ExpireDays { now: "2026-11-22T23:59:59Z".parse().unwrap(), ..command };
-    assert_eq!(world.when(&trusted).unwrap().erase, []);
-}
-
-#[test]
-fn the_name_of_a_group_outlives_it_and_not_the_other_way_round() {
-    let mut world = World::new();
-    let (zoe, _) = world.account(10_001);
-    let [ended, living] = [1, 2].map(|n| GroupId::new(10_000 + n).unwrap());
-    for group in [ended, living] {
-        let created = GroupCreated { group, admin: zoe, access: Access::Public, capacity: 5 };
-        let group_name = world.given(StreamName::Group(group), created);
-        if group == ended {
-            let destroyed = GroupDestroyed { group, by: zoe, members: vec![(zoe, 1)], group_name };
-            world.given(StreamName::Group(group), destroyed);
-        }
-    }
-    let decision = world.when(&ExpireGroupNames { groups: vec![ended, living] }).unwrap();
-    assert_eq!(decision.erase, [(Subject::GroupName(ended), Cause::Expired)]);
-    assert!(decision.events.is_empty());
-}
-
-#[test]
-fn the_operator_ends_the_sessions_of_one_account() {
-    let mut world = World::new();
-    let (zoe, _) = world.account(10_001);
-    world.account(10_002);
-    let sessions = vec![token(10_001), token(10_002), token(99_999)];
-    let ended = SessionEnded { account: zoe, why: Ending::Operator };
-    let event = (StreamName::Session(token(10_001)), None, Event::from(ended.clone()));
-    world.answers(&EndSessions { account: zoe, sessions: sessions.clone() }, 1, &[event]);
-    world.given(StreamName::Session(token(10_001)), ended);
-    world.answers(&EndSessions { account: zoe, sessions }, 0, &[]);
 }
 
 #[test]
