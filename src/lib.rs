@@ -7,23 +7,20 @@
 pub mod app;
 pub mod audit;
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod feed;
 pub mod http;
+pub mod json;
 pub mod ledger;
 pub mod measurements;
 pub mod media;
-pub mod memory;
 pub mod node;
-mod occasional;
 pub mod password;
 pub mod process;
 pub mod push;
-mod secret_file;
 pub mod settings;
-pub mod tokens;
+pub mod support;
 pub mod vault;
 pub mod views;
 

@@ -21,11 +21,11 @@ use crate::app::ImageReads;
 use crate::app::LoginAttempts;
 use crate::app::Names;
 use crate::app::StreamIds;
+use crate::app::tokens::{self, TokenError};
 use crate::app::{BadOperatorToken, OperatorToken};
 use crate::audit::key_file::{self, KeyFileError};
 use crate::audit::notes::{NoteKey, Role};
 use crate::audit::{AuditSettings, Transparency, TransparencyError, Witness};
-use crate::clock::{Clock, FileClock, SystemClock};
 use crate::config::Config;
 use crate::domain::hours::StrikeHour;
 use crate::feed::Hub;
@@ -43,7 +43,7 @@ use crate::process::{
     removal::Removals, rotation::Rotation, sweep::Sweeping, witnesses::Witnesses,
 };
 use crate::push::{BadVapid, Sender, Vapid};
-use crate::tokens::{self, TokenError};
+use crate::support::clock::{Clock, FileClock, SystemClock};
 use crate::vault::{self, Vault, VaultError};
 use crate::views::Views;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::App;
 use crate::ledger::LogError;
-use crate::memory;
+use crate::support::memory;
 
 /// Why a new account is refused.
 #[derive(Debug, thiserror::Error)]

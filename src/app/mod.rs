@@ -5,8 +5,10 @@ mod image_reads;
 mod login_attempts;
 pub mod names;
 mod operator_token;
+mod sessions;
 mod settings;
 mod stream_ids;
+pub mod tokens;
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,11 +17,11 @@ use be8_projections::ReadModels;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Transparency, Witness};
-use crate::clock::Clock;
 use crate::feed::Hub;
 use crate::ledger::{CodeAttempts, Ledger};
 use crate::media::Blobs;
 use crate::password::PasswordHasher;
+use crate::support::clock::Clock;
 use crate::vault::Vault;
 use crate::views::Views;
 
@@ -28,6 +30,7 @@ pub use image_reads::ImageReads;
 pub use login_attempts::LoginAttempts;
 pub use names::Names;
 pub use operator_token::{BadOperatorToken, OperatorToken};
+pub use sessions::{OpenSession, SessionsError, open_sessions};
 pub use settings::{AdmissionSettings, AppSettings};
 pub use stream_ids::{IdCipher, NoCipher, StreamIds};
 

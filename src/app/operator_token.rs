@@ -6,7 +6,7 @@ use std::path::Path;
 use be8_events::Hash32;
 use subtle::ConstantTimeEq;
 
-use crate::secret_file::{self, Refused};
+use crate::support::secret_file::{self, Refused};
 
 /// The fewest bytes of a token.
 const LEAST: usize = 32;

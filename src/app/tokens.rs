@@ -11,7 +11,7 @@ use rand::RngExt as _;
 use crate::domain::hours::StrikeHour;
 use crate::domain::token::{CENTURY_DAYS, Issue, IssueToken};
 use crate::ledger::{Ledger, LedgerError};
-use crate::secret_file::{self, Reason, Refused};
+use crate::support::secret_file::{self, Reason, Refused};
 use crate::vault::{Found, Vault, VaultError};
 
 /// The fewest characters of a token, and as many as one has that is made here: what the web

@@ -8,7 +8,7 @@ use rand::Rng;
 use zeroize::Zeroizing;
 
 use super::notes::{BadNote, NoteKey, Role};
-use crate::secret_file::{self, Refused};
+use crate::support::secret_file::{self, Refused};
 
 /// A file longer than that is no key and no checkpoint.
 const MOST: u64 = 100_000;

@@ -5,11 +5,12 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::columns::{Cell, Tone, coloured, table};
 use super::{named_account, of_account, print};
+use crate::app::open_sessions;
 use crate::config::Config;
 use crate::domain::Rejection;
 use crate::domain::operator::EndSessions;
 use crate::domain::removal::RemoveAccount;
-use crate::http::routes::server::accounts::{SessionEntry, open_sessions};
+use crate::json::sessions::SessionEntry;
 use crate::ledger::{Direction, LedgerError};
 use crate::node::Attached;
 use crate::process::removal::{finish, remove};
@@ -80,7 +81,8 @@ async fn end_sessions(attached: &Attached, account: AccId) -> Result<String, Str
 async fn list(attached: &Attached, account: AccId, json: bool) -> Result<String, String> {
     exists(attached, account).await?;
     let sessions = open_sessions(attached.ledger.log(), &attached.read, account).await;
-    let sessions = sessions.map_err(|error| error.to_string())?;
+    let sessions: Vec<SessionEntry> =
+        sessions.map_err(|error| error.to_string())?.iter().map(SessionEntry::from).collect();
     if json {
         let lines: Result<Vec<String>, _> = sessions.iter().map(serde_json::to_string).collect();
         return Ok(lines.map_err(|error| error.to_string())?.iter().map(|line| format!("{line}\n")).collect());

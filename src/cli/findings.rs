@@ -5,11 +5,11 @@ use clap::ArgMatches;
 use super::columns::{Cell, Tone, coloured, table};
 use super::{named_group, print};
 use crate::audit::{AuditError, Finding, Point, Visibility, findings, state_at};
-use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::http::routes::audit::history::Finding as FindingJson;
+use crate::json::findings::Finding as FindingJson;
 use crate::ledger::Log;
 use crate::node::Database;
+use crate::support::clock::{Clock, SystemClock};
 
 /// Prints the findings of the named group.
 ///

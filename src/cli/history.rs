@@ -7,7 +7,7 @@ use super::columns::{Cell, Tone, coloured, table};
 use super::{named_group, print};
 use crate::audit::{Act, Entry, PageRequest, Point, StateThen, Visibility, history, state_at};
 use crate::config::Config;
-use crate::http::routes::audit::history::{GroupThen, HistoryEntry};
+use crate::json::history::{GroupThen, HistoryEntry};
 use crate::ledger::Log;
 use crate::node::Database;
 

@@ -10,10 +10,10 @@ use serde_json::json;
 
 use super::columns::{Cell, Tone, coloured, table};
 use super::print;
+use crate::app::tokens;
 use crate::config::{Config, flags};
 use crate::domain::token::RevokeToken;
 use crate::node::Attached;
-use crate::tokens;
 
 /// The fewest characters of a fingerprint that name a token.
 const LEAST: usize = 8;

@@ -7,10 +7,10 @@ use chrono::{SecondsFormat, TimeDelta};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::print;
-use crate::clock::SystemClock;
 use crate::config::{Config, flags};
 use crate::ledger::Log;
 use crate::node::{Database, test_clock};
+use crate::support::clock::SystemClock;
 use crate::vault::{Begin, RotationLock, RotationState, RotationStep, Vault, holds_only};
 
 /// How long the command waits for another rotation, and for servers that have not read the new key.

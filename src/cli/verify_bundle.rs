@@ -8,7 +8,7 @@ use super::columns::coloured;
 use super::{findings, history, print};
 use crate::audit::notes::PublicKey;
 use crate::audit::verify::{VerifiedBundle, verify_bundle};
-use crate::clock::{Clock, SystemClock};
+use crate::support::clock::{Clock, SystemClock};
 
 /// The command.
 pub fn command() -> Command {

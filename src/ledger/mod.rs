@@ -47,10 +47,10 @@ use be8_events::{Hash32, NewEvent, Position, Recorded, StreamName, Subject};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
 use crate::domain::device::DeviceName;
 use crate::domain::{Command, Decision, Rejection, Stop, View};
 use crate::settings::{count, seconds, settings};
+use crate::support::clock::Clock;
 use crate::vault::{Vault, VaultError};
 use ticket::{Answers, Ticket};
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::LogError;
 use super::disagreement::{AGREEMENT, Disagreement, Sample};
 use super::trust::{Ahead, Trust, difference};
-use crate::clock::Clock;
+use crate::support::clock::Clock;
 
 /// How often a node looks at its clock, and for a confirmation.
 const LOOK: Duration = Duration::from_secs(1);

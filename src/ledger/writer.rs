@@ -25,7 +25,7 @@ use super::seen::Seen;
 use super::states::{self, Cache, KeyState};
 use super::ticket::Answers;
 use super::{Batch, Job, LedgerError, LedgerSettings, LogError, TrustedTime, append, listener, partitions};
-use crate::clock::Clock;
+use crate::support::clock::Clock;
 use crate::vault::{Found, Vault};
 
 /// How often the head is looked at when no notification comes: a lost one costs latency only.

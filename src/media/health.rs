@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::occasional::Occasional;
+use crate::support::occasional::Occasional;
 
 /// What became of the newest request to the store.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::secret_file;
+use crate::support::secret_file;
 
 /// The name of the file, in the folder of the log.
 const NAME: &str = "be8-images";

@@ -7,10 +7,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Database, NodeError, reading_pool, test_clock, transparency};
-use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::ledger::{Leads, Ledger, Log, LogError, SweeperFactory};
 use crate::process::expiry::Expiry;
+use crate::support::clock::SystemClock;
 use crate::vault::Vault;
 
 /// The database with a ledger of its own, beside servers that may run: for commands that write.

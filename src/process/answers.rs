@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Process, ProcessError};
-use crate::clock::Clock;
 use crate::ledger::{Lead, Ledger};
+use crate::support::clock::Clock;
 
 /// How many of each kind are deleted at once: few enough to be in nobody's way.
 const MOST: u32 = 1000;

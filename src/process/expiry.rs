@@ -17,10 +17,10 @@ use parking_lot::Mutex;
 
 use super::removal::note;
 use super::{Process, ProcessError};
-use crate::clock::Clock;
 use crate::domain::erasure::{ExpireDays, ExpireGroupNames};
 use crate::domain::removal::RemoveAccount;
 use crate::ledger::{Lead, Ledger, SweeperFactory};
+use crate::support::clock::Clock;
 
 /// The longest time between two looks.
 const LOOK: Duration = Duration::from_secs(1);

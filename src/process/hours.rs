@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Process, ProcessError};
-use crate::clock::Clock;
 use crate::domain::hours::StrikeHour;
 use crate::ledger::{Lead, Ledger};
+use crate::support::clock::Clock;
 
 /// An hour in microseconds.
 const HOUR: i64 = 3_600_000_000;

@@ -11,9 +11,9 @@ use chrono::TimeDelta;
 use parking_lot::Mutex;
 
 use super::{Process, ProcessError};
-use crate::clock::Clock;
 use crate::ledger::{Direction, Lead, Log};
 use crate::media::{Blobs, MediaError, SHARDS};
+use crate::support::clock::Clock;
 
 /// The pause between two looks at the log.
 const LOOK: Duration = Duration::from_secs(1);

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::TransparencyError;
 use crate::audit::tree::BrokenTree;
 use crate::ledger::{Lead, Leads, LedgerError, LogError};
-use crate::occasional::Occasional;
+use crate::support::occasional::Occasional;
 use crate::vault::VaultError;
 
 /// How long a turn that is under way may go on when the server stops.

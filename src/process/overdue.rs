@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::ProcessError;
 use super::rotation::RotationSettings;
-use crate::clock::Clock;
 use crate::ledger::Log;
+use crate::support::clock::Clock;
 use crate::vault::{RotationState, Vault};
 
 /// How often it is measured.

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 
 use super::sweep::deletions;
 use super::{Process, ProcessError};
-use crate::clock::Clock;
 use crate::ledger::{Lead, Log};
 use crate::settings::{hours, minutes, settings, unless_off};
+use crate::support::clock::Clock;
 use crate::vault::{Begin, RotationLock, RotationState, RotationStep, Vault, VaultError};
 
 /// How often the process looks whether there is something to do.

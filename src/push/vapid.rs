@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::PushSettings;
 use super::contact::{self, Contact};
-use crate::secret_file::{self, Refused};
+use crate::support::secret_file::{self, Refused};
 
 /// For how long a signature is used again; it is valid for 12 hours.
 const KEPT: Duration = Duration::from_secs(60 * 60);

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::VaultError;
 use super::key::KeyBytes;
 use super::master::{from_hex, put_hex};
-use crate::secret_file;
+use crate::support::secret_file;
 
 /// No file is longer: some hundred keys.
 const LONGEST: u64 = 64 * 1024;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use be8_events::{KeyId, ParseError};
 
-use crate::secret_file::Refused;
+use crate::support::secret_file::Refused;
 
 /// A failure of the vault.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::VaultError;
 use super::key::KeyBytes;
-use crate::secret_file;
+use crate::support::secret_file;
 
 /// A longer file holds something else.
 const LONGEST: u64 = 64 * 1024;

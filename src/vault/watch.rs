@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rotation::{LOCKS, SERVER};
 use super::{Vault, VaultError};
-use crate::occasional::Occasional;
+use crate::support::occasional::Occasional;
 
 /// How often the file is read.
 const PAUSE: Duration = Duration::from_secs(2);

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use be8::clock::{Clock as _, SystemClock};
 use be8::ledger::{Answered, ExpectedVersion, Idempotency, Ledger, LedgerError, LedgerSettings};
+use be8::support::clock::{Clock as _, SystemClock};
 use be8_events::account::{AccountRemoved, Removal};
 use be8_events::session::{Opening, SessionOpened};
 use be8_events::{AccId, Hash32, NewEvent, StreamName, ThreadId};

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use be8::clock::{Clock, SystemClock};
 use be8::domain::erasure::Erase;
 use be8::domain::{Command, Decision, Rejection, Stop, View};
 use be8::ledger::{Direction, ExpectedVersion, LedgerError, LedgerSettings, LogError};
+use be8::support::clock::{Clock, SystemClock};
 use be8_events::erasure::Cause;
 use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
 use be8_events::{

@@ -104,7 +104,7 @@ async fn a_node_follows_what_another_one_appends() {
 async fn a_tiny_cache_changes_nothing_but_the_time_it_takes() {
     let rig = Rig::new().await;
     let settings = LedgerSettings { cached_streams: 1, ..LedgerSettings::default() };
-    let node = rig.node_with(std::sync::Arc::new(be8::clock::SystemClock), settings).await;
+    let node = rig.node_with(std::sync::Arc::new(be8::support::clock::SystemClock), settings).await;
     let accounts = join_all((1..=40).map(|session| node.account(session))).await;
     let begun = Instant::now();
     for round in 0..3 {
@@ -132,7 +132,7 @@ async fn a_tiny_cache_changes_nothing_but_the_time_it_takes() {
 #[tokio::test]
 async fn one_command_may_need_more_than_the_cache_holds() {
     let rig = Rig::new().await;
-    let node = rig.node_with(std::sync::Arc::new(be8::clock::SystemClock), LedgerSettings::default()).await;
+    let node = rig.node_with(std::sync::Arc::new(be8::support::clock::SystemClock), LedgerSettings::default()).await;
     let streams: Vec<_> = (1..=120_000).map(|n| StreamName::Account(AccId::new(n).unwrap())).collect();
     let looked = tokio::time::timeout(Duration::from_secs(60), node.look(&streams)).await;
     assert_eq!(looked.expect("an answer").len(), streams.len());

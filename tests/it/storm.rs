@@ -5,7 +5,6 @@ mod oneself;
 
 use std::sync::Arc;
 
-use be8::clock::{Clock, SystemClock};
 use be8::domain::account::SetPublicKey;
 use be8::domain::device::{DropDevice, Subscribe};
 use be8::domain::dialog::StartConversation;
@@ -20,6 +19,7 @@ use be8::domain::reads::MarkRead;
 use be8::domain::removal::{EndConversations, ErasePublicKey, LeaveGroups, RemoveAccount};
 use be8::domain::token::{IssueToken, RevokeToken, UseToken};
 use be8::ledger::{Answered, Idempotency, Ledger, LedgerError, LedgerSettings};
+use be8::support::clock::{Clock, SystemClock};
 use be8_events::account::{Curve, PublicKeySecret};
 use be8_events::device::{DeviceSecret, Dropped};
 use be8_events::erasure::Cause;

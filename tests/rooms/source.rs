@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 pub enum Use {
     /// A crate that the project depends on.
     Crate(String),
-    /// A module right below the root of its crate, or one found through `super`.
+    /// A module right below the root of its crate or its folder `support`, or one found through `super`.
     Module(String),
     /// A path of at least two names, whole.
     Path(String),
@@ -206,8 +206,9 @@ impl Source {
             return at + 1;
         }
         let parts: Vec<&str> = path.trim_end_matches("::").split("::").collect();
+        // The files of `support` are modules of their own.
         if let ["crate" | "be8" | "super", rest @ ..] = &parts[..]
-            && let Some(module) = rest.iter().find(|part| **part != "super")
+            && let Some(module) = rest.iter().find(|part| !["super", "support"].contains(part))
         {
             found.push((line, Use::Module((*module).to_owned())));
         }

@@ -22,13 +22,13 @@ use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::{IntoResponse as _, Response};
 
 use crate::app::Handle;
-use crate::clock::Clock;
 use crate::http::document::operation::LimitClass;
 use crate::http::request::address::network;
 use crate::http::request::resolved::Resolved;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 use crate::settings::{parse, settings, unless_off};
+use crate::support::clock::Clock;
 
 /// How many requests over which time; all of them at once if need be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

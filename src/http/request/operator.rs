@@ -11,7 +11,7 @@ use super::resolved::Resolved;
 use super::session::{SCHEME as SESSION, Session};
 use crate::app::OperatorToken;
 use crate::http::wire::error::WireError;
-use crate::occasional::Occasional;
+use crate::support::occasional::Occasional;
 
 /// The name of the scheme in the document.
 const SCHEME: &str = "operator";

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::secret_file::{self, Refused};
+use crate::support::secret_file::{self, Refused};
 
 /// No file of a certificate or key is longer.
 const LONGEST: u64 = 1 << 20;

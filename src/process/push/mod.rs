@@ -21,9 +21,9 @@ use rand::RngExt as _;
 use tokio::sync::Mutex;
 
 use super::{Process, ProcessError};
-use crate::clock::Clock;
 use crate::ledger::{Lead, Ledger};
 use crate::push::{PushSettings, Sender};
+use crate::support::clock::Clock;
 use crate::vault::Vault;
 use work::Work;
 

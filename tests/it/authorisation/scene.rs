@@ -64,9 +64,9 @@ impl House {
 
     /// A token that serves once.
     pub async fn token(&self) -> String {
-        let token = be8::tokens::generate(Grant::Promo { millis: 1000 });
+        let token = be8::app::tokens::generate(Grant::Promo { millis: 1000 });
         let text = token.text.expose().clone();
-        be8::tokens::issue(&self.library.ledger, &self.library.vault, &[token]).await.expect("a token");
+        be8::app::tokens::issue(&self.library.ledger, &self.library.vault, &[token]).await.expect("a token");
         text
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use be8::clock::Clock;
 use be8::domain::account::CreateAccount;
 use be8::domain::dialog::StartConversation;
 use be8::domain::message::{NamedVersion, Receiver, WriteMessage};
 use be8::http::request::cookie::SessionToken;
+use be8::support::clock::Clock;
 use be8_events::account::AccountSecret;
 use be8_events::message::MessageSecret;
 use be8_events::{AccId, Secret, Timestamp};

@@ -218,7 +218,7 @@ async fn a_freed_token_serves_another_account() {
     assert_eq!(validate(&alice.client, ENDLESS).await.json(), endless());
     assert_eq!(validate(&bob.client, ENDLESS).await.json(), in_use());
     let library = Library::open(&server).await;
-    let token = be8::tokens::fingerprint(&library.vault, ENDLESS).await.unwrap().expect("the server's key");
+    let token = be8::app::tokens::fingerprint(&library.vault, ENDLESS).await.unwrap().expect("the server's key");
     let by = alice.id.parse().unwrap();
     let freed = be8_events::NewEvent {
         stream: StreamName::Token(token),

@@ -80,7 +80,7 @@ async fn both_verifiers_take_a_bundle() {
         // The bundle contains what the history contains.
         let history = client.get(&format!("/audit/groups/{group}/history")).await.json();
         let entries = read.entries();
-        let entries = entries.iter().map(be8::http::routes::audit::history::HistoryEntry::from);
+        let entries = entries.iter().map(be8::json::history::HistoryEntry::from);
         let entries = serde_json::to_value(entries.collect::<Vec<_>>()).unwrap();
         assert_eq!(entries, history["entries"]);
         assert_eq!(entries.as_array().unwrap().iter().filter(|entry| entry["act"] == "message").count(), messages);
@@ -88,7 +88,7 @@ async fn both_verifiers_take_a_bundle() {
         let findings = client.get(&format!("/audit/groups/{group}/findings")).await.json();
         let now = be8_events::Timestamp::from_micros(i64::MAX / 2);
         let found = read.findings(now);
-        let found = found.iter().map(be8::http::routes::audit::history::Finding::from).collect::<Vec<_>>();
+        let found = found.iter().map(be8::json::findings::Finding::from).collect::<Vec<_>>();
         let window = |value: serde_json::Value| {
             let all = value.as_array().unwrap().clone();
             all.into_iter().find(|one| one["rule"] == "exposure-window").unwrap()

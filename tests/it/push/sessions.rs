@@ -1,8 +1,8 @@
 //! Whose a device is: it ends with the session that subscribed it, and an endpoint has one account.
 
-use be8::clock::{Clock as _, SystemClock};
 use be8::domain::session::{EndSession, OpenSession};
 use be8::ledger::ExpectedVersion;
+use be8::support::clock::{Clock as _, SystemClock};
 use be8_events::device::{DeviceSecret, DeviceSubscribed, Dropped};
 use be8_events::session::{Ending, SessionEnded};
 use be8_events::{DeviceEvent, Event, Hash32, NewEvent, Sealing, Secret, SecretPayload, StreamName, Subject};

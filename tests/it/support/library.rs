@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use be8::clock::{Clock, SystemClock};
 use be8::ledger::{Ledger, LedgerSettings};
+use be8::support::clock::{Clock, SystemClock};
 use be8::vault::{KeyFiles, Vault};
 use be8_database::{Address, Connector};
 use be8_events::account::LifetimeExtended;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use be8::clock::{Clock, SystemClock};
 use be8::config::{self, Config};
 use be8::domain::account::CreateAccount;
 use be8::domain::dialog::StartConversation;
@@ -13,6 +12,7 @@ use be8::domain::message::{Address, NamedVersion, Receiver, WriteMessage};
 use be8::domain::{Command, Decision, State, States, Stop, View};
 use be8::ledger::{Ledger, LedgerError, LedgerSettings, Log, LogError, SweeperFactory};
 use be8::node::{self, Database};
+use be8::support::clock::{Clock, SystemClock};
 use be8::vault::{MasterKey, Vault};
 use be8_events::account::AccountSecret;
 use be8_events::message::{ImageSecret, MessageSecret};

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::app::Handle;
+use crate::app::tokens;
 use crate::domain::Rejection;
 use crate::domain::token::UseToken;
 use crate::http::document::operation::Operation;
@@ -21,7 +22,6 @@ use crate::http::wire::answer::{Answer, False, Refusals, Refused, True};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 use crate::http::wire::text::utf16_len;
-use crate::tokens;
 
 /// Tokens.
 pub struct Tokens(pub Handle);

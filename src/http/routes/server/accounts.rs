@@ -1,12 +1,11 @@
 //! The operator's routes that act on accounts.
 
-use be8_events::{AccId, Position, StreamName};
-use be8_projections::ReadModels;
+use be8_events::{AccId, StreamName};
 use poem_openapi::param::Path;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 
-use crate::app::{App, Handle};
+use crate::app::{App, Handle, open_sessions};
 use crate::domain::Rejection;
 use crate::domain::operator::EndSessions;
 use crate::domain::removal::RemoveAccount;
@@ -17,25 +16,12 @@ use crate::http::request::operator::Operator;
 use crate::http::wire::answer::{Answer, Success, True};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
-use crate::ledger::{Direction, LedgerError, Log};
+use crate::json::sessions::SessionEntry;
+use crate::ledger::{Direction, LedgerError};
 use crate::process::removal::remove;
 
 /// What the operator does to accounts.
 pub struct OperatorAccounts(pub Handle);
-
-/// An open session.
-#[derive(Debug, Default, Object, Serialize)]
-#[oai(rename = "SessionEntry", rename_all = "camelCase", read_only_all)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionEntry {
-    /// The SHA-256 of its token, in hexadecimal: names the session and opens nothing.
-    pub session: String,
-    /// When it was opened (RFC 3339).
-    pub opened: String,
-    /// Where that stands in the log.
-    #[oai(validator(minimum(value = "1")))]
-    pub position: i64,
-}
 
 /// The open sessions of an account.
 #[derive(Debug, Default, Object, Serialize)]
@@ -118,6 +104,7 @@ impl OperatorAccounts {
         let app = self.0.get()?;
         let account = admit(app, &operator, &account.0, "list sessions").await?;
         let sessions = open_sessions(app.ledger.log(), &app.read, account).await?;
+        let sessions = sessions.iter().map(SessionEntry::from).collect();
         Ok(Answer::new(&SessionList { valid: True, sessions }))
     }
 
@@ -143,25 +130,6 @@ impl OperatorAccounts {
         let ended = app.ledger.execute(EndSessions { account, sessions }).await?;
         Ok(Answer::new(&SessionsEnded { valid: True, ended: u32::try_from(ended).unwrap_or(u32::MAX) }))
     }
-}
-
-/// The open sessions of an account, in the order in which they were opened.
-///
-/// # Errors
-/// [`WireError`] when the database does not answer.
-pub async fn open_sessions(log: &Log, read: &ReadModels, account: AccId) -> Result<Vec<SessionEntry>, WireError> {
-    let streams: Vec<StreamName> = read.sessions(account).await?.into_iter().map(StreamName::Session).collect();
-    // The one event of an open session is its beginning.
-    let opened = log.newest_of_streams(&streams, Position::START, log.newest().await?).await?;
-    let sessions = opened.iter().filter_map(|opened| match opened.stream {
-        StreamName::Session(hash) => Some(SessionEntry {
-            session: hash.to_string(),
-            opened: opened.time.to_string(),
-            position: opened.position.0,
-        }),
-        _ => None,
-    });
-    Ok(sessions.collect())
 }
 
 /// The account that the operator names, which lives or once did. Every access is logged.
