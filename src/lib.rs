@@ -7,6 +7,7 @@
 pub mod app;
 pub mod audit;
 pub mod cli;
+mod client;
 pub mod config;
 pub mod domain;
 pub mod feed;

@@ -134,9 +134,6 @@ pub enum NodeError {
     /// The key of the witness cannot be used.
     #[error(transparent)]
     Key(#[from] KeyFileError),
-    /// There is no HTTP client.
-    #[error("witnesses cannot be asked: {0}")]
-    Client(String),
     /// Password hashing cannot be set up.
     #[error(transparent)]
     Hash(#[from] BadHashSettings),
@@ -420,7 +417,7 @@ impl Node {
         ];
         if !config.audit.witnesses.is_empty() {
             let asking = Witnesses::new(transparency.clone(), config.audit.witnesses.clone());
-            processes.push(office.spawn(asking.map_err(|error| NodeError::Client(error.to_string()))?));
+            processes.push(office.spawn(asking));
         }
         if let Some(vapid) = vapid {
             let (read, sender) = (ReadModels::new(pool.clone()), Sender::new(&config.push, vapid));

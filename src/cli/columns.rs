@@ -1,4 +1,6 @@
 //! Text for people: aligned columns, with colour where it is read on a terminal.
+//!
+//! Not `comfy-table`: no table here has borders or wraps, and what is printed stays as it is in the snapshots.
 
 use std::io::IsTerminal;
 

@@ -5,13 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
-use hyper::{Request, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use reqwest::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use reqwest::{Method, Request, StatusCode};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -21,6 +16,7 @@ use crate::audit::settings::AskedWitness;
 use crate::audit::tree::Question;
 use crate::audit::witness::AddCheckpoint;
 use crate::audit::{Transparency, TransparencyError};
+use crate::client::{Client, Failure};
 use crate::ledger::{Lead, SignedHead};
 
 /// How long a witness may take for an answer.
@@ -44,7 +40,7 @@ pub struct Witnesses {
 #[derive(Debug)]
 struct Asker {
     transparency: Arc<Transparency>,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client,
 }
 
 /// What is known between two turns. It may be forgotten.
@@ -79,10 +75,10 @@ struct Answer {
 /// Why a witness did not cosign.
 #[derive(Debug, thiserror::Error)]
 enum NoCosignature {
-    #[error("it cannot be reached: {0}")]
-    Unreachable(Box<dyn std::error::Error + Send + Sync>),
-    #[error("it did not answer in time")]
-    Late,
+    #[error(transparent)]
+    Unanswered(#[from] Failure),
+    #[error("its address is none")]
+    NoAddress,
     #[error("it does not know this log (404)")]
     UnknownLog,
     #[error("it does not trust the key that signed the checkpoint, or the signature is wrong (403)")]
@@ -158,37 +154,26 @@ impl Asker {
     ) -> Result<(StatusCode, String), NoCosignature> {
         let proof = self.transparency.answer(Question::Consistency { old, size: head.size }).await?;
         let request = AddCheckpoint { old, proof, note: &head.note }.text();
-        let request = Request::post(format!("{}/add-checkpoint", witness.url))
-            .header("content-type", "text/plain; charset=utf-8")
-            .header("user-agent", concat!("be8/", env!("CARGO_PKG_VERSION")))
-            .body(Full::new(Bytes::from(request)))
-            .map_err(|error| NoCosignature::Unreachable(error.into()))?;
-        let asked = async {
-            let answer =
-                self.client.request(request).await.map_err(|error| NoCosignature::Unreachable(error.into()))?;
+        let url = format!("{}/add-checkpoint", witness.url).parse().map_err(|_| NoCosignature::NoAddress)?;
+        let mut asked = Request::new(Method::POST, url);
+        asked.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        asked.headers_mut().insert(USER_AGENT, HeaderValue::from_static(concat!("be8/", env!("CARGO_PKG_VERSION"))));
+        *asked.body_mut() = Some(request.into());
+        let answered = async {
+            let answer = self.client.send(asked).await?;
             let status = answer.status();
-            let body = Limited::new(answer.into_body(), MOST).collect().await.map_err(NoCosignature::Unreachable)?;
-            let text = String::from_utf8(body.to_bytes().to_vec()).map_err(|_| NoCosignature::Nonsense)?;
-            Ok((status, text))
+            let body = self.client.body(answer, MOST).await?;
+            Ok((status, String::from_utf8(body).map_err(|_| NoCosignature::Nonsense)?))
         };
-        tokio::time::timeout(PATIENCE, asked).await.unwrap_or(Err(NoCosignature::Late))
+        tokio::time::timeout(PATIENCE, answered).await.unwrap_or(Err(Failure::Late.into()))
     }
 }
 
 impl Witnesses {
     /// Asks these witnesses.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
-    pub fn new(transparency: Arc<Transparency>, witnesses: Vec<AskedWitness>) -> Result<Self, rustls::Error> {
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new()).build(connector);
-        let asker = Arc::new(Asker { transparency, client });
-        Ok(Self { asker, witnesses: witnesses.into_iter().map(Arc::new).collect(), memory: Mutex::default() })
+    pub fn new(transparency: Arc<Transparency>, witnesses: Vec<AskedWitness>) -> Self {
+        let asker = Arc::new(Asker { transparency, client: Client::any(PATIENCE) });
+        Self { asker, witnesses: witnesses.into_iter().map(Arc::new).collect(), memory: Mutex::default() }
     }
 
     /// Asks those witnesses for their signatures under this head that have not given them and are not asked already.

@@ -2,13 +2,11 @@
 //! of their browsers.
 //!
 //! The endpoint of a device is an address that a client names, so nothing is sent to where it must
-//! not go: [`AllowedHosts`] looks at the address, [`guard`] at what it resolves to, at the moment of
+//! not go: [`AllowedHosts`] looks at the address, the guard of the client (`crate::client`) at what it resolves to, at the moment of
 //! connecting. What is sent is encrypted for the device and signed by our key pair ([`Vapid`]).
 //! Whom to notify, and when again, is the business of the process (`crate::process::push`).
 
-pub mod connect;
 mod contact;
-pub mod guard;
 pub mod hosts;
 pub mod sender;
 pub mod subscription;

@@ -1,28 +1,19 @@
 //! Sending one push, and what its answer means.
 
-use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
 use be8_events::Secret;
 use be8_events::device::DeviceSecret;
 use chrono::{DateTime, Utc};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use hyper::{Method, Request, Response, StatusCode, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, Request, StatusCode};
 use url::Url;
 use web_push::{ContentEncoding, SubscriptionInfo, Urgency, WebPushMessageBuilder};
 
-use super::connect::Connector;
-use super::guard::Forbidden;
 use super::{AllowedHosts, PushSettings, Vapid};
+use crate::client::{Client, Failure};
 
-/// For how long an idle connection is kept: shorter than services close it, for a push sent on a
-/// closing connection may be lost.
-const IDLE: Duration = Duration::from_secs(20);
 /// The longest body of an answer that is read, so that its connection can be used again.
 const LONGEST_ANSWER: usize = 16 * 1024;
 
@@ -67,8 +58,7 @@ pub enum Outcome {
 pub struct Sender {
     vapid: Vapid,
     hosts: AllowedHosts,
-    client: Client<Connector, Full<Bytes>>,
-    timeout: Duration,
+    client: Client,
 }
 
 impl fmt::Debug for Sender {
@@ -80,20 +70,15 @@ impl fmt::Debug for Sender {
 impl Sender {
     /// A sender that signs with this key pair.
     pub fn new(settings: &PushSettings, vapid: Vapid) -> Self {
-        let connector = match settings.test_peer {
-            None => Connector::guarded(settings.timeout),
-            Some(peer) => Connector::to_test_peer(peer, settings.timeout),
+        let client = match settings.test_peer {
+            None => Client::public(settings.timeout, settings.at_once),
+            Some(peer) => Client::to_test_peer(peer, settings.timeout, settings.at_once),
         };
-        Self::over(connector, settings, vapid)
+        Self::over(client, settings, vapid)
     }
 
-    fn over(connector: Connector, settings: &PushSettings, vapid: Vapid) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(settings.at_once)
-            .build(connector);
-        Self { vapid, hosts: settings.hosts.clone(), client, timeout: settings.timeout }
+    fn over(client: Client, settings: &PushSettings, vapid: Vapid) -> Self {
+        Self { vapid, hosts: settings.hosts.clone(), client }
     }
 
     /// The entry of the list of hosts that lets an endpoint in.
@@ -107,33 +92,25 @@ impl Sender {
             return Outcome::Forbidden;
         }
         let Some(request) = self.request(push) else { return Outcome::Unusable };
-        // Connecting has a limit of its own: beyond both, the request was sent.
-        match tokio::time::timeout(self.timeout * 2, self.client.request(request)).await {
-            Err(_) => Outcome::Lost,
-            Ok(Err(error)) if error.is_connect() => match is_forbidden(&error) {
-                true => Outcome::Forbidden,
-                false => Outcome::Unreachable,
-            },
-            Ok(Err(_)) => Outcome::Lost,
-            Ok(Ok(answer)) => {
+        match self.client.send(request).await {
+            Err(Failure::Forbidden(_)) => Outcome::Forbidden,
+            Err(Failure::Unreachable(_)) => Outcome::Unreachable,
+            Err(Failure::Lost(_) | Failure::Late | Failure::TooLong) => Outcome::Lost,
+            Ok(answer) => {
                 let outcome = outcome(answer.status(), answer.headers(), now);
-                let body = drain(answer);
-                // The answer is known; a body that does not come costs its connection only.
-                let _ = tokio::time::timeout(self.timeout, body).await;
+                // The status is known. The body is read so that the connection can be used again: what it says does not
+                // matter, and one that does not come costs its connection only.
+                let _ = self.client.body(answer, LONGEST_ANSWER).await;
                 outcome
             }
         }
     }
 
     /// Encrypts, signs and addresses a push; nothing if that cannot be done.
-    fn request(&self, push: &Push) -> Option<Request<Full<Bytes>>> {
+    fn request(&self, push: &Push) -> Option<Request> {
         let device = push.subscription.expose();
         // As the list understood it, not as another parser might.
         let url = Url::parse(&device.endpoint).ok()?;
-        let uri: Uri = url.as_str().parse().ok()?;
-        if uri.host() != url.host_str() {
-            return None;
-        }
         let info = SubscriptionInfo::new(url.as_str(), &device.p256dh, &device.auth);
         let mut message = WebPushMessageBuilder::new(&info);
         message.set_ttl(push.ttl);
@@ -144,32 +121,19 @@ impl Sender {
         message.set_vapid_signature(self.vapid.sign(&url.origin().ascii_serialization()).ok()?);
         let message = message.build().ok()?;
         let payload = message.payload?;
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(uri)
-            .header("ttl", message.ttl)
-            .header("urgency", message.urgency.unwrap_or_default().to_string())
-            .header("topic", message.topic.unwrap_or_default())
-            .header(CONTENT_ENCODING, payload.content_encoding.to_str())
-            .header(CONTENT_TYPE, "application/octet-stream");
+        let mut request = Request::new(Method::POST, url);
+        let headers = request.headers_mut();
+        headers.insert("ttl", message.ttl.into());
+        headers.insert("urgency", message.urgency.unwrap_or_default().to_string().parse().ok()?);
+        headers.insert("topic", message.topic.unwrap_or_default().parse().ok()?);
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(payload.content_encoding.to_str()));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         for (name, value) in payload.crypto_headers {
-            request = request.header(name, value);
+            headers.insert(name, value.parse().ok()?);
         }
-        request.body(Full::new(payload.content.into())).ok()
+        *request.body_mut() = Some(payload.content.into());
+        Some(request)
     }
-}
-
-/// Whether a failed connect was the guard's doing.
-fn is_forbidden(error: &hyper_util::client::legacy::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<Forbidden>() || inner.is_some_and(|inner| inner.is::<Forbidden>()) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// What a status means (RFC 8030, section 5, and what the services document).
@@ -192,12 +156,6 @@ fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     }
     let until = DateTime::parse_from_rfc2822(text).ok()?.to_utc();
     Some((until - now).to_std().unwrap_or_default())
-}
-
-/// Reads the body of an answer, so that the connection can be used again.
-async fn drain(answer: Response<Incoming>) {
-    // What it says does not matter, nor whether it is too long.
-    let _ = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! How much memory there is: of the machine, or of the control group that the process is confined
 //! to, whichever is less.
+//!
+//! Not `sysinfo`: a large crate for a few files to read, and what a control group keeps of files has to count as free.
 
 /// The bytes that can be had now without hurting anybody; none if that cannot be found out.
 pub fn available() -> Option<u64> {

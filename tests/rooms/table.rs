@@ -142,7 +142,7 @@ pub const ROOMS: &[Room] = &[
     room(
         "src/process/",
         Crates::AllBut(&["poem", "sqlx"]),
-        &["feed", "ledger", "domain", "vault", "audit", "push", "media", "clock", "occasional", "settings"],
+        &["client", "feed", "ledger", "domain", "vault", "audit", "push", "media", "clock", "occasional", "settings"],
     ),
     room("src/views/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "vault", "settings"]),
     room("src/audit/", Crates::AllBut(&["poem", "sqlx"]), &["ledger", "domain", "secret_file", "settings"]),
@@ -190,7 +190,12 @@ pub const ROOMS: &[Room] = &[
             "settings",
         ],
     ),
-    room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &["secret_file", "settings"]),
+    room(
+        "src/client/",
+        Crates::Only(&["async_trait", "reqwest", "rustls", "thiserror", "tokio", "url", "webpki_roots"]),
+        &[],
+    ),
+    room("src/push/", Crates::AllBut(&["poem", "sqlx"]), &["client", "secret_file", "settings"]),
     room("src/password/", Crates::AllBut(&["poem", "sqlx"]), &["settings"]),
     room("src/media/", Crates::AllBut(&["poem", "sqlx"]), &["occasional", "secret_file", "settings"]),
     // Its commands are those of routes and processes, sent by the operator.

@@ -2,6 +2,8 @@
 //!
 //! Reading is done in small pieces, so that a connection takes little memory however much comes. A peer that takes
 //! nothing of what is written to it loses its connection: it would hold its answer forever.
+//!
+//! Not `tokio-io-timeout`: it would be a second wrapper around the same connection, which also bounds pieces and notes losses.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;

@@ -276,6 +276,7 @@ impl<E: Endpoint<Output = Response> + 'static> Serve<E> {
         tokio::select! {
             _ = &mut speaking => return,
             () = &mut gone => return,
+            // All that `hyper_util::server::graceful` would do; who is still served is counted here already.
             () = self.stop.cancelled() => speaking.as_mut().graceful_shutdown(),
         }
         tokio::select! { _ = &mut speaking => {}, () = gone => {} }

@@ -17,6 +17,7 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 /// assert_eq!(js_date(time), "Wed Jun 22 2022 11:08:35 GMT+0000 (Coordinated Universal Time)");
 /// ```
 pub fn js_date(time: Timestamp) -> String {
+    // Not by `chrono`'s `format`, which reads its pattern at every call: each message that is shown has such a time.
     let time = time.to_utc();
     let mut out = String::with_capacity(64);
     out.push_str(DAYS[time.weekday().num_days_from_monday() as usize]);

@@ -8,6 +8,7 @@
 /// assert_eq!(utf16_len("ü🦀"), 3);
 /// ```
 pub fn utf16_len(text: &str) -> usize {
+    // Not `encode_utf16().count()`: it decodes every character of each text that comes in.
     // In UTF-8 each character has one byte that is no continuation (10xxxxxx), and exactly the
     // characters that take four bytes (lead byte 11110xxx) are surrogate pairs in UTF-16.
     text.bytes().map(|byte| usize::from(byte & 0xC0 != 0x80) + usize::from(byte >= 0xF0)).sum()
@@ -37,7 +38,8 @@ pub fn cut_utf16(text: &str, units: usize) -> &str {
 }
 
 /// A text with the five characters escaped that mean something in HTML: the client puts the extras
-/// of system messages into its page as they come (docs/protocol.md, "Escaping in system messages").
+/// of system messages into its page as they come (docs/protocol.md, "Escaping in system messages"). Five characters need no
+/// `html-escape`.
 pub fn escape_html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {

@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use super::super::guard::Resolve;
 use super::*;
+use crate::client::guard::Resolve;
 
 /// Some time: only an answer that names a date is compared with it.
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
@@ -98,9 +98,9 @@ fn sender(address: SocketAddr, roots: RootCertStore, resolves_to: &[&str]) -> Se
         test_peer: None,
     };
     let resolver = Arc::new(Fake(resolves_to.iter().map(|address| address.parse().unwrap()).collect()));
-    let connector = Connector::to_test_tls(resolver, roots, address, settings.timeout);
+    let client = Client::to_test_tls(resolver, roots, address, settings.timeout);
     let vapid = Vapid::load(&settings).unwrap().unwrap();
-    Sender::over(connector, &settings, vapid)
+    Sender::over(client, &settings, vapid)
 }
 
 fn push_to(endpoint: &str) -> Push {

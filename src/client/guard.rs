@@ -1,5 +1,5 @@
-//! The guard at the moment of connecting: which addresses a push may go to. Names can be made to
-//! resolve to anything, so a name on the list is not enough.
+//! The guard at the moment of connecting: which addresses a request may go to whose address a stranger named. Names can be
+//! made to resolve to anything, so a name on a list is not enough.
 
 use std::fmt;
 use std::io;
@@ -28,9 +28,9 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// A name that leads to where no push service is.
+/// An address that is not one of the public Internet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the name of a push service leads to an address that is not public")]
+#[error("it leads to an address that is not public")]
 pub struct Forbidden;
 
 /// The addresses of a host, if every one of them is public: a single one that is not makes the
