@@ -2,7 +2,72 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccId, Hash32, Timestamp};
+use crate::family::family;
+use crate::{AccId, Hash32, Sealing, StreamName, Subject, Timestamp};
+
+family! {
+    /// Accounts: what they set, and how long they live.
+    AccountEvent {
+        /// An account came into being.
+        AccountCreated = 1,
+        /// An account took another nickname.
+        NicknameChanged = 1,
+        /// An account set its status text.
+        StatusSet = 1,
+        /// An account set its public key.
+        PublicKeySet = 1,
+        /// An account set its lock codes.
+        CodesSet = 1,
+        /// An account changed a lock code.
+        CodeChanged = 1,
+        /// A token extended the life of an account.
+        LifetimeExtended = 1,
+        /// An account was removed.
+        AccountRemoved = 1,
+    }
+}
+
+impl AccountEvent {
+    /// Under which key the secret part is sealed; none if there is none.
+    pub(crate) fn sealing(&self, stream: StreamName) -> Option<Sealing> {
+        let StreamName::Account(account) = stream else { return None };
+        let subject = match self {
+            Self::AccountCreated(_)
+            | Self::NicknameChanged(_)
+            | Self::StatusSet(_)
+            | Self::CodesSet(_)
+            | Self::CodeChanged(_) => Subject::Account(account),
+            Self::PublicKeySet(_) => Subject::PublicKey(account),
+            Self::LifetimeExtended(_) | Self::AccountRemoved(_) => return None,
+        };
+        Some(Sealing::Lasting(subject))
+    }
+
+    /// How it changes the life of the account; none if the account only sets something.
+    pub const fn life(&self) -> Option<Life<'_>> {
+        Some(match self {
+            Self::AccountCreated(e) => Life::Created(e),
+            Self::LifetimeExtended(e) => Life::Extended(e),
+            Self::AccountRemoved(e) => Life::Removed(e),
+            Self::NicknameChanged(_)
+            | Self::StatusSet(_)
+            | Self::PublicKeySet(_)
+            | Self::CodesSet(_)
+            | Self::CodeChanged(_) => return None,
+        })
+    }
+}
+
+/// How an event changes the life of an account.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Life<'e> {
+    /// It begins.
+    Created(&'e AccountCreated),
+    /// It lasts longer.
+    Extended(&'e LifetimeExtended),
+    /// It ends.
+    Removed(&'e AccountRemoved),
+}
 
 /// An account came into being. Sealed under `Account`: [`AccountSecret`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

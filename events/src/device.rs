@@ -2,7 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Hash32;
+use crate::family::family;
+use crate::{Hash32, Sealing, StreamName, Subject};
+
+family! {
+    /// Devices that receive pushes.
+    DeviceEvent {
+        /// A device subscribed to pushes.
+        DeviceSubscribed = 2 older { 1 => DeviceSubscribed::from_v1 },
+        /// A device is no longer pushed to.
+        DeviceDropped = 2 older { 1 => DeviceDropped::from_v1 },
+    }
+}
+
+impl DeviceEvent {
+    /// Under which key the secret part is sealed; none if there is none.
+    pub(crate) fn sealing(&self, stream: StreamName) -> Option<Sealing> {
+        match (self, stream) {
+            (Self::DeviceSubscribed(_), StreamName::Devices(account)) => {
+                Some(Sealing::Lasting(Subject::Account(account)))
+            }
+            (Self::DeviceSubscribed(_) | Self::DeviceDropped(_), _) => None,
+        }
+    }
+}
 
 /// A device of the account subscribed, or renewed its subscription. Sealed under `Account`:
 /// [`DeviceSecret`].

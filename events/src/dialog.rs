@@ -2,7 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::family::family;
 use crate::{AccId, MessageNo, Position, ThreadId};
+
+family! {
+    /// Conversations of two accounts.
+    DialogEvent {
+        /// Two accounts began to talk.
+        ConversationStarted = 1,
+        /// A conversation ended.
+        ConversationEnded = 1,
+    }
+}
 
 /// Two accounts began to talk. The thread names who began; the system message STARTCONVERSATION
 /// follows from this event.

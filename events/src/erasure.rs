@@ -2,7 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::family::family;
 use crate::{KeyId, Subject};
+
+family! {
+    /// Erasures.
+    ErasureEvent {
+        /// Data keys were deleted: what they sealed can never be read again.
+        KeysDeleted = 1,
+    }
+}
 
 /// Data keys were deleted: what they sealed can never be read again, while its place, time and
 /// hash in the log remain.

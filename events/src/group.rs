@@ -3,7 +3,105 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccId, GroupId, GroupVersion, Hash32, MessageNo, Position, StayNo};
+use crate::family::family;
+use crate::{AccId, GroupId, GroupVersion, Hash32, MessageNo, Position, Sealing, StayNo, StreamName, Subject};
+
+family! {
+    /// Groups, their members and keys.
+    GroupEvent {
+        /// A group came into being.
+        GroupCreated = 1,
+        /// Somebody joined a group.
+        MemberJoined = 1,
+        /// A member added somebody to a group.
+        MemberAdded = 1,
+        /// A member left a group.
+        MemberLeft = 1,
+        /// The admin removed a member from a group.
+        MemberKicked = 1,
+        /// A member took the next version of a group's key.
+        VersionAllocated = 1,
+        /// A wrapped group key was stored for a member.
+        GroupKeyStored = 1,
+        /// A group was destroyed.
+        GroupDestroyed = 1,
+        /// A member asked all members to look at a group again.
+        GroupUpdateSignalled = 1,
+    }
+}
+
+impl GroupEvent {
+    /// Under which key the secret part is sealed; none if there is none.
+    pub(crate) fn sealing(&self, stream: StreamName) -> Option<Sealing> {
+        let StreamName::Group(group) = stream else { return None };
+        let subject = match self {
+            Self::GroupCreated(_) => Subject::GroupName(group),
+            Self::GroupKeyStored(_) => Subject::GroupKeys(group),
+            Self::MemberJoined(_)
+            | Self::MemberAdded(_)
+            | Self::MemberLeft(_)
+            | Self::MemberKicked(_)
+            | Self::VersionAllocated(_)
+            | Self::GroupDestroyed(_)
+            | Self::GroupUpdateSignalled(_) => return None,
+        };
+        Some(Sealing::Lasting(subject))
+    }
+
+    /// How it changes who is in the group; none if it does not.
+    pub const fn membership(&self) -> Option<Membership<'_>> {
+        Some(match self {
+            Self::GroupCreated(e) => Membership::Created(e),
+            Self::MemberJoined(e) => Membership::Joined(e),
+            Self::MemberAdded(e) => Membership::Added(e),
+            Self::MemberLeft(e) => Membership::Left(e),
+            Self::MemberKicked(e) => Membership::Kicked(e),
+            Self::GroupDestroyed(e) => Membership::Destroyed(e),
+            Self::VersionAllocated(_) | Self::GroupKeyStored(_) | Self::GroupUpdateSignalled(_) => return None,
+        })
+    }
+
+    /// How it changes the keys of the group; none if it does not.
+    pub const fn keys(&self) -> Option<KeyChange<'_>> {
+        Some(match self {
+            Self::VersionAllocated(e) => KeyChange::Allocated(e),
+            Self::GroupKeyStored(e) => KeyChange::Stored(e),
+            Self::GroupCreated(_)
+            | Self::MemberJoined(_)
+            | Self::MemberAdded(_)
+            | Self::MemberLeft(_)
+            | Self::MemberKicked(_)
+            | Self::GroupDestroyed(_)
+            | Self::GroupUpdateSignalled(_) => return None,
+        })
+    }
+}
+
+/// How an event changes who is in a group.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Membership<'e> {
+    /// The group begins, with its admin.
+    Created(&'e GroupCreated),
+    /// Somebody comes.
+    Joined(&'e MemberJoined),
+    /// Somebody is brought by a member.
+    Added(&'e MemberAdded),
+    /// Somebody goes.
+    Left(&'e MemberLeft),
+    /// Somebody is put out by the admin.
+    Kicked(&'e MemberKicked),
+    /// The group ends.
+    Destroyed(&'e GroupDestroyed),
+}
+
+/// How an event changes the keys of a group.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum KeyChange<'e> {
+    /// A version is taken.
+    Allocated(&'e VersionAllocated),
+    /// A wrapped key is stored.
+    Stored(&'e GroupKeyStored),
+}
 
 /// A group came into being; its creator is its admin and has stay 1 from here on, though the
 /// thread appears in the creator's list only with [`MemberJoined`]. Sealed under `GroupName`:

@@ -2,7 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::family::family;
 use crate::{Hash32, MessageNo, ThreadId};
+
+family! {
+    /// Senders' names for images.
+    MediaEvent {
+        /// A sender's name for an image is known from here on.
+        MediaStored = 1,
+    }
+}
 
 /// Which content a sender's `contentID` stands for; one event a stream `media-ACC-HMAC`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

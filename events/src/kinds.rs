@@ -1,85 +1,55 @@
-//! Every kind of event, its newest schema version, and how older versions are brought up to it.
+//! All events, by the family of their kinds.
 
-use crate::{account, device, dialog, erasure, group, image, message, reads, server, session, token};
+use crate::account::AccountEvent;
+use crate::device::DeviceEvent;
+use crate::dialog::DialogEvent;
+use crate::erasure::ErasureEvent;
+use crate::family::DecodeError;
+use crate::group::GroupEvent;
+use crate::image::MediaEvent;
+use crate::message::MessageEvent;
+use crate::reads::ReadsEvent;
+use crate::server::ServerEvent;
+use crate::session::SessionEvent;
+use crate::token::TokenEvent;
+use crate::{MessageHeader, Sealing, StreamName};
 
-/// A stored payload that cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// A kind or schema version that this build does not know; it was written by a newer one.
-    #[error("unknown event {kind} version {schema}")]
-    Unknown {
-        /// The kind as stored.
-        kind: String,
-        /// The schema version as stored.
-        schema: u16,
-    },
-    /// The bytes are not the shape that kind and version promise.
-    #[error("malformed payload of {kind} version {schema}: {cause}")]
-    Malformed {
-        /// The kind as stored.
-        kind: &'static str,
-        /// The schema version as stored.
-        schema: u16,
-        /// What the JSON reader says.
-        cause: serde_json::Error,
-    },
-}
-
-/// Declares the kinds, by family. A family is declared by its variant of [`Event`], its own enum and the module of its payloads;
-/// each line of it by the payload struct (its name is the kind), its newest schema version, and optionally `older` versions,
-/// each with a function from the stored bytes to the newest struct (the upcaster).
-macro_rules! kinds {
-    ($(
-        $(#[$about:meta])* $family:ident($events:ident) in $module:ident {
-            $($(#[$doc:meta])* $kind:ident = $newest:literal $(older { $($old:literal => $upcast:path),+ })?,)+
-        }
-    )+) => {
+/// Declares the families, each by its variant of [`Event`] and its enum, which `family!` makes beside its payloads.
+macro_rules! families {
+    ($($(#[$about:meta])* $family:ident($events:ident),)+) => {
         /// What happened: the public part of an event, by the family of its kind.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Event {
             $($(#[$about])* $family($events),)+
         }
 
-        $(
-            $(#[$about])*
-            #[derive(Clone, Debug, PartialEq)]
-            pub enum $events {
-                $($(#[$doc])* $kind($module::$kind),)+
+        $(impl From<$events> for Event {
+            fn from(event: $events) -> Self {
+                Self::$family(event)
             }
+        })+
 
-            impl From<$events> for Event {
-                fn from(event: $events) -> Self {
-                    Self::$family(event)
-                }
-            }
-
-            $(impl From<$module::$kind> for Event {
-                fn from(payload: $module::$kind) -> Self {
-                    Self::$family($events::$kind(payload))
-                }
-            })+
-        )+
+        /// The kinds of each family.
+        const FAMILIES: &[&[(&str, u16)]] = &[$($events::KINDS),+];
 
         impl Event {
             /// Every kind with its newest schema version.
-            pub const KINDS: &'static [(&'static str, u16)] = &[$($((stringify!($kind), $newest)),+),+];
+            pub const KINDS: &'static [(&'static str, u16)] = &all::<{ count(FAMILIES) }>(FAMILIES);
 
             /// The name of the kind, as the log stores it.
             pub fn kind(&self) -> &'static str {
-                match self { $($(Self::$family($events::$kind(_)) => stringify!($kind),)+)+ }
+                match self { $(Self::$family(event) => event.kind(),)+ }
             }
 
             /// The newest schema version of the kind: the one that is written.
             pub fn schema(&self) -> u16 {
-                match self { $($(Self::$family($events::$kind(_)) => $newest,)+)+ }
+                match self { $(Self::$family(event) => event.schema(),)+ }
             }
 
             /// The public payload as it is stored and hashed: compact JSON, members in the order
             /// of the struct.
             pub fn payload(&self) -> Vec<u8> {
-                let json = match self {
-                    $($(Self::$family($events::$kind(payload)) => serde_json::to_vec(payload),)+)+
-                };
+                let json = match self { $(Self::$family(event) => event.payload(),)+ };
                 json.expect("payloads hold numbers, strings and lists under string names")
             }
 
@@ -89,131 +59,91 @@ macro_rules! kinds {
             /// [`DecodeError`] for a kind or version that this build does not know, and for
             /// bytes that are not of its shape.
             pub fn decode(kind: &str, schema: u16, payload: &[u8]) -> Result<Self, DecodeError> {
-                match (kind, schema) {
-                    $($(
-                        (stringify!($kind), $newest) => serde_json::from_slice::<$module::$kind>(payload)
-                            .map(Self::from)
-                            .map_err(|cause| DecodeError::Malformed { kind: stringify!($kind), schema, cause }),
-                        $($((stringify!($kind), $old) => $upcast(payload)
-                            .map(Self::from)
-                            .map_err(|cause| DecodeError::Malformed { kind: stringify!($kind), schema, cause }),)+)?
-                    )+)+
-                    _ => Err(DecodeError::Unknown { kind: kind.to_owned(), schema }),
-                }
+                $(if let Some(read) = $events::decode(kind, schema, payload) {
+                    return read.map(Self::$family);
+                })+
+                Err(DecodeError::Unknown { kind: kind.to_owned(), schema })
             }
 
             /// The JSON Schema of every newest payload, for the test that guards the shapes.
             #[cfg(test)]
             pub(crate) fn shapes() -> Vec<(&'static str, u16, schemars::Schema)> {
-                vec![$($((stringify!($kind), $newest, schemars::schema_for!($module::$kind))),+),+]
+                [$($events::shapes()),+].concat()
             }
         }
     };
 }
 
-kinds! {
+families! {
     /// Accounts: what they set, and how long they live.
-    Account(AccountEvent) in account {
-        /// An account came into being.
-        AccountCreated = 1,
-        /// An account took another nickname.
-        NicknameChanged = 1,
-        /// An account set its status text.
-        StatusSet = 1,
-        /// An account set its public key.
-        PublicKeySet = 1,
-        /// An account set its lock codes.
-        CodesSet = 1,
-        /// An account changed a lock code.
-        CodeChanged = 1,
-        /// A token extended the life of an account.
-        LifetimeExtended = 1,
-        /// An account was removed.
-        AccountRemoved = 1,
-    }
+    Account(AccountEvent),
     /// Sessions.
-    Session(SessionEvent) in session {
-        /// A session was opened for an account.
-        SessionOpened = 1,
-        /// A session ended.
-        SessionEnded = 1,
-    }
+    Session(SessionEvent),
     /// Devices that receive pushes.
-    Device(DeviceEvent) in device {
-        /// A device subscribed to pushes.
-        DeviceSubscribed = 2 older { 1 => device::DeviceSubscribed::from_v1 },
-        /// A device is no longer pushed to.
-        DeviceDropped = 2 older { 1 => device::DeviceDropped::from_v1 },
-    }
+    Device(DeviceEvent),
     /// Conversations of two accounts.
-    Dialog(DialogEvent) in dialog {
-        /// Two accounts began to talk.
-        ConversationStarted = 1,
-        /// A conversation ended.
-        ConversationEnded = 1,
-    }
+    Dialog(DialogEvent),
     /// Groups, their members and keys.
-    Group(GroupEvent) in group {
-        /// A group came into being.
-        GroupCreated = 1,
-        /// Somebody joined a group.
-        MemberJoined = 1,
-        /// A member added somebody to a group.
-        MemberAdded = 1,
-        /// A member left a group.
-        MemberLeft = 1,
-        /// The admin removed a member from a group.
-        MemberKicked = 1,
-        /// A member took the next version of a group's key.
-        VersionAllocated = 1,
-        /// A wrapped group key was stored for a member.
-        GroupKeyStored = 1,
-        /// A group was destroyed.
-        GroupDestroyed = 1,
-        /// A member asked all members to look at a group again.
-        GroupUpdateSignalled = 1,
-    }
+    Group(GroupEvent),
     /// Messages, of conversations and groups.
-    Message(MessageEvent) in message {
-        /// Somebody wrote a message.
-        MessageWritten = 1,
-        /// Somebody posted an image.
-        ImagePosted = 1,
-    }
+    Message(MessageEvent),
     /// Senders' names for images.
-    Media(MediaEvent) in image {
-        /// A sender's name for an image is known from here on.
-        MediaStored = 1,
-    }
+    Media(MediaEvent),
     /// Read marks.
-    Reads(ReadsEvent) in reads {
-        /// Somebody read messages of others.
-        MessagesRead = 1,
-    }
+    Reads(ReadsEvent),
     /// Tokens that extend the life of accounts.
-    Token(TokenEvent) in token {
-        /// A token was issued.
-        TokenIssued = 1,
-        /// An account took an endless token.
-        TokenTaken = 1,
-        /// An endless token can be taken again.
-        TokenFreed = 1,
-        /// A promo token was used up.
-        TokenConsumed = 1,
-        /// A token was revoked.
-        TokenRevoked = 1,
-    }
+    Token(TokenEvent),
     /// The server itself.
-    Server(ServerEvent) in server {
-        /// An invite link was sent or used.
-        LinkCounted = 1,
-        /// An hour began.
-        HourStruck = 1,
-    }
+    Server(ServerEvent),
     /// Erasures.
-    Erasure(ErasureEvent) in erasure {
-        /// Data keys were deleted: what they sealed can never be read again.
-        KeysDeleted = 1,
+    Erasure(ErasureEvent),
+}
+
+/// How many kinds there are.
+const fn count(families: &[&[(&str, u16)]]) -> usize {
+    let (mut kinds, mut family) = (0, 0);
+    while family < families.len() {
+        kinds += families[family].len();
+        family += 1;
+    }
+    kinds
+}
+
+/// The kinds of all families, one after the other.
+const fn all<const COUNT: usize>(families: &[&[(&'static str, u16)]]) -> [(&'static str, u16); COUNT] {
+    let mut all = [("", 0); COUNT];
+    let (mut at, mut family) = (0, 0);
+    while family < families.len() {
+        let mut nth = 0;
+        while nth < families[family].len() {
+            all[at] = families[family][nth];
+            (at, nth) = (at + 1, nth + 1);
+        }
+        family += 1;
+    }
+    all
+}
+
+impl Event {
+    /// Under which keys the secret part of this event is sealed in this stream; none if events of its
+    /// kind have no secret part.
+    pub fn sealing(&self, stream: StreamName) -> Option<Sealing> {
+        match self {
+            Self::Account(event) => event.sealing(stream),
+            Self::Device(event) => event.sealing(stream),
+            Self::Group(event) => event.sealing(stream),
+            Self::Message(event) => {
+                let MessageHeader { sender: author, thread, stay, .. } = event.header();
+                Some(Sealing::Message { author, thread, stay })
+            }
+            Self::Session(_)
+            | Self::Dialog(_)
+            | Self::Media(_)
+            | Self::Reads(_)
+            | Self::Token(_)
+            | Self::Server(_)
+            | Self::Erasure(_) => None,
+        }
     }
 }
 

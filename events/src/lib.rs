@@ -27,6 +27,7 @@ pub mod device;
 pub mod dialog;
 mod envelope;
 pub mod erasure;
+mod family;
 mod field;
 #[cfg(test)]
 mod fixtures;
@@ -47,17 +48,26 @@ mod subject;
 mod time;
 pub mod token;
 
+pub use account::AccountEvent;
+pub use device::DeviceEvent;
+pub use dialog::DialogEvent;
 pub use envelope::{CanonicalError, NewEvent, Recorded};
+pub use erasure::ErasureEvent;
+pub use family::DecodeError;
 pub use field::{CANONICAL_VERSION, field_length, put_field};
+pub use group::GroupEvent;
 pub use hash::Hash32;
 pub use ids::{AccId, GroupId, GroupVersion, MessageNo, ParseError, StayNo, ThreadId};
-pub use kinds::{
-    AccountEvent, DecodeError, DeviceEvent, DialogEvent, ErasureEvent, Event, GroupEvent, MediaEvent, MessageEvent,
-    ReadsEvent, ServerEvent, SessionEvent, TokenEvent,
-};
+pub use image::MediaEvent;
+pub use kinds::Event;
+pub use message::MessageEvent;
 pub use message_header::MessageHeader;
 pub use place::{Position, StreamName};
+pub use reads::ReadsEvent;
 pub use sealing::Sealing;
 pub use secret::{Sealed, SealedContext, Secret, SecretPayload};
+pub use server::ServerEvent;
+pub use session::SessionEvent;
 pub use subject::{KeyId, Subject};
 pub use time::{Day, Timestamp};
+pub use token::TokenEvent;

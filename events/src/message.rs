@@ -2,7 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::family::family;
 use crate::{AccId, GroupVersion, Hash32, MessageNo, Position, StayNo, ThreadId};
+
+family! {
+    /// Messages, of conversations and groups.
+    MessageEvent {
+        /// Somebody wrote a message.
+        MessageWritten = 1,
+        /// Somebody posted an image.
+        ImagePosted = 1,
+    }
+}
 
 /// Somebody wrote a message. Sealed under a message key: [`MessageSecret`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

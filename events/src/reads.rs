@@ -2,7 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::family::family;
 use crate::{AccId, MessageNo};
+
+family! {
+    /// Read marks.
+    ReadsEvent {
+        /// Somebody read messages of others.
+        MessagesRead = 1,
+    }
+}
 
 /// Somebody read messages of others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,9 +2,7 @@
 
 #[cfg(doc)]
 use crate::Sealed;
-use crate::{
-    AccId, AccountEvent, Day, DeviceEvent, Event, GroupEvent, MessageHeader, StayNo, StreamName, Subject, ThreadId,
-};
+use crate::{AccId, Day, StayNo, Subject, ThreadId};
 
 /// Under which key or keys a secret payload is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,57 +42,6 @@ impl Sealing {
             Self::Message { author, thread, stay } => {
                 vec![Subject::Account(author), Subject::Stay { thread, author, stay }, Subject::Day(day)]
             }
-        }
-    }
-}
-
-impl Event {
-    /// Under which keys the secret part of this event is sealed in this stream; none if events of its
-    /// kind have no secret part.
-    pub fn sealing(&self, stream: StreamName) -> Option<Sealing> {
-        let lasting = |subject| Some(Sealing::Lasting(subject));
-        match self {
-            Self::Account(event) => {
-                let StreamName::Account(account) = stream else { return None };
-                match event {
-                    AccountEvent::AccountCreated(_)
-                    | AccountEvent::NicknameChanged(_)
-                    | AccountEvent::StatusSet(_)
-                    | AccountEvent::CodesSet(_)
-                    | AccountEvent::CodeChanged(_) => lasting(Subject::Account(account)),
-                    AccountEvent::PublicKeySet(_) => lasting(Subject::PublicKey(account)),
-                    AccountEvent::LifetimeExtended(_) | AccountEvent::AccountRemoved(_) => None,
-                }
-            }
-            Self::Device(event) => match (event, stream) {
-                (DeviceEvent::DeviceSubscribed(_), StreamName::Devices(account)) => lasting(Subject::Account(account)),
-                (DeviceEvent::DeviceSubscribed(_) | DeviceEvent::DeviceDropped(_), _) => None,
-            },
-            Self::Group(event) => match event {
-                GroupEvent::GroupCreated(e) => lasting(Subject::GroupName(e.group)),
-                GroupEvent::GroupKeyStored(_) => {
-                    let StreamName::Group(group) = stream else { return None };
-                    lasting(Subject::GroupKeys(group))
-                }
-                GroupEvent::MemberJoined(_)
-                | GroupEvent::MemberAdded(_)
-                | GroupEvent::MemberLeft(_)
-                | GroupEvent::MemberKicked(_)
-                | GroupEvent::VersionAllocated(_)
-                | GroupEvent::GroupDestroyed(_)
-                | GroupEvent::GroupUpdateSignalled(_) => None,
-            },
-            Self::Message(event) => {
-                let MessageHeader { sender: author, thread, stay, .. } = event.header();
-                Some(Sealing::Message { author, thread, stay })
-            }
-            Self::Session(_)
-            | Self::Dialog(_)
-            | Self::Media(_)
-            | Self::Reads(_)
-            | Self::Token(_)
-            | Self::Server(_)
-            | Self::Erasure(_) => None,
         }
     }
 }

@@ -3,6 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
+use crate::family::family;
+
+family! {
+    /// The server itself.
+    ServerEvent {
+        /// An invite link was sent or used.
+        LinkCounted = 1,
+        /// An hour began.
+        HourStruck = 1,
+    }
+}
 
 /// An invite link was sent or used. A number to count, no more: the actor is known, the invited
 /// is not.

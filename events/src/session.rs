@@ -3,6 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use crate::AccId;
+use crate::family::family;
+
+family! {
+    /// Sessions.
+    SessionEvent {
+        /// A session was opened for an account.
+        SessionOpened = 1,
+        /// A session ended.
+        SessionEnded = 1,
+    }
+}
 
 /// A session was opened for an account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

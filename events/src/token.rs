@@ -4,6 +4,23 @@
 use serde::{Deserialize, Serialize};
 
 use crate::AccId;
+use crate::family::family;
+
+family! {
+    /// Tokens that extend the life of accounts.
+    TokenEvent {
+        /// A token was issued.
+        TokenIssued = 1,
+        /// An account took an endless token.
+        TokenTaken = 1,
+        /// An endless token can be taken again.
+        TokenFreed = 1,
+        /// A promo token was used up.
+        TokenConsumed = 1,
+        /// A token was revoked.
+        TokenRevoked = 1,
+    }
+}
 
 /// The operator issued a token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

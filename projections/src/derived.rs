@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use be8_events::account::Life;
+use be8_events::group::Membership;
 use be8_events::{
     AccId, AccountEvent, DialogEvent, Event, GroupEvent, GroupId, MessageHeader, MessageNo, Position, Recorded, StayNo,
     ThreadId,
@@ -81,15 +83,9 @@ impl Derived {
     }
 
     fn account(&mut self, event: &AccountEvent, numbering: &mut Numbering) {
-        match event {
-            AccountEvent::AccountCreated(e) => self.system(e.account, [None, None], numbering),
-            AccountEvent::NicknameChanged(_)
-            | AccountEvent::StatusSet(_)
-            | AccountEvent::PublicKeySet(_)
-            | AccountEvent::CodesSet(_)
-            | AccountEvent::CodeChanged(_)
-            | AccountEvent::LifetimeExtended(_)
-            | AccountEvent::AccountRemoved(_) => {}
+        match event.life() {
+            Some(Life::Created(e)) => self.system(e.account, [None, None], numbering),
+            Some(Life::Extended(_) | Life::Removed(_)) | None => {}
         }
     }
 
@@ -105,36 +101,36 @@ impl Derived {
     }
 
     fn group(&mut self, event: &GroupEvent, position: Position, numbering: &mut Numbering) {
-        match event {
-            GroupEvent::GroupCreated(e) => self.system(e.admin, [Some(position), None], numbering),
-            GroupEvent::MemberJoined(e) => {
+        let Some(membership) = event.membership() else { return };
+        match membership {
+            Membership::Created(e) => self.system(e.admin, [Some(position), None], numbering),
+            Membership::Joined(e) => {
                 self.arrival = Some(Arrival { group: e.group, account: e.account, stay: e.stay, first: e.message });
                 self.message(ThreadId::Group(e.group), e.message, Some(e.nickname));
             }
-            GroupEvent::MemberAdded(e) => {
+            Membership::Added(e) => {
                 self.arrival = Some(Arrival { group: e.group, account: e.account, stay: e.stay, first: e.message });
                 self.message(ThreadId::Group(e.group), e.message, Some(e.nickname));
                 self.system(e.account, [Some(e.group_name), Some(e.by_nickname)], numbering);
             }
-            GroupEvent::MemberLeft(e) => {
+            Membership::Left(e) => {
                 let until = Some(e.message);
                 self.departures.push(Departure { group: e.group, account: e.account, stay: e.stay, until });
                 self.message(ThreadId::Group(e.group), e.message, Some(e.nickname));
                 self.system(e.account, [Some(e.group_name), None], numbering);
             }
-            GroupEvent::MemberKicked(e) => {
+            Membership::Kicked(e) => {
                 let until = Some(e.message);
                 self.departures.push(Departure { group: e.group, account: e.account, stay: e.stay, until });
                 self.message(ThreadId::Group(e.group), e.message, Some(e.nickname));
                 self.system(e.account, [Some(e.group_name), None], numbering);
             }
-            GroupEvent::GroupDestroyed(e) => {
+            Membership::Destroyed(e) => {
                 for &(account, stay) in &e.members {
                     self.departures.push(Departure { group: e.group, account, stay, until: None });
                     self.system(account, [Some(e.group_name), None], numbering);
                 }
             }
-            GroupEvent::VersionAllocated(_) | GroupEvent::GroupKeyStored(_) | GroupEvent::GroupUpdateSignalled(_) => {}
         }
     }
 

@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-use be8_events::account::Removal;
+use be8_events::account::{Life, Removal};
+use be8_events::group::Membership;
 use be8_events::server::{Link, Usage};
 use be8_events::{AccountEvent, Day, DialogEvent, Event, GroupEvent, MessageEvent, Recorded, ServerEvent, Timestamp};
 use chrono::{DateTime, NaiveDate, Utc};
@@ -127,40 +128,30 @@ impl Insights {
     }
 
     fn account(&mut self, event: &AccountEvent) {
-        match event {
-            AccountEvent::AccountCreated(_) => {
+        match event.life() {
+            Some(Life::Created(_)) => {
                 self.added.accs += 1;
                 // Its `WELCOME` is not to count.
                 self.added.messages -= 1;
             }
-            AccountEvent::AccountRemoved(e) => self.added.panic += i64::from(e.reason == Removal::Panic),
-            AccountEvent::NicknameChanged(_)
-            | AccountEvent::StatusSet(_)
-            | AccountEvent::PublicKeySet(_)
-            | AccountEvent::CodesSet(_)
-            | AccountEvent::CodeChanged(_)
-            | AccountEvent::LifetimeExtended(_) => {}
+            Some(Life::Removed(e)) => self.added.panic += i64::from(e.reason == Removal::Panic),
+            Some(Life::Extended(_)) | None => {}
         }
     }
 
     fn group(&mut self, event: &GroupEvent) {
-        match event {
-            GroupEvent::GroupCreated(_) => {
+        match event.membership() {
+            Some(Membership::Created(_)) => {
                 self.added.groups += 1;
                 // Its `CREATEDGROUP` is not to count.
                 self.added.messages -= 1;
             }
             // A thread, and a message more than are stored.
-            GroupEvent::MemberJoined(_) | GroupEvent::MemberAdded(_) => {
+            Some(Membership::Joined(_) | Membership::Added(_)) => {
                 self.added.threads += 1;
                 self.added.messages += 1;
             }
-            GroupEvent::MemberLeft(_)
-            | GroupEvent::MemberKicked(_)
-            | GroupEvent::VersionAllocated(_)
-            | GroupEvent::GroupKeyStored(_)
-            | GroupEvent::GroupDestroyed(_)
-            | GroupEvent::GroupUpdateSignalled(_) => {}
+            Some(Membership::Left(_) | Membership::Kicked(_) | Membership::Destroyed(_)) | None => {}
         }
     }
 

@@ -2,10 +2,10 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use be8_events::group::Access;
+use be8_events::group::{Access, KeyChange, Membership};
 use be8_events::{
-    AccId, Event, GroupEvent, GroupId, GroupVersion, Hash32, MessageHeader, MessageNo, Position, Recorded, StayNo,
-    StreamName, Timestamp,
+    AccId, Event, GroupId, GroupVersion, Hash32, MessageHeader, MessageNo, Position, Recorded, StayNo, StreamName,
+    Timestamp,
 };
 
 use super::{AuditError, Visibility};
@@ -81,6 +81,34 @@ pub enum Act {
     },
 }
 
+impl Act {
+    fn of_membership(membership: Membership<'_>) -> Self {
+        match membership {
+            Membership::Created(e) => Self::Created { access: e.access, capacity: e.capacity },
+            Membership::Joined(e) => Self::Joined { account: e.account, stay: e.stay },
+            Membership::Added(e) => Self::Added { account: e.account, stay: e.stay },
+            Membership::Left(e) => Self::Left { account: e.account, stay: e.stay },
+            Membership::Kicked(e) => Self::Kicked { account: e.account, stay: e.stay },
+            Membership::Destroyed(e) => {
+                Self::Destroyed { members: e.members.iter().map(|(account, _)| *account).collect() }
+            }
+        }
+    }
+
+    const fn of_keys(change: KeyChange<'_>) -> Self {
+        match change {
+            KeyChange::Allocated(e) => Self::VersionAllocated { version: e.version },
+            KeyChange::Stored(e) => Self::KeyStored {
+                version: e.version,
+                account: e.account,
+                keyholder: e.keyholder,
+                fingerprint: e.sha256,
+                replaces: e.replaces,
+            },
+        }
+    }
+}
+
 /// Something that happened in a group, when and by whom.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
@@ -98,28 +126,16 @@ impl Entry {
     /// The entry of an event; none for events that are not part of the history.
     pub fn of(recorded: &Recorded) -> Option<Self> {
         let act = match &recorded.event {
-            Event::Group(GroupEvent::GroupCreated(e)) => Act::Created { access: e.access, capacity: e.capacity },
-            Event::Group(GroupEvent::MemberJoined(e)) => Act::Joined { account: e.account, stay: e.stay },
-            Event::Group(GroupEvent::MemberAdded(e)) => Act::Added { account: e.account, stay: e.stay },
-            Event::Group(GroupEvent::MemberLeft(e)) => Act::Left { account: e.account, stay: e.stay },
-            Event::Group(GroupEvent::MemberKicked(e)) => Act::Kicked { account: e.account, stay: e.stay },
-            Event::Group(GroupEvent::VersionAllocated(e)) => Act::VersionAllocated { version: e.version },
-            Event::Group(GroupEvent::GroupKeyStored(e)) => Act::KeyStored {
-                version: e.version,
-                account: e.account,
-                keyholder: e.keyholder,
-                fingerprint: e.sha256,
-                replaces: e.replaces,
+            Event::Group(event) => match (event.membership(), event.keys()) {
+                (Some(membership), _) => Act::of_membership(membership),
+                (None, Some(change)) => Act::of_keys(change),
+                (None, None) => return None,
             },
-            Event::Group(GroupEvent::GroupDestroyed(e)) => {
-                Act::Destroyed { members: e.members.iter().map(|(account, _)| *account).collect() }
-            }
             Event::Message(event) => {
                 let MessageHeader { id, version, .. } = event.header();
                 Act::Message { id, version }
             }
-            Event::Group(GroupEvent::GroupUpdateSignalled(_))
-            | Event::Account(_)
+            Event::Account(_)
             | Event::Session(_)
             | Event::Device(_)
             | Event::Dialog(_)

@@ -1,5 +1,6 @@
 //! What an event changes for whom.
 
+use be8_events::group::Membership;
 use be8_events::{
     AccId, DialogEvent, Event, GroupEvent, GroupId, MessageHeader, MessageNo, Position, ReadsEvent, Recorded,
     StreamName, ThreadId, group,
@@ -119,22 +120,6 @@ pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addresse
             };
             e.tell.iter().map(notice).collect()
         }
-        Event::Group(GroupEvent::GroupCreated(e)) => one(vec![e.admin], Change::GroupCreate { group: e.group }),
-        Event::Group(GroupEvent::MemberJoined(e)) => arrived(e.group, e.account),
-        Event::Group(GroupEvent::MemberAdded(e)) => arrived(e.group, e.account),
-        Event::Group(GroupEvent::MemberLeft(e)) => {
-            one(members(e.group), Change::GroupMemberRemove { group: e.group, leaving: e.account })
-        }
-        Event::Group(GroupEvent::MemberKicked(e)) => {
-            one(members(e.group), Change::GroupMemberRemove { group: e.group, leaving: e.account })
-        }
-        Event::Group(GroupEvent::GroupDestroyed(e)) => {
-            let own = |&(member, _): &(AccId, u32)| Addressed {
-                to: vec![member],
-                change: Change::GroupMemberRemove { group: e.group, leaving: member },
-            };
-            e.members.iter().map(own).collect()
-        }
         Event::Group(GroupEvent::GroupUpdateSignalled(e)) => {
             let StreamName::Group(group) = recorded.stream else { return Vec::new() };
             let change = match e.update {
@@ -143,9 +128,26 @@ pub(super) fn changes_of(recorded: &Recorded, rosters: &Rosters) -> Vec<Addresse
             };
             one(members(group), change)
         }
-        Event::Group(GroupEvent::VersionAllocated(_))
-        | Event::Group(GroupEvent::GroupKeyStored(_))
-        | Event::Account(_)
+        Event::Group(event) => match event.membership() {
+            Some(Membership::Created(e)) => one(vec![e.admin], Change::GroupCreate { group: e.group }),
+            Some(Membership::Joined(e)) => arrived(e.group, e.account),
+            Some(Membership::Added(e)) => arrived(e.group, e.account),
+            Some(Membership::Left(e)) => {
+                one(members(e.group), Change::GroupMemberRemove { group: e.group, leaving: e.account })
+            }
+            Some(Membership::Kicked(e)) => {
+                one(members(e.group), Change::GroupMemberRemove { group: e.group, leaving: e.account })
+            }
+            Some(Membership::Destroyed(e)) => {
+                let own = |&(member, _): &(AccId, u32)| Addressed {
+                    to: vec![member],
+                    change: Change::GroupMemberRemove { group: e.group, leaving: member },
+                };
+                e.members.iter().map(own).collect()
+            }
+            None => Vec::new(),
+        },
+        Event::Account(_)
         | Event::Session(_)
         | Event::Device(_)
         | Event::Media(_)

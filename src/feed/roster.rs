@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use be8_events::{AccId, Event, GroupEvent, GroupId, Position, Recorded, StreamName, ThreadId};
+use be8_events::group::Membership;
+use be8_events::{AccId, Event, GroupId, Position, Recorded, StreamName, ThreadId};
 
 use crate::ledger::{Log, LogError};
 
@@ -71,15 +72,15 @@ impl Rosters {
 
 fn change(members: &mut BTreeSet<AccId>, event: &Event) {
     let Event::Group(event) = event else { return };
-    match event {
-        GroupEvent::GroupCreated(e) => _ = members.insert(e.admin),
-        GroupEvent::MemberJoined(e) => _ = members.insert(e.account),
-        GroupEvent::MemberAdded(e) => _ = members.insert(e.account),
-        GroupEvent::MemberLeft(e) => _ = members.remove(&e.account),
-        GroupEvent::MemberKicked(e) => _ = members.remove(&e.account),
-        GroupEvent::GroupDestroyed(_) => members.clear(),
+    match event.membership() {
+        Some(Membership::Created(e)) => _ = members.insert(e.admin),
+        Some(Membership::Joined(e)) => _ = members.insert(e.account),
+        Some(Membership::Added(e)) => _ = members.insert(e.account),
+        Some(Membership::Left(e)) => _ = members.remove(&e.account),
+        Some(Membership::Kicked(e)) => _ = members.remove(&e.account),
+        Some(Membership::Destroyed(_)) => members.clear(),
         // `KINDS` leaves these out.
-        GroupEvent::VersionAllocated(_) | GroupEvent::GroupKeyStored(_) | GroupEvent::GroupUpdateSignalled(_) => {}
+        None => {}
     }
 }
 

@@ -21,6 +21,7 @@ mod life;
 mod limits;
 mod names;
 mod office;
+mod older_log;
 mod operations;
 mod pages;
 mod portable;
