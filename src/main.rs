@@ -3,10 +3,13 @@
 use std::process::ExitCode;
 
 use be8::cli::logging::{self, Level, say};
+use mimalloc::MiMalloc;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use zeroizing_alloc::ZeroAlloc;
 
+/// What is given back is overwritten with zeros: otherwise what was erased would stay in memory until something else is written there.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 
 fn main() -> ExitCode {
     logging::choose_by_words(std::env::args(), std::env::var("BE8_LOG_FORMAT").ok().as_deref());

@@ -31,7 +31,7 @@ async fn everything(person: &Person, threads: &[&str], groups: &[&str], others: 
 }
 
 /// Two nodes whose views have this size.
-async fn nodes(size: &str) -> [Server; 2] {
+pub(super) async fn nodes(size: &str) -> [Server; 2] {
     let setup = Setup::on(&fresh_database().await).with_file("test-clock-file", "0").with_views(size);
     let one = setup.clone().start().await;
     let two = one.setup().second().start().await;
@@ -39,7 +39,13 @@ async fn nodes(size: &str) -> [Server; 2] {
 }
 
 /// Whether a word is shown to any of these, at any of the nodes; asked twice, so that a view answers.
-async fn found(nodes: &[Server; 2], people: &[&Person], threads: &[&str], groups: &[&str], word: &str) -> bool {
+pub(super) async fn found(
+    nodes: &[Server; 2],
+    people: &[&Person],
+    threads: &[&str],
+    groups: &[&str],
+    word: &str,
+) -> bool {
     let mut found = false;
     for _ in 0..2 {
         for node in nodes {

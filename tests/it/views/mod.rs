@@ -4,6 +4,7 @@
 mod differential;
 mod erasure;
 mod faults;
+mod image;
 
 use crate::server::Setup;
 
