@@ -12,6 +12,7 @@ use be8_events::{Event, Timestamp};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::client::{Client, number_of};
 use crate::clock::set;
@@ -50,16 +51,34 @@ fn known() -> Known {
     serde_json::from_slice(&fs::read(fixture("answers.json")).expect("the answers")).expect("JSON")
 }
 
-/// A server with its keys, whose clock shows the time at which the log ends.
+/// A server with its master key (that build had no other), whose clock shows the time at which the log ends.
 async fn setup(known: &Known) -> Setup {
     let setup = Setup::on(&fresh_database().await).with_file("test-clock-file", "0");
-    for key in ["master.key", "rotating.key"] {
-        fs::copy(fixture(key), setup.file(key)).expect("a key");
-        fs::set_permissions(setup.file(key), fs::Permissions::from_mode(0o600)).expect("its mode");
-    }
+    fs::copy(fixture("master.key"), setup.master_key()).expect("the master key");
+    fs::set_permissions(setup.master_key(), fs::Permissions::from_mode(0o600)).expect("its mode");
     let ago = SystemClock.now().to_utc() - known.time.to_utc();
     set(&setup.file("test-clock-file"), 1 - ago.num_seconds());
     setup
+}
+
+/// Lays the contents of the images where the server looks for them: in the folder of its database.
+async fn lay_images(setup: &Setup) {
+    let mut database = PgConnection::connect(setup.database_url()).await.expect("the database");
+    let name: String =
+        sqlx::query_scalar("select id::text from media_store").fetch_one(&mut database).await.expect("its name");
+    copy_folder(&fixture("media"), &setup.data_dir().join("media").join(name));
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry")) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("its type").is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), &to).expect("a file");
+        }
+    }
 }
 
 async fn ask(server: &Server, known: &Known, asked: &Asked) -> Value {
@@ -96,6 +115,7 @@ async fn a_log_of_an_older_build_is_checked_and_shown_as_it_was() {
     }
     assert_eq!(kinds, known.kinds);
 
+    lay_images(&setup).await;
     let server = setup.start().await;
     for asked in &known.answers {
         let answer = ask(&server, &known, asked).await;
