@@ -4,9 +4,11 @@
 
 use std::sync::Arc;
 
+use be8_events::account::Life;
+use be8_events::group::{KeyChange, Membership};
 use be8_events::{
-    AccId, AccountEvent, DialogEvent, Event, GroupEvent, KeyId, MessageHeader, MessageNo, ReadsEvent, Recorded,
-    ServerEvent, SessionEvent, StayNo, StreamName, ThreadId,
+    AccId, DialogEvent, Event, GroupEvent, KeyId, MessageHeader, MessageNo, ReadsEvent, Recorded, ServerEvent, StayNo,
+    StreamName, ThreadId,
 };
 
 use super::facts::{Fact, Group, Key, Newest, Thread};
@@ -41,23 +43,18 @@ pub fn touched(recorded: &Recorded, mut touch: impl FnMut(Key)) {
             if let StreamName::Account(account) = recorded.stream {
                 touch(Key::Account(account));
             }
-            match event {
-                AccountEvent::AccountCreated(e) => {
+            match event.life() {
+                Some(Life::Created(e)) => {
                     touch(Key::List(e.account));
                     system(e.account, &mut touch);
                     touch(Key::Insights);
                 }
-                AccountEvent::AccountRemoved(_) => touch(Key::Insights),
-                AccountEvent::NicknameChanged(_)
-                | AccountEvent::StatusSet(_)
-                | AccountEvent::PublicKeySet(_)
-                | AccountEvent::CodesSet(_)
-                | AccountEvent::CodeChanged(_)
-                | AccountEvent::LifetimeExtended(_) => {}
+                Some(Life::Removed(_)) => touch(Key::Insights),
+                Some(Life::Extended(_)) | None => {}
             }
         }
         // The sessions of an account that is removed are of one that lives at no time.
-        Event::Session(SessionEvent::SessionOpened(_) | SessionEvent::SessionEnded(_)) => {
+        Event::Session(_) => {
             if let StreamName::Session(session) = recorded.stream {
                 touch(Key::Session(session));
             }
@@ -103,36 +100,38 @@ fn group(recorded: &Recorded, event: &GroupEvent, touch: &mut impl FnMut(Key)) {
     let StreamName::Group(group) = recorded.stream else { return };
     touch(Key::Insights);
     touch(Key::Group(group));
-    match event {
-        GroupEvent::GroupCreated(e) => system(e.admin, touch),
-        GroupEvent::MemberJoined(e) => {
+    match event.membership() {
+        Some(Membership::Created(e)) => system(e.admin, touch),
+        Some(Membership::Joined(e)) => {
             messages(ThreadId::Group(group), touch);
             touch(Key::List(e.account));
         }
-        GroupEvent::MemberAdded(e) => {
-            messages(ThreadId::Group(group), touch);
-            touch(Key::List(e.account));
-            system(e.account, touch);
-        }
-        GroupEvent::MemberLeft(e) => {
+        Some(Membership::Added(e)) => {
             messages(ThreadId::Group(group), touch);
             touch(Key::List(e.account));
             system(e.account, touch);
         }
-        GroupEvent::MemberKicked(e) => {
+        Some(Membership::Left(e)) => {
             messages(ThreadId::Group(group), touch);
             touch(Key::List(e.account));
             system(e.account, touch);
         }
-        GroupEvent::GroupDestroyed(e) => {
+        Some(Membership::Kicked(e)) => {
+            messages(ThreadId::Group(group), touch);
+            touch(Key::List(e.account));
+            system(e.account, touch);
+        }
+        Some(Membership::Destroyed(e)) => {
             messages(ThreadId::Group(group), touch);
             for &(account, _) in &e.members {
                 touch(Key::List(account));
                 system(account, touch);
             }
         }
-        GroupEvent::GroupKeyStored(e) => touch(Key::GroupKeys(group, e.account)),
-        GroupEvent::VersionAllocated(_) | GroupEvent::GroupUpdateSignalled(_) => {}
+        None => {}
+    }
+    if let Some(KeyChange::Stored(e)) = event.keys() {
+        touch(Key::GroupKeys(group, e.account));
     }
 }
 
@@ -159,25 +158,23 @@ impl Fact {
                 match &recorded.event {
                     Event::Dialog(DialogEvent::ConversationStarted(e)) => _ = list.insert(e.thread.key(), e.thread),
                     Event::Dialog(DialogEvent::ConversationEnded(e)) => _ = list.remove(&e.thread.key()),
-                    Event::Group(
-                        GroupEvent::MemberJoined(be8_events::group::MemberJoined { group, .. })
-                        | GroupEvent::MemberAdded(be8_events::group::MemberAdded { group, .. }),
-                    ) => {
-                        let thread = ThreadId::Group(*group);
-                        list.insert(thread.key(), thread);
+                    Event::Group(event) => {
+                        let (group, is_in) = match event.membership() {
+                            Some(Membership::Joined(e)) => (e.group, true),
+                            Some(Membership::Added(e)) => (e.group, true),
+                            Some(Membership::Left(e)) => (e.group, false),
+                            Some(Membership::Kicked(e)) => (e.group, false),
+                            Some(Membership::Destroyed(e)) => (e.group, false),
+                            Some(Membership::Created(_)) | None => return Folded::Forget,
+                        };
+                        let thread = ThreadId::Group(group);
+                        if is_in {
+                            list.insert(thread.key(), thread);
+                        } else {
+                            list.remove(&thread.key());
+                        }
                     }
-                    Event::Group(
-                        GroupEvent::MemberLeft(be8_events::group::MemberLeft { group, .. })
-                        | GroupEvent::MemberKicked(be8_events::group::MemberKicked { group, .. })
-                        | GroupEvent::GroupDestroyed(be8_events::group::GroupDestroyed { group, .. }),
-                    ) => _ = list.remove(&ThreadId::Group(*group).key()),
-                    Event::Group(
-                        GroupEvent::GroupCreated(_)
-                        | GroupEvent::VersionAllocated(_)
-                        | GroupEvent::GroupKeyStored(_)
-                        | GroupEvent::GroupUpdateSignalled(_),
-                    )
-                    | Event::Account(_)
+                    Event::Account(_)
                     | Event::Session(_)
                     | Event::Device(_)
                     | Event::Message(_)
@@ -207,14 +204,14 @@ impl Group {
 
     fn fold(&mut self, recorded: &Recorded) -> Folded {
         let Event::Group(event) = &recorded.event else { return Folded::Forget };
-        match event {
-            GroupEvent::MemberJoined(e) => self.arrived(e.account, e.stay, e.message),
-            GroupEvent::MemberAdded(e) => self.arrived(e.account, e.stay, e.message),
-            GroupEvent::MemberLeft(e) => _ = self.members.remove(&e.account),
-            GroupEvent::MemberKicked(e) => _ = self.members.remove(&e.account),
-            GroupEvent::VersionAllocated(e) => self.version = Some(e.version),
-            GroupEvent::GroupKeyStored(_) | GroupEvent::GroupUpdateSignalled(_) => {}
-            GroupEvent::GroupCreated(_) | GroupEvent::GroupDestroyed(_) => return Folded::Forget,
+        match (event.membership(), event.keys()) {
+            (Some(Membership::Joined(e)), _) => self.arrived(e.account, e.stay, e.message),
+            (Some(Membership::Added(e)), _) => self.arrived(e.account, e.stay, e.message),
+            (Some(Membership::Left(e)), _) => _ = self.members.remove(&e.account),
+            (Some(Membership::Kicked(e)), _) => _ = self.members.remove(&e.account),
+            (Some(Membership::Created(_) | Membership::Destroyed(_)), _) => return Folded::Forget,
+            (None, Some(KeyChange::Allocated(e))) => self.version = Some(e.version),
+            (None, Some(KeyChange::Stored(_)) | None) => {}
         }
         Folded::Exact
     }

@@ -5,6 +5,8 @@
 mod messages;
 mod threads;
 
+use be8_events::account::Life;
+use be8_events::group::Membership;
 use be8_events::message::{ImageSecret, MessageSecret};
 use be8_events::{
     AccId, AccountEvent, DialogEvent, Event, GroupEvent, GroupId, GroupVersion, MessageEvent, Position, ThreadId,
@@ -124,7 +126,10 @@ pub(in crate::http) fn describe(
     let id = |id: &dyn std::fmt::Display| Some(Extra::Id(id.to_string()));
     let name = |position: Position| Some(Extra::Name(position));
     Ok(match &event.stored.event {
-        Event::Account(AccountEvent::AccountCreated(e)) => Some(system("WELCOME", Some(e.account), [None, None, None])),
+        Event::Account(account) => match account.life() {
+            Some(Life::Created(e)) => Some(system("WELCOME", Some(e.account), [None, None, None])),
+            Some(Life::Extended(_) | Life::Removed(_)) | None => None,
+        },
         Event::Dialog(DialogEvent::ConversationStarted(_)) => {
             Some(system("STARTCONVERSATION", None, [None, None, None]))
         }
@@ -145,54 +150,47 @@ pub(in crate::http) fn describe(
             });
             Some(written(MessageType::Image, thread, e.sender, e.version, String::new(), content))
         }
-        Event::Group(GroupEvent::GroupCreated(e)) => {
-            let extras = [id(&e.group), name(event.stored.position), None];
-            Some(system("CREATEDGROUP", Some(e.admin), extras))
-        }
-        Event::Group(GroupEvent::MemberJoined(e)) => {
-            Some(system("ACCJOINEDGROUP", None, [id(&e.account), name(e.nickname), None]))
-        }
-        Event::Group(GroupEvent::MemberAdded(e)) if in_group => {
-            Some(system("ACCADDEDTOGROUP", None, [name(e.nickname), id(&e.account), None]))
-        }
-        Event::Group(GroupEvent::MemberAdded(e)) => {
-            let extras = [id(&e.by), name(e.group_name), name(e.by_nickname)];
-            Some(system("ADDEDTOGROUP", Some(e.account), extras))
-        }
-        Event::Group(GroupEvent::MemberLeft(e)) if in_group => {
-            Some(system("ACCLEFTGROUP", None, [id(&e.account), name(e.nickname), None]))
-        }
-        Event::Group(GroupEvent::MemberLeft(e)) => {
-            Some(system("LEFTGROUP", Some(e.account), [id(&e.group), name(e.group_name), None]))
-        }
-        Event::Group(GroupEvent::MemberKicked(e)) if in_group => {
-            Some(system("ACCKICKEDFROMGROUP", None, [id(&e.account), name(e.nickname), None]))
-        }
-        Event::Group(GroupEvent::MemberKicked(e)) => {
-            Some(system("KICKEDFROMGROUP", Some(e.account), [id(&e.group), name(e.group_name), None]))
-        }
-        Event::Group(GroupEvent::GroupDestroyed(e)) => {
-            let receiver = match thread {
-                ThreadId::System(owner) => Some(owner),
-                ThreadId::Dialog { .. } | ThreadId::Group(_) => None,
-            };
-            Some(system("GROUPDELETED", receiver, [id(&e.group), name(e.group_name), None]))
-        }
+        Event::Group(group) => match group.membership() {
+            Some(Membership::Created(e)) => {
+                let extras = [id(&e.group), name(event.stored.position), None];
+                Some(system("CREATEDGROUP", Some(e.admin), extras))
+            }
+            Some(Membership::Joined(e)) => {
+                Some(system("ACCJOINEDGROUP", None, [id(&e.account), name(e.nickname), None]))
+            }
+            Some(Membership::Added(e)) if in_group => {
+                Some(system("ACCADDEDTOGROUP", None, [name(e.nickname), id(&e.account), None]))
+            }
+            Some(Membership::Added(e)) => {
+                let extras = [id(&e.by), name(e.group_name), name(e.by_nickname)];
+                Some(system("ADDEDTOGROUP", Some(e.account), extras))
+            }
+            Some(Membership::Left(e)) if in_group => {
+                Some(system("ACCLEFTGROUP", None, [id(&e.account), name(e.nickname), None]))
+            }
+            Some(Membership::Left(e)) => {
+                Some(system("LEFTGROUP", Some(e.account), [id(&e.group), name(e.group_name), None]))
+            }
+            Some(Membership::Kicked(e)) if in_group => {
+                Some(system("ACCKICKEDFROMGROUP", None, [id(&e.account), name(e.nickname), None]))
+            }
+            Some(Membership::Kicked(e)) => {
+                Some(system("KICKEDFROMGROUP", Some(e.account), [id(&e.group), name(e.group_name), None]))
+            }
+            Some(Membership::Destroyed(e)) => {
+                let receiver = match thread {
+                    ThreadId::System(owner) => Some(owner),
+                    ThreadId::Dialog { .. } | ThreadId::Group(_) => None,
+                };
+                Some(system("GROUPDELETED", receiver, [id(&e.group), name(e.group_name), None]))
+            }
+            None => None,
+        },
         Event::Dialog(DialogEvent::ConversationEnded(e)) => {
             let left = e.thread.partner_of(e.gone);
             Some(system("ACCDELETED", left, [id(&e.gone), None, None]))
         }
-        Event::Account(AccountEvent::NicknameChanged(_))
-        | Event::Account(AccountEvent::StatusSet(_))
-        | Event::Account(AccountEvent::PublicKeySet(_))
-        | Event::Account(AccountEvent::CodesSet(_))
-        | Event::Account(AccountEvent::CodeChanged(_))
-        | Event::Account(AccountEvent::LifetimeExtended(_))
-        | Event::Account(AccountEvent::AccountRemoved(_))
-        | Event::Group(GroupEvent::VersionAllocated(_))
-        | Event::Group(GroupEvent::GroupKeyStored(_))
-        | Event::Group(GroupEvent::GroupUpdateSignalled(_))
-        | Event::Session(_)
+        Event::Session(_)
         | Event::Device(_)
         | Event::Media(_)
         | Event::Reads(_)
