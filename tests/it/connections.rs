@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::client::{Person, two_people};
+use crate::client::{Person, http_client, two_people};
 use crate::cluster::fresh_database;
 use crate::patience::{eventually, within};
 use crate::server::{Server, Setup};
@@ -188,7 +188,7 @@ async fn the_bodies_of_a_connection_have_one_free_share_together() {
     // Given ten connections with a hundred requests each, of whose bodies 60,000 bytes have come
     let mut requests = JoinSet::new();
     for _ in 0..10 {
-        let connection = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+        let connection = http_client().http2_prior_knowledge().build().unwrap();
         for _ in 0..100 {
             let first = stream::once(async { Ok::<_, std::io::Error>(vec![b' '; 60_000]) });
             let body = reqwest::Body::wrap_stream(first.chain(stream::pending()));

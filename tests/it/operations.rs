@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::client::{Answer, Client, Person, two_people};
+use crate::client::{Answer, Client, Person, http_client, two_people};
 use crate::cluster::fresh_database;
 use crate::crypto::encrypt_password;
 use crate::hold::Hold;
@@ -185,7 +185,9 @@ async fn a_server_whose_output_nobody_reads_serves_and_stops() {
     // As when the journal ends, or a pipe's other side.
     drop((process.stderr.take(), printed));
     let ready = format!("{}/readyz", setup.url());
-    eventually("it is ready", async || reqwest::get(&ready).await.is_ok_and(|answer| answer.status() == 200)).await;
+    let http = http_client().build().expect("a client");
+    let is_ready = async || http.get(&ready).send().await.is_ok_and(|answer| answer.status() == 200);
+    eventually("it is ready", is_ready).await;
     let pid = Pid::from_raw(process.id().expect("it runs").cast_signed()).expect("a process id");
     kill_process(pid, Signal::TERM).expect("a signal");
     assert!(within("its end", process.wait()).await.expect("its status").success());

@@ -10,6 +10,7 @@ use rustix::process::{Signal, kill_process};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
+use crate::client::http_client;
 use crate::cluster::{fresh_database, passable_directory};
 use crate::patience::{eventually, within};
 use crate::server::Setup;
@@ -26,9 +27,8 @@ fn certify(folder: &Path) -> String {
 
 /// A client that trusts this certificate only, over a connection of its own.
 fn trusting(certificate: &str) -> Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let certificate = Certificate::from_pem(certificate.as_bytes()).unwrap();
-    Client::builder().no_proxy().tls_certs_only([certificate]).build().unwrap()
+    http_client().tls_certs_only([certificate]).build().unwrap()
 }
 
 /// HTTP/2 has an authority where HTTP/1.1 has a host: the server knows by both whether a page is its own.
@@ -46,7 +46,7 @@ async fn own_pages_are_recognised_over_each_protocol() {
         .at_a_known_address();
     let url = setup.url().replace("http:", "https:");
     let _server = setup.start_unready().await;
-    let builder = || Client::builder().no_proxy().tls_certs_only([certificate.clone()]);
+    let builder = || http_client().tls_certs_only([certificate.clone()]);
     let clients = [(builder().http1_only(), Version::HTTP_11), (builder(), Version::HTTP_2)];
     for (client, version) in clients.map(|(builder, version)| (builder.build().unwrap(), version)) {
         eventually("it is ready", async || {
@@ -105,7 +105,7 @@ async fn https_with_http_2_and_certificates_that_change() {
     assert_eq!(answer.headers()["strict-transport-security"], "max-age=31536000");
     // Who does not agree on a key says nothing, and keeps nobody waiting.
     let mut silent = tokio::net::TcpStream::connect(&address).await.unwrap();
-    let plain = reqwest::Client::builder().no_proxy().build().unwrap();
+    let plain = http_client().build().unwrap();
     assert!(plain.get(url.replace("https:", "http:")).send().await.is_err());
     assert!(trusting(&certify(passable_directory().path())).get(&url).send().await.is_err(), "any certificate will do");
     assert_eq!(trusting(&first).get(format!("{url}/healthz")).send().await.unwrap().status(), 200);
@@ -144,7 +144,7 @@ async fn what_is_refused_unread_reaches_curl_over_http_2() {
         .at_a_known_address();
     let url = setup.url().replace("http:", "https:");
     let _server = setup.start_unready().await;
-    let client = Client::builder().no_proxy().tls_certs_only([certificate]).build().unwrap();
+    let client = http_client().tls_certs_only([certificate]).build().unwrap();
     eventually("it is ready", async || {
         client.get(format!("{url}/readyz")).send().await.is_ok_and(|answer| answer.status() == 200)
     })

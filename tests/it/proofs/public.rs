@@ -4,7 +4,7 @@ use be8_events::Hash32;
 use signed_note::{Note, StandardVerifier, VerifierList};
 
 use super::{as_operator, covering_checkpoint, entries, eventful, log_key, root, signing, signing_every};
-use crate::client::two_people;
+use crate::client::{http_client, two_people};
 use crate::library::Library;
 use crate::patience::eventually;
 use crate::server::Server;
@@ -12,7 +12,7 @@ use crate::server::Server;
 /// A tile's hashes, over HTTP.
 async fn tile(server: &Server, path: &str) -> Vec<Hash32> {
     let url = format!("{}/audit/log/tile/{path}", server.url());
-    let answer = reqwest::get(url).await.expect("an answer");
+    let answer = http_client().build().expect("a client").get(url).send().await.expect("an answer");
     assert_eq!(answer.status(), 200, "{path}");
     assert_eq!(answer.headers()["content-type"], "application/octet-stream");
     assert_eq!(answer.headers()["cache-control"], "public, max-age=31536000, immutable");

@@ -64,12 +64,18 @@ impl Answer {
     }
 }
 
+/// A client of HTTP, as every test begins one: reqwest panics where nobody chose its cryptography, even for plain http. That is
+/// chosen once in a process, so a test that left it out would depend on those before it.
+pub fn http_client() -> reqwest::ClientBuilder {
+    // A second choice has no effect.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy()
+}
+
 impl Client {
     /// A client without a session.
     pub fn new(url: &str) -> Self {
-        // The code that makes a client chooses its cryptography, even of one that speaks plain http. A second choice has no effect.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let http = http_client().build().expect("a client");
         Self { http, url: url.to_owned(), cookie: None, bearer: None }
     }
 
