@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use be8_database::{Pool, bounded};
-use be8_events::Hash32;
+use be8_events::{Hash32, Position};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, Row};
 
@@ -227,37 +227,44 @@ impl TransparencyTables {
 }
 
 impl Lead {
-    /// Stores tiles that are new or grew, all or none.
+    /// Stores tiles that are new or grew, all or none: only in a database whose log has their newest event, by its position and
+    /// salt. False if it has not: that database lost events, or is another one, and this node has not noticed it yet.
     ///
     /// # Errors
     /// [`LogError`]
-    pub async fn store_tiles(&mut self, tiles: Tiles) -> Result<(), LogError> {
+    pub async fn store_tiles(&mut self, tiles: Tiles, (newest, salt): (Position, Hash32)) -> Result<bool, LogError> {
         let (mut levels, mut numbers, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
         for ((level, number), bytes) in tiles {
             levels.push(i16::from(level));
             numbers.push(signed(number));
             hashes.push(bytes);
         }
-        let wanted = levels.len() as u64;
+        let wanted = levels.len();
         // What was there before must be the beginning of what is there then.
         let write = async {
             let mut transaction = self.transactions().begin().await?;
-            let written = sqlx::query(
-                "insert into audit_tiles as t (level, number, hashes)
-                 select * from unnest($1::smallint[], $2::bigint[], $3::bytea[])
-                 on conflict (level, number) do update set hashes = excluded.hashes
-                 where substring(excluded.hashes for length(t.hashes)) = t.hashes",
+            let (has_newest, written): (bool, i64) = sqlx::query_as(
+                "with newest as (select from events where position = $4 and salt = $5)
+                 , written as (
+                     insert into audit_tiles as t (level, number, hashes)
+                     select u.* from newest, unnest($1::smallint[], $2::bigint[], $3::bytea[]) u
+                     on conflict (level, number) do update set hashes = excluded.hashes
+                     where substring(excluded.hashes for length(t.hashes)) = t.hashes
+                     returning 1)
+                 select exists (select from newest), (select count(*) from written)",
             )
             .bind(levels)
             .bind(numbers)
             .bind(hashes)
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected();
-            if written != wanted {
+            .bind(newest.0)
+            .bind(&salt.0[..])
+            .fetch_one(&mut *transaction)
+            .await?;
+            if has_newest && usize::try_from(written) != Ok(wanted) {
                 return Err(LogError::Stored(REWRITTEN));
             }
-            Ok(transaction.commit().await?)
+            transaction.commit().await?;
+            Ok(has_newest)
         };
         bounded(LIMIT, write).await
     }

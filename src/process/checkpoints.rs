@@ -69,16 +69,18 @@ impl Process for Checkpoints {
         let mut events = self.follow(Position(i64::try_from(tree.size()).unwrap_or(i64::MAX)));
         let newest = self.ledger.position();
         for _ in 0..PAGES {
-            let mut taken = 0;
+            let (mut taken, mut last) = (0, None);
             while taken < PAGE && events.position() < newest {
                 let Some(batch) = events.next().await? else { break };
                 batch.iter().for_each(|recorded| tree.push(recorded.hash()));
                 taken += batch.len();
+                last = batch.last().map(|recorded| (recorded.position, recorded.salt)).or(last);
             }
-            if taken == 0 {
-                break;
+            let Some(last) = last else { break };
+            if !lead.store_tiles(tree.changed(), last).await? {
+                // The ledger finds out which events are lost, and stops this node.
+                return Ok(LOOK.min(self.interval));
             }
-            lead.store_tiles(tree.changed()).await?;
         }
         let behind = events.position() < newest;
         *self.followed.lock() = Some(events);
