@@ -1,8 +1,9 @@
 //! A database that does not continue the log which a node has seen: a standby that lagged was promoted, a snapshot was put
 //! back, another database has its name now. The node notices, damages nothing and stops.
 
-use be8::ledger::{LedgerError, LogError};
-use be8_events::Position;
+use be8::ledger::{Leads, LedgerError, LogError, Tiles, TransparencyTables};
+use be8_database::Connector;
+use be8_events::{Hash32, Position};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::proxy::{Cut, Proxy};
@@ -98,6 +99,27 @@ async fn an_idle_node_notices_that_its_database_lost_what_it_acknowledged() {
 
 async fn pool(database: &Database) -> sqlx::PgPool {
     sqlx::PgPool::connect(&database.url).await.unwrap()
+}
+
+/// A node that has not noticed yet that its database lost events must not store their hashes: the next start would take the
+/// database for one that contradicts what was signed.
+#[tokio::test]
+async fn tiles_are_stored_only_beside_the_log_that_has_their_newest_event() {
+    let database = fresh_database().await;
+    let rig = Rig::on(&database.url).await;
+    rig.node().await.account(1).await;
+    let newest = rig.events().await.pop().expect("an event");
+    let tables = TransparencyTables::of(&rig.log());
+    let leads = Leads::new(&Connector::from(database.options.clone()));
+    let mut lead = leads.take("transparency log").await.unwrap().expect("nobody else has it");
+    let tiles = || Tiles::from([((0, 0), vec![7; 32])]);
+    // The database has another event there, or none.
+    for last in [(newest.position, Hash32([0; 32])), (newest.position.next(), newest.salt)] {
+        assert!(!lead.store_tiles(tiles(), last).await.unwrap());
+        assert_eq!(tables.size().await.unwrap(), 0);
+    }
+    assert!(lead.store_tiles(tiles(), (newest.position, newest.salt)).await.unwrap());
+    assert_eq!(tables.size().await.unwrap(), 1);
 }
 
 #[tokio::test]
