@@ -67,18 +67,10 @@ pub(in crate::http) fn shown<'a>(
     name: impl Fn(Position) -> Option<&'a str>,
 ) -> Message {
     let name = |position| name(position).unwrap_or(EXPIRED_USER);
-    let nickname = match &event.stored.event {
-        Event::Message(message) => Some(name(message.header().nickname).to_owned()),
-        Event::Account(_)
-        | Event::Session(_)
-        | Event::Device(_)
-        | Event::Dialog(_)
-        | Event::Group(_)
-        | Event::Media(_)
-        | Event::Reads(_)
-        | Event::Token(_)
-        | Event::Server(_)
-        | Event::Erasure(_) => None,
+    let nickname = if let Event::Message(message) = &event.stored.event {
+        Some(name(message.header().nickname).to_owned())
+    } else {
+        None
     };
     let is_image = described.is_image();
     let [extra1, extra2, extra3] = described.extras.map(|extra| {
