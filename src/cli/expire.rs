@@ -146,7 +146,7 @@ async fn reached(attached: &Attached, lead: &mut Option<Lead>, name: &str) -> Re
 
 async fn save(lead: &mut Option<Lead>, reached: Position) -> Result<(), ProcessError> {
     if let Some(lead) = lead {
-        lead.save(reached.0).await?;
+        lead.save_position(reached).await?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Putting the routes together and serving them.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,7 +9,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use poem::endpoint::{BoxEndpoint, DynEndpoint};
 use poem::http::Method;
 use poem::{Endpoint, IntoEndpoint as _, Request, Response};
-use poem_openapi::{ContactObject, LicenseObject, OpenApiService, ServerObject};
+use poem_openapi::registry::MetaParamIn;
+use poem_openapi::{ContactObject, LicenseObject, OpenApi, OpenApiService, ServerObject};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +38,7 @@ use crate::http::wire::event_stream::RefusedStreams;
 const TIDY: Duration = Duration::from_secs(60);
 
 /// The OpenAPI service of all routes.
-fn service(app: &Handle) -> OpenApiService<impl poem_openapi::OpenApi, ()> {
+fn service(app: &Handle) -> OpenApiService<impl OpenApi, ()> {
     OpenApiService::new(routes::routes(app), "be8", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
         .contact(ContactObject::new().name("The be8 project").url("https://be8.live"))
@@ -159,7 +161,7 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
         document: text.into(),
         pages: Pages::new(&service.swagger_ui_html()),
         turnstile: Turnstile::new(app.clone(), turns),
-        operations: service.into_endpoint(),
+        operations: Operations { plain: plain(routes::routes(&app)), routed: service.into_endpoint() },
     };
     let memory = Room::new(bodies.memory, Some("be8_body_bytes"));
     let common = Arc::new(Common { bodies, memory, refused, metrics });
@@ -172,7 +174,42 @@ struct Inside {
     document: Arc<str>,
     pages: Pages,
     turnstile: Turnstile,
-    operations: BoxEndpoint<'static>,
+    operations: Operations,
+}
+
+/// The endpoints of all operations, by path and method.
+type Endpoints = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
+
+/// All operations.
+struct Operations {
+    /// Those without parameters in path and query, which need nothing of what poem's router does for the others: matching
+    /// patterns, and keeping the parts of paths and queries.
+    plain: Endpoints,
+    /// All of them.
+    routed: BoxEndpoint<'static>,
+}
+
+/// The endpoints of the paths where no operation has a parameter in its path or query.
+fn plain<T: OpenApi>(api: T) -> Endpoints {
+    let mut endpoints = Endpoints::new();
+    api.add_routes(&mut endpoints);
+    let paths = T::meta().into_iter().flat_map(|api| api.paths);
+    for path in paths {
+        let mut parameters = path.operations.iter().flat_map(|operation| &operation.params);
+        if parameters.any(|parameter| matches!(parameter.in_type, MetaParamIn::Query | MetaParamIn::Path)) {
+            endpoints.remove(&path.path);
+        }
+    }
+    // Patterns are spelled otherwise there.
+    endpoints.retain(|path, _| !path.contains([':', '*', '<']));
+    endpoints
+}
+
+impl Operations {
+    fn of(&self, request: &Request) -> &dyn DynEndpoint<Output = Response> {
+        let plain = self.plain.get(request.uri().path()).and_then(|methods| methods.get(request.method()));
+        &**plain.unwrap_or(&self.routed)
+    }
 }
 
 impl Endpoint for Inside {
@@ -192,7 +229,7 @@ impl Endpoint for Inside {
             Some(page) => page,
             None => {
                 let _turn = self.turnstile.turn(&request).await?;
-                DynEndpoint::call(&*self.operations, request).await?
+                self.operations.of(&request).call(request).await?
             }
         };
         outgoing.claim_for(&mut answer)?;

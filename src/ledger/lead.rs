@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use be8_database::{Bounded, Connector, bounded};
-use sqlx::{Connection, PgConnection};
+use be8_events::Position;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::LogError;
 
@@ -96,21 +97,35 @@ impl Lead {
         Ok(*self.checkpoint.insert(saved))
     }
 
-    /// Saves how far the process has come.
+    /// Saves how far the process has come, by a count of its own.
     ///
     /// # Errors
     /// [`LogError::Database`]
     pub async fn save(&mut self, reached: i64) -> Result<(), LogError> {
-        sqlx::query(
-            "insert into checkpoints (process, reached) values ($1, $2)
-             on conflict (process) do update set reached = excluded.reached",
-        )
-        .bind(self.name)
-        .bind(reached)
-        .execute(self.connection())
-        .await?;
-        self.checkpoint = Some(reached);
-        Ok(())
+        self.store(reached, "").await.map(|_| ())
+    }
+
+    /// Saves how far in the log the process has come; false, and nothing is saved, if the log of the database ends before that. It
+    /// does when it lost events and this node has not noticed it yet: what is appended there later must not be passed over.
+    ///
+    /// # Errors
+    /// [`LogError::Database`]
+    pub async fn save_position(&mut self, reached: Position) -> Result<bool, LogError> {
+        self.store(reached.0, "where $2 <= (select position from log_head)").await
+    }
+
+    /// Stores the checkpoint if the condition on it (`$2`) holds; whether it did.
+    async fn store(&mut self, reached: i64, condition: &'static str) -> Result<bool, LogError> {
+        let statement = format!(
+            "insert into checkpoints (process, reached) select $1, $2 {condition}
+             on conflict (process) do update set reached = excluded.reached"
+        );
+        let query = sqlx::query(AssertSqlSafe(statement)).bind(self.name).bind(reached);
+        let saved = query.execute(self.connection()).await?.rows_affected() == 1;
+        if saved {
+            self.checkpoint = Some(reached);
+        }
+        Ok(saved)
     }
 
     /// The connection that holds the lock, for one statement: what is written through it is written by the leader.

@@ -78,8 +78,8 @@ impl Lead {
 
     /// Stores deliveries that are due at once, and in the same statement that the process has come
     /// as far as `reached`: so each message is taken up exactly once. A device that still waits to
-    /// be notified of an older message in the same thread is notified of the newer one instead. Answers by
-    /// how many the deliveries of each service grew. No two of `deliveries` may be for the same
+    /// be notified of an older message in the same thread is notified of the newer one instead. Nothing is stored if the log of
+    /// the database ends before `reached` ([`Lead::save_position`]). Answers by how many the deliveries of each service grew. No two of `deliveries` may be for the same
     /// device and thread.
     ///
     /// # Errors
@@ -105,7 +105,8 @@ impl Lead {
             .bind(reached.0)
             .fetch_all(self.connection())
             .await?;
-        self.checkpoint = Some(reached.0);
+        // Whether it was stored is the database's to say.
+        self.checkpoint = None;
         Ok(grown)
     }
 
@@ -194,12 +195,14 @@ impl Lead {
 
 const ENQUEUE: &str = "
 with reached as (
-    insert into checkpoints (process, reached) values ($10, $11)
-    on conflict (process) do update set reached = excluded.reached),
+    insert into checkpoints (process, reached) select $10, $11 where $11 <= (select position from log_head)
+    on conflict (process) do update set reached = excluded.reached
+    returning 1),
 queued as (
     insert into push_attempts (account, device, service, thread, message, sender, nickname, written, due)
     select u.*, $9 from unnest($1::bigint[], $2::bytea[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
         $7::bigint[], $8::timestamptz[]) u
+    where exists (select from reached)
     on conflict (account, device, thread) where not sent do update
         set message = excluded.message, sender = excluded.sender, nickname = excluded.nickname,
             written = excluded.written

@@ -187,7 +187,7 @@ impl Process for Expiry {
         let after = Position(lead.checkpoint().await?);
         let (reached, names) = self.group_names(after).await?;
         if reached > after {
-            lead.save(reached.0).await?;
+            lead.save_position(reached).await?;
         }
         self.days().await?;
         Ok(if accounts > 0 || names > 0 { Duration::from_millis(5) } else { LOOK })

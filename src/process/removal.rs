@@ -133,7 +133,7 @@ impl Process for Removals {
             End::Account(_) => {}
             End::Group(_) => follow(&self.ledger, &self.read, end).await?,
         }
-        lead.save(position.0).await?;
+        lead.save_position(position).await?;
         Ok(Duration::ZERO)
     }
 }

@@ -106,7 +106,8 @@ impl Rotation {
         let cleaned = self.vault.vacuum().await;
         if let Ok(true) = cleaned {
             self.memory().retry = None;
-            return Ok(lead.save(reached.0).await?);
+            lead.save_position(reached).await?;
+            return Ok(());
         }
         if let Err(error) = cleaned {
             tracing::warn!(%error, "the table of keys was not cleaned after an erasure; trying again");

@@ -55,7 +55,7 @@ impl Process for Sweeping {
             for key in &keys {
                 sweeper.sweep(key).await?;
             }
-            lead.save(position.0).await?;
+            lead.save_position(position).await?;
         }
         sweeper.close().await;
         Ok(Duration::ZERO)

@@ -81,6 +81,8 @@ pub struct Group {
 pub struct Newest {
     /// The thread, by its stored name.
     pub thread: ThreadId,
+    /// The same as text, which each answer has.
+    pub name: Box<str>,
     /// The number of the message.
     pub id: MessageNo,
     /// The event behind it.
@@ -184,7 +186,11 @@ impl Fact {
             Self::Newest(newest) => {
                 let line = &newest.line;
                 let own = line.own.as_ref().map_or(0, |own| own.len());
-                shared::<Newest>() + taken(line.other.len()) + taken(own) + tree::<AccId, ()>(newest.marked.len())
+                shared::<Newest>()
+                    + taken(newest.name.len())
+                    + taken(line.other.len())
+                    + taken(own)
+                    + tree::<AccId, ()>(newest.marked.len())
             }
             Self::Thread(thread) => {
                 let messages = thread.messages.iter().map(|message| taken(message.piece.len() + COUNTS));
@@ -247,6 +253,7 @@ mod tests {
         let line = Line { sender: accounts(1).next(), lasting: false, other: bytes(400, nth), own };
         let newest = Newest {
             thread: dialog(nth),
+            name: dialog(nth).to_string().into(),
             id: 7,
             position: Position(nth),
             time: Timestamp::from_micros(nth),

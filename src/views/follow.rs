@@ -54,14 +54,14 @@ pub(super) async fn follow(inner: Arc<Inner>, mut log: Subscription, stop: Cance
             tokio::time::sleep(inner.delay).await;
         }
         let contents = contents(&inner, &batch).await;
-        let mut state = inner.state();
+        let mut state = inner.state.write();
         state.fold(&batch, &contents);
         inner.measure(&mut state);
         let position = state.position;
         drop(state);
         inner.position.send_replace(position);
     }
-    let mut state = inner.state();
+    let mut state = inner.state.write();
     state.broken = true;
     state.clear();
 }
@@ -87,7 +87,7 @@ async fn contents(inner: &Inner, batch: &[Recorded]) -> HashMap<Position, Conten
 
 /// The messages of a batch whose threads are kept.
 fn wanted<'a>(inner: &Inner, batch: &'a [Recorded]) -> Vec<Wanted<'a>> {
-    let state = inner.state();
+    let state = inner.state.read();
     let wanted = |recorded: &'a Recorded| {
         let Event::Message(event) = &recorded.event else { return None };
         let header = event.header();

@@ -47,7 +47,7 @@ struct Under {
 
 impl Drop for Under {
     fn drop(&mut self) {
-        let mut state = self.inner.state();
+        let mut state = self.inner.state.write();
         for key in &self.keys {
             state.loading.remove(key);
         }
@@ -61,7 +61,7 @@ pub(super) async fn load(inner: &Arc<Inner>, keys: Vec<Key>, absent: &mut HashMa
     let over = CancellationToken::new();
     let (mut mine, mut theirs) = (Vec::new(), Vec::new());
     {
-        let mut state = inner.state();
+        let mut state = inner.state.write();
         for key in keys {
             match state.loading.get(&key) {
                 Some(other) => theirs.push(other.clone()),
@@ -94,7 +94,7 @@ async fn load_now(under: &Under) -> HashMap<Key, Position> {
                 continue;
             }
         };
-        let mut state = inner.state();
+        let mut state = inner.state.write();
         for (key, loaded) in found.entries {
             if state.take(key, loaded, found.position, found.generation) == Taken::Absent {
                 absent.insert(key, found.position);
@@ -192,6 +192,7 @@ impl Inner {
             let line = self.shape.line(&opener, *thread, message)?;
             let newest = Newest {
                 thread: *thread,
+                name: thread.to_string().into(),
                 id: message.id,
                 position: message.event.stored.position,
                 time: message.event.stored.time,

@@ -27,7 +27,7 @@ use be8_database::Pool;
 use be8_events::Position;
 use be8_projections::ReadModels;
 use metrics::{Counter, Gauge, Histogram};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -56,7 +56,7 @@ pub struct Views(Option<Arc<Inner>>);
 
 /// What reads and the follower share.
 struct Inner {
-    state: Mutex<State>,
+    state: RwLock<State>,
     position: watch::Sender<Position>,
     index: ReadIndex,
     ledger: Ledger,
@@ -119,7 +119,7 @@ impl Views {
     ) -> Self {
         let position = ledger.position();
         let inner = Arc::new(Inner {
-            state: Mutex::new(State::new(position, settings.budget, settings.tail)),
+            state: RwLock::new(State::new(position, settings.budget, settings.tail)),
             position: watch::Sender::new(position),
             index: ReadIndex::start(pool.connector(), pool.limit(), stop.clone()),
             ledger: ledger.clone(),
@@ -151,21 +151,17 @@ impl Views {
     /// Drops everything that is kept: reads are the same, and slower.
     pub fn drop_all(&self) {
         if let Some(inner) = &self.0 {
-            inner.state().clear();
+            inner.state.write().clear();
         }
     }
 
     /// The bytes that are kept.
     pub fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |inner| inner.state().bytes())
+        self.0.as_ref().map_or(0, |inner| inner.state.read().bytes())
     }
 }
 
 impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
     async fn read<T>(
         self: &Arc<Self>,
         look: &mut impl FnMut(&mut Look<'_>) -> Result<T, Stop>,
@@ -186,20 +182,21 @@ impl Inner {
             return Ok(None);
         }
         self.measures.wait.record(begun.elapsed().as_secs_f64());
+        let known = self.state.read().is_of(index.generation);
+        if !known {
+            self.state.write().live(index.generation, index.question);
+        }
         let mut absent = HashMap::new();
         for round in 0..ROUNDS {
             let (missing, ahead) = {
-                let mut state = self.state();
+                let state = self.state.read();
                 if state.broken {
                     return Ok(None);
                 }
-                if round == 0 {
-                    if state.contradicts(index.position, index.salt) {
-                        return Err(Away);
-                    }
-                    state.live(index.generation, index.question);
+                if round == 0 && state.contradicts(index.position, index.salt) {
+                    return Err(Away);
                 }
-                let mut seen = Look::new(&mut state, &absent);
+                let mut seen = Look::new(&state, &absent);
                 let found = look(&mut seen);
                 self.count(&seen);
                 match found {
@@ -209,6 +206,9 @@ impl Inner {
                 }
             };
             if !missing.is_empty() {
+                if !self.state.write().admits(&missing) {
+                    return Ok(None);
+                }
                 load::load(self, missing, &mut absent).await;
             }
             if !self.reach(ahead).await {

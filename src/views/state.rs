@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use be8_events::{AccId, ErasureEvent, Event, GroupId, Hash32, KeyId, Position, Recorded, ThreadId};
 use be8_projections::{Counters, Generation};
@@ -10,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::facts::{Account, Fact, Group, Key, Newest, Thread};
 use super::fold::{Content, Folded, touched};
+
+/// What a thread of a hundred messages takes, more or less.
+const LARGE_THREAD: usize = 64 * 1024;
 
 /// Something that was loaded: a fact, and the data keys that sealed what it shows.
 pub type Loaded = (Fact, Vec<KeyId>);
@@ -23,6 +27,8 @@ struct Entry {
     /// The data keys that sealed what it shows, ascending.
     sealers: Vec<KeyId>,
     size: usize,
+    /// It was found since its turn to be thrown out came last.
+    used: AtomicBool,
 }
 
 /// What became of something that was loaded.
@@ -49,7 +55,11 @@ pub struct State {
     pub broken: bool,
     /// What is being loaded, with what says that it was.
     pub loading: HashMap<Key, CancellationToken>,
+    /// Those whose turn to be thrown out comes first are the oldest. What was used since its last turn gets another one (CLOCK:
+    /// Corbató, A Paging Experiment with the Multics System, 1968), so that finding an entry changes no order: reads share a lock.
     entries: LruCache<Key, Entry>,
+    /// The threads that were asked for lately and are not kept, while there is little room.
+    asked: LruCache<i64, ()>,
     bytes: usize,
     budget: usize,
     /// The newest events, without a gap up to `position`.
@@ -69,6 +79,7 @@ impl State {
             broken: false,
             loading: HashMap::new(),
             entries: LruCache::unbounded(),
+            asked: LruCache::unbounded(),
             bytes: 0,
             budget,
             tail: VecDeque::new(),
@@ -91,6 +102,11 @@ impl State {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.bytes = 0;
+    }
+
+    /// Whether entries come from this generation.
+    pub fn is_of(&self, generation: Generation) -> bool {
+        self.generation == Some(generation)
     }
 
     /// Takes note of the live generation, as the n-th question found it: what was loaded from another one is dropped.
@@ -188,7 +204,7 @@ impl State {
             sealers.sort_unstable();
             sealers.dedup();
             let size = fact.size(&sealers);
-            Entry { at, fact, sealers, size }
+            Entry { at, fact, sealers, size, used: AtomicBool::new(false) }
         });
         if at < self.position {
             let Some(events) = self.after(at) else { return Taken::Outdated };
@@ -225,10 +241,36 @@ impl State {
 
     fn keep_within(&mut self) {
         while self.bytes > self.budget {
-            let Some((_, entry)) = self.entries.pop_lru() else { break };
+            let Some((key, mut entry)) = self.entries.pop_lru() else { break };
+            if std::mem::take(entry.used.get_mut()) {
+                self.entries.push(key, entry);
+                continue;
+            }
             self.bytes -= entry.size;
             self.evicted += 1;
         }
+    }
+
+    /// Whether what is missing is worth loading. While there is room, all of it is. Without, a thread has to be asked for twice
+    /// within as many threads as have room (2Q: Johnson and Shasha, VLDB 1994): loading it costs more than answering from
+    /// PostgreSQL, and a hundred smaller entries would be thrown out for it.
+    pub fn admits(&mut self, missing: &[Key]) -> bool {
+        if self.bytes <= self.budget - self.budget / 8 {
+            return true;
+        }
+        let mut all = true;
+        for key in missing {
+            if let Key::Thread(thread) = key
+                && self.asked.pop(thread).is_none()
+            {
+                self.asked.push(*thread, ());
+                all = false;
+            }
+        }
+        while self.asked.len() > self.budget / LARGE_THREAD {
+            self.asked.pop_lru();
+        }
+        all
     }
 }
 
@@ -261,7 +303,7 @@ pub enum Stop {
 /// A look at everything at one position.
 #[derive(Debug)]
 pub struct Look<'a> {
-    state: &'a mut State,
+    state: &'a State,
     /// What is not there, each with the position at which it was not.
     absent: &'a HashMap<Key, Position>,
     /// What was looked for and is not kept.
@@ -273,13 +315,17 @@ pub struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    pub(super) fn new(state: &'a mut State, absent: &'a HashMap<Key, Position>) -> Self {
+    pub(super) fn new(state: &'a State, absent: &'a HashMap<Key, Position>) -> Self {
         let ahead = state.position;
         Self { state, absent, missing: Vec::new(), ahead, hits: [0; _] }
     }
 
     fn fact(&mut self, key: Key) -> Result<Option<Fact>, Stop> {
-        if let Some(entry) = self.state.entries.get(&key) {
+        if let Some(entry) = self.state.entries.peek(&key) {
+            // Written only once a turn: processors share the line for as long as nobody writes to it.
+            if !entry.used.load(Ordering::Relaxed) {
+                entry.used.store(true, Ordering::Relaxed);
+            }
             self.hits[key.kind()] += 1;
             if entry.at <= self.state.position {
                 return Ok(Some(entry.fact.clone()));

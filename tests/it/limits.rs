@@ -61,6 +61,12 @@ async fn beyond_the_limit_an_account_waits_and_is_served_again() {
     assert_eq!(limit_headers(&me().await).1, "\"account\";r=0;t=4000");
     let refused = me().await;
     assert_eq!(refused.verdict(), "429 RATELIMITED");
+    // It has the headers of every answer (docs/protocol.md, Headers of answers).
+    for (name, value) in
+        [("cache-control", "no-store"), ("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer")]
+    {
+        assert_eq!(refused.header(name), Some(value), "{name}");
+    }
     let wait: u32 = refused.header("retry-after").unwrap().parse().unwrap();
     assert_eq!(limit_headers(&refused).1, format!("\"account\";r=0;t={wait}"));
     // The clock of the machine went on a little.

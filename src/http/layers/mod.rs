@@ -63,7 +63,7 @@ impl<E: Endpoint> Endpoint for Layers<E> {
             None => {
                 let counted = self.limits.count(&resolved);
                 let mut answer = match counted.refusal() {
-                    Some(refusal) => refusal,
+                    Some(refusal) => edge::finish(refusal, resolved.caller.https),
                     None => {
                         request.set_data(resolved.clone());
                         let answer = edge::answer(&self.inside, &resolved, request).await;

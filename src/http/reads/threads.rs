@@ -66,6 +66,13 @@ fn listed(look: &mut Look<'_>, reader: AccId, thread: ThreadId, now: Timestamp) 
     Ok(newest?.zip(other).map(|(newest, other)| Listed { newest, other }))
 }
 
+/// The members of a thread that say which one it is, and who stands on its other side, as far as that.
+fn named(body: &mut Vec<u8>, name: &str) {
+    for part in ["\"threadID\":\"", name, "\",\"partner\":\""] {
+        body.extend_from_slice(part.as_bytes());
+    }
+}
+
 fn body(reader: AccId, mut threads: Vec<Listed>, now: Timestamp, lifetime: TimeDelta) -> Result<Vec<u8>, Unshown> {
     threads.sort_by_key(|Listed { newest, .. }| {
         let second = newest.time.micros().div_euclid(1_000_000);
@@ -90,12 +97,14 @@ fn body(reader: AccId, mut threads: Vec<Listed>, now: Timestamp, lifetime: TimeD
         let _ = match other {
             Other::Partner(partner, account) => {
                 body.extend_from_slice(&account.shown.partner);
-                write!(body, "\"threadID\":\"{}\",\"partner\":\"{partner}\",", newest.thread)
+                named(&mut body, &newest.name);
+                write!(body, "{partner}\",")
             }
             Other::Group(group) => body.write_all(&group.shown),
             Other::System => {
                 body.extend_from_slice(&THREAD_PIECES.system);
-                write!(body, "\"threadID\":\"{}\",\"partner\":\"s1\",", newest.thread)
+                named(&mut body, &newest.name);
+                body.write_all(b"s1\",")
             }
         };
         let line = &newest.line;

@@ -75,7 +75,7 @@ impl Pusher {
         let devices = if accounts.is_empty() { Devices::new() } else { self.devices(accounts).await? };
         if devices.is_empty() {
             if reached.0 - work.saved.0 >= SAVE_EVERY {
-                lead.save(reached.0).await?;
+                lead.save_position(reached).await?;
                 work.saved = reached;
             }
             return Ok(());

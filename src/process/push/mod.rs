@@ -119,7 +119,7 @@ impl Process for Pusher {
             // Nothing was ever pushed from this database, which may be a copy of another: what was
             // written before is not news.
             0 => {
-                lead.save(self.since.0).await?;
+                lead.save_position(self.since).await?;
                 self.since
             }
             reached => Position(reached).max(worth),
@@ -167,7 +167,7 @@ impl Process for Pusher {
         let _ = tokio::time::timeout(FAREWELL, landing).await;
         self.settle(work, lead).await?;
         if let Some(subscription) = &work.subscription {
-            lead.save(subscription.position().0).await?;
+            lead.save_position(subscription.position()).await?;
         }
         Ok(())
     }

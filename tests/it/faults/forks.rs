@@ -1,9 +1,10 @@
 //! A database that does not continue the log which a node has seen: a standby that lagged was promoted, a snapshot was put
 //! back, another database has its name now. The node notices, damages nothing and stops.
 
-use be8::ledger::{Leads, LedgerError, LogError, Tiles, TransparencyTables};
+use be8::ledger::{Delivery, Leads, LedgerError, LogError, Tiles, TransparencyTables};
 use be8_database::Connector;
-use be8_events::{Hash32, Position};
+use be8_events::{AccId, Hash32, Position, Timestamp};
+use chrono::Utc;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::proxy::{Cut, Proxy};
@@ -120,6 +121,35 @@ async fn tiles_are_stored_only_beside_the_log_that_has_their_newest_event() {
     }
     assert!(lead.store_tiles(tiles(), (newest.position, newest.salt)).await.unwrap());
     assert_eq!(tables.size().await.unwrap(), 1);
+}
+
+/// Otherwise what is appended later at the positions that were lost would never be pushed, expired or swept.
+#[tokio::test]
+async fn a_process_saves_only_positions_that_the_log_of_its_database_has() {
+    let database = fresh_database().await;
+    let rig = Rig::on(&database.url).await;
+    rig.node().await.account(1).await;
+    let newest = rig.events().await.pop().expect("an event").position;
+    let mut lead =
+        Leads::new(&Connector::from(database.options.clone())).take("push").await.unwrap().expect("nobody has it");
+    let before = lead.checkpoint().await.unwrap();
+    let delivery = Delivery {
+        account: AccId::new(100_000_001).expect("an id"),
+        device: Hash32([1; 32]),
+        service: "push.example".to_owned(),
+        thread: 1,
+        message: newest.next(),
+        sender: AccId::new(100_000_002).expect("an id"),
+        nickname: newest,
+        written: Timestamp::from(Utc::now()),
+    };
+    let due = delivery.written;
+    assert!(!lead.save_position(newest.next()).await.unwrap());
+    assert!(lead.enqueue(std::slice::from_ref(&delivery), due, newest.next()).await.unwrap().is_empty());
+    assert_eq!((lead.checkpoint().await.unwrap(), lead.backlog().await.unwrap().len()), (before, 0));
+    assert_eq!(lead.enqueue(&[delivery], due, newest).await.unwrap(), [("push.example".to_owned(), 1)]);
+    assert_eq!(lead.checkpoint().await.unwrap(), newest.0);
+    assert!(lead.save_position(newest).await.unwrap());
 }
 
 #[tokio::test]
