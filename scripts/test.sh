@@ -7,6 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # A snapshot that differs is a failure, not a proposal.
 export CI=true INSTA_UPDATE=no
+# Many tests wait for processes, disks and clocks: so more of them run at a time than there are processors.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(nproc)))}"
 
 section "What the tests need"
 require_rust
