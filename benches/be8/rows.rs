@@ -140,6 +140,11 @@ impl Row {
         self.is_of_a_server() || matches!(self.load, Load::Memory(_))
     }
 
+    /// Whether it asks one running server again and again.
+    pub const fn is_warm(&self) -> bool {
+        matches!(self.load, Load::Server(_))
+    }
+
     const fn new(name: &'static str, title: &'static str, load: Load) -> Self {
         let sizes = &[Size::Once];
         let (tenfold, spread, itself, baseline, baseline_tail) = (None, None, None, None, None);
