@@ -94,6 +94,12 @@ pub enum Membership<'e> {
     Destroyed(&'e GroupDestroyed),
 }
 
+impl Membership<'_> {
+    /// The kinds of events that change who is in a group.
+    pub const KINDS: &'static [&'static str] =
+        &["GroupCreated", "MemberJoined", "MemberAdded", "MemberLeft", "MemberKicked", "GroupDestroyed"];
+}
+
 /// How an event changes the keys of a group.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum KeyChange<'e> {

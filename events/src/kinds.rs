@@ -1,9 +1,9 @@
 //! All events, by the family of their kinds.
 
-use crate::account::AccountEvent;
+use crate::account::{AccountEvent, AccountRemoved, Life};
 use crate::device::DeviceEvent;
 use crate::dialog::DialogEvent;
-use crate::erasure::ErasureEvent;
+use crate::erasure::{ErasureEvent, KeysDeleted};
 use crate::family::DecodeError;
 use crate::group::GroupEvent;
 use crate::image::MediaEvent;
@@ -125,6 +125,48 @@ const fn all<const COUNT: usize>(families: &[&[(&'static str, u16)]]) -> [(&'sta
 }
 
 impl Event {
+    /// How it changes the life of an account; none if it does not.
+    pub const fn life(&self) -> Option<Life<'_>> {
+        match self {
+            Self::Account(event) => event.life(),
+            Self::Session(_)
+            | Self::Device(_)
+            | Self::Dialog(_)
+            | Self::Group(_)
+            | Self::Message(_)
+            | Self::Media(_)
+            | Self::Reads(_)
+            | Self::Token(_)
+            | Self::Server(_)
+            | Self::Erasure(_) => None,
+        }
+    }
+
+    /// Which account it removes; none if it removes none.
+    pub const fn removed(&self) -> Option<&AccountRemoved> {
+        match self.life() {
+            Some(Life::Removed(e)) => Some(e),
+            Some(Life::Created(_) | Life::Extended(_)) | None => None,
+        }
+    }
+
+    /// Which data keys it deletes; none if it deletes none.
+    pub const fn deleted_keys(&self) -> Option<&KeysDeleted> {
+        match self {
+            Self::Erasure(ErasureEvent::KeysDeleted(e)) => Some(e),
+            Self::Account(_)
+            | Self::Session(_)
+            | Self::Device(_)
+            | Self::Dialog(_)
+            | Self::Group(_)
+            | Self::Message(_)
+            | Self::Media(_)
+            | Self::Reads(_)
+            | Self::Token(_)
+            | Self::Server(_) => None,
+        }
+    }
+
     /// Under which keys the secret part of this event is sealed in this stream; none if events of its
     /// kind have no secret part.
     pub fn sealing(&self, stream: StreamName) -> Option<Sealing> {

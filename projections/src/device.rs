@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use be8_events::{
-    AccId, AccountEvent, DeviceEvent, Event, Hash32, KeyId, Position, Recorded, SessionEvent, StreamName, Timestamp,
-};
+use be8_events::{AccId, DeviceEvent, Event, Hash32, KeyId, Position, Recorded, SessionEvent, StreamName, Timestamp};
 use sqlx::Arguments;
 use sqlx::postgres::PgArguments;
 
@@ -74,7 +72,7 @@ impl ReadModel for Devices {
                 SessionEvent::SessionOpened(_) => {}
             }
         }
-        if let Event::Account(AccountEvent::AccountRemoved(e)) = &recorded.event {
+        if let Some(e) = recorded.event.removed() {
             self.rows.retain(|(of, _), _| *of != e.account);
             self.ended.remove(&e.account);
             self.removed.insert(e.account);

@@ -1,7 +1,8 @@
 //! The read model of what has ended: removed accounts and destroyed groups in the order of the log, and
 //! what is still left to do about them. Process managers work it off.
 
-use be8_events::{AccId, AccountEvent, Event, GroupEvent, GroupId, Hash32, Position, Recorded, Timestamp};
+use be8_events::group::Membership;
+use be8_events::{AccId, Event, GroupId, Hash32, Position, Recorded, Timestamp};
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, Row};
 
@@ -44,11 +45,21 @@ impl ReadModel for Ends {
     const MODEL: Model = Model { name: "ends", version: 1, tables: TABLES, needs: &[] };
 
     fn apply(&mut self, recorded: &Recorded, _: &Derived) {
-        if let Event::Account(AccountEvent::AccountRemoved(e)) = &recorded.event {
+        if let Some(e) = recorded.event.removed() {
             self.accounts.push((recorded.position, e.account));
         }
-        if let Event::Group(GroupEvent::GroupDestroyed(e)) = &recorded.event {
-            self.groups.push((recorded.position, e.group));
+        if let Event::Group(event) = &recorded.event {
+            match event.membership() {
+                Some(Membership::Destroyed(e)) => self.groups.push((recorded.position, e.group)),
+                Some(
+                    Membership::Created(_)
+                    | Membership::Joined(_)
+                    | Membership::Added(_)
+                    | Membership::Left(_)
+                    | Membership::Kicked(_),
+                )
+                | None => {}
+            }
         }
     }
 

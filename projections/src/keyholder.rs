@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use be8_events::{AccId, Event, GroupEvent, GroupId, Recorded, StreamName};
+use be8_events::group::KeyChange;
+use be8_events::{AccId, Event, GroupId, Recorded, StreamName};
 use sqlx::{Arguments, Row};
 
 use crate::derived::Derived;
@@ -33,10 +34,11 @@ impl ReadModel for Keyholders {
     const MODEL: Model = Model { name: "keyholders", version: 1, tables: TABLES, needs: &[] };
 
     fn apply(&mut self, recorded: &Recorded, _: &Derived) {
-        if let (Event::Group(GroupEvent::GroupKeyStored(e)), StreamName::Group(group)) =
-            (&recorded.event, recorded.stream)
-        {
-            self.0.insert((e.keyholder, group));
+        if let (Event::Group(event), StreamName::Group(group)) = (&recorded.event, recorded.stream) {
+            match event.keys() {
+                Some(KeyChange::Stored(e)) => _ = self.0.insert((e.keyholder, group)),
+                Some(KeyChange::Allocated(_)) | None => {}
+            }
         }
     }
 

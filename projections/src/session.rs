@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use be8_events::{AccId, AccountEvent, Event, Hash32, Position, Recorded, SessionEvent, StreamName};
+use be8_events::{AccId, Event, Hash32, Position, Recorded, SessionEvent, StreamName};
 
 use crate::Statement;
 use crate::derived::Derived;
@@ -43,7 +43,7 @@ impl ReadModel for Sessions {
                 }
             }
         }
-        if let Event::Account(AccountEvent::AccountRemoved(e)) = &recorded.event {
+        if let Some(e) = recorded.event.removed() {
             self.opened.retain(|_, (of, _)| *of != e.account);
             self.removed.insert(e.account);
         }

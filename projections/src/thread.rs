@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use be8_events::account::Life;
 use be8_events::group::Access;
-use be8_events::{
-    AccId, AccountEvent, DialogEvent, Event, Hash32, KeyId, MessageNo, Position, Recorded, ThreadId, Timestamp,
-};
+use be8_events::{AccId, DialogEvent, Event, Hash32, KeyId, MessageNo, Position, Recorded, ThreadId, Timestamp};
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments, Row};
@@ -65,8 +64,9 @@ impl ReadModel for Threads {
     const MODEL: Model = Model { name: "threads", version: 1, tables: TABLES, needs: &[] };
 
     fn apply(&mut self, recorded: &Recorded, derived: &Derived) {
-        if let Event::Account(AccountEvent::AccountCreated(e)) = &recorded.event {
-            self.list(e.account, ThreadId::System(e.account), true);
+        match recorded.event.life() {
+            Some(Life::Created(e)) => self.list(e.account, ThreadId::System(e.account), true),
+            Some(Life::Extended(_) | Life::Removed(_)) | None => {}
         }
         if let Event::Dialog(event) = &recorded.event {
             let (thread, listed) = match event {

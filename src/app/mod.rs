@@ -1,5 +1,7 @@
 //! What the routes share: the ledger, the read models, the vault, the feed and the settings.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod admission;
 mod image_reads;
 mod login_attempts;

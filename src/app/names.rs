@@ -31,6 +31,9 @@ pub enum Unreadable {
     /// What was sealed has no known shape.
     #[error("a secret payload has no known shape")]
     Payload,
+    /// A name was looked for in an event of a kind that sets none.
+    #[error("an event sets no name")]
+    NoName,
 }
 
 /// The nicknames for the feed: a change names its sender's by position.
@@ -87,9 +90,40 @@ pub fn open_name(opener: &Opener, event: &StoredSealed) -> Result<String, Unread
             let secret = open::<NicknameSecret>(opener, event)?;
             secret.map_or_else(|| EXPIRED_USER.to_owned(), |secret| secret.into_inner().nickname)
         }
-        _ => {
+        Event::Account(AccountEvent::AccountCreated(_)) => {
             let secret = open::<AccountSecret>(opener, event)?;
             secret.map_or_else(|| EXPIRED_USER.to_owned(), |secret| secret.into_inner().nickname)
+        }
+        Event::Account(
+            AccountEvent::StatusSet(_)
+            | AccountEvent::PublicKeySet(_)
+            | AccountEvent::CodesSet(_)
+            | AccountEvent::CodeChanged(_)
+            | AccountEvent::LifetimeExtended(_)
+            | AccountEvent::AccountRemoved(_),
+        )
+        | Event::Group(
+            GroupEvent::MemberJoined(_)
+            | GroupEvent::MemberAdded(_)
+            | GroupEvent::MemberLeft(_)
+            | GroupEvent::MemberKicked(_)
+            | GroupEvent::VersionAllocated(_)
+            | GroupEvent::GroupKeyStored(_)
+            | GroupEvent::GroupDestroyed(_)
+            | GroupEvent::GroupUpdateSignalled(_),
+        )
+        | Event::Session(_)
+        | Event::Device(_)
+        | Event::Dialog(_)
+        | Event::Message(_)
+        | Event::Media(_)
+        | Event::Reads(_)
+        | Event::Token(_)
+        | Event::Server(_)
+        | Event::Erasure(_) => {
+            let (position, kind) = (event.stored.position, event.stored.event.kind());
+            tracing::error!(%position, kind, "a name was looked for in an event that sets none");
+            return Err(Unreadable::NoName);
         }
     })
 }

@@ -35,9 +35,9 @@ pub async fn open_sessions(log: &Log, read: &ReadModels, account: AccId) -> Resu
     let streams: Vec<StreamName> = read.sessions(account).await?.into_iter().map(StreamName::Session).collect();
     // The one event of an open session is its beginning.
     let opened = log.newest_of_streams(&streams, Position::START, log.newest().await?).await?;
-    let sessions = opened.iter().filter_map(|opened| match opened.stream {
-        StreamName::Session(hash) => Some(OpenSession { hash, opened: opened.time, position: opened.position }),
-        _ => None,
+    let sessions = opened.iter().filter_map(|opened| {
+        let StreamName::Session(hash) = opened.stream else { return None };
+        Some(OpenSession { hash, opened: opened.time, position: opened.position })
     });
     Ok(sessions.collect())
 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use be8_events::account::Removal;
 use be8_events::erasure::Cause;
 use be8_events::{
-    AccId, AccountEvent, Day, DialogEvent, ErasureEvent, Event, GroupEvent, GroupId, KeyId, Position, Recorded,
-    StreamName, Subject, ThreadId, Timestamp,
+    AccId, AccountEvent, Day, DialogEvent, Event, GroupEvent, GroupId, KeyId, Position, Recorded, StreamName, Subject,
+    ThreadId, Timestamp,
 };
 use be8_projections::ReadModels;
 use futures_util::TryStreamExt;
@@ -166,10 +166,14 @@ pub async fn erasure_report(log: &Log, read: &ReadModels, account: AccId) -> Res
     let subjects: Vec<Subject> = survey.subjects.iter().copied().collect();
     let mut keys = Vec::new();
     for (subject, key, lives) in log.keys_of(&subjects).await? {
-        let kept = lives.then(|| match subject {
-            Subject::PublicKey(_) if !holds.is_empty() => format!("needed in {}", list(&holds)),
-            _ if survey.removed.is_some() => "not erased yet".to_owned(),
-            _ => "the account was not removed".to_owned(),
+        let kept = lives.then(|| {
+            if matches!(subject, Subject::PublicKey(_)) && !holds.is_empty() {
+                format!("needed in {}", list(&holds))
+            } else if survey.removed.is_some() {
+                "not erased yet".to_owned()
+            } else {
+                "the account was not removed".to_owned()
+            }
         });
         keys.push(KeyFate { subject: subject.to_string(), key, deleted: deletions.get(&key).copied(), kept });
     }
@@ -209,7 +213,7 @@ async fn deletions(
     loop {
         let page = log.read_streams(&[StreamName::Erasure], after, until, PAGE).await?;
         for recorded in &page {
-            let Event::Erasure(ErasureEvent::KeysDeleted(deleted)) = &recorded.event else { continue };
+            let Some(deleted) = recorded.event.deleted_keys() else { continue };
             let place = Deleted { position: recorded.position.0, time: recorded.time, cause: deleted.cause };
             let keys = deleted.keys.iter().filter(|key| subjects.contains(&key.subject));
             found.extend(keys.map(|key| (key.id, place)));
@@ -223,50 +227,77 @@ async fn deletions(
 
 impl Survey {
     fn look_at(&mut self, recorded: &Recorded, account: AccId) {
-        let here = Moment { position: recorded.position.0, time: recorded.time };
-        let stay = |thread, stay| Subject::Stay { thread, author: account, stay };
-        let part = match (&recorded.event, recorded.stream) {
-            (Event::Account(AccountEvent::AccountCreated(_)), _) => {
-                self.created = Some(here);
+        let acted = (recorded.actor == Some(account)).then_some(Part::Own);
+        let part = match &recorded.event {
+            Event::Account(event) => Some(self.of_account(event, recorded)),
+            // In streams of the account's own.
+            Event::Device(_) | Event::Media(_) => Some(Part::Own),
+            Event::Dialog(DialogEvent::ConversationStarted(e)) => {
+                self.subjects.insert(Subject::Stay { thread: e.thread, author: account, stay: 1 });
                 Some(Part::Own)
             }
-            (Event::Account(AccountEvent::AccountRemoved(e)), _) => {
-                self.removed = Some((here, e.reason));
-                Some(Part::Own)
-            }
-            (Event::Account(AccountEvent::PublicKeySet(_)), _) => Some(Part::PublicKey),
-            (_, StreamName::Account(_) | StreamName::Devices(_) | StreamName::Media(..)) => Some(Part::Own),
-            (Event::Dialog(DialogEvent::ConversationStarted(e)), _) => {
-                self.subjects.insert(stay(e.thread, 1));
-                Some(Part::Own)
-            }
-            (Event::Message(event), _) => (event.header().sender == account).then_some(Part::Own),
-            (Event::Group(GroupEvent::GroupCreated(e)), _) => {
-                let mine = e.admin == account;
-                if mine {
-                    self.subjects.insert(stay(ThreadId::Group(e.group), 1));
-                }
-                mine.then_some(Part::GroupName(e.group))
-            }
-            (Event::Group(GroupEvent::MemberJoined(e)), _) => {
-                self.arrived(e.group, e.account == account, account, e.stay)
-            }
-            (Event::Group(GroupEvent::MemberAdded(e)), _) => {
-                self.arrived(e.group, e.account == account, account, e.stay)
-            }
-            (Event::Group(GroupEvent::GroupKeyStored(e)), StreamName::Group(group)) => {
-                [e.account, e.by, e.keyholder].contains(&account).then_some(Part::GroupKey(group))
-            }
-            (Event::Group(GroupEvent::GroupDestroyed(e)), _) => {
-                self.ended.insert(e.group);
-                (e.by == account).then_some(Part::Own)
-            }
-            _ => (recorded.actor == Some(account)).then_some(Part::Own),
+            Event::Message(event) => (event.header().sender == account).then_some(Part::Own),
+            Event::Group(event) => self.of_group(event, recorded.stream, account, acted),
+            // Nothing is sealed in these families (`Event::sealing`): they only count.
+            Event::Dialog(DialogEvent::ConversationEnded(_))
+            | Event::Session(_)
+            | Event::Reads(_)
+            | Event::Token(_)
+            | Event::Server(_)
+            | Event::Erasure(_) => acted,
         };
         let Some(part) = part else { return };
         self.events += 1;
         if recorded.sealed.is_some() {
             self.parts.insert(recorded.position, (recorded.time.day(), part));
+        }
+    }
+
+    fn of_account(&mut self, event: &AccountEvent, recorded: &Recorded) -> Part {
+        let here = Moment { position: recorded.position.0, time: recorded.time };
+        match event {
+            AccountEvent::AccountCreated(_) => self.created = Some(here),
+            AccountEvent::AccountRemoved(e) => self.removed = Some((here, e.reason)),
+            AccountEvent::PublicKeySet(_) => return Part::PublicKey,
+            AccountEvent::NicknameChanged(_)
+            | AccountEvent::StatusSet(_)
+            | AccountEvent::CodesSet(_)
+            | AccountEvent::CodeChanged(_)
+            | AccountEvent::LifetimeExtended(_) => {}
+        }
+        Part::Own
+    }
+
+    /// `acted`: what it is where the account did it, and nothing more is to be said of it.
+    fn of_group(
+        &mut self,
+        event: &GroupEvent,
+        stream: StreamName,
+        account: AccId,
+        acted: Option<Part>,
+    ) -> Option<Part> {
+        match event {
+            GroupEvent::GroupCreated(e) => {
+                let mine = e.admin == account;
+                if mine {
+                    self.subjects.insert(Subject::Stay { thread: ThreadId::Group(e.group), author: account, stay: 1 });
+                }
+                mine.then_some(Part::GroupName(e.group))
+            }
+            GroupEvent::MemberJoined(e) => self.arrived(e.group, e.account == account, account, e.stay),
+            GroupEvent::MemberAdded(e) => self.arrived(e.group, e.account == account, account, e.stay),
+            GroupEvent::GroupKeyStored(e) => {
+                let StreamName::Group(group) = stream else { return None };
+                [e.account, e.by, e.keyholder].contains(&account).then_some(Part::GroupKey(group))
+            }
+            GroupEvent::GroupDestroyed(e) => {
+                self.ended.insert(e.group);
+                (e.by == account).then_some(Part::Own)
+            }
+            GroupEvent::MemberLeft(_)
+            | GroupEvent::MemberKicked(_)
+            | GroupEvent::VersionAllocated(_)
+            | GroupEvent::GroupUpdateSignalled(_) => acted,
         }
     }
 

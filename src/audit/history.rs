@@ -1,7 +1,5 @@
 //! The history: what happened in a group, entry by entry, paged by position.
 
-#![deny(clippy::wildcard_enum_match_arm)]
-
 use be8_events::group::{Access, KeyChange, Membership};
 use be8_events::{
     AccId, Event, GroupId, GroupVersion, Hash32, MessageHeader, MessageNo, Position, Recorded, StayNo, StreamName,

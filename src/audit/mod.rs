@@ -5,6 +5,8 @@
 //! [`findings`] judges it. Who may see which of it is decided by a [`Visibility`]. That the log was never
 //! rewritten is proved by the [`Transparency`] log over it; a [`bundle`] carries that proof to an auditor.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod bundle;
 pub mod covering;
 mod erasure;
@@ -121,4 +123,5 @@ impl Point {
 }
 
 #[cfg(test)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "a model asks for few of the acts")]
 pub(crate) mod tests;

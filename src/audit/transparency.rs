@@ -269,9 +269,9 @@ impl Transparency {
         }
         let stored = self.tables.size().await?;
         let root = if head.size <= stored {
-            self.root(head.size).await.map_err(|error| match error {
-                TransparencyError::Tree(broken) => not_extended(&broken.to_string(), from),
-                other => other,
+            self.root(head.size).await.map_err(|error| {
+                let TransparencyError::Tree(broken) = error else { return error };
+                not_extended(&broken.to_string(), from)
             })?
         } else {
             // The events are there and the tiles are not: an imported log, for instance.

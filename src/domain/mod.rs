@@ -29,8 +29,10 @@ pub(crate) mod testing;
 pub mod throttle;
 pub mod token;
 
+use be8_events::account::Life;
+use be8_events::group::Membership;
 use be8_events::{
-    AccId, AccountEvent, Event, GroupEvent, GroupId, Hash32, NewEvent, Position, StreamName, Subject, Timestamp,
+    AccId, Event, GroupId, Hash32, NewEvent, Position, StreamName, Subject, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -304,11 +306,21 @@ impl View<'_> {
 
 /// Raises the counters of accounts and groups to the number that an event gave out.
 pub(crate) fn count_numbers(event: &Event, accounts: &mut i64, groups: &mut i64) {
-    if let Event::Account(AccountEvent::AccountCreated(e)) = event {
-        *accounts = e.account.number().max(*accounts);
+    match event.life() {
+        Some(Life::Created(e)) => *accounts = e.account.number().max(*accounts),
+        Some(Life::Extended(_) | Life::Removed(_)) | None => {}
     }
-    if let Event::Group(GroupEvent::GroupCreated(e)) = event {
-        *groups = e.group.number().max(*groups);
+    let Event::Group(event) = event else { return };
+    match event.membership() {
+        Some(Membership::Created(e)) => *groups = e.group.number().max(*groups),
+        Some(
+            Membership::Joined(_)
+            | Membership::Added(_)
+            | Membership::Left(_)
+            | Membership::Kicked(_)
+            | Membership::Destroyed(_),
+        )
+        | None => {}
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use be8_events::{AccId, AccountEvent, Event, Hash32, Position, Recorded, SessionEvent, StreamName};
+use be8_events::{AccId, Event, Hash32, Position, Recorded, SessionEvent, StreamName};
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
@@ -192,13 +192,14 @@ impl Hub {
         let mut streams = self.lock();
         for recorded in batch {
             streams.position = recorded.position;
-            if let (Event::Session(SessionEvent::SessionEnded(ended)), StreamName::Session(hash)) =
-                (&recorded.event, recorded.stream)
-            {
-                streams.remove(ended.account, |sink| sink.session == hash);
+            if let (Event::Session(event), StreamName::Session(hash)) = (&recorded.event, recorded.stream) {
+                match event {
+                    SessionEvent::SessionEnded(e) => streams.remove(e.account, |sink| sink.session == hash),
+                    SessionEvent::SessionOpened(_) => {}
+                }
             }
             // A removed account receives nothing more.
-            if let Event::Account(AccountEvent::AccountRemoved(removed)) = &recorded.event {
+            if let Some(removed) = recorded.event.removed() {
                 streams.remove(removed.account, |_| true);
             }
             // Without a listener nothing need be sent, but the rosters move on.

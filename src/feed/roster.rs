@@ -7,10 +7,6 @@ use be8_events::{AccId, Event, GroupId, Position, Recorded, StreamName, ThreadId
 
 use crate::ledger::{Log, LogError};
 
-/// The kinds that change who is in a group.
-const KINDS: [&str; 6] =
-    ["GroupCreated", "MemberJoined", "MemberAdded", "MemberLeft", "MemberKicked", "GroupDestroyed"];
-
 /// How many groups are kept in memory.
 const KEPT: usize = 10_000;
 
@@ -54,7 +50,7 @@ impl Rosters {
 
     async fn read(&self, log: &Log, group: GroupId, before: Position) -> Result<BTreeSet<AccId>, LogError> {
         let mut members = BTreeSet::new();
-        for recorded in log.read_kinds(StreamName::Group(group), &KINDS, before).await? {
+        for recorded in log.read_kinds(StreamName::Group(group), Membership::KINDS, before).await? {
             change(&mut members, &recorded.event);
         }
         Ok(members)
@@ -79,7 +75,7 @@ fn change(members: &mut BTreeSet<AccId>, event: &Event) {
         Some(Membership::Left(e)) => _ = members.remove(&e.account),
         Some(Membership::Kicked(e)) => _ = members.remove(&e.account),
         Some(Membership::Destroyed(_)) => members.clear(),
-        // `KINDS` leaves these out.
+        // It changes no member. Those that are read leave it out.
         None => {}
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use be8_database::Pool;
-use be8_events::{AccId, AccountEvent, DeviceEvent, ErasureEvent, Event, Hash32, Recorded, StreamName, Subject};
+use be8_events::{AccId, DeviceEvent, Event, Hash32, Recorded, StreamName, Subject};
 use be8_projections::Statement;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -76,11 +76,10 @@ impl DeviceRows {
                 }
             }
         }
-        if let Event::Account(AccountEvent::AccountRemoved(e)) = &recorded.event {
+        if let Some(e) = recorded.event.removed() {
             self.gone(e.account);
         }
-        if let Event::Erasure(event) = &recorded.event {
-            let ErasureEvent::KeysDeleted(e) = event;
+        if let Some(e) = recorded.event.deleted_keys() {
             for key in &e.keys {
                 if let Subject::Account(account) = key.subject {
                     self.gone(account);

@@ -114,7 +114,7 @@ impl Cache {
                     self.streams.pop(&recorded.stream);
                 }
             }
-            if let be8_events::Event::Erasure(be8_events::ErasureEvent::KeysDeleted(deleted)) = &recorded.event {
+            if let Some(deleted) = recorded.event.deleted_keys() {
                 vault.forget(&deleted.keys.iter().map(|key| key.id).collect::<Vec<_>>());
                 for key in &deleted.keys {
                     self.keys.put(key.subject, KeyState::Erased);

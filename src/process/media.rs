@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use be8_events::{ErasureEvent, Event, Hash32, StreamName, Subject, Timestamp};
+use be8_events::{Hash32, StreamName, Subject, Timestamp};
 use be8_projections::ReadModels;
 use chrono::TimeDelta;
 use parking_lot::Mutex;
@@ -95,7 +95,7 @@ impl Sweeper {
         let seen = lead.checkpoint().await?;
         let page = self.log.read_stream(StreamName::Erasure, seen + 1, Direction::Forwards, PAGE).await?;
         for recorded in &page {
-            if let Event::Erasure(ErasureEvent::KeysDeleted(deleted)) = &recorded.event {
+            if let Some(deleted) = recorded.event.deleted_keys() {
                 for key in &deleted.keys {
                     self.forget(key.subject).await?;
                 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use be8_events::{AccId, ErasureEvent, Event, GroupId, Hash32, KeyId, Position, Recorded, ThreadId};
+use be8_events::{AccId, GroupId, Hash32, KeyId, Position, Recorded, ThreadId};
 use be8_projections::{Counters, Generation};
 use lru::LruCache;
 use tokio_util::sync::CancellationToken;
@@ -158,7 +158,7 @@ impl State {
             for key in keys {
                 self.fold_into(key, recorded, content);
             }
-            if let Event::Erasure(ErasureEvent::KeysDeleted(e)) = &recorded.event {
+            if let Some(e) = recorded.event.deleted_keys() {
                 let deleted: HashSet<KeyId> = e.keys.iter().map(|key| key.id).collect();
                 self.erase(&deleted);
             }
@@ -214,12 +214,9 @@ impl State {
                 let exact = match &mut entry {
                     None => !touches,
                     Some(entry) => {
-                        let erased = match &recorded.event {
-                            Event::Erasure(ErasureEvent::KeysDeleted(e)) => {
-                                e.keys.iter().any(|key| entry.sealers.binary_search(&key.id).is_ok())
-                            }
-                            _ => false,
-                        };
+                        let erased = recorded.event.deleted_keys().is_some_and(|deleted| {
+                            deleted.keys.iter().any(|key| entry.sealers.binary_search(&key.id).is_ok())
+                        });
                         !erased && (!touches || entry.fold(recorded, None) == Folded::Exact)
                     }
                 };

@@ -151,7 +151,7 @@ impl From<Unreadable> for WireError {
             Unreadable::Read(error) => error.into(),
             Unreadable::Vault(error) => error.into(),
             // It is in the log already.
-            Unreadable::Payload => Code::Internal.into(),
+            Unreadable::Payload | Unreadable::NoName => Code::Internal.into(),
         }
     }
 }
