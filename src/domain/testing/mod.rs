@@ -3,6 +3,7 @@
 mod group_model;
 pub(in crate::domain) mod groups;
 mod model;
+mod snapshot_format;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
