@@ -31,9 +31,7 @@ pub mod token;
 
 use be8_events::account::Life;
 use be8_events::group::Membership;
-use be8_events::{
-    AccId, Event, GroupId, Hash32, NewEvent, Position, StreamName, Subject, Timestamp,
-};
+use be8_events::{AccId, Event, GroupId, Hash32, NewEvent, Position, StreamName, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Why a command was refused. The wire's codes and their shapes are `crate::http`'s business.

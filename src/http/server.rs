@@ -21,10 +21,10 @@ use crate::http::layers::Layers;
 use crate::http::layers::limits::Limiter;
 use crate::http::layers::turnstile::{TurnSettings, Turnstile};
 use crate::http::request::body::BodyLimits;
+use crate::http::request::byte_budget::ByteBudget;
 use crate::http::request::common::Common;
 use crate::http::request::cookie::SECURE_NAME;
 use crate::http::request::paths::{Paths, Rule};
-use crate::http::request::room::Room;
 use crate::http::request::session::SCHEME;
 use crate::http::routes;
 use crate::http::serve::connections::{self, ConnectionSettings};
@@ -163,7 +163,7 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
         turnstile: Turnstile::new(app.clone(), turns),
         operations: Operations { plain: plain(routes::routes(&app)), routed: service.into_endpoint() },
     };
-    let memory = Room::new(bodies.memory, Some("be8_body_bytes"));
+    let memory = ByteBudget::new(bodies.memory, Some("be8_body_bytes"));
     let common = Arc::new(Common { bodies, memory, refused, metrics });
     Layers::new(inside, Paths::new(rules(&document)), connections.proxies, &public_url, limiter, app, common)
 }

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod addressing;
 pub mod body;
+pub(in crate::http) mod byte_budget;
 pub mod common;
 pub mod cookie;
 mod form;
@@ -14,5 +15,4 @@ pub mod once;
 pub mod operator;
 pub mod paths;
 pub mod resolved;
-pub(in crate::http) mod room;
 pub mod session;

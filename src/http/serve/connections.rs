@@ -33,7 +33,7 @@ use super::tls::Tls;
 use super::unread::Unread;
 use crate::http::request::address::{Proxies, network};
 use crate::http::request::body::FreeShare;
-use crate::http::request::room::Room;
+use crate::http::request::byte_budget::ByteBudget;
 use crate::settings::{count, mebibytes, optional, seconds, settings};
 
 /// How long open requests may take to end when the server stops.
@@ -146,7 +146,7 @@ struct Serve<E> {
     endpoint: E,
     local: SocketAddr,
     settings: ConnectionSettings,
-    room: Room,
+    budget: ByteBudget,
     /// Cancelled when the server stops.
     stop: CancellationToken,
     /// Cancelled when the grace period ends, too.
@@ -163,10 +163,10 @@ pub(in crate::http) async fn serve<E: Endpoint<Output = Response> + 'static>(
 ) -> std::io::Result<()> {
     let local = listener.local_addr()?;
     let gate = Gate::new(&settings);
-    let room = Room::new(settings.answers, Some("be8_answer_bytes"));
+    let budget = ByteBudget::new(settings.answers, Some("be8_answer_bytes"));
     let cut = CancellationToken::new();
     let dead = settings.dead;
-    let serve = Arc::new(Serve { endpoint, local, settings, room, stop: stop.clone(), cut: cut.clone() });
+    let serve = Arc::new(Serve { endpoint, local, settings, budget, stop: stop.clone(), cut: cut.clone() });
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! { () = stop.cancelled() => break, accepted = listener.accept() => accepted };
@@ -234,7 +234,7 @@ impl<E: Endpoint<Output = Response> + 'static> Serve<E> {
         let ConnectionSettings { head, stall, dead, .. } = self.settings;
         let lost = Lost::default();
         let broken = CancellationToken::new();
-        let way = Way::new(&self.room, stall, broken.clone());
+        let way = Way::new(&self.budget, stall, broken.clone());
         let asked = Arc::new(AtomicBool::new(false));
         let bodies = FreeShare::default();
         let service = service_fn({

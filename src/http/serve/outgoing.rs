@@ -1,6 +1,6 @@
 //! The memory that answers take until their clients have taken them: clients decide how long that is.
 //!
-//! A little is free for each connection. What is beyond has its place in a room that all connections share, from
+//! A little is free for each connection. What is beyond is reserved in a budget that all connections share, from
 //! before the answer is made, where its size is known, until the last of its bytes is written; and its client must take
 //! it at some speed.
 
@@ -14,7 +14,7 @@ use poem::{Body, Request, RequestBody, Response};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::http::request::room::{Place, Room};
+use crate::http::request::byte_budget::{ByteBudget, Reservation};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 
@@ -28,34 +28,34 @@ type Boxed = http_body_util::combinators::BoxBody<Bytes, std::io::Error>;
 /// What is on its way over one connection.
 #[derive(Debug)]
 pub(in crate::http) struct Way {
-    free: Room,
-    room: Room,
+    free: ByteBudget,
+    budget: ByteBudget,
     patience: Duration,
     broken: CancellationToken,
 }
 
-/// The answer to one request, with its place once it has one. Without it as the data of a request there is no bound.
+/// The answer to one request, with its reservation once it has one. Without it as the data of a request there is no bound.
 #[derive(Debug, Clone, Default)]
 pub(in crate::http) struct Outgoing(Option<Arc<Answering>>);
 
 #[derive(Debug)]
-struct Placed {
-    place: Place,
+struct Reserved {
+    reservation: Reservation,
     /// And not only of what is free.
-    of_the_room: bool,
+    shared: bool,
 }
 
 #[derive(Debug)]
 struct Answering {
     way: Arc<Way>,
-    placed: Mutex<Option<Placed>>,
+    reserved: Mutex<Option<Reserved>>,
 }
 
 impl Way {
     /// Over a connection that is broken by `broken` when its client takes a large answer too slowly: nothing of it for
-    /// `patience`. Answers beyond a little have their place in `room`.
-    pub(in crate::http) fn new(room: &Room, patience: Duration, broken: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { free: Room::new(FREE, None), room: room.clone(), patience, broken })
+    /// `patience`. Answers beyond a little are reserved in `budget`.
+    pub(in crate::http) fn new(budget: &ByteBudget, patience: Duration, broken: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { free: ByteBudget::new(FREE, None), budget: budget.clone(), patience, broken })
     }
 }
 
@@ -68,35 +68,35 @@ impl<'a> poem::FromRequest<'a> for Outgoing {
 impl Outgoing {
     /// The answer to a request that came over this connection.
     pub(in crate::http) fn over(way: &Arc<Way>) -> Self {
-        Self(Some(Arc::new(Answering { way: way.clone(), placed: Mutex::default() })))
+        Self(Some(Arc::new(Answering { way: way.clone(), reserved: Mutex::default() })))
     }
 
-    fn place(&self) -> Option<(&Arc<Way>, MutexGuard<'_, Option<Placed>>)> {
-        let Answering { way, placed } = &**self.0.as_ref()?;
-        Some((way, placed.lock()))
+    fn reservation(&self) -> Option<(&Arc<Way>, MutexGuard<'_, Option<Reserved>>)> {
+        let Answering { way, reserved } = &**self.0.as_ref()?;
+        Some((way, reserved.lock()))
     }
 
-    /// Finds a place for this many bytes, unless there is one already.
+    /// Reserves this many bytes, unless some are reserved already.
     ///
     /// # Errors
-    /// [`Code::Unavailable`] while there is none.
+    /// [`Code::Unavailable`] while there are not so many.
     fn claim(&self, bytes: usize) -> Result<(), WireError> {
-        let Some((way, mut place)) = self.place() else { return Ok(()) };
-        if bytes == 0 || place.is_some() {
+        let Some((way, mut reservation)) = self.reservation() else { return Ok(()) };
+        if bytes == 0 || reservation.is_some() {
             return Ok(());
         }
-        let bytes = way.room.at_most(bytes);
-        *place = Some(match way.free.claim(bytes) {
-            Some(free) => Placed { place: free, of_the_room: false },
-            None => Placed { place: way.room.claim(bytes).ok_or(Code::Unavailable)?, of_the_room: true },
+        let bytes = way.budget.at_most(bytes);
+        *reservation = Some(match way.free.claim(bytes) {
+            Some(free) => Reserved { reservation: free, shared: false },
+            None => Reserved { reservation: way.budget.claim(bytes).ok_or(Code::Unavailable)?, shared: true },
         });
         Ok(())
     }
 
-    /// Finds a place for an answer that is there as a whole, unless it has one already.
+    /// Reserves the bytes of an answer that is there as a whole, unless it has some already.
     ///
     /// # Errors
-    /// [`Code::Unavailable`] if there is no place.
+    /// [`Code::Unavailable`] if there are not so many.
     pub(in crate::http) fn claim_for(&self, answer: &mut Response) -> Result<(), WireError> {
         let body: Boxed = answer.take_body().into();
         let size = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
@@ -104,29 +104,32 @@ impl Outgoing {
         self.claim(size.unwrap_or(0))
     }
 
-    /// Finds a place for a large answer before it is made, waiting in line.
+    /// Reserves the bytes of a large answer before it is made, waiting in line.
     ///
     /// # Errors
     /// [`Code::Unavailable`] when the patience has run out.
     pub(in crate::http) async fn wait(&self, bytes: usize, patience: Duration) -> Result<(), WireError> {
         let Some(Answering { way, .. }) = self.0.as_deref().filter(|_| bytes > FREE) else { return self.claim(bytes) };
-        let place = way.room.wait(way.room.at_most(bytes), patience).await.ok_or(Code::Unavailable)?;
-        if let Some((_, mut placed)) = self.place() {
-            *placed = Some(Placed { place, of_the_room: true });
+        let reservation = way.budget.wait(way.budget.at_most(bytes), patience).await.ok_or(Code::Unavailable)?;
+        if let Some((_, mut reserved)) = self.reservation() {
+            *reserved = Some(Reserved { reservation, shared: true });
         }
         Ok(())
     }
 
-    /// Lets the body of the answer hold its place, if it has one. The connection is broken unless a large one is taken
+    /// Lets the body of the answer hold its reservation, if it has one. The connection is broken unless a large one is taken
     /// in time.
     pub(in crate::http) async fn hold(self, mut answer: Response) -> Response {
-        let Some((way, Some(placed))) = self.place().map(|(way, mut place)| (way, place.take())) else { return answer };
+        let Some((way, Some(reserved))) = self.reservation().map(|(way, mut reservation)| (way, reservation.take()))
+        else {
+            return answer;
+        };
         match answer.take_body().into_bytes().await {
             Ok(bytes) => {
-                let watch = placed.of_the_room.then(|| watch(way, bytes.len()));
-                answer.set_body(Bytes::from_owner(Held { bytes, _place: placed.place, _watch: watch }));
+                let watch = reserved.shared.then(|| watch(way, bytes.len()));
+                answer.set_body(Bytes::from_owner(Held { bytes, _reservation: reserved.reservation, _watch: watch }));
             }
-            // Only a stream can fail, and none has a place.
+            // Only a stream can fail, and none has a reservation.
             Err(error) => tracing::error!(%error, "the body of an answer is lost"),
         }
         answer
@@ -144,10 +147,10 @@ fn watch(way: &Way, bytes: usize) -> DropGuard {
     guard
 }
 
-/// Bytes with their place: it is free when nobody holds them any more, what is being written included.
+/// Bytes with their reservation: it is given back when nobody holds them any more, what is being written included.
 struct Held {
     bytes: Bytes,
-    _place: Place,
+    _reservation: Reservation,
     _watch: Option<DropGuard>,
 }
 
@@ -167,10 +170,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_hold_their_place_until_the_last_of_them_is_gone() {
-        let room = Room::new(3 * FREE, None);
-        let left = || room.left();
-        let connection = || Way::new(&room, Duration::from_secs(60), CancellationToken::new());
+    async fn bytes_hold_their_reservation_until_the_last_of_them_is_gone() {
+        let budget = ByteBudget::new(3 * FREE, None);
+        let left = || budget.left();
+        let connection = || Way::new(&budget, Duration::from_secs(60), CancellationToken::new());
         let (one, other) = (connection(), connection());
         let small = body(Outgoing::over(&one), FREE).await.unwrap();
         assert_eq!((left(), small.len()), (3 * FREE, FREE), "little is free");
@@ -186,7 +189,7 @@ mod tests {
         drop(rest);
         drop((small, more));
         assert_eq!(left(), 3 * FREE);
-        // What is larger than the room waits for all of it, and is waited for.
+        // What is larger than the budget waits for all of it, and is waited for.
         let outgoing = Outgoing::over(&one);
         outgoing.wait(100 * FREE, Duration::ZERO).await.unwrap();
         assert_eq!(left(), 0);
@@ -197,10 +200,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_takes_an_answer_of_the_room_too_slowly_is_given_up() {
-        let room = Room::new(FREE, None);
+    async fn who_takes_an_answer_of_the_shared_budget_too_slowly_is_given_up() {
+        let budget = ByteBudget::new(FREE, None);
         let broken = CancellationToken::new();
-        let way = Way::new(&room, Duration::ZERO, broken.clone());
+        let way = Way::new(&budget, Duration::ZERO, broken.clone());
         let free = body(Outgoing::over(&way), FREE).await.unwrap();
         tokio::task::yield_now().await;
         assert!(!broken.is_cancelled(), "what is free may stay");

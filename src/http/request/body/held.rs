@@ -2,8 +2,8 @@
 
 use poem::Request;
 
+use crate::http::request::byte_budget::{ByteBudget, Reservation};
 use crate::http::request::resolved::Resolved;
-use crate::http::request::room::{Place, Room};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 
@@ -13,11 +13,11 @@ const FREE: usize = 64 * 1024;
 
 /// The uncounted share of one connection. Its requests have it together: HTTP/2 sends a hundred at once.
 #[derive(Clone, Debug)]
-pub struct FreeShare(Room);
+pub struct FreeShare(ByteBudget);
 
 impl Default for FreeShare {
     fn default() -> Self {
-        Self(Room::new(FREE, None))
+        Self(ByteBudget::new(FREE, None))
     }
 }
 
@@ -27,7 +27,7 @@ pub struct BodyMemory {
     /// Of its connection, not counted.
     free: FreeShare,
     /// Of all bodies together.
-    shared: Room,
+    shared: ByteBudget,
 }
 
 impl BodyMemory {
@@ -43,11 +43,11 @@ impl BodyMemory {
 /// What a body has taken of it, until this is dropped.
 #[derive(Debug, Default)]
 pub struct Claimed {
-    free: Place,
-    shared: Place,
+    free: Reservation,
+    shared: Reservation,
 }
 
-/// The bytes of one body that is coming in, with their place in the room.
+/// The bytes of one body that is coming in, with what they have claimed.
 #[derive(Debug)]
 pub(super) struct Held {
     bytes: Vec<u8>,
@@ -66,7 +66,7 @@ impl Held {
         self.bytes.len()
     }
 
-    /// Takes in a piece, if there is room for it.
+    /// Takes in a piece, if memory is left for it.
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), WireError> {
         let length = self.bytes.len() + piece.len();
         if length > self.bytes.capacity() {
@@ -104,9 +104,9 @@ mod tests {
 
     #[test]
     fn what_is_held_is_claimed_and_given_back() {
-        let room = Room::new(100_000, None);
-        let left = || room.left();
-        let memory = || Some(BodyMemory { free: FreeShare::default(), shared: room.clone() });
+        let budget = ByteBudget::new(100_000, None);
+        let left = || budget.left();
+        let memory = || Some(BodyMemory { free: FreeShare::default(), shared: budget.clone() });
         let (mut one, mut other) = (Held::new(1 << 20, memory()), Held::new(1 << 20, memory()));
         one.push(&[1; FREE]).unwrap();
         assert_eq!(left(), 100_000, "little is free");
@@ -118,11 +118,11 @@ mod tests {
         other.push(&[4; FREE]).unwrap();
         assert_eq!(other.push(&[5; 1]), Err(Code::Unavailable.into()));
         assert_eq!((left(), other.len()), (100_000 - FREE, FREE));
-        let (bytes, place) = one.into_parts();
+        let (bytes, reservation) = one.into_parts();
         assert_eq!((bytes.len(), bytes[FREE - 1], bytes[FREE]), (2 * FREE, 1, 2));
         drop(bytes);
         assert_eq!(left(), 100_000 - FREE, "what was made of them is still there");
-        drop(place);
+        drop(reservation);
         assert_eq!(left(), 100_000);
         other.push(&[5; 1]).unwrap();
         assert_eq!(left(), 100_000 - FREE);
@@ -139,28 +139,28 @@ mod tests {
     #[test]
     fn the_bodies_of_a_connection_have_one_free_share_together() {
         // Given a connection over which three bodies come in at once
-        let room = Room::new(FREE, None);
-        let memory = BodyMemory { free: FreeShare::default(), shared: room.clone() };
+        let budget = ByteBudget::new(FREE, None);
+        let memory = BodyMemory { free: FreeShare::default(), shared: budget.clone() };
         let held = || Held::new(1 << 20, Some(memory.clone()));
         let (mut first, mut second, mut third) = (held(), held(), held());
         // when the first two take more than the share, then what is beyond it is counted,
         first.push(&[1; FREE - 1000]).unwrap();
-        assert_eq!(room.left(), FREE);
+        assert_eq!(budget.left(), FREE);
         second.push(&[2; 3000]).unwrap();
-        assert_eq!(room.left(), FREE - 2000);
+        assert_eq!(budget.left(), FREE - 2000);
         // and when nothing is left of either, then another body is refused,
         second.push(&[2; FREE - 5000]).unwrap();
         third.push(&[3; 3000]).unwrap();
-        assert_eq!(room.left(), 0);
+        assert_eq!(budget.left(), 0);
         assert_eq!(third.push(&[3; 1]), Err(Code::Unavailable.into()));
         // but one over another connection has a share of its own.
-        let other = BodyMemory { free: FreeShare::default(), shared: room.clone() };
+        let other = BodyMemory { free: FreeShare::default(), shared: budget.clone() };
         Held::new(1 << 20, Some(other)).push(&[4; FREE]).unwrap();
         // When the first one ends, its part of the share can be used again.
         drop((first, third));
-        assert_eq!(room.left(), 3000);
+        assert_eq!(budget.left(), 3000);
         held().push(&[5; FREE - 1000]).unwrap();
         drop(second);
-        assert_eq!(room.left(), FREE);
+        assert_eq!(budget.left(), FREE);
     }
 }

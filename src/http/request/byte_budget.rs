@@ -1,4 +1,4 @@
-//! A room for bytes: what many connections may hold together, so that memory is bounded however many there are.
+//! A budget of bytes: what many connections may hold together, so that memory is bounded however many there are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,84 +6,84 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// Room for a number of bytes.
+/// A number of bytes that many share.
 #[derive(Clone, Debug)]
-pub struct Room {
-    places: Arc<Semaphore>,
+pub struct ByteBudget {
+    free: Arc<Semaphore>,
     size: usize,
     /// The name of the gauge that says how much of it is taken.
     gauge: Option<&'static str>,
 }
 
-/// The place of some bytes, as long as it is held.
+/// Some bytes of a budget, until it is dropped.
 #[derive(Debug, Default)]
-pub(in crate::http) struct Place {
+pub(in crate::http) struct Reservation {
     permit: Option<OwnedSemaphorePermit>,
     gauge: Option<&'static str>,
 }
 
-impl Room {
+impl ByteBudget {
     /// Of this many bytes, which `gauge` reports.
     pub fn new(bytes: usize, gauge: Option<&'static str>) -> Self {
         // More cannot be claimed at once.
         let size = bytes.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
-        Self { places: Arc::new(Semaphore::new(size)), size, gauge }
+        Self { free: Arc::new(Semaphore::new(size)), size, gauge }
     }
 
-    /// This many bytes, or all that it has room for if they are more.
+    /// This many bytes, or all that there are if they are more.
     pub(in crate::http) fn at_most(&self, bytes: usize) -> usize {
         bytes.min(self.size)
     }
 
-    /// A place, if there is one now.
-    pub(in crate::http) fn claim(&self, bytes: usize) -> Option<Place> {
+    /// This many bytes, if they are free now.
+    pub(in crate::http) fn claim(&self, bytes: usize) -> Option<Reservation> {
         let count = u32::try_from(bytes).ok()?;
-        self.places.clone().try_acquire_many_owned(count).ok().map(|permit| self.place(permit))
+        self.free.clone().try_acquire_many_owned(count).ok().map(|permit| self.reserve(permit))
     }
 
-    /// A place for as many of these bytes as there is room for now, which may be none.
-    pub(in crate::http) fn claim_some(&self, bytes: usize) -> Place {
+    /// As many of these bytes as are free now, which may be none.
+    pub(in crate::http) fn claim_some(&self, bytes: usize) -> Reservation {
         loop {
-            match bytes.min(self.places.available_permits()) {
-                0 => return Place::default(),
+            match bytes.min(self.free.available_permits()) {
+                0 => return Reservation::default(),
                 // Another one may have been faster: it took some, so that this ends.
                 some => {
-                    if let Some(place) = self.claim(some) {
-                        return place;
+                    if let Some(reservation) = self.claim(some) {
+                        return reservation;
                     }
                 }
             }
         }
     }
 
-    /// A place, waiting in line for it; none when the patience has run out.
-    pub(in crate::http) async fn wait(&self, bytes: usize, patience: Duration) -> Option<Place> {
+    /// This many bytes, waiting in line for them; none when the patience has run out.
+    pub(in crate::http) async fn wait(&self, bytes: usize, patience: Duration) -> Option<Reservation> {
         let count = u32::try_from(bytes).ok()?;
         // Nobody closes the semaphore.
-        let permit = timeout(patience, self.places.clone().acquire_many_owned(count)).await.ok()?.ok()?;
-        Some(self.place(permit))
+        let permit = timeout(patience, self.free.clone().acquire_many_owned(count)).await.ok()?.ok()?;
+        Some(self.reserve(permit))
     }
 
-    fn place(&self, permit: OwnedSemaphorePermit) -> Place {
+    fn reserve(&self, permit: OwnedSemaphorePermit) -> Reservation {
         if let Some(gauge) = self.gauge {
             metrics::gauge!(gauge).increment(permit.num_permits() as f64);
         }
-        Place { permit: Some(permit), gauge: self.gauge }
+        Reservation { permit: Some(permit), gauge: self.gauge }
     }
 
     #[cfg(test)]
     pub(in crate::http) fn left(&self) -> usize {
-        self.places.available_permits()
+        self.free.available_permits()
     }
 }
 
-impl Place {
+impl Reservation {
     /// For how many bytes.
     pub(in crate::http) fn bytes(&self) -> usize {
         self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 
-    /// Takes another place of the same room in.
+    /// Takes in another reservation of the same budget.
     pub(in crate::http) fn merge(&mut self, mut other: Self) {
         match (&mut self.permit, other.permit.take()) {
             (Some(permit), Some(more)) => permit.merge(more),
@@ -93,7 +93,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if let (Some(gauge), 1..) = (self.gauge, self.bytes()) {
             metrics::gauge!(gauge).decrement(self.bytes() as f64);
