@@ -437,7 +437,7 @@ impl Node {
             vault,
             hub,
             media,
-            image_reads: ImageReads::new(config.turns.bodies),
+            image_reads: ImageReads::new(config.large_bodies.bodies),
             logins: passwords.with_queue(config.app.login_queue),
             codes: passwords.with_queue(config.hash.queue),
             passwords,

@@ -40,7 +40,7 @@ pub async fn run(config: Config) -> Result<(), NodeError> {
     let address = server.address().to_owned();
     let serving = Serving {
         bodies: config.body,
-        turns: config.turns,
+        large_bodies: config.large_bodies,
         site: site.clone(),
         public_url: config.public_url.clone(),
         limiter: Limiter::new(config.limits.clone(), test_clock(&config)),

@@ -12,8 +12,8 @@ use clap::ArgMatches;
 use crate::app::{AdmissionSettings, AppSettings};
 use crate::audit::AuditSettings;
 use crate::feed::HubSettings;
+use crate::http::layers::large_bodies::LargeBodySettings;
 use crate::http::layers::limits::LimitSettings;
-use crate::http::layers::turnstile::TurnSettings;
 use crate::http::request::address::{ForwardedBy, Networks, Proxies};
 use crate::http::request::body::BodyLimits;
 use crate::http::serve::connections::ConnectionSettings;
@@ -158,7 +158,7 @@ pub struct Config {
     /// Where images are kept.
     pub media: MediaSettings,
     /// How large bodies take turns.
-    pub turns: TurnSettings,
+    pub large_bodies: LargeBodySettings,
     /// Password hashing.
     pub hash: HashSettings,
     /// The ledger.
@@ -229,7 +229,7 @@ impl Config {
                 folder: server.media_dir.clone().unwrap_or_else(|| data_dir.join("media")),
                 s3: values.text("media-s3-bucket").map(|_| S3Settings::read(&values)).transpose()?,
             },
-            turns: TurnSettings::read(&values)?,
+            large_bodies: LargeBodySettings::read(&values)?,
             hash,
             ledger: LedgerSettings::read(&values)?,
             hub: HubSettings::read(&values, app.heartbeat * 3)?,

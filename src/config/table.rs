@@ -10,8 +10,8 @@ use super::{ConfigError, ServerSettings};
 use crate::app::{AdmissionSettings, AppSettings};
 use crate::audit::AuditSettings;
 use crate::feed::HubSettings;
+use crate::http::layers::large_bodies::LargeBodySettings;
 use crate::http::layers::limits::LimitSettings;
-use crate::http::layers::turnstile::TurnSettings;
 use crate::http::request::body::BodyLimits;
 use crate::http::serve::connections::ConnectionSettings;
 use crate::http::site::SiteSettings;
@@ -30,7 +30,7 @@ const DECLARED: &[&[Setting]] = &[
     RotationSettings::SETTINGS,
     SiteSettings::SETTINGS,
     S3Settings::SETTINGS,
-    TurnSettings::SETTINGS,
+    LargeBodySettings::SETTINGS,
     AuditSettings::SETTINGS,
     AdmissionSettings::SETTINGS,
     LimitSettings::SETTINGS,

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::app::Handle;
 use crate::http::document::{declaration, document, uses_session};
 use crate::http::layers::Layers;
+use crate::http::layers::large_bodies::{LargeBodies, LargeBodySettings};
 use crate::http::layers::limits::Limiter;
-use crate::http::layers::turnstile::{TurnSettings, Turnstile};
 use crate::http::request::body::BodyLimits;
 use crate::http::request::byte_budget::ByteBudget;
 use crate::http::request::common::Common;
@@ -90,7 +90,7 @@ pub struct Serving {
     /// What a body may cost.
     pub bodies: BodyLimits,
     /// How large bodies take turns.
-    pub turns: TurnSettings,
+    pub large_bodies: LargeBodySettings,
     /// The files.
     pub site: Site,
     /// The address that clients use.
@@ -155,12 +155,12 @@ fn routes(app: Handle, metrics: PrometheusHandle, serving: Serving) -> impl Endp
         document["components"]["securitySchemes"][SCHEME]["name"] = SECURE_NAME.into();
     }
     let text = serde_json::to_string(&document).unwrap_or_default();
-    let Serving { bodies, turns, site, public_url, limiter, refused, connections } = serving;
+    let Serving { bodies, large_bodies, site, public_url, limiter, refused, connections } = serving;
     let inside = Inside {
         site,
         document: text.into(),
         pages: Pages::new(&service.swagger_ui_html()),
-        turnstile: Turnstile::new(app.clone(), turns),
+        large_bodies: LargeBodies::new(app.clone(), large_bodies),
         operations: Operations { plain: plain(routes::routes(&app)), routed: service.into_endpoint() },
     };
     let memory = ByteBudget::new(bodies.memory, Some("be8_body_bytes"));
@@ -173,7 +173,7 @@ struct Inside {
     site: Site,
     document: Arc<str>,
     pages: Pages,
-    turnstile: Turnstile,
+    large_bodies: LargeBodies,
     operations: Operations,
 }
 
@@ -228,7 +228,7 @@ impl Endpoint for Inside {
         let mut answer = match page {
             Some(page) => page,
             None => {
-                let _turn = self.turnstile.turn(&request).await?;
+                let _permit = self.large_bodies.permit(&request).await?;
                 self.operations.of(&request).call(request).await?
             }
         };

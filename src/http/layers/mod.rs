@@ -3,9 +3,9 @@
 pub(in crate::http) mod compress;
 mod edge;
 mod guard;
+pub mod large_bodies;
 pub mod limits;
 mod measure;
-pub mod turnstile;
 
 use std::sync::Arc;
 

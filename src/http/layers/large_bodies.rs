@@ -19,7 +19,7 @@ use crate::settings::{count, settings};
 settings! {
     /// How many bodies there may be.
     #[derive(Debug, Clone, Copy)]
-    pub struct TurnSettings {
+    pub struct LargeBodySettings {
         bodies: usize = count, "media-bodies", "N", "16", "Images that are uploaded or downloaded at once; others wait; one account takes a quarter of the turns";
         waiting: usize = count, "media-waiting", "N", "64", "Images that may wait to be uploaded, a quarter of them of one account; one more is refused as UNAVAILABLE";
     }
@@ -32,12 +32,12 @@ settings! {
 /// Lets requests with large bodies through one by one. Only who has a session of a living account
 /// is let in: strangers must not keep others waiting. Nor must one account: it has a quarter of the turns and of the
 /// places to wait.
-pub struct Turnstile {
+pub struct LargeBodies {
     app: Handle,
     bodies: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     shares: Mutex<HashMap<AccId, Weak<Share>>>,
-    settings: TurnSettings,
+    settings: LargeBodySettings,
 }
 
 /// What one account may take of it. Only of accounts whose bodies are on their way.
@@ -46,16 +46,16 @@ struct Share {
     waiting: Semaphore,
 }
 
-/// A turn, as long as it lasts.
-pub(in crate::http) struct Turn {
+/// That a request may have its large body in memory, until it is dropped.
+pub(in crate::http) struct Permit {
     _counted: Counted,
     _share: Arc<Share>,
     _permits: [OwnedSemaphorePermit; 2],
 }
 
-impl Turnstile {
+impl LargeBodies {
     /// With places for so many.
-    pub fn new(app: Handle, settings: TurnSettings) -> Self {
+    pub fn new(app: Handle, settings: LargeBodySettings) -> Self {
         let (bodies, waiting) = (Arc::new(Semaphore::new(settings.bodies)), Arc::new(Semaphore::new(settings.waiting)));
         Self { app, bodies, waiting, shares: Mutex::default(), settings }
     }
@@ -73,11 +73,11 @@ impl Turnstile {
         share
     }
 
-    /// The turn of a request, if it needs one: that of an operation with large bodies.
+    /// The permit of a request, if it needs one: that of an operation with large bodies.
     ///
     /// # Errors
-    /// [`Code::NotAuth`] without a session of a living account, and [`Code::Unavailable`] if there is no turn in time.
-    pub(in crate::http) async fn turn(&self, request: &Request) -> Result<Option<Turn>, WireError> {
+    /// [`Code::NotAuth`] without a session of a living account, and [`Code::Unavailable`] if none is free in time.
+    pub(in crate::http) async fn permit(&self, request: &Request) -> Result<Option<Permit>, WireError> {
         let Resolved { rule, session, .. } = *Resolved::of(request);
         if !rule.is_some_and(|rule| rule.large_bodies) {
             return Ok(None);
@@ -86,37 +86,37 @@ impl Turnstile {
         Box::pin(self.admit(session)).await.map(Some)
     }
 
-    async fn admit(&self, session: Option<Hash32>) -> Result<Turn, WireError> {
+    async fn admit(&self, session: Option<Hash32>) -> Result<Permit, WireError> {
         let app = self.app.get()?;
         let session = session.ok_or(Code::NotAuth)?;
         let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
         let share = self.share(me.id);
         if let (Ok(own), Ok(body)) = (share.bodies.clone().try_acquire_owned(), self.bodies.clone().try_acquire_owned())
         {
-            return Ok(Turn::new(share, [own, body]));
+            return Ok(Permit::new(share, [own, body]));
         }
         let permits = {
             let (Ok(_own), Ok(_place)) = (share.waiting.try_acquire(), self.waiting.try_acquire()) else {
                 return Err(Code::Unavailable.into());
             };
             let _counted = Counted::new("be8_image_uploads_waiting");
-            let turn = async {
+            let permits = async {
                 Ok::<_, tokio::sync::AcquireError>([
                     share.bodies.clone().acquire_owned().await?,
                     self.bodies.clone().acquire_owned().await?,
                 ])
             };
-            match timeout(self.settings.patience, turn).await {
+            match timeout(self.settings.patience, permits).await {
                 Ok(Ok(permits)) => permits,
                 // Nobody closes the semaphores.
                 Ok(Err(_)) | Err(_) => return Err(Code::Unavailable.into()),
             }
         };
-        Ok(Turn::new(share, permits))
+        Ok(Permit::new(share, permits))
     }
 }
 
-impl Turn {
+impl Permit {
     fn new(share: Arc<Share>, permits: [OwnedSemaphorePermit; 2]) -> Self {
         Self { _counted: Counted::new("be8_image_uploads"), _share: share, _permits: permits }
     }
