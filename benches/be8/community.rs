@@ -6,7 +6,7 @@ use std::sync::Arc;
 use be8::app::App;
 use be8::domain::dialog::StartConversation;
 use be8::domain::message::Receiver;
-use be8::domain::reads::MarkRead;
+use be8::domain::read_marks::MarkRead;
 use be8_events::{MessageNo, ThreadId};
 use rand::RngExt as _;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};

@@ -9,7 +9,7 @@ use be8::domain::Command;
 use be8::domain::account::CreateAccount;
 use be8::domain::dialog::StartConversation;
 use be8::domain::message::{NamedVersion, Receiver, WriteMessage};
-use be8::domain::reads::MarkRead;
+use be8::domain::read_marks::MarkRead;
 use be8_events::account::AccountSecret;
 use be8_events::message::MessageSecret;
 use be8_events::{AccId, Hash32, MessageNo, Secret, ThreadId};

@@ -8,7 +8,7 @@ use crate::family::DecodeError;
 use crate::group::GroupEvent;
 use crate::image::MediaEvent;
 use crate::message::MessageEvent;
-use crate::reads::ReadsEvent;
+use crate::read_marks::ReadsEvent;
 use crate::server::ServerEvent;
 use crate::session::SessionEvent;
 use crate::token::TokenEvent;

@@ -20,7 +20,7 @@ mod key_versions;
 pub mod message;
 pub mod operator;
 pub mod profile;
-pub mod reads;
+pub mod read_marks;
 pub mod removal;
 pub mod session;
 #[cfg(test)]
@@ -271,7 +271,7 @@ view_of! {
     /// The state of what is written in a group.
     chat(id: GroupId) -> Chat(message::Chat), StreamName::Chat(id);
     /// The read marks of a thread.
-    reads(thread: be8_events::ThreadId) -> Reads(reads::Reads), StreamName::Reads(thread);
+    reads(thread: be8_events::ThreadId) -> Reads(read_marks::Reads), StreamName::Reads(thread);
 }
 
 impl View<'_> {
@@ -345,7 +345,7 @@ pub enum State {
     /// Of `chat-gN`.
     Chat(message::Chat),
     /// Of `reads-THREAD`.
-    Reads(reads::Reads),
+    Reads(read_marks::Reads),
     /// Of `devices-N`.
     Devices(device::Devices),
     /// Of `media-ACC-HMAC`.
@@ -373,7 +373,7 @@ impl State {
             StreamName::Dialog(..) => Self::Dialog(dialog::Dialog::default()),
             StreamName::Group(_) => Self::Group(group::Group::default()),
             StreamName::Chat(_) => Self::Chat(message::Chat::default()),
-            StreamName::Reads(_) => Self::Reads(reads::Reads::default()),
+            StreamName::Reads(_) => Self::Reads(read_marks::Reads::default()),
             StreamName::Devices(_) => Self::Devices(device::Devices::default()),
             StreamName::Media(..) => Self::Media(image::Media::default()),
             StreamName::Token(_) => Self::Token(token::Token::default()),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use be8::domain::reads::MarkRead;
+use be8::domain::read_marks::MarkRead;
 use be8::domain::{Occurred, State};
 use be8_events::{AccId, AccountEvent, Event, MessageNo, Position, StreamName, ThreadId};
 use be8_projections::MODELS;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use be8::domain::{Occurred, State};
 use be8::ledger::{Direction, ExpectedVersion, LedgerSettings};
-use be8_events::reads::MessagesRead;
+use be8_events::read_marks::MessagesRead;
 use be8_events::{AccId, NewEvent, StreamName, ThreadId};
 use futures_util::future::join_all;
 

@@ -15,7 +15,7 @@ use be8::domain::hours::StrikeHour;
 use be8::domain::invites::CountLink;
 use be8::domain::message::WriteMessage;
 use be8::domain::operator::EndSessions;
-use be8::domain::reads::MarkRead;
+use be8::domain::read_marks::MarkRead;
 use be8::domain::removal::{EndConversations, ErasePublicKey, LeaveGroups, RemoveAccount};
 use be8::domain::token::{IssueToken, RevokeToken, UseToken};
 use be8::ledger::{Answered, Idempotency, Ledger, LedgerError, LedgerSettings};

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::super::account::{CreateAccount, SetPublicKey};
 use super::super::dialog::StartConversation;
 use super::super::message::{NamedVersion, Receiver, WriteMessage};
-use super::super::reads::MarkRead;
+use super::super::read_marks::MarkRead;
 use super::*;
 
 /// What somebody does. Accounts and sessions are named by small numbers, some of which do not exist.

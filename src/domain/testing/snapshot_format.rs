@@ -10,7 +10,7 @@ use be8_events::device::DeviceSubscribed;
 use be8_events::group::{Access, GroupKeyStored, VersionAllocated};
 use be8_events::image::MediaStored;
 use be8_events::message::MessageWritten;
-use be8_events::reads::MessagesRead;
+use be8_events::read_marks::MessagesRead;
 use be8_events::server::HourStruck;
 use be8_events::token::{Grant, TokenIssued, TokenTaken};
 use be8_events::{AccId, Event, StreamName, ThreadId};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use be8::ledger::ExpectedVersion;
-use be8_events::reads::MessagesRead;
+use be8_events::read_marks::MessagesRead;
 use be8_events::{NewEvent, StreamName, ThreadId};
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -11,7 +11,7 @@ use super::posting::{self, Upload};
 use crate::app::Handle;
 use crate::domain::Rejection;
 use crate::domain::message::{Address, NamedVersion, WriteMessage};
-use crate::domain::reads::MarkRead;
+use crate::domain::read_marks::MarkRead;
 use crate::http::document::operation::Operation;
 use crate::http::document::operation::Refusal::{Always, When};
 use crate::http::document::tag::Tag;

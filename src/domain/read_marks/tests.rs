@@ -1,6 +1,6 @@
 //! The rules of read marks.
 
-use be8_events::reads::MessagesRead;
+use be8_events::read_marks::MessagesRead;
 use be8_events::{AccId, GroupId, MessageNo, StreamName, ThreadId};
 
 use super::MarkRead;

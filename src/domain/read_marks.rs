@@ -5,7 +5,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use be8_events::reads::MessagesRead;
+use be8_events::read_marks::MessagesRead;
 use be8_events::{AccId, Hash32, MessageNo, NewEvent, ReadsEvent, StreamName, ThreadId};
 use rangemap::RangeInclusiveSet;
 use serde::{Deserialize, Serialize};
