@@ -11,8 +11,8 @@ mod identity;
 mod install;
 mod locks;
 mod pidfile;
-mod place;
 mod supervisor;
+mod swap;
 mod upgrade;
 
 use std::fmt::Write;

@@ -8,7 +8,7 @@ use be8_events::message::{ImagePosted, ImageSecret};
 use be8_events::{Hash32, MediaEvent, MessageNo, NewEvent, Sealing, Secret, SecretPayload, StreamName, ThreadId};
 use serde::{Deserialize, Serialize};
 
-use super::message::{Address, NamedVersion, Place};
+use super::message::{Address, Destination, NamedVersion};
 use super::{Command, Decision, Rejection, Stop, View};
 
 /// The state of a `media-ACC-HMAC` stream.
@@ -99,13 +99,13 @@ impl Command for PostImage {
     }
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<Posted>, Stop> {
-        let place = self.address.find(view)?;
+        let destination = self.address.find(view)?;
         if let Err(rejection @ (Rejection::InvalidContentId | Rejection::InvalidMessageType)) = self.image {
             return Err(rejection.into());
         }
-        let version = place.version(self.version)?;
+        let version = destination.version(self.version)?;
         let Fingerprints { name, content } = self.image?;
-        let Place { me, stream, thread, id, stay, .. } = place;
+        let Destination { me, stream, thread, id, stay, .. } = destination;
         if let Some(known) = view.media(me, name)?.stored() {
             return match known.content == content {
                 true => Ok(Decision::nothing(Posted::Known(known.thread, known.id))),

@@ -63,8 +63,8 @@ pub struct Address {
     pub thread: Option<ThreadId>,
 }
 
-/// Where a message goes, once the checks have found the place.
-pub(super) struct Place {
+/// Where a message goes, once the checks have found it.
+pub(super) struct Destination {
     /// Who writes.
     pub(super) me: AccId,
     pub(super) stream: StreamName,
@@ -75,8 +75,8 @@ pub(super) struct Place {
     newest: Option<(GroupId, GroupVersion)>,
 }
 
-impl Place {
-    /// The version of the group's key that a message names, if it is one of this place
+impl Destination {
+    /// The version of the group's key that a message names, if it is one of this destination
     /// (docs/protocol.md, "The key version of a message").
     pub(super) fn version(&self, named: NamedVersion) -> Result<Option<GroupVersion>, Rejection> {
         match (named, self.newest) {
@@ -92,7 +92,7 @@ impl Place {
 }
 
 impl Address {
-    /// The streams that finding the place takes.
+    /// The streams that finding the destination takes.
     pub(super) fn streams(&self) -> Vec<StreamName> {
         let mut streams: Vec<StreamName> = self.session.into_iter().map(StreamName::Session).collect();
         streams.extend(self.sender.map(StreamName::Account));
@@ -111,7 +111,7 @@ impl Address {
 
     /// The checks that every message passes first, in their order: the session, the receiver, the
     /// sender, the thread.
-    pub(super) fn find(&self, view: &View<'_>) -> Result<Place, Stop> {
+    pub(super) fn find(&self, view: &View<'_>) -> Result<Destination, Stop> {
         let me = view.authenticate(self.session)?;
         let receiver = self.receiver.ok_or(Rejection::AccountNotExisting)?;
         let exists = match receiver {
@@ -121,11 +121,11 @@ impl Address {
         if !exists || self.sender != Some(me) {
             return Err(Rejection::AccountNotExisting.into());
         }
-        self.place(view, me, receiver)
+        self.destination(view, me, receiver)
     }
 
     /// The check `thread`: it exists, I take part in it, and the receiver is my counterpart.
-    fn place(&self, view: &View<'_>, me: AccId, receiver: Receiver) -> Result<Place, Stop> {
+    fn destination(&self, view: &View<'_>, me: AccId, receiver: Receiver) -> Result<Destination, Stop> {
         let named = self.thread.ok_or(Rejection::InvalidThread)?;
         match receiver {
             Receiver::Account(partner) => {
@@ -138,7 +138,7 @@ impl Address {
                 }
                 let stream = StreamName::dialog(me, partner);
                 // Each partner of a dialog has one stay in it.
-                Ok(Place { me, stream, thread: named, id: dialog.last() + 1, stay: 1, newest: None })
+                Ok(Destination { me, stream, thread: named, id: dialog.last() + 1, stay: 1, newest: None })
             }
             Receiver::Group(group) => {
                 let state = view.group(group)?;
@@ -149,7 +149,7 @@ impl Address {
                     return Err(Rejection::InvalidThread.into());
                 }
                 let newest = state.version().map(|version| (group, version));
-                Ok(Place { me, stream: StreamName::Chat(group), thread: named, id, stay, newest })
+                Ok(Destination { me, stream: StreamName::Chat(group), thread: named, id, stay, newest })
             }
         }
     }
@@ -192,13 +192,13 @@ impl Command for WriteMessage {
     }
 
     fn decide(&self, view: &View<'_>) -> Result<Decision<Self::Reply>, Stop> {
-        let place = self.address().find(view)?;
+        let destination = self.address().find(view)?;
         if matches!(self.content, Err(Rejection::InvalidMessageType)) {
             return Err(Rejection::InvalidMessageType.into());
         }
-        let version = place.version(self.version)?;
+        let version = destination.version(self.version)?;
         let content = self.content.as_ref().map_err(|rejection| *rejection)?;
-        let Place { me, stream, thread, id, stay, .. } = place;
+        let Destination { me, stream, thread, id, stay, .. } = destination;
         let nickname = view.account(me)?.nickname();
         let event = NewEvent {
             stream,

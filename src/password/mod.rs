@@ -120,21 +120,21 @@ impl PasswordHasher {
         self.places.fullness()
     }
 
-    /// Takes a place among those for whom hashes are computed. A quarter of them are there for each network and for each
+    /// Takes a permit: a place among those for whom hashes are computed. A quarter of them are there for each network and for each
     /// account.
     ///
     /// # Errors
     /// [`HashError::Overloaded`] if there is none.
-    pub fn enter(&self, requester: Requester) -> Result<Place, HashError> {
+    pub fn enter(&self, requester: Requester) -> Result<HashPermit, HashError> {
         let taking = self.places.take(requester).ok_or(HashError::Overloaded)?;
         let (argon2, turns, nobody) = (self.argon2.clone(), Arc::clone(&self.turns), Arc::clone(&self.nobody));
-        Ok(Place { argon2, turns, nobody, requester, taking: Arc::new(taking) })
+        Ok(HashPermit { argon2, turns, nobody, requester, taking: Arc::new(taking) })
     }
 }
 
-/// A place among those for whom hashes are computed, until it is dropped.
+/// A permit to have hashes computed: a place among those for whom they are, until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct HashPermit {
     argon2: Argon2<'static>,
     turns: Arc<Turns>,
     nobody: Arc<str>,
@@ -142,7 +142,7 @@ pub struct Place {
     taking: Arc<Taking>,
 }
 
-impl Place {
+impl HashPermit {
     /// Hashes a password under a new random salt into a PHC string.
     ///
     /// # Errors
@@ -287,14 +287,14 @@ mod tests {
     async fn the_queue_is_bounded_and_a_caller_that_leaves_frees_its_place() {
         let hasher = hasher(1, 2);
         let (open, gate) = mpsc::channel::<()>();
-        let place = hasher.enter(somebody()).unwrap();
-        let busy = tokio::spawn(async move { place.run(move || gate.recv().is_ok()).await });
+        let permit = hasher.enter(somebody()).unwrap();
+        let busy = tokio::spawn(async move { permit.run(move || gate.recv().is_ok()).await });
         while hasher.turns.free() > 0 {
             yield_now().await;
         }
         let waiting = |text: &'static str| {
-            let place = hasher.enter(somebody()).unwrap();
-            tokio::spawn(async move { place.hash(secret(text)).await })
+            let permit = hasher.enter(somebody()).unwrap();
+            tokio::spawn(async move { permit.hash(secret(text)).await })
         };
         let (first, second) = (waiting("a"), waiting("b"));
         assert!((hasher.fullness() - 1.0).abs() < f64::EPSILON);
@@ -318,8 +318,9 @@ mod tests {
         let hasher = hasher(1, 1);
         let (open, gate) = mpsc::channel::<()>();
         let (begun, begins) = oneshot::channel();
-        let place = hasher.enter(somebody()).unwrap();
-        let run = tokio::spawn(async move { place.run(move || (begun.send(()), gate.recv().is_ok())).await.map(drop) });
+        let permit = hasher.enter(somebody()).unwrap();
+        let run =
+            tokio::spawn(async move { permit.run(move || (begun.send(()), gate.recv().is_ok())).await.map(drop) });
         begins.await.unwrap();
         run.abort();
         assert!(run.await.unwrap_err().is_cancelled());

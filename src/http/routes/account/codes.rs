@@ -30,7 +30,7 @@ use crate::http::wire::answer::{Answer, False, Refusals, Refused, Success, True}
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 use crate::http::wire::text::utf16_len;
-use crate::password::{MAX_UNITS, Place};
+use crate::password::{HashPermit, MAX_UNITS};
 use crate::process::removal::remove;
 use crate::vault::Opener;
 
@@ -226,7 +226,7 @@ struct Entered {
     caller: Caller,
     code: Secret<String>,
     /// The place of the comparison, and whether it comes too early; none before the first one.
-    attempt: Option<(Place, bool)>,
+    attempt: Option<(HashPermit, bool)>,
 }
 
 impl Entered {
@@ -243,15 +243,15 @@ impl Entered {
         if let Some((unlock, destroy)) = &found.events {
             hashes = [hash_of(&opener, unlock, CodeKind::Unlock)?, hash_of(&opener, destroy, CodeKind::Destroy)?];
         }
-        let (place, throttled) = match &mut self.attempt {
+        let (permit, throttled) = match &mut self.attempt {
             Some(attempt) => attempt,
             none => {
-                let place = app.codes.enter(self.caller.requester(Some(found.account)))?;
+                let permit = app.codes.enter(self.caller.requester(Some(found.account)))?;
                 let throttled = !app.code_attempts.admit(found.account, app.now()).await?;
-                none.insert((place, throttled))
+                none.insert((permit, throttled))
             }
         };
-        let [unlocks, destroys] = place.verify(self.code.clone(), hashes).await?;
+        let [unlocks, destroys] = permit.verify(self.code.clone(), hashes).await?;
         let events = found.events.map(|(first, second)| (first.stored.position, second.stored.position));
         Ok(Compared { account: found.account, throttled: *throttled, unlocks, destroys, events })
     }
@@ -291,8 +291,8 @@ impl Entered {
             let found = self.compare(&app).await?;
             let right = found.events.filter(|_| found.is(which) && !found.throttled);
             let compared = right.ok_or(WireError::from(Code::OldCodeWrong))?;
-            let Some((place, _)) = &self.attempt else { break };
-            let hash = place.hash(new.clone()).await?.into_inner();
+            let Some((permit, _)) = &self.attempt else { break };
+            let hash = permit.hash(new.clone()).await?.into_inner();
             let code = Secret::new(CodeSecret { hash });
             match app.ledger.execute(ChangeCode { session: self.session, which, code, compared }).await {
                 Err(error) if is_outdated(&error) => continue,
@@ -377,9 +377,9 @@ impl Codes {
         }
         let (unlock, destroy) = (Secret::new(unlock.to_owned()), Secret::new(destroy.to_owned()));
         drop(body);
-        let place = app.codes.enter(caller.requester(Some(me.id)))?;
-        let unlock = place.hash(unlock).await?.into_inner();
-        let destroy = place.hash(destroy).await?.into_inner();
+        let permit = app.codes.enter(caller.requester(Some(me.id)))?;
+        let unlock = permit.hash(unlock).await?.into_inner();
+        let destroy = permit.hash(destroy).await?.into_inner();
         let codes = Secret::new(CodesSecret { unlock, destroy });
         app.ledger.execute(SetCodes { session, codes }).await?;
         Ok(Answer::new(&Success::default()))

@@ -22,7 +22,7 @@ use crate::http::request::session::{OptionalSession, Session};
 use crate::http::wire::answer::{Answer, Success};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
-use crate::password::Place;
+use crate::password::HashPermit;
 
 /// Sessions by password.
 pub struct Logins(pub Handle);
@@ -47,7 +47,7 @@ impl poem_openapi::types::Example for LoginInput {
 /// Whether this is the password of an account. Whatever is wrong, it takes as long.
 async fn check(
     app: &App,
-    place: &Place,
+    permit: &HashPermit,
     account: Option<AccId>,
     password: Secret<String>,
 ) -> Result<Option<AccId>, WireError> {
@@ -63,11 +63,11 @@ async fn check(
         }
         None => None,
     };
-    let [right] = place.verify(password, [hash]).await?;
+    let [right] = permit.verify(password, [hash]).await?;
     Ok(account.filter(|_| right))
 }
 
-/// The account of a login whose password is right. An attempt counts if it was judged, and it is judged once it has a place,
+/// The account of a login whose password is right. An attempt counts if it was judged, and it is judged once it has a permit,
 /// also when the client has left.
 async fn attempt(
     app: &Arc<App>,
@@ -76,14 +76,14 @@ async fn attempt(
     password: Secret<String>,
 ) -> Result<AccId, WireError> {
     let requester = caller.requester(account);
-    let place = app.logins.enter(requester);
-    let place = place.map_err(|_| WireError::retry(Code::RateLimited, Duration::from_secs(5)))?;
+    let permit = app.logins.enter(requester);
+    let permit = permit.map_err(|_| WireError::retry(Code::RateLimited, Duration::from_secs(5)))?;
     // Before anything is hashed, so that guessing costs the server nothing.
     let counted = app.login_attempts.admit(requester, app.now());
     let counted = counted.map_err(|early| WireError::retry(Code::RateLimited, early))?;
     let app = Arc::clone(app);
     let judged = tokio::spawn(async move {
-        let checked = check(&app, &place, account, password).await;
+        let checked = check(&app, &permit, account, password).await;
         match checked {
             Ok(Some(_)) => app.login_attempts.forget(counted),
             Ok(None) => {}
