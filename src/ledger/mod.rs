@@ -6,12 +6,13 @@
 //! (`writer`, `batch`, `append`). [`Log`] reads; [`Ledger::subscribe_all`] follows.
 
 mod append;
-mod attempt;
+mod append_outcome;
 mod batch;
 pub mod check;
+mod clock_skew;
+mod clock_trust;
 mod code_attempts;
-mod disagreement;
-mod fresh;
+mod fork_check;
 mod head;
 mod idempotency;
 mod lead;
@@ -24,18 +25,17 @@ mod push_attempts;
 pub mod push_endpoints;
 mod read_index;
 pub mod rebuild;
+mod recent_payloads;
 mod refusal;
 mod registration;
 mod sealed;
-mod seen;
 pub mod state_at;
 mod states;
 mod subscription;
 mod sweep;
 mod ticket;
+mod tile_store;
 mod traces;
-mod transparency;
-mod trust;
 mod trusted_time;
 mod writer;
 
@@ -55,17 +55,17 @@ use crate::vault::{Vault, VaultError};
 use ticket::{Answers, Ticket};
 
 pub use code_attempts::CodeAttempts;
-pub use fresh::Fresh;
 pub use idempotency::{Answered, Idempotency};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};
 pub use push_attempts::{Again, Attempt, Delivery};
 pub use push_endpoints::PushEndpoints;
 pub use read_index::{Index, NoIndex, ReadIndex};
+pub use recent_payloads::RecentPayloads;
 pub use subscription::Subscription;
 pub use sweep::{Sweeper, SweeperFactory};
+pub use tile_store::{SignedHead, TileId, Tiles, TransparencyTables, Witnessed};
 pub use traces::Trace;
-pub use transparency::{SignedHead, TileId, Tiles, TransparencyTables, Witnessed};
 pub use trusted_time::{ClockState, TrustedTime};
 
 settings! {
@@ -200,7 +200,7 @@ pub struct Ledger {
     position: watch::Receiver<Position>,
     /// Wakes the loop for events of other nodes.
     wake: watch::Sender<Position>,
-    fresh: Fresh,
+    recent_payloads: RecentPayloads,
     log: Log,
     running: idempotency::Running,
     trusted: TrustedTime,
@@ -231,7 +231,7 @@ impl Ledger {
         let (writer, position) =
             writer::Writer::new(log.clone(), connect, vault, clock, trusted.clone(), settings, tail.clone()).await?;
         let answers = writer.answers();
-        let (wake, fresh) = (writer.wake(), writer.fresh());
+        let (wake, recent_payloads) = (writer.wake(), writer.recent_payloads());
         tokio::spawn(trusted.clone().watch(stop.clone()));
         // A thread of its own: the loop never waits for its turn behind the requests, which would
         // leave PostgreSQL idle, and no request waits while a batch is sealed.
@@ -253,7 +253,7 @@ impl Ledger {
             })
         });
         let running = idempotency::Running::default();
-        Ok((Self { queue, tail, position, wake, fresh, log, running, trusted, answers, patience }, task))
+        Ok((Self { queue, tail, position, wake, recent_payloads, log, running, trusted, answers, patience }, task))
     }
 
     /// Has a command decided and its events appended; answers once they are durable.
@@ -343,8 +343,8 @@ impl Ledger {
     }
 
     /// What this node has just sealed of messages.
-    pub const fn fresh(&self) -> &Fresh {
-        &self.fresh
+    pub const fn recent_payloads(&self) -> &RecentPayloads {
+        &self.recent_payloads
     }
 
     /// All events after `from`: first what is there, then what comes, without gap or double.

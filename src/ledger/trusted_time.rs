@@ -16,8 +16,8 @@ use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
 use super::LogError;
-use super::disagreement::{AGREEMENT, Disagreement, Sample};
-use super::trust::{Ahead, Trust, difference};
+use super::clock_skew::{AGREEMENT, Disagreement, Sample};
+use super::clock_trust::{Ahead, Trust, difference};
 use crate::support::clock::Clock;
 
 /// How often a node looks at its clock, and for a confirmation.

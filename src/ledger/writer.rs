@@ -14,14 +14,14 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Failure, Outcome};
+use super::append_outcome::{Failure, Outcome};
 use super::batch::{Draft, Missing, Pass};
-use super::fresh::Fresh;
+use super::fork_check::Seen;
 use super::head::Head;
 use super::idempotency::{self, Known};
 use super::log::Log;
+use super::recent_payloads::RecentPayloads;
 use super::refusal::{ErrorKind, kind_of};
-use super::seen::Seen;
 use super::states::{self, Cache, KeyState};
 use super::ticket::Answers;
 use super::{Batch, Job, LedgerError, LedgerSettings, LogError, TrustedTime, append, listener, partitions};
@@ -55,7 +55,7 @@ pub(super) struct Writer {
     position: watch::Sender<Position>,
     /// The newest position that somebody said there is.
     wake: watch::Sender<Position>,
-    fresh: Fresh,
+    recent_payloads: RecentPayloads,
     snapshots: Option<tokio::task::JoinHandle<()>>,
     /// The runtime of everything but the loop.
     runtime: tokio::runtime::Handle,
@@ -109,7 +109,7 @@ impl Writer {
             tail,
             position,
             wake: watch::Sender::new(Position::START),
-            fresh: Fresh::default(),
+            recent_payloads: RecentPayloads::default(),
             snapshots: None,
             runtime: tokio::runtime::Handle::current(),
             answers: Answers::new(),
@@ -132,8 +132,8 @@ impl Writer {
     }
 
     /// What was just sealed of messages.
-    pub(super) fn fresh(&self) -> Fresh {
-        self.fresh.clone()
+    pub(super) fn recent_payloads(&self) -> RecentPayloads {
+        self.recent_payloads.clone()
     }
 
     /// Runs until `stop`, then finishes what is in flight and refuses what waits.
@@ -458,7 +458,7 @@ impl Writer {
             metrics::counter!("be8_ledger_events_total").increment(events.len() as u64);
             self.head = head;
             self.seen.extend(&events);
-            self.fresh.keep(messages.into_iter());
+            self.recent_payloads.keep(messages.into_iter());
             self.publish(events);
             self.store(snapshots);
         }

@@ -106,7 +106,7 @@ async fn sealed(inner: &Inner, wanted: &[Wanted<'_>]) -> HashMap<Position, Seale
     let mut sealed = HashMap::with_capacity(wanted.len());
     let mut foreign = Vec::new();
     for Wanted { recorded, .. } in wanted {
-        match inner.fresh.get(recorded.position) {
+        match inner.recent_payloads.get(recorded.position) {
             Some(own) => _ = sealed.insert(recorded.position, own),
             None => foreign.push((recorded.position, recorded.time)),
         }

@@ -36,7 +36,7 @@ pub use settings::{ViewFlags, ViewSettings};
 pub use shape::{AccountShown, Line, Names, Shape, Shown, Unshown};
 pub use state::{Look, Stop};
 
-use crate::ledger::{Fresh, Ledger, NoIndex, ReadIndex};
+use crate::ledger::{Ledger, NoIndex, ReadIndex, RecentPayloads};
 use crate::vault::Vault;
 use state::State;
 
@@ -60,7 +60,7 @@ struct Inner {
     position: watch::Sender<Position>,
     index: ReadIndex,
     ledger: Ledger,
-    fresh: Fresh,
+    recent_payloads: RecentPayloads,
     read: ReadModels,
     vault: Arc<Vault>,
     shape: Arc<dyn Shape>,
@@ -123,7 +123,7 @@ impl Views {
             position: watch::Sender::new(position),
             index: ReadIndex::start(pool.connector(), pool.limit(), stop.clone()),
             ledger: ledger.clone(),
-            fresh: ledger.fresh().clone(),
+            recent_payloads: ledger.recent_payloads().clone(),
             read: ReadModels::new(pool.clone()),
             vault,
             shape,

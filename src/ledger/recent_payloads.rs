@@ -12,7 +12,7 @@ const BYTES: usize = 8 << 20;
 
 /// Sealed payloads of messages, by the positions of their events. Only of appends of this node.
 #[derive(Debug, Clone, Default)]
-pub struct Fresh(Arc<Mutex<Kept>>);
+pub struct RecentPayloads(Arc<Mutex<Kept>>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -20,7 +20,7 @@ struct Kept {
     bytes: usize,
 }
 
-impl Fresh {
+impl RecentPayloads {
     /// Keeps payloads that are durable now, in the order of their positions.
     pub(super) fn keep(&self, payloads: impl Iterator<Item = (Position, Sealed)>) {
         let mut kept = self.0.lock();
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn the_newest_are_kept_within_bounds() {
-        let fresh = Fresh::default();
+        let fresh = RecentPayloads::default();
         fresh.keep((1..=3000).map(|position| (Position(position), sealed(1))));
         assert_eq!(fresh.get(Position(3000)), Some(sealed(1)));
         assert_eq!(fresh.get(Position(953)), Some(sealed(1)));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use be8_events::Timestamp;
 use chrono::TimeDelta;
 
-use super::trust::difference;
+use super::clock_trust::difference;
 
 /// Clocks that agree so far agree, and this far may the head be ahead of PostgreSQL's clock.
 pub(super) const AGREEMENT: TimeDelta = TimeDelta::seconds(5);
