@@ -8,7 +8,9 @@ mod schema;
 use std::sync::Arc;
 use std::time::Duration;
 
-use be8_database::{Address, BadAddress, Bounded, ConnectError, Connector, Pool, bounded, check_sessions, reason};
+use be8_database::{
+    Address, BadAddress, ConnectError, Connector, Deadline, Pool, check_sessions, reason, with_deadline,
+};
 use be8_projections::shapes;
 use be8_projections::{ReadError, ReadModels};
 use parking_lot::Mutex;
@@ -230,8 +232,8 @@ impl Database {
     async fn lacks_vault(&self) -> Result<bool, NodeError> {
         let mut connection = self.connect.connect().await?;
         let lacks = "select keys > 0 and not exists (select from vault.master) from log_head";
-        let lacks = sqlx::query_scalar(lacks).fetch_one(Bounded::new(&mut connection, ANSWER)).await?;
-        bounded(ANSWER, connection.close()).await?;
+        let lacks = sqlx::query_scalar(lacks).fetch_one(Deadline::new(&mut connection, ANSWER)).await?;
+        with_deadline(ANSWER, connection.close()).await?;
         Ok(lacks)
     }
 
@@ -242,11 +244,11 @@ impl Database {
     pub async fn vault(&self, config: &Config) -> Result<Option<Arc<Vault>>, NodeError> {
         let mut connection = self.connect.connect().await?;
         let mut ask = async |sql: &'static str| -> Result<bool, sqlx::Error> {
-            sqlx::query_scalar(sql).fetch_one(Bounded::new(&mut connection, ANSWER)).await
+            sqlx::query_scalar(sql).fetch_one(Deadline::new(&mut connection, ANSWER)).await
         };
         let there = ask("select to_regclass('vault.master') is not null").await?;
         let filled = there && ask("select exists (select from vault.master)").await?;
-        bounded(ANSWER, connection.close()).await?;
+        with_deadline(ANSWER, connection.close()).await?;
         if !filled || !config.master_key_file.exists() {
             return Ok(None);
         }

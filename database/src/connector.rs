@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::address::{Address, BadAddress, Target, place};
-use crate::bound::bounded;
+use crate::deadline::with_deadline;
 use crate::error::ConnectError;
 use crate::session::{self, BASE, Seen};
 
@@ -193,7 +193,7 @@ impl Connector {
 
     async fn attempt(&self, host: usize, prefer: bool) -> Result<PgConnection, ConnectError> {
         let options = self.shared.options(host);
-        bounded(self.connect_timeout(), async {
+        with_deadline(self.connect_timeout(), async {
             let mut connection = PgConnection::connect_with(&options).await?;
             let seen = self.prepare(&mut connection).await?;
             let place = || place(&options);
@@ -229,7 +229,7 @@ impl Connector {
                 Box::pin(async move { Ok(preparing.prepare(connection).await.map(drop)?) })
             })
             .connect_lazy_with(self.shared.options(self.shared.current()));
-        let mut listener = bounded(limit, PgListener::connect_with(&pool)).await?;
+        let mut listener = with_deadline(limit, PgListener::connect_with(&pool)).await?;
         listener.eager_reconnect(false);
         Ok(listener)
     }

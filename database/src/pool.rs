@@ -12,8 +12,8 @@ use sqlx::postgres::{PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInf
 use sqlx::{Connection as _, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
 
 use crate::address::place;
-use crate::bound::{bounded, is_timeout, timed_out};
 use crate::connector::Connector;
+use crate::deadline::{is_timeout, timed_out, with_deadline};
 use crate::error::{ConnectError, leaves_connection, reason};
 
 /// How long an idle connection is taken to be alive.
@@ -51,8 +51,8 @@ impl Connector {
             .before_acquire(move |connection, meta| {
                 let current = shared.is_of_current(meta.age);
                 Box::pin(async move {
-                    let lives =
-                        current && (meta.idle_for < TRUSTED || bounded(ACQUIRE / 2, connection.ping()).await.is_ok());
+                    let lives = current
+                        && (meta.idle_for < TRUSTED || with_deadline(ACQUIRE / 2, connection.ping()).await.is_ok());
                     Ok(lives)
                 })
             })
@@ -70,7 +70,7 @@ impl Connector {
                         Ok(())
                     };
                     // sqlx says it in its own words, and would add lines of PostgreSQL's source.
-                    bounded(preparing.connect_timeout(), prepared)
+                    with_deadline(preparing.connect_timeout(), prepared)
                         .await
                         .map_err(|error| sqlx::Error::Protocol(reason(&error).to_string()))
                 })
@@ -85,7 +85,7 @@ impl Pool {
         Self { pool, limit, connector: connector.clone(), host: Arc::new(AtomicUsize::new(host)) }
     }
 
-    /// A connection, for several statements. They are not bounded one by one: see [`Held::bounded`].
+    /// A connection, for several statements. They are not bounded one by one: see [`Held::with_deadline`].
     ///
     /// # Errors
     /// When none can be had in time.
@@ -130,7 +130,7 @@ impl Pool {
         if self.is_stalled() {
             return Err(timed_out(self.limit));
         }
-        let written = self.acquire().await?.bounded(work).await;
+        let written = self.acquire().await?.with_deadline(work).await;
         if is_timeout(&written) {
             self.set_stalled(true);
         }
@@ -186,7 +186,7 @@ impl Held {
     ///
     /// # Errors
     /// What `work` answers, and [`sqlx::Error::Io`] when it takes too long.
-    pub async fn bounded<'a, T, W>(&'a mut self, work: W) -> Result<T, sqlx::Error>
+    pub async fn with_deadline<'a, T, W>(&'a mut self, work: W) -> Result<T, sqlx::Error>
     where
         W: FnOnce(&'a mut PgConnection) -> BoxFuture<'a, Result<T, sqlx::Error>>,
     {
@@ -228,7 +228,7 @@ impl<'p> Executor<'p> for &'_ Pool {
         let pool = self.clone();
         let all = async move {
             let mut held = pool.acquire().await?;
-            held.bounded(|connection| Box::pin(connection.fetch_many(query).try_collect::<Vec<_>>())).await
+            held.with_deadline(|connection| Box::pin(connection.fetch_many(query).try_collect::<Vec<_>>())).await
         };
         stream::once(all)
             .flat_map(|all| match all {
@@ -244,7 +244,7 @@ impl<'p> Executor<'p> for &'_ Pool {
         E: 'q + Execute<'q, Postgres>,
     {
         let pool = self.clone();
-        Box::pin(async move { pool.acquire().await?.bounded(|connection| connection.fetch_all(query)).await })
+        Box::pin(async move { pool.acquire().await?.with_deadline(|connection| connection.fetch_all(query)).await })
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
@@ -252,7 +252,9 @@ impl<'p> Executor<'p> for &'_ Pool {
         E: 'q + Execute<'q, Postgres>,
     {
         let pool = self.clone();
-        Box::pin(async move { pool.acquire().await?.bounded(|connection| connection.fetch_optional(query)).await })
+        Box::pin(
+            async move { pool.acquire().await?.with_deadline(|connection| connection.fetch_optional(query)).await },
+        )
     }
 
     fn prepare_with<'e>(
@@ -264,8 +266,8 @@ impl<'p> Executor<'p> for &'_ Pool {
         'p: 'e,
     {
         let pool = self.clone();
-        Box::pin(
-            async move { pool.acquire().await?.bounded(|connection| connection.prepare_with(sql, parameters)).await },
-        )
+        Box::pin(async move {
+            pool.acquire().await?.with_deadline(|connection| connection.prepare_with(sql, parameters)).await
+        })
     }
 }

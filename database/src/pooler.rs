@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use crate::bound::bounded;
 use crate::connector::Connector;
+use crate::deadline::with_deadline;
 use crate::error::ConnectError;
 
 /// A setting of no meaning to PostgreSQL, by which a session is known again.
@@ -47,7 +47,7 @@ pub async fn check_sessions(connector: &Connector) -> Result<(), ConnectError> {
     }
     for connection in [one, two] {
         // It ends with this value, politely or not.
-        let _ = bounded(LIMIT, connection.close()).await;
+        let _ = with_deadline(LIMIT, connection.close()).await;
     }
     Ok(())
 }
@@ -55,13 +55,13 @@ pub async fn check_sessions(connector: &Connector) -> Result<(), ConnectError> {
 /// Marks a session; answers its process.
 async fn mark(connection: &mut PgConnection, mark: &str) -> Result<i32, sqlx::Error> {
     let sql = format!("select set_config('{MARK}', '{mark}', false), pg_backend_pid() as process");
-    let row = bounded(LIMIT, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection)).await?;
+    let row = with_deadline(LIMIT, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection)).await?;
     sqlx::Row::try_get(&row, "process")
 }
 
 /// The mark of the session that answers, and its process.
 async fn ask(connection: &mut PgConnection) -> Result<(Option<String>, i32), sqlx::Error> {
     let sql = format!("select current_setting('{MARK}', true) as mark, pg_backend_pid() as process");
-    let row = bounded(LIMIT, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection)).await?;
+    let row = with_deadline(LIMIT, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection)).await?;
     Ok((sqlx::Row::try_get(&row, "mark")?, sqlx::Row::try_get(&row, "process")?))
 }

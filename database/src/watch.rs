@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
 
-use crate::bound::bounded;
 use crate::connector::Connector;
+use crate::deadline::with_deadline;
 use crate::error::ConnectError;
 
 /// How often PostgreSQL is asked.
@@ -73,7 +73,7 @@ impl Connector {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let waiting = bounded(self.connect_timeout(), sqlx::query_as(WAITING).fetch_all(&mut connection)).await?;
+        let waiting = with_deadline(self.connect_timeout(), sqlx::query_as(WAITING).fetch_all(&mut connection)).await?;
         *kept = Some(connection);
         Ok(waiting)
     }

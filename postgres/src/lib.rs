@@ -23,7 +23,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use be8_database::{bounded, is_timeout};
+use be8_database::{is_timeout, with_deadline};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tokio::sync::{oneshot, watch};
@@ -178,11 +178,11 @@ impl PrivateCluster {
 
     /// Whether a connection works.
     async fn check(&self) -> Result<(), PostgresError> {
-        Ok(bounded(ANSWER, self.maintenance().await?.close()).await?)
+        Ok(with_deadline(ANSWER, self.maintenance().await?.close()).await?)
     }
 
     async fn maintenance(&self) -> Result<PgConnection, PostgresError> {
-        Ok(bounded(ANSWER, self.connect_options(MAINTENANCE).connect()).await?)
+        Ok(with_deadline(ANSWER, self.connect_options(MAINTENANCE).connect()).await?)
     }
 
     /// How to connect to one of its databases.
@@ -213,13 +213,13 @@ impl PrivateCluster {
     pub async fn create_database(&self, name: &str) -> Result<(), PostgresError> {
         let statement = format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""));
         let mut connection = self.maintenance().await?;
-        match bounded(MAKING, connection.execute(AssertSqlSafe(statement))).await {
+        match with_deadline(MAKING, connection.execute(AssertSqlSafe(statement))).await {
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P04") => {}
             result => {
                 result?;
             }
         }
-        Ok(bounded(ANSWER, connection.close()).await?)
+        Ok(with_deadline(ANSWER, connection.close()).await?)
     }
 
     /// Collects the statistics that the planner of PostgreSQL goes by, which an upgrade may not carry over.
@@ -250,7 +250,7 @@ impl PrivateCluster {
     /// killed: it writes no checkpoint either, and recovers at its next start. One that belongs to another process goes on.
     pub async fn stop(&self) {
         if let Some(owned) = &self.owned {
-            if is_timeout(&bounded(SIGN_OF_LIFE, self.connect_options(MAINTENANCE).connect()).await) {
+            if is_timeout(&with_deadline(SIGN_OF_LIFE, self.connect_options(MAINTENANCE).connect()).await) {
                 tracing::warn!("PostgreSQL does not answer: it is killed, and recovers at its next start");
                 owned.frozen.store(true, Ordering::SeqCst);
             }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use be8_database::{Bounded, Connector, bounded};
+use be8_database::{Connector, Deadline, with_deadline};
 use be8_events::Position;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -46,12 +46,12 @@ impl Leads {
         // Two keys: the first one sets the processes of be8 apart from other locks.
         let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('be8 process'), hashtext($1))")
             .bind(name)
-            .fetch_one(Bounded::new(&mut connection, PATIENCE))
+            .fetch_one(Deadline::new(&mut connection, PATIENCE))
             .await?;
         if taken {
             return Ok(Some(Lead { connection, name, checkpoint: None }));
         }
-        bounded(PATIENCE, connection.close()).await?;
+        with_deadline(PATIENCE, connection.close()).await?;
         Ok(None)
     }
 
@@ -62,7 +62,7 @@ impl Leads {
     pub async fn checkpoint(&self, name: &str) -> Result<i64, LogError> {
         let mut connection = self.0.connect().await?;
         let saved = saved(&mut connection, name).await?;
-        bounded(PATIENCE, connection.close()).await?;
+        with_deadline(PATIENCE, connection.close()).await?;
         Ok(saved)
     }
 }
@@ -71,7 +71,7 @@ impl Leads {
 async fn saved(connection: &mut PgConnection, name: &str) -> Result<i64, LogError> {
     let saved: Option<i64> = sqlx::query_scalar("select reached from checkpoints where process = $1")
         .bind(name)
-        .fetch_optional(Bounded::new(connection, PATIENCE))
+        .fetch_optional(Deadline::new(connection, PATIENCE))
         .await?;
     Ok(saved.unwrap_or(0))
 }
@@ -82,7 +82,7 @@ impl Lead {
     /// # Errors
     /// [`LogError::Database`] when the connection, and with it the lock, is lost.
     pub async fn confirm(&mut self) -> Result<(), LogError> {
-        Ok(bounded(PATIENCE, self.connection.ping()).await?)
+        Ok(with_deadline(PATIENCE, self.connection.ping()).await?)
     }
 
     /// How far the process has come: what it saved last, 0 at first.
@@ -129,8 +129,8 @@ impl Lead {
     }
 
     /// The connection that holds the lock, for one statement: what is written through it is written by the leader.
-    pub(super) const fn connection(&mut self) -> Bounded<'_> {
-        Bounded::new(&mut self.connection, LIMIT)
+    pub(super) const fn connection(&mut self) -> Deadline<'_> {
+        Deadline::new(&mut self.connection, LIMIT)
     }
 
     /// The same for a transaction, which the caller bounds.
@@ -141,6 +141,6 @@ impl Lead {
     /// Gives the lead up.
     pub async fn resign(self) {
         // The lock goes with the connection, however that ends.
-        let _ = bounded(PATIENCE, self.connection.close()).await;
+        let _ = with_deadline(PATIENCE, self.connection.close()).await;
     }
 }

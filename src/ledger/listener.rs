@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use be8_database::{Connector, bounded};
+use be8_database::{Connector, with_deadline};
 use be8_events::Position;
 use sqlx::Executor as _;
 use tokio::sync::watch;
@@ -32,7 +32,7 @@ pub(super) async fn listen(connect: Connector, wake: watch::Sender<Position>, st
 
 async fn listen_once(connect: &Connector, wake: &watch::Sender<Position>) -> Result<(), sqlx::Error> {
     let mut listener = connect.listener().await?;
-    bounded(LIMIT, listener.listen(append::CHANNEL)).await?;
+    with_deadline(LIMIT, listener.listen(append::CHANNEL)).await?;
     loop {
         match tokio::time::timeout(SILENCE, listener.try_recv()).await {
             Ok(Ok(Some(notification))) => {
@@ -44,7 +44,7 @@ async fn listen_once(connect: &Connector, wake: &watch::Sender<Position>) -> Res
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(error)) => return Err(error),
             Err(_) => {
-                bounded(LIMIT, listener.execute("select 1")).await?;
+                with_deadline(LIMIT, listener.execute("select 1")).await?;
             }
         }
     }

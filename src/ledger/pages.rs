@@ -147,7 +147,7 @@ impl Pages {
 
     async fn rows(&self, after: i64, until: i64) -> Result<Vec<Raw>, LogError> {
         let mut connection = self.pool.acquire().await?;
-        Ok(connection.bounded(|connection| Box::pin(rows(connection, after, until))).await?)
+        Ok(connection.with_deadline(|connection| Box::pin(rows(connection, after, until))).await?)
     }
 
     /// The names of the streams of these rows.

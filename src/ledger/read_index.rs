@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use be8_database::{Connector, bounded, is_timeout, reason};
+use be8_database::{Connector, is_timeout, reason, with_deadline};
 use be8_events::{Hash32, Position};
 use be8_projections::Generation;
 use sqlx::{PgConnection, Row};
@@ -101,7 +101,8 @@ impl Asking {
                 return asked;
             }
         }
-        let connection = bounded(self.limit, async { Ok::<_, sqlx::Error>(self.connect.connect().await?) }).await?;
+        let connection =
+            with_deadline(self.limit, async { Ok::<_, sqlx::Error>(self.connect.connect().await?) }).await?;
         self.ask(connection).await
     }
 
@@ -109,7 +110,7 @@ impl Asking {
         let question = sqlx::query(
             "select h.position, h.generation, e.salt from log_head h left join events e on e.position = h.position",
         );
-        let row = bounded(self.limit, question.fetch_one(&mut connection)).await?;
+        let row = with_deadline(self.limit, question.fetch_one(&mut connection)).await?;
         self.connection = Some(connection);
         self.asked += 1;
         let bad = || sqlx::Error::Io(io::Error::other("a salt has 32 bytes"));

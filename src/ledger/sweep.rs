@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use be8_database::{Bounded, Connector, bounded};
+use be8_database::{Connector, Deadline, with_deadline};
 use be8_events::erasure::DeletedKey;
 use be8_events::{Day, StreamName, Subject, ThreadId};
 use chrono::NaiveDate;
@@ -45,14 +45,14 @@ impl SweeperFactory {
 }
 
 impl Sweeper {
-    fn connection(&mut self) -> Bounded<'_> {
-        Bounded::new(&mut self.connection, LIMIT)
+    fn connection(&mut self) -> Deadline<'_> {
+        Deadline::new(&mut self.connection, LIMIT)
     }
 
     /// Lets the connection go.
     pub async fn close(self) {
         // It ends with this value, politely or not.
-        let _ = bounded(CLOSE, self.connection.close()).await;
+        let _ = with_deadline(CLOSE, self.connection.close()).await;
     }
 
     /// The days before `day` whose key still lives, ascending.
@@ -79,7 +79,7 @@ impl Sweeper {
     /// # Errors
     /// [`LogError`]
     pub async fn dead_partitions(&mut self, before: Day) -> Result<Vec<Day>, LogError> {
-        let days = bounded(LIMIT, partitions::all(&mut self.connection)).await?;
+        let days = with_deadline(LIMIT, partitions::all(&mut self.connection)).await?;
         let live = self.live_days(before).await?;
         Ok(days.into_iter().filter(|day| *day < before && !live.contains(day)).collect())
     }
@@ -89,7 +89,7 @@ impl Sweeper {
     /// # Errors
     /// [`LogError`]; what is half done is finished by the next call.
     pub async fn drop_partition(&mut self, day: Day) -> Result<(), LogError> {
-        Ok(bounded(LIMIT, partitions::remove(&mut self.connection, day)).await?)
+        Ok(with_deadline(LIMIT, partitions::remove(&mut self.connection, day)).await?)
     }
 
     /// Frees all that one deleted key had sealed; answers how many payloads that were.
@@ -131,7 +131,7 @@ impl Sweeper {
             ThreadId::Group(group) => StreamName::Chat(group),
             ThreadId::System(_) => return Ok(0),
         };
-        let Some(oldest) = bounded(LIMIT, partitions::all(&mut self.connection)).await?.into_iter().min() else {
+        let Some(oldest) = with_deadline(LIMIT, partitions::all(&mut self.connection)).await?.into_iter().min() else {
             return Ok(0);
         };
         let begin: Option<(i64, i64)> = sqlx::query_as(

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use be8_database::{Pool, bounded};
+use be8_database::{Pool, with_deadline};
 use be8_events::{Hash32, Position};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, Row};
@@ -266,7 +266,7 @@ impl Lead {
             transaction.commit().await?;
             Ok(has_newest)
         };
-        bounded(LIMIT, write).await
+        with_deadline(LIMIT, write).await
     }
 
     /// Begins another log under another key, over the same events. The heads of the one before stay.
@@ -284,7 +284,7 @@ impl Lead {
                 .await?;
             Ok(transaction.commit().await?)
         };
-        bounded(LIMIT, begin).await
+        with_deadline(LIMIT, begin).await
     }
 
     /// Publishes a head that was signed. Heads only grow.

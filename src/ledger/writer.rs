@@ -8,7 +8,7 @@ mod unknown_outcome;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use be8_database::{Connector, bounded, is_timeout, reason};
+use be8_database::{Connector, is_timeout, reason, with_deadline};
 use be8_events::{Day, Position, Subject};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -88,11 +88,11 @@ impl Writer {
         let connect =
             connect.by_key().with([("idle_in_transaction_session_timeout", "5s"), ("lock_timeout", lock.as_str())]);
         let mut connection = connect.connect().await?;
-        let head = bounded(settings.patience, Head::read(&mut connection)).await?;
+        let head = with_deadline(settings.patience, Head::read(&mut connection)).await?;
         let today = clock.now().max(head.time);
-        bounded(MAKING, partitions::ensure(&mut connection, today)).await?;
+        with_deadline(MAKING, partitions::ensure(&mut connection, today)).await?;
         // It belongs to this runtime; the loop has one of its own.
-        bounded(settings.patience, connection.close()).await?;
+        with_deadline(settings.patience, connection.close()).await?;
         let (position, watcher) = watch::channel(head.position);
         let cache = Cache::new(settings.cached_streams);
         let writer = Self {
@@ -189,7 +189,7 @@ impl Writer {
         listener.abort();
         if let Some(connection) = self.connection.take() {
             // The server is going: a connection that does not close politely is closed anyway.
-            let _ = bounded(RETRY * 10, connection.close()).await;
+            let _ = with_deadline(RETRY * 10, connection.close()).await;
         }
         match self.ended {
             // A newer version serves: an end in good order.
@@ -293,7 +293,7 @@ impl Writer {
         let limit = self.settings.patience;
         let mut connection = self.connection().await?;
         if lock_first {
-            bounded(limit, async {
+            with_deadline(limit, async {
                 sqlx::query("begin").execute(&mut connection).await?;
                 let head = Head::lock(&mut connection).await?;
                 self.catch_up(&mut connection, head).await
@@ -320,25 +320,25 @@ impl Writer {
         };
         if draft.events.is_empty() {
             // A verdict without events is only as good as the states that it was found on.
-            let head = bounded(limit, Head::read(&mut connection)).await?;
+            let head = with_deadline(limit, Head::read(&mut connection)).await?;
             if lock_first {
-                bounded(limit, sqlx::query("commit").execute(&mut connection)).await?;
+                with_deadline(limit, sqlx::query("commit").execute(&mut connection)).await?;
             }
             if head == self.head {
                 self.answers.note();
                 self.connection = Some(connection);
                 return Ok(Outcome::Committed(Box::new(draft)));
             }
-            bounded(limit, self.catch_up(&mut connection, head)).await?;
+            with_deadline(limit, self.catch_up(&mut connection, head)).await?;
             self.connection = Some(connection);
             return Ok(Outcome::Lost);
         }
         let before = self.head.generation;
         self.in_flight = true;
         let append = append::execute(&mut connection, &self.head, &draft, self.trusted.allowance());
-        let mut written = bounded(limit, append).await;
+        let mut written = with_deadline(limit, append).await;
         if lock_first && matches!(written, Ok(true)) {
-            written = bounded(limit, sqlx::query("commit").execute(&mut connection)).await.map(|_| true);
+            written = with_deadline(limit, sqlx::query("commit").execute(&mut connection)).await.map(|_| true);
         }
         if is_timeout(&written) {
             self.connect.set_stalled(true);
@@ -353,15 +353,15 @@ impl Writer {
             }
             Ok(false) => {
                 if lock_first {
-                    bounded(limit, sqlx::query("rollback").execute(&mut connection)).await?;
+                    with_deadline(limit, sqlx::query("rollback").execute(&mut connection)).await?;
                 }
-                let head = bounded(limit, Head::read(&mut connection)).await?;
+                let head = with_deadline(limit, Head::read(&mut connection)).await?;
                 if head == self.head {
                     self.connection = Some(connection);
                     // Nobody was faster, so it is the clock.
                     return Err(LogError::Clock.into());
                 }
-                bounded(limit, self.catch_up(&mut connection, head)).await?;
+                with_deadline(limit, self.catch_up(&mut connection, head)).await?;
                 self.connection = Some(connection);
                 Ok(Outcome::Lost)
             }
@@ -379,18 +379,18 @@ impl Writer {
                 ErrorKind::NoTable => {
                     // A generation that is dropped since: this node slept through a switch.
                     let mut connection = self.connection().await?;
-                    let head = bounded(limit, Head::read(&mut connection)).await?;
+                    let head = with_deadline(limit, Head::read(&mut connection)).await?;
                     if head.generation == before {
                         self.connection = Some(connection);
                         return Err(Failure::Refused(error.into()));
                     }
-                    bounded(limit, self.catch_up(&mut connection, head)).await?;
+                    with_deadline(limit, self.catch_up(&mut connection, head)).await?;
                     self.connection = Some(connection);
                     Ok(Outcome::Lost)
                 }
                 ErrorKind::NoPartition => {
                     let mut connection = self.connection().await?;
-                    bounded(MAKING, partitions::ensure(&mut connection, draft.head.time)).await?;
+                    with_deadline(MAKING, partitions::ensure(&mut connection, draft.head.time)).await?;
                     self.connection = Some(connection);
                     Ok(Outcome::Lost)
                 }

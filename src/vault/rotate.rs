@@ -81,7 +81,7 @@ impl Vault {
         after: KeyId,
     ) -> Result<Option<(KeyId, u64)>, VaultError> {
         // A connection that does not answer is not kept: it does not show that it lives when it is given back.
-        be8_database::bounded(self.pool.limit(), self.wrap_next(generation, key, after)).await
+        be8_database::with_deadline(self.pool.limit(), self.wrap_next(generation, key, after)).await
     }
 
     async fn wrap_next(

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use be8_database::{Bounded, Connector, Pool, bounded};
+use be8_database::{Connector, Deadline, Pool, with_deadline};
 use be8_events::{KeyId, Timestamp};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection, PgConnection};
@@ -55,18 +55,18 @@ impl RotationLock {
         let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
             .bind(LOCKS)
             .bind(ROTATION)
-            .fetch_one(Bounded::new(&mut connection, LIMIT))
+            .fetch_one(Deadline::new(&mut connection, LIMIT))
             .await?;
         if taken {
             return Ok(Some(Self { connection, wrapped_to: KeyId::MIN }));
         }
-        bounded(LIMIT, connection.close()).await?;
+        with_deadline(LIMIT, connection.close()).await?;
         Ok(None)
     }
 
     /// The connection, for one statement.
-    const fn bounded(&mut self) -> Bounded<'_> {
-        Bounded::new(&mut self.connection, LIMIT)
+    const fn deadline(&mut self) -> Deadline<'_> {
+        Deadline::new(&mut self.connection, LIMIT)
     }
 
     /// How many servers there are, and how many of them have read this key.
@@ -80,14 +80,14 @@ impl RotationLock {
         .bind(i64::from(LOCKS))
         .bind(i64::from(SERVER))
         .bind(i64::from(lock_of(key)))
-        .fetch_one(self.bounded())
+        .fetch_one(self.deadline())
         .await?;
         Ok(counted)
     }
 
     /// Ends all generations before this one, and notes when; false if one of them still wraps a key.
     async fn end_older(&mut self, generation: i32, now: Timestamp) -> Result<bool, VaultError> {
-        bounded(LIMIT, self.end_older_now(generation, now)).await
+        with_deadline(LIMIT, self.end_older_now(generation, now)).await
     }
 
     async fn end_older_now(&mut self, generation: i32, now: Timestamp) -> Result<bool, VaultError> {
@@ -122,7 +122,7 @@ impl RotationLock {
         let (wrapped_at, made_at): (Option<DateTime<Utc>>, DateTime<Utc>) =
             sqlx::query_as("select wrapped_at, made_at from vault.master where generation = $1")
                 .bind(generation)
-                .fetch_one(self.bounded())
+                .fetch_one(self.deadline())
                 .await?;
         let from = wrapped_at.unwrap_or(made_at);
         if from > now + AGREEMENT {
@@ -130,7 +130,7 @@ impl RotationLock {
             sqlx::query("update vault.master set wrapped_at = $2 where generation = $1")
                 .bind(generation)
                 .bind(now)
-                .execute(self.bounded())
+                .execute(self.deadline())
                 .await?;
             return Ok(begin.grace <= TimeDelta::zero());
         }
@@ -140,7 +140,7 @@ impl RotationLock {
     /// Gives the lock back.
     pub async fn release(self) {
         // It goes with the connection, however that ends.
-        let _ = bounded(LIMIT, self.connection.close()).await;
+        let _ = with_deadline(LIMIT, self.connection.close()).await;
     }
 }
 
@@ -306,7 +306,7 @@ impl Vault {
     /// [`VaultError`]: what was begun is continued by the next call.
     pub async fn rotation_step(&self, lock: &mut RotationLock, begin: Begin) -> Result<RotationStep, VaultError> {
         let files = self.files.as_ref().ok_or(VaultError::NoRotatingFile)?;
-        let rows = master_rows(lock.bounded()).await?;
+        let rows = master_rows(lock.deadline()).await?;
         let newest = rows.last().ok_or(VaultError::WrongMaster { generation: 1 })?;
         files.epochs.overwrite_left()?;
         if rows.len() > 1 {
@@ -353,7 +353,7 @@ impl Vault {
         .bind(key.check_value(generation))
         .bind(begin.position)
         .bind(begin.now.to_utc())
-        .execute(lock.bounded())
+        .execute(lock.deadline())
         .await?;
         lock.wrapped_to = KeyId::MIN;
         self.renew_ring().await?;

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use be8_database::{Bounded, bounded};
+use be8_database::{Deadline, with_deadline};
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
@@ -58,12 +58,12 @@ async fn show(vault: &Vault, complaints: &Occasional) -> Result<Infallible, Vaul
             lock(&mut connection, "select pg_advisory_unlock_shared($1, $2)", *key).await?;
         }
         shown = read;
-        bounded(LIMIT, connection.ping()).await?;
+        with_deadline(LIMIT, connection.ping()).await?;
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 async fn lock(connection: &mut PgConnection, statement: &'static str, key: i32) -> Result<(), VaultError> {
-    sqlx::query(statement).bind(LOCKS).bind(key).execute(Bounded::new(connection, LIMIT)).await?;
+    sqlx::query(statement).bind(LOCKS).bind(key).execute(Deadline::new(connection, LIMIT)).await?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Following what other nodes append, and checking that the database continues the log that was seen.
 
-use be8_database::{bounded, reason};
+use be8_database::{reason, with_deadline};
 use be8_events::DecodeError;
 use sqlx::PgConnection;
 
@@ -20,13 +20,13 @@ impl Writer {
         let followed = async {
             let mut connection = self.connection().await?;
             let limit = self.settings.patience;
-            let head = bounded(limit, Head::read(&mut connection)).await?;
+            let head = with_deadline(limit, Head::read(&mut connection)).await?;
             let today = self.clock.now().max(head.time);
             if self.partitions_of != today.day() {
-                bounded(MAKING, partitions::ensure(&mut connection, today)).await?;
+                with_deadline(MAKING, partitions::ensure(&mut connection, today)).await?;
                 self.partitions_of = today.day();
             }
-            bounded(limit, self.catch_up(&mut connection, head)).await?;
+            with_deadline(limit, self.catch_up(&mut connection, head)).await?;
             self.connection = Some(connection);
             Ok(())
         };

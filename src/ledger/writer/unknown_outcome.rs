@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use be8_database::{bounded, is_timeout};
+use be8_database::{is_timeout, with_deadline};
 use sqlx::PgConnection;
 use tokio::time::{Instant, timeout_at};
 
@@ -26,9 +26,9 @@ impl Writer {
         let head = if prove {
             self.move_fence(&mut connection).await?
         } else {
-            bounded(self.settings.patience, Head::read(&mut connection)).await?
+            with_deadline(self.settings.patience, Head::read(&mut connection)).await?
         };
-        bounded(self.settings.patience, self.catch_up(&mut connection, head)).await?;
+        with_deadline(self.settings.patience, self.catch_up(&mut connection, head)).await?;
         self.unsettled = false;
         self.connect.set_stalled(false);
         Ok(connection)
@@ -65,7 +65,7 @@ impl Writer {
     async fn look_for(&mut self, draft: &Draft) -> Result<bool, LogError> {
         let mut connection = self.connect.connect().await?;
         let head = self.move_fence(&mut connection).await?;
-        let salt = bounded(self.settings.patience, async {
+        let salt = with_deadline(self.settings.patience, async {
             self.check(&mut connection, &head).await?;
             Ok::<_, LogError>(Head::salt_at(&mut connection, self.head.position.next()).await?)
         })
@@ -82,7 +82,7 @@ impl Writer {
     /// Moves the fence. While another transaction holds the head, PostgreSQL ends the wait; a commit that is not answered
     /// leaves one process of PostgreSQL that holds the head, so that later attempts leave none.
     async fn move_fence(&self, connection: &mut PgConnection) -> Result<Head, LogError> {
-        let moved = bounded(self.settings.patience, Head::move_fence(connection)).await;
+        let moved = with_deadline(self.settings.patience, Head::move_fence(connection)).await;
         if is_timeout(&moved) {
             self.connect.set_stalled(true);
         }

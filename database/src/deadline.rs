@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 ///
 /// # Errors
 /// What `work` answers, or [`sqlx::Error::Io`] of the kind [`io::ErrorKind::TimedOut`].
-pub async fn bounded<T, E: From<sqlx::Error>>(
+pub async fn with_deadline<T, E: From<sqlx::Error>>(
     limit: Duration,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
@@ -35,22 +35,22 @@ pub fn is_timeout<T>(result: &Result<T, sqlx::Error>) -> bool {
     matches!(result, Err(sqlx::Error::Io(error)) if error.kind() == io::ErrorKind::TimedOut)
 }
 
-/// A connection for one statement, which is bounded. After an error of the kind [`io::ErrorKind::TimedOut`] the connection must
+/// A connection for one statement, which has a deadline. After an error of the kind [`io::ErrorKind::TimedOut`] the connection must
 /// not be used again.
 #[derive(Debug)]
-pub struct Bounded<'c> {
+pub struct Deadline<'c> {
     connection: &'c mut PgConnection,
     limit: Duration,
 }
 
-impl<'c> Bounded<'c> {
+impl<'c> Deadline<'c> {
     /// A statement on this connection may take so long.
     pub const fn new(connection: &'c mut PgConnection, limit: Duration) -> Self {
         Self { connection, limit }
     }
 }
 
-impl<'c> Executor<'c> for Bounded<'c> {
+impl<'c> Executor<'c> for Deadline<'c> {
     type Database = Postgres;
 
     fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
@@ -74,7 +74,7 @@ impl<'c> Executor<'c> for Bounded<'c> {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        Box::pin(bounded(self.limit, self.connection.fetch_optional(query)))
+        Box::pin(with_deadline(self.limit, self.connection.fetch_optional(query)))
     }
 
     fn prepare_with<'e>(
@@ -85,6 +85,6 @@ impl<'c> Executor<'c> for Bounded<'c> {
     where
         'c: 'e,
     {
-        Box::pin(bounded(self.limit, self.connection.prepare_with(sql, parameters)))
+        Box::pin(with_deadline(self.limit, self.connection.prepare_with(sql, parameters)))
     }
 }
