@@ -31,7 +31,7 @@ use crate::audit::{AuditSettings, Transparency, TransparencyError, Witness};
 use crate::config::Config;
 use crate::domain::hours::StrikeHour;
 use crate::feed::Hub;
-use crate::http::routes::shape::Shapes;
+use crate::http::routes::presenters::Presenters;
 use crate::http::serve::tls::TlsError;
 use crate::http::site::SiteError;
 use crate::ledger::rebuild::{Progress, RebuildError, RebuildSession};
@@ -428,7 +428,7 @@ impl Node {
         }
         let views = match config.views {
             None => Views::off(),
-            Some(settings) => Views::start(&ledger, &pool, vault.clone(), Arc::new(Shapes), settings, stop.clone()),
+            Some(settings) => Views::start(&ledger, &pool, vault.clone(), Arc::new(Presenters), settings, stop.clone()),
         };
         let app = Arc::new(App {
             views,

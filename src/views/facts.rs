@@ -7,7 +7,7 @@ use std::sync::Arc;
 use be8_events::{AccId, GroupId, GroupVersion, Hash32, KeyId, MessageNo, Position, StayNo, ThreadId, Timestamp};
 use be8_projections::{Counters, Ranges};
 
-use super::shape::{AccountShown, Line, Names, Shown};
+use super::presenter::{AccountShown, Line, Names, Shown};
 
 /// What an entry is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,7 +12,7 @@ use be8_events::{
 };
 
 use super::facts::{Fact, Group, Key, Newest, Thread};
-use super::shape::{Line, Shown};
+use super::presenter::{Line, Shown};
 
 /// A message that was just written, ready to be kept.
 #[derive(Debug, Clone)]

@@ -131,7 +131,7 @@ async fn content(inner: &Inner, opener: &Opener, wanted: &Wanted<'_>, sealed: &S
     };
     let stored = Stored { position: *position, time: *time, schema: *schema, salt: *salt, event: event.clone() };
     let message = ThreadMessage { id: header.id, event: StoredSealed { stored, sealed: Some(sealed.clone()) } };
-    let (line, shown) = inner.shape.written(opener, header.thread, &message, nickname.as_deref()).ok()?;
+    let (line, shown) = inner.presenter.written(opener, header.thread, &message, nickname.as_deref()).ok()?;
     Some(Content { line, shown, new_nickname, sealers })
 }
 
@@ -141,6 +141,6 @@ async fn load_nickname(inner: &Inner, at: Position) -> Option<(Arc<str>, Vec<Key
     let event = event?;
     let opener = inner.vault.opener(&live).await.ok()?;
     event.sealed.as_ref().filter(|sealed| opener.has_keys_of(sealed))?;
-    let name = inner.shape.names(&opener, std::slice::from_ref(&event)).ok()?.remove(&at)?;
+    let name = inner.presenter.names(&opener, std::slice::from_ref(&event)).ok()?.remove(&at)?;
     Some((name, live))
 }

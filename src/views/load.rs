@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::facts::{Account, Fact, Group, Key, Newest, Thread};
-use super::shape::Unshown;
+use super::presenter::Unshown;
 use super::state::{Loaded, Taken};
 use crate::vault::VaultError;
 
@@ -131,7 +131,7 @@ impl Inner {
                 Key::GroupKeys(group, account) => statements.push(Box::pin(async move {
                     let at = self.read.group_keys_at(group, account).await?;
                     let opener = self.vault.opener(&at.live).await?;
-                    let shown = self.shape.group_keys(&opener, &at.found)?;
+                    let shown = self.presenter.group_keys(&opener, &at.found)?;
                     let keys = Some((Fact::GroupKeys(shown.into()), sealers(&at.found)));
                     Ok(Found::of(&at, vec![(key, keys)]))
                 })),
@@ -160,7 +160,7 @@ impl Inner {
         let mut found = HashMap::new();
         for row in &at.found {
             let events = [Some(&row.nickname), row.status.as_ref(), row.public_key.as_ref()];
-            let shown = self.shape.account(&opener, row)?;
+            let shown = self.presenter.account(&opener, row)?;
             let account = Account { until: row.until, codes: row.codes, shown };
             let loaded = (Fact::Account(Arc::new(account)), sealers(events.into_iter().flatten()));
             found.insert(Key::Account(row.id), loaded);
@@ -174,7 +174,7 @@ impl Inner {
         let opener = self.vault.opener(&at.live).await?;
         let mut found = HashMap::new();
         for row in &at.found {
-            let shown = self.shape.group(&opener, row)?;
+            let shown = self.presenter.group(&opener, row)?;
             let GroupRow { admin, version, destroyed, .. } = *row;
             let members = row.members.iter().map(|&(account, stay, first)| (account, (stay, first))).collect();
             let group = Group { admin, version, destroyed, members, shown };
@@ -189,7 +189,7 @@ impl Inner {
         let opener = self.vault.opener(&at.live).await?;
         let mut found = HashMap::new();
         for NewestRow { thread, message, marked, ahead } in &at.found {
-            let line = self.shape.line(&opener, *thread, message)?;
+            let line = self.presenter.line(&opener, *thread, message)?;
             let newest = Newest {
                 thread: *thread,
                 name: thread.to_string().into(),
@@ -213,8 +213,8 @@ impl Inner {
         };
         let opener = self.vault.opener(&live).await?;
         let sealers = sealers(messages.iter().map(|message| &message.event).chain(&names));
-        let names = self.shape.names(&opener, &names)?;
-        let shown = self.shape.messages(&opener, thread, &messages, &names)?;
+        let names = self.presenter.names(&opener, &names)?;
+        let shown = self.presenter.messages(&opener, thread, &messages, &names)?;
         let gapless = shown.windows(2).all(|pair| pair[0].id + 1 == pair[1].id);
         if shown.len() != messages.len() || !gapless {
             return Err(LoadError::Unshown);

@@ -6,14 +6,14 @@
 //! third way. Whatever cannot be answered from here is answered from PostgreSQL, which is always right.
 //!
 //! [`read_index`](crate::ledger::ReadIndex) says how far the log has come, `state` keeps entries, `fold` is what events do to
-//! them, `load` brings in what is missing, `follow` follows the log, and [`Shape`] makes the bytes that answers consist of.
+//! them, `load` brings in what is missing, `follow` follows the log, and [`Presenter`] makes the bytes that answers consist of.
 
 mod facts;
 mod fold;
 mod follow;
 mod load;
+pub mod presenter;
 mod settings;
-pub mod shape;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -32,8 +32,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use facts::{Account, Group, Key, Newest, Thread};
+pub use presenter::{AccountShown, Line, Names, Presenter, Shown, Unshown};
 pub use settings::{ViewFlags, ViewSettings};
-pub use shape::{AccountShown, Line, Names, Shape, Shown, Unshown};
 pub use state::{Look, Stop};
 
 use crate::ledger::{Ledger, NoIndex, ReadIndex, RecentPayloads};
@@ -63,7 +63,7 @@ struct Inner {
     recent_payloads: RecentPayloads,
     read: ReadModels,
     vault: Arc<Vault>,
-    shape: Arc<dyn Shape>,
+    presenter: Arc<dyn Presenter>,
     delay: Duration,
     measures: Measures,
 }
@@ -113,7 +113,7 @@ impl Views {
         ledger: &Ledger,
         pool: &Pool,
         vault: Arc<Vault>,
-        shape: Arc<dyn Shape>,
+        presenter: Arc<dyn Presenter>,
         settings: ViewSettings,
         stop: CancellationToken,
     ) -> Self {
@@ -126,7 +126,7 @@ impl Views {
             recent_payloads: ledger.recent_payloads().clone(),
             read: ReadModels::new(pool.clone()),
             vault,
-            shape,
+            presenter,
             delay: settings.delay,
             measures: Measures::new(),
         });

@@ -5,8 +5,8 @@ pub mod audit;
 pub mod conversation;
 pub mod group;
 mod list;
+pub mod presenters;
 pub mod server;
-pub mod shape;
 
 use poem_openapi::OpenApi;
 

@@ -17,7 +17,7 @@ pub struct Unshown;
 pub type Names = BTreeMap<Position, Arc<str>>;
 
 /// Shows what was read, as pieces of answers.
-pub trait Shape: Debug + Send + Sync {
+pub trait Presenter: Debug + Send + Sync {
     /// An account, as it is shown in each of its places.
     ///
     /// # Errors

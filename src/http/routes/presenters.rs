@@ -16,14 +16,14 @@ use crate::http::wire::present::{self, Described};
 use crate::http::wire::shown::ListedThread;
 use crate::http::wire::thread_pieces::THREAD_PIECES;
 use crate::vault::Opener;
-use crate::views::{AccountShown, Line, Names, Shape, Shown, Unshown};
+use crate::views::{AccountShown, Line, Names, Presenter, Shown, Unshown};
 
 /// The end of a message, after the accounts that have read it.
 const AFTER_STATUS: &[u8] = b"],\"valid\":true}";
 
 /// Shows things as they are on the wire.
 #[derive(Debug, Clone, Copy)]
-pub struct Shapes;
+pub struct Presenters;
 
 /// The newest message of a thread in the list.
 fn line(thread: ThreadId, event: &StoredSealed, newest: Described) -> Result<Line, Unshown> {
@@ -63,7 +63,7 @@ fn sender(event: &Event) -> Option<AccId> {
     Some(event.header().sender)
 }
 
-impl Shape for Shapes {
+impl Presenter for Presenters {
     fn account(&self, opener: &Opener, account: &AccountRow) -> Result<AccountShown, Unshown> {
         let AccountRow { id, until, endless, codes, nickname, status, public_key } = account;
         let (id, until, endless) = (*id, *until, *endless);
