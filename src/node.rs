@@ -41,8 +41,8 @@ use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{PostgresError, PrivateCluster};
 use crate::process::answers::AnswerSweeper;
 use crate::process::{
-    Office, checkpoints::Checkpoints, expiry::Expiry, hours::Striker, media::Sweeper, overdue::Overdue, push::Pusher,
-    removal::Removals, rotation::Rotation, sweep::Sweeping, witnesses::Witnesses,
+    ProcessRunner, checkpoints::Checkpoints, expiry::Expiry, hours::HourTicker, media::Sweeper, overdue::Overdue,
+    push::Pusher, removal::Removals, rotation::Rotation, sweep::Sweeping, witnesses::Witnesses,
 };
 use crate::push::{BadVapid, Sender, Vapid};
 use crate::support::clock::{Clock, FileClock, SystemClock};
@@ -368,7 +368,7 @@ impl Node {
         let position = ledger.position();
         let hub = Hub::new(config.hub, position, stop.clone());
         let feed = tokio::spawn(hub.clone().run(log.clone(), ledger.subscribe_all(position)));
-        let office = Office::new(Leads::new(&database.connect), stop.clone());
+        let runner = ProcessRunner::new(Leads::new(&database.connect), stop.clone());
         let store: String = sqlx::query_scalar("select id::text from media_store").fetch_one(&pool).await?;
         let media = Blobs::open(&config.media, &store)?;
         let read = Arc::new(ReadModels::new(pool.clone()));
@@ -387,8 +387,8 @@ impl Node {
             settings: config.rotation,
         };
         let mut processes = vec![
-            office.spawn(Striker { ledger: ledger.clone(), clock: clock.clone() }),
-            office.spawn(Checkpoints::new(
+            runner.spawn(HourTicker { ledger: ledger.clone(), clock: clock.clone() }),
+            runner.spawn(Checkpoints::new(
                 transparency.clone(),
                 ledger.clone(),
                 config.audit.interval,
@@ -397,18 +397,18 @@ impl Node {
             tokio::spawn(vault::watch(vault.clone(), stop.clone())),
             tokio::spawn(media.clone().watch(stop.clone())),
             tokio::spawn(overdue.watch(stop.clone())),
-            office.spawn(Rotation::new(vault.clone(), log.clone(), clock.clone(), trusted.clone(), config.rotation)),
-            office.spawn(Removals { ledger: ledger.clone(), read: read.clone() }),
-            office.spawn(Sweeping { log: ledger.log().clone(), sweepers: sweepers.clone() }),
-            office.spawn(Expiry {
+            runner.spawn(Rotation::new(vault.clone(), log.clone(), clock.clone(), trusted.clone(), config.rotation)),
+            runner.spawn(Removals { ledger: ledger.clone(), read: read.clone() }),
+            runner.spawn(Sweeping { log: ledger.log().clone(), sweepers: sweepers.clone() }),
+            runner.spawn(Expiry {
                 ledger: ledger.clone(),
                 read,
                 sweepers,
                 lifetime: config.app.message_lifetime,
                 cleared: Arc::default(),
             }),
-            office.spawn(AnswerSweeper { ledger: ledger.clone(), clock: trusted.clone() }),
-            office.spawn(Sweeper {
+            runner.spawn(AnswerSweeper { ledger: ledger.clone(), clock: trusted.clone() }),
+            runner.spawn(Sweeper {
                 log: Log::new(pool.clone()),
                 read: ReadModels::new(pool.clone()),
                 blobs: media.clone(),
@@ -419,12 +419,12 @@ impl Node {
         ];
         if !config.audit.witnesses.is_empty() {
             let asking = Witnesses::new(transparency.clone(), config.audit.witnesses.clone());
-            processes.push(office.spawn(asking));
+            processes.push(runner.spawn(asking));
         }
         if let Some(vapid) = vapid {
             let (read, sender) = (ReadModels::new(pool.clone()), Sender::new(&config.push, vapid));
             let (ledger, vault) = (ledger.clone(), vault.clone());
-            processes.push(office.spawn(Pusher::new(ledger, read, vault, clock.clone(), sender, &config.push)));
+            processes.push(runner.spawn(Pusher::new(ledger, read, vault, clock.clone(), sender, &config.push)));
         }
         let views = match config.views {
             None => Views::off(),

@@ -32,7 +32,7 @@ impl Process for AnswerSweeper {
         "answers"
     }
 
-    async fn turn(&self, _: &mut Lead) -> Result<Duration, ProcessError> {
+    async fn tick(&self, _: &mut Lead) -> Result<Duration, ProcessError> {
         let swept = self.ledger.sweep_answers(self.clock.now(), MOST).await?;
         metrics::counter!("be8_idempotency_swept_total").increment(swept);
         Ok(if swept < u64::from(MOST) { PAUSE } else { PAUSE_BETWEEN_STEPS })

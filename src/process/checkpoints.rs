@@ -17,7 +17,7 @@ pub const NAME: &str = "transparency log";
 
 /// How many events are taken in, or some more, before their hashes are stored.
 const PAGE: usize = 4096;
-/// How many pages a turn takes at most.
+/// How many pages a tick takes at most.
 const PAGES: usize = 4;
 /// The longest time between two looks at the log.
 const LOOK: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub struct Checkpoints {
     started: Instant,
     /// The last interval whose head was signed, or had nothing new to sign, and the size that this node signed last.
     done: Mutex<(Option<u128>, u64)>,
-    /// Where the last turn ended: what this node appends since need not be read from the tables.
+    /// Where the last tick ended: what this node appends since need not be read from the tables.
     followed: Mutex<Option<Subscription>>,
 }
 
@@ -45,7 +45,7 @@ impl Checkpoints {
         Self { transparency, ledger, interval, on_request, started, done, followed }
     }
 
-    /// The events after a position. What the last turn left is of no use if another node has led since.
+    /// The events after a position. What the last tick left is of no use if another node has led since.
     fn follow(&self, after: Position) -> Subscription {
         let left = self.followed.lock().take();
         left.filter(|left| left.position() == after).unwrap_or_else(|| self.ledger.subscribe_all(after))
@@ -63,7 +63,7 @@ impl Process for Checkpoints {
         NAME
     }
 
-    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+    async fn tick(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
         // Read again each time: another node may have led in between.
         let mut tree = self.transparency.growth().await?;
         let mut events = self.follow(Position(i64::try_from(tree.size()).unwrap_or(i64::MAX)));

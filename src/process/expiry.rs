@@ -181,7 +181,7 @@ impl Process for Expiry {
         EXPIRY
     }
 
-    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+    async fn tick(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
         self.ledger.trusted_time().store().await?;
         let accounts = self.accounts().await?;
         let after = Position(lead.checkpoint().await?);

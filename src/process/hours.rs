@@ -15,9 +15,9 @@ const HOUR: i64 = 3_600_000_000;
 /// The longest time between two looks at the clock, which may be turned.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The process that strikes.
+/// The process that strikes them.
 #[derive(Debug)]
-pub struct Striker {
+pub struct HourTicker {
     /// Where to write.
     pub ledger: Ledger,
     /// The time.
@@ -25,12 +25,12 @@ pub struct Striker {
 }
 
 #[async_trait]
-impl Process for Striker {
+impl Process for HourTicker {
     fn name(&self) -> &'static str {
         "hours"
     }
 
-    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+    async fn tick(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
         // The checkpoint is the last hour that was struck, so the ledger need not be asked about it again.
         let hour = self.clock.now().micros().div_euclid(HOUR);
         if lead.checkpoint().await? < hour {

@@ -24,7 +24,7 @@ const STEP: Duration = Duration::from_millis(5);
 const DOUBTS: u32 = 10;
 /// When a store that fails is looked at again. That it fails is in the log by then, and in the measurements.
 const LATER: Duration = Duration::from_secs(5);
-/// How many erasures are followed in one turn.
+/// How many erasures are followed in one tick.
 const PAGE: u32 = 50;
 
 /// The process that sweeps.
@@ -77,7 +77,7 @@ impl Process for Sweeper {
         "media"
     }
 
-    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+    async fn tick(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
         match self.sweep(lead).await {
             Err(ProcessError::Media(error)) => {
                 tracing::debug!(%error, "nothing is swept for now");

@@ -32,14 +32,14 @@ use crate::ledger::{Lead, Leads, LedgerError, LogError};
 use crate::support::occasional::Occasional;
 use crate::vault::VaultError;
 
-/// How long a turn that is under way may go on when the server stops.
-const LAST_TURN: Duration = Duration::from_secs(3);
-/// How long a process may take to end when the server stops, its last turn included.
+/// How long a tick that is under way may go on when the server stops.
+const LAST_TICK: Duration = Duration::from_secs(3);
+/// How long a process may take to end when the server stops, its last tick included.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often a node that does not lead asks whether it can.
 const LEADERSHIP_RETRY: Duration = Duration::from_secs(1);
 
-/// Why a process gave up its turn; it is tried again.
+/// Why a process gave up its tick; it is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// The log or the lock could not be reached.
@@ -79,12 +79,12 @@ pub trait Process: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ProcessError`]: the lead is given up, and somebody tries again.
-    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError>;
+    async fn tick(&self, lead: &mut Lead) -> Result<Duration, ProcessError>;
 
-    /// Makes ready for the turns to come: this node has just got the lead.
+    /// Makes ready for the ticks to come: this node has just got the lead.
     ///
     /// # Errors
-    /// [`ProcessError`]: as for a turn.
+    /// [`ProcessError`]: as for a tick.
     async fn begin(&self, _: &mut Lead) -> Result<(), ProcessError> {
         Ok(())
     }
@@ -98,26 +98,26 @@ pub trait Process: Send + Sync + 'static {
     }
 }
 
-/// Appoints processes on this node.
+/// Runs processes on this node, each while it leads it.
 #[derive(Debug, Clone)]
-pub struct Office {
+pub struct ProcessRunner {
     leads: Leads,
     stop: CancellationToken,
 }
 
-impl Office {
+impl ProcessRunner {
     /// Processes that end with `stop`.
     pub const fn new(leads: Leads, stop: CancellationToken) -> Self {
         Self { leads, stop }
     }
 
-    /// Runs a process whenever this node leads it. A turn that is under way when the server stops may go on for a
+    /// Runs a process whenever this node leads it. A tick that is under way when the server stops may go on for a
     /// while; one that takes longer is given up, as by a node that is killed.
     pub fn spawn(&self, process: impl Process) -> JoinHandle<()> {
         let Self { leads, stop } = self.clone();
         let stopped = stop.clone();
         let running = async move {
-            // What fails at each turn, as with a database that is away, is tried again each second.
+            // What fails at each tick, as with a database that is away, is tried again each second.
             let failures = Occasional::new();
             while !stop.is_cancelled() {
                 match leads.take(process.name()).await {
@@ -151,13 +151,13 @@ impl Office {
     }
 }
 
-/// The moment at which a turn is given up because the server stops.
+/// The moment at which a tick is given up because the server stops.
 async fn too_late(stop: &CancellationToken) {
     stop.cancelled().await;
-    tokio::time::sleep(LAST_TURN).await;
+    tokio::time::sleep(LAST_TICK).await;
 }
 
-/// Turns, as long as the lock is held.
+/// Ticks, as long as the lock is held.
 async fn run_while_leader(
     process: &dyn Process,
     lead: &mut Lead,
@@ -167,8 +167,8 @@ async fn run_while_leader(
     while !stop.is_cancelled() {
         lead.confirm().await?;
         let pause = tokio::select! {
-            pause = process.turn(lead) => pause?,
-            // A peer that does not answer keeps no server from stopping: the next leader does the turn again.
+            pause = process.tick(lead) => pause?,
+            // A peer that does not answer keeps no server from stopping: the next leader does the tick again.
             () = too_late(stop) => return Ok(()),
         };
         tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(pause) => {} }

@@ -124,11 +124,11 @@ impl Process for Removals {
         REMOVAL
     }
 
-    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+    async fn tick(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
         let after = Position(lead.checkpoint().await?);
         let Some((position, end)) = self.read.ends(after, 1).await?.pop() else { return Ok(LOOK) };
         match end {
-            // A step a turn: a turn is short, and a long removal is stopped between two.
+            // A step a tick: a tick is short, and a long removal is stopped between two.
             End::Account(account) if !step(&self.ledger, &self.read, account).await? => return Ok(PAUSE_BETWEEN_STEPS),
             End::Account(_) => {}
             End::Group(_) => follow(&self.ledger, &self.read, end).await?,

@@ -52,7 +52,7 @@ pub struct Rotation {
     memory: Mutex<Memory>,
 }
 
-/// What is remembered between turns.
+/// What is remembered between ticks.
 #[derive(Default)]
 struct Memory {
     /// The first erasure after a position.
@@ -160,7 +160,7 @@ impl Process for Rotation {
         Ok(())
     }
 
-    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+    async fn tick(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
         self.clean(lead).await?;
         match self.rotate().await {
             // Nobody else can do it better, and it is not said every second.

@@ -44,7 +44,7 @@ impl Process for Sweeping {
         SWEEPING
     }
 
-    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+    async fn tick(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
         let after = Position(lead.checkpoint().await?);
         let page = deletions(&self.log, after).await?;
         if page.is_empty() {

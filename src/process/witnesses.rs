@@ -43,7 +43,7 @@ struct Asker {
     client: Client,
 }
 
-/// What is known between two turns. It may be forgotten.
+/// What is known between two ticks. It may be forgotten.
 #[derive(Debug, Default)]
 struct Memory {
     /// What is known of each witness, by the name of its key.
@@ -233,7 +233,7 @@ impl Process for Witnesses {
         Ok(())
     }
 
-    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+    async fn tick(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
         let mut memory = self.memory.lock().await;
         let Some(head) = self.asker.transparency.tables().newest_head().await? else { return Ok(LOOK) };
         self.ask(&mut memory, &head);

@@ -27,7 +27,7 @@ use crate::support::clock::Clock;
 use crate::vault::Vault;
 use work::Work;
 
-/// The longest time that a turn waits for something to happen.
+/// The longest time that a tick waits for something to happen.
 const IDLE: Duration = Duration::from_millis(500);
 /// The same while deliveries wait for their time.
 const WAITING: Duration = Duration::from_millis(100);
@@ -133,7 +133,7 @@ impl Process for Pusher {
         Ok(())
     }
 
-    async fn turn(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
+    async fn tick(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
         let mut guard = self.work.lock().await;
         let work = &mut *guard;
         let pause = if work.waiting() > 0 { WAITING } else { IDLE };

@@ -43,7 +43,7 @@ pub(super) struct Flight {
     pub(super) subscription: Hash32,
 }
 
-/// The state of the process between two turns. What the table of attempts holds is the truth; this
+/// The state of the process between two ticks. What the table of attempts holds is the truth; this
 /// is what the table does not know.
 #[derive(Debug, Default)]
 pub(super) struct Work {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use be8::ledger::{Lead, Leads, LogError};
-use be8::process::{Office, Process, ProcessError};
+use be8::process::{Process, ProcessError, ProcessRunner};
 use be8_database::Connector;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +15,7 @@ use crate::cluster::fresh_database;
 use crate::patience::{eventually, within};
 use crate::rig::Rig;
 
-/// Panics at its first turn.
+/// Panics at its first tick.
 struct Clumsy(Arc<AtomicU32>);
 
 #[async_trait]
@@ -24,7 +24,7 @@ impl Process for Clumsy {
         "clumsy"
     }
 
-    async fn turn(&self, _: &mut Lead) -> Result<Duration, ProcessError> {
+    async fn tick(&self, _: &mut Lead) -> Result<Duration, ProcessError> {
         assert_ne!(self.0.fetch_add(1, Ordering::SeqCst), 0, "a panic of the test");
         Ok(Duration::from_millis(10))
     }
@@ -34,15 +34,15 @@ impl Process for Clumsy {
 async fn a_process_that_panics_has_another_turn() {
     let database = fresh_database().await;
     let _rig = Rig::on(&database.url).await;
-    let (turns, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
+    let (ticks, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
     let leads = Leads::new(&Connector::from(database.options.clone()));
-    let task = Office::new(leads, stop.clone()).spawn(Clumsy(turns.clone()));
-    eventually("it has a third turn", async || turns.load(Ordering::SeqCst) > 2).await;
+    let task = ProcessRunner::new(leads, stop.clone()).spawn(Clumsy(ticks.clone()));
+    eventually("it has a third tick", async || ticks.load(Ordering::SeqCst) > 2).await;
     stop.cancel();
     within("its end", task).await.unwrap();
 }
 
-/// Fails at each turn.
+/// Fails at each tick.
 struct Unlucky(Arc<AtomicU32>);
 
 #[async_trait]
@@ -51,7 +51,7 @@ impl Process for Unlucky {
         "unlucky"
     }
 
-    async fn turn(&self, _: &mut Lead) -> Result<Duration, ProcessError> {
+    async fn tick(&self, _: &mut Lead) -> Result<Duration, ProcessError> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Err(LogError::Clock.into())
     }
@@ -80,10 +80,10 @@ async fn what_fails_at_each_turn_is_logged_once_a_minute() {
     // The runtime of this test has one thread.
     let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || shared.clone()).finish();
     let _logged = tracing::subscriber::set_default(log);
-    let (turns, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
+    let (ticks, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
     let leads = Leads::new(&Connector::from(database.options.clone()));
-    let task = Office::new(leads, stop.clone()).spawn(Unlucky(turns.clone()));
-    eventually("it has a third turn", async || turns.load(Ordering::SeqCst) > 2).await;
+    let task = ProcessRunner::new(leads, stop.clone()).spawn(Unlucky(ticks.clone()));
+    eventually("it has a third tick", async || ticks.load(Ordering::SeqCst) > 2).await;
     stop.cancel();
     within("its end", task).await.unwrap();
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
