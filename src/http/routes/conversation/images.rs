@@ -26,7 +26,7 @@ use crate::http::wire::present;
 use crate::http::wire::shown::MessageType;
 use crate::media::{BlobKey, BlobMark, MediaError};
 
-use super::posting::{NAME, Upload, account_key, is_name, post};
+use super::image_upload::{NAME, Upload, account_key, is_name, post};
 
 /// Images.
 pub struct Images(pub Handle);

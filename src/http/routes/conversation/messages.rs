@@ -7,7 +7,7 @@ use poem_openapi::{Enum, Object, OpenApi};
 use serde::Serialize;
 use serde_json::json;
 
-use super::posting::{self, Upload};
+use super::image_upload::{self, Upload};
 use crate::app::Handle;
 use crate::domain::Rejection;
 use crate::domain::message::{Address, NamedVersion, WriteMessage};
@@ -176,7 +176,7 @@ impl Messages {
         let address = address(session, &body.receiver_id, &body.receiver, &body.sender, &body.thread_id);
         let version = named_version(&body.group_version_key);
         if is_image(&body) {
-            return posting::write(app, once, upload(address, version, body, app.settings.message_bytes)).await;
+            return image_upload::write(app, once, upload(address, version, body, app.settings.message_bytes)).await;
         }
         let Address { session, receiver, sender, thread } = address;
         let content = content(body, app.settings.message_bytes);
@@ -232,7 +232,7 @@ fn is_image(body: &WriteMessageInput) -> bool {
 /// An image that is written like a text.
 fn upload(address: Address, version: NamedVersion, body: WriteMessageInput, most: usize) -> Upload {
     let named = body.content_id.value().is_some_and(|name| !name.is_null());
-    let name = if named { body.content_id.into_string() } else { Some(posting::random_name()) };
+    let name = if named { body.content_id.into_string() } else { Some(image_upload::random_name()) };
     let content = if body.content.value().is_some() { body.content.into_string() } else { body.text.into_string() };
     Upload {
         address,

@@ -2,9 +2,9 @@
 
 pub mod conversations;
 pub mod events;
+mod image_upload;
 pub mod images;
 pub mod messages;
-mod posting;
 
 super::list::routes! {
     conversations::Conversations,
