@@ -174,7 +174,7 @@ pub(super) fn existing(view: &View<'_>, account: Option<AccId>, otherwise: Rejec
 }
 
 /// The next number in a group's thread.
-pub(super) fn next_message(view: &View<'_>, id: GroupId, group: &Group) -> Result<MessageNo, Stop> {
+pub(super) fn next_message_no(view: &View<'_>, id: GroupId, group: &Group) -> Result<MessageNo, Stop> {
     Ok(group.last_message.max(view.chat(id)?.last()) + 1)
 }
 
@@ -264,7 +264,8 @@ impl Command for JoinGroup {
         }
         let stay = present.map_or_else(|| group.next_stay(me), |member| member.stay);
         let nickname = view.account(me)?.nickname();
-        let joined = MemberJoined { group: id, account: me, stay, message: next_message(view, id, group)?, nickname };
+        let joined =
+            MemberJoined { group: id, account: me, stay, message: next_message_no(view, id, group)?, nickname };
         Ok(Decision::events(vec![in_group(id, me, joined)], ()))
     }
 }
@@ -310,7 +311,7 @@ impl Command for AddMember {
             account: member,
             by: me,
             stay: present.map_or_else(|| group.next_stay(member), |present| present.stay),
-            message: next_message(view, id, group)?,
+            message: next_message_no(view, id, group)?,
             nickname: view.account(member)?.nickname(),
             by_nickname: view.account(me)?.nickname(),
             group_name: group.name,
@@ -346,7 +347,7 @@ impl Command for LeaveGroup {
             group: id,
             account: me,
             stay,
-            message: next_message(view, id, group)?,
+            message: next_message_no(view, id, group)?,
             nickname: view.account(me)?.nickname(),
             group_name: group.name,
         };
@@ -393,7 +394,7 @@ impl Command for KickMember {
             account: member,
             by: me,
             stay,
-            message: next_message(view, id, group)?,
+            message: next_message_no(view, id, group)?,
             nickname: view.account(member)?.nickname(),
             group_name: group.name,
         };

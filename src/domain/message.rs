@@ -10,16 +10,16 @@ use be8_events::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::group::next_message;
+use super::group::next_message_no;
 use super::{Command, Decision, Rejection, Stop, View};
 
 /// The state of a `chat-gN` stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Chat {
+pub struct GroupMessages {
     last: MessageNo,
 }
 
-impl Chat {
+impl GroupMessages {
     /// The number of the newest message that somebody wrote; 0 if nobody did.
     pub const fn last(&self) -> MessageNo {
         self.last
@@ -144,7 +144,7 @@ impl Address {
                 let state = view.group(group)?;
                 let stay = state.stay_of(me).filter(|_| named == ThreadId::Group(group));
                 let stay = stay.ok_or(Rejection::InvalidThread)?;
-                let id = next_message(view, group, state)?;
+                let id = next_message_no(view, group, state)?;
                 if id == 1 {
                     return Err(Rejection::InvalidThread.into());
                 }

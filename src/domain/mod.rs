@@ -269,7 +269,7 @@ view_of! {
     /// The state of a group.
     group(id: GroupId) -> Group(group::Group), StreamName::Group(id);
     /// The state of what is written in a group.
-    chat(id: GroupId) -> Chat(message::Chat), StreamName::Chat(id);
+    chat(id: GroupId) -> Chat(message::GroupMessages), StreamName::Chat(id);
     /// The read marks of a thread.
     reads(thread: be8_events::ThreadId) -> Reads(read_marks::Reads), StreamName::Reads(thread);
 }
@@ -343,7 +343,7 @@ pub enum State {
     /// Of `group-gN`.
     Group(group::Group),
     /// Of `chat-gN`.
-    Chat(message::Chat),
+    Chat(message::GroupMessages),
     /// Of `reads-THREAD`.
     Reads(read_marks::Reads),
     /// Of `devices-N`.
@@ -372,7 +372,7 @@ impl State {
             StreamName::Session(_) => Self::Session(session::Session::default()),
             StreamName::Dialog(..) => Self::Dialog(dialog::Dialog::default()),
             StreamName::Group(_) => Self::Group(group::Group::default()),
-            StreamName::Chat(_) => Self::Chat(message::Chat::default()),
+            StreamName::Chat(_) => Self::Chat(message::GroupMessages::default()),
             StreamName::Reads(_) => Self::Reads(read_marks::Reads::default()),
             StreamName::Devices(_) => Self::Devices(device::Devices::default()),
             StreamName::Media(..) => Self::Media(image::Media::default()),

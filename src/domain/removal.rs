@@ -15,7 +15,7 @@ use be8_events::group::MemberLeft;
 use be8_events::token::TokenFreed;
 use be8_events::{AccId, GroupId, Hash32, NewEvent, Position, StreamName, Subject, Timestamp};
 
-use super::group::{destroy, in_group, next_message, stay_key};
+use super::group::{destroy, in_group, next_message_no, stay_key};
 use super::{Command, Decision, Rejection, Stop, View};
 
 /// Removes an account.
@@ -174,7 +174,7 @@ impl Command for LeaveGroups {
                 group: id,
                 account: self.gone,
                 stay,
-                message: next_message(view, id, group)?,
+                message: next_message_no(view, id, group)?,
                 nickname: view.account(self.gone)?.nickname(),
                 group_name: group.name(),
             };
