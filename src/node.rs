@@ -35,13 +35,13 @@ use crate::http::routes::presenters::Presenters;
 use crate::http::serve::tls::TlsError;
 use crate::http::site::SiteError;
 use crate::ledger::rebuild::{Progress, RebuildError, RebuildSession};
-use crate::ledger::{Leads, Ledger, Log, LogError, SweeperFactory, TransparencyTables};
+use crate::ledger::{Leads, Ledger, Log, LogError, SweepConnector, TransparencyTables};
 use crate::media::{Blobs, MediaError};
 use crate::password::{BadHashSettings, PasswordHasher};
 use crate::postgres::{PostgresError, PrivateCluster};
 use crate::process::answers::AnswerSweeper;
 use crate::process::{
-    ProcessRunner, checkpoints::Checkpoints, expiry::Expiry, hours::HourTicker, media::Sweeper, overdue::Overdue,
+    ProcessRunner, checkpoints::Checkpoints, expiry::Expiry, hours::HourTicker, media::MediaSweeper, overdue::Overdue,
     push::Pusher, removal::Removals, rotation::Rotation, sweep::Sweeping, witnesses::Witnesses,
 };
 use crate::push::{BadVapid, Sender, Vapid};
@@ -376,7 +376,7 @@ impl Node {
             media.mark(read.has_images().await?)?;
         }
         media.probe().await?;
-        let sweepers = SweeperFactory::new(&database.connect);
+        let sweepers = SweepConnector::new(&database.connect);
         // What removes for good does not go by a clock that has jumped.
         let trusted: Arc<dyn Clock> = Arc::new(ledger.trusted_time().clone());
         let overdue = Overdue {
@@ -408,7 +408,7 @@ impl Node {
                 cleared: Arc::default(),
             }),
             runner.spawn(AnswerSweeper { ledger: ledger.clone(), clock: trusted.clone() }),
-            runner.spawn(Sweeper {
+            runner.spawn(MediaSweeper {
                 log: Log::new(pool.clone()),
                 read: ReadModels::new(pool.clone()),
                 blobs: media.clone(),

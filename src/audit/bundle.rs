@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use be8_events::{AccId, GroupId, Hash32, Position, Recorded, StreamName};
 
 use super::Visibility;
-use super::covering::{ProofError, covering};
+use super::checkpoint_wait::{ProofError, covering};
 use super::findings::JUDGING;
 use super::notes::{self, PublicKey};
 use super::transparency::Transparency;

@@ -8,7 +8,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod bundle;
-pub mod covering;
+pub mod checkpoint_wait;
 mod erasure;
 mod findings;
 mod history;

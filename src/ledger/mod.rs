@@ -63,7 +63,7 @@ pub use push_endpoints::PushEndpoints;
 pub use read_index::{Index, NoIndex, ReadIndex};
 pub use recent_payloads::RecentPayloads;
 pub use subscription::Subscription;
-pub use sweep::{Sweeper, SweeperFactory};
+pub use sweep::{SweepConnection, SweepConnector};
 pub use tile_store::{SignedHead, TileId, Tiles, TransparencyTables, Witnessed};
 pub use traces::Trace;
 pub use trusted_time::{ClockState, TrustedTime};

@@ -20,15 +20,15 @@ const CLOSE: Duration = Duration::from_secs(5);
 
 /// Opens connections that sweep.
 #[derive(Debug, Clone)]
-pub struct SweeperFactory(Connector);
+pub struct SweepConnector(Connector);
 
 /// A connection that sweeps.
 #[derive(Debug)]
-pub struct Sweeper {
+pub struct SweepConnection {
     connection: PgConnection,
 }
 
-impl SweeperFactory {
+impl SweepConnector {
     /// Sweeping in this database.
     pub fn new(connect: &Connector) -> Self {
         // A sweeper does not wait long for others: it comes again.
@@ -39,12 +39,12 @@ impl SweeperFactory {
     ///
     /// # Errors
     /// [`LogError::Database`]
-    pub async fn take(&self) -> Result<Sweeper, LogError> {
-        Ok(Sweeper { connection: self.0.connect().await? })
+    pub async fn take(&self) -> Result<SweepConnection, LogError> {
+        Ok(SweepConnection { connection: self.0.connect().await? })
     }
 }
 
-impl Sweeper {
+impl SweepConnection {
     fn connection(&mut self) -> Deadline<'_> {
         Deadline::new(&mut self.connection, LIMIT)
     }

@@ -1,4 +1,4 @@
-//! What the transparency log keeps: its tiles, every head that was signed, and what was cosigned of
+//! What the transparency log keeps in PostgreSQL: its tiles, every head that was signed, and what was cosigned of
 //! others. Tables beside the log of events, of which they are made; only the holder of a [`Lead`]
 //! writes the own ones.
 

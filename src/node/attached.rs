@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Database, NodeError, reading_pool, test_clock, transparency};
 use crate::config::Config;
-use crate::ledger::{Leads, Ledger, Log, LogError, SweeperFactory};
+use crate::ledger::{Leads, Ledger, Log, LogError, SweepConnector};
 use crate::process::expiry::Expiry;
 use crate::support::clock::SystemClock;
 use crate::vault::Vault;
@@ -23,7 +23,7 @@ pub struct Attached {
     /// The keys.
     pub vault: Arc<Vault>,
     /// What sweeps.
-    pub sweepers: SweeperFactory,
+    pub sweepers: SweepConnector,
     /// Grants leadership leases.
     pub leads: Leads,
     database: Database,
@@ -53,7 +53,7 @@ impl Attached {
         let settings = config.ledger.clone();
         let (ledger, task) = Ledger::start(pool.clone(), connect, vault.clone(), clock, settings, stop.clone()).await?;
         let read = Arc::new(ReadModels::new(pool));
-        let (sweepers, leads) = (SweeperFactory::new(&database.connect), Leads::new(&database.connect));
+        let (sweepers, leads) = (SweepConnector::new(&database.connect), Leads::new(&database.connect));
         Ok(Self { ledger, read, vault, sweepers, leads, database, task, stop })
     }
 

@@ -1,5 +1,5 @@
-//! Extends the transparency log by the new events of the event log, page by page, and signs its head
-//! at intervals, or sooner on request. None of it delays a write.
+//! Builds and stores the tiles of the transparency log: extends it by the new events of the event log, page by page, and signs its
+//! head (a checkpoint) at intervals, or sooner on request. None of it delays a write.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -19,7 +19,7 @@ use super::removal::note;
 use super::{Process, ProcessError};
 use crate::domain::erasure::{ExpireDays, ExpireGroupNames};
 use crate::domain::removal::RemoveAccount;
-use crate::ledger::{Lead, Ledger, SweeperFactory};
+use crate::ledger::{Lead, Ledger, SweepConnector};
 use crate::support::clock::Clock;
 
 /// The longest time between two looks.
@@ -38,7 +38,7 @@ pub struct Expiry {
     /// What has expired.
     pub read: Arc<ReadModels>,
     /// What drops the partitions of days.
-    pub sweepers: SweeperFactory,
+    pub sweepers: SweepConnector,
     /// How long a message is shown.
     pub lifetime: TimeDelta,
     /// What is known of the last look at the days.

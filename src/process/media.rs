@@ -29,7 +29,7 @@ const PAGE: u32 = 50;
 
 /// The process that sweeps.
 #[derive(Debug)]
-pub struct Sweeper {
+pub struct MediaSweeper {
     /// What was erased.
     pub log: Log,
     /// Which blobs are of use.
@@ -72,7 +72,7 @@ impl Walk {
 }
 
 #[async_trait]
-impl Process for Sweeper {
+impl Process for MediaSweeper {
     fn name(&self) -> &'static str {
         "media"
     }
@@ -88,7 +88,7 @@ impl Process for Sweeper {
     }
 }
 
-impl Sweeper {
+impl MediaSweeper {
     /// Follows some erasures, and looks through a part of the store.
     async fn sweep(&self, lead: &mut Lead) -> Result<Duration, ProcessError> {
         // The checkpoint is the version of the stream of erasures.

@@ -8,7 +8,7 @@ use be8_events::erasure::DeletedKey;
 use be8_events::{ErasureEvent, Event, Position, StreamName};
 
 use super::{Process, ProcessError};
-use crate::ledger::{Lead, Log, LogError, SweeperFactory};
+use crate::ledger::{Lead, Log, LogError, SweepConnector};
 
 /// How often the process looks for deleted keys.
 const LOOK: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ pub struct Sweeping {
     /// Where deletions are read.
     pub log: Log,
     /// What sweeps.
-    pub sweepers: SweeperFactory,
+    pub sweepers: SweepConnector,
 }
 
 /// The next deletions of keys after a position.

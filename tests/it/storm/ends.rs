@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use be8::domain::erasure::{ExpireDays, ExpireGroupNames};
 use be8::domain::removal::RemoveAccount;
 use be8::domain::token::{IssueToken, UseToken};
-use be8::ledger::{Ledger, LedgerError, SweeperFactory};
+use be8::ledger::{Ledger, LedgerError, SweepConnector};
 use be8::process::removal::follow;
 use be8::process::sweep::deletions;
 use be8_events::token::Grant;
@@ -27,7 +27,7 @@ const END: Timestamp = Timestamp::from_micros(i64::MAX);
 /// What ends things in the storm.
 #[derive(Debug, Clone)]
 pub struct Ends {
-    sweepers: SweeperFactory,
+    sweepers: SweepConnector,
     /// The newest deletion of keys that was swept.
     swept: Arc<AtomicI64>,
 }

@@ -10,7 +10,7 @@ use be8::domain::dialog::StartConversation;
 use be8::domain::image::{Fingerprints, PostImage, StoredBlob};
 use be8::domain::message::{Address, NamedVersion, Receiver, WriteMessage};
 use be8::domain::{Command, Decision, State, States, Stop, View};
-use be8::ledger::{Ledger, LedgerError, LedgerSettings, Log, LogError, SweeperFactory};
+use be8::ledger::{Ledger, LedgerError, LedgerSettings, Log, LogError, SweepConnector};
 use be8::node::{self, Database};
 use be8::support::clock::{Clock, SystemClock};
 use be8::vault::{MasterKey, Vault};
@@ -123,8 +123,8 @@ impl Rig {
     }
 
     /// What sweeps in it.
-    pub fn sweepers(&self) -> SweeperFactory {
-        SweeperFactory::new(&self.database.connect)
+    pub fn sweepers(&self) -> SweepConnector {
+        SweepConnector::new(&self.database.connect)
     }
 
     /// A node with the clock of the machine.

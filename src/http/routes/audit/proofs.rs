@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::history::{Admitted, admit, example_group};
 use crate::app::Handle;
 use crate::audit::bundle;
-use crate::audit::covering::ProofError;
+use crate::audit::checkpoint_wait::ProofError;
 use crate::http::document::operation::Operation;
 use crate::http::document::operation::Refusal::{Always, When};
 use crate::http::document::tag::Tag;
