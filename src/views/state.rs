@@ -317,15 +317,16 @@ impl<'a> Look<'a> {
         Self { state, absent, missing: Vec::new(), ahead, hits: [0; _] }
     }
 
-    fn fact(&mut self, key: Key) -> Result<Option<Fact>, Stop> {
-        if let Some(entry) = self.state.entries.peek(&key) {
+    fn fact(&mut self, key: Key) -> Result<Option<&'a Fact>, Stop> {
+        let state: &'a State = self.state;
+        if let Some(entry) = state.entries.peek(&key) {
             // Written only once a turn: processors share the line for as long as nobody writes to it.
             if !entry.used.load(Ordering::Relaxed) {
                 entry.used.store(true, Ordering::Relaxed);
             }
             self.hits[key.kind()] += 1;
             if entry.at <= self.state.position {
-                return Ok(Some(entry.fact.clone()));
+                return Ok(Some(&entry.fact));
             }
             self.ahead = self.ahead.max(entry.at);
             return Err(Stop::Missing);
@@ -352,13 +353,13 @@ impl<'a> Look<'a> {
 /// Looking for one kind of entry: none if there is nothing of that name.
 macro_rules! looks {
     ($($(#[$doc:meta])* $name:ident($($argument:ident: $of:ty),*) $key:expr => $kind:ident($found:ty);)*) => {
-        impl Look<'_> {
+        impl<'a> Look<'a> {
             $(
                 $(#[$doc])*
                 ///
                 /// # Errors
                 /// [`Stop::Missing`] when it has to be loaded first.
-                pub fn $name(&mut self, $($argument: $of),*) -> Result<Option<$found>, Stop> {
+                pub fn $name(&mut self, $($argument: $of),*) -> Result<Option<&'a $found>, Stop> {
                     match self.fact($key)? {
                         None => Ok(None),
                         Some(Fact::$kind(found)) => Ok(Some(found)),

@@ -78,7 +78,7 @@ fn find(look: &mut Look<'_>, reader: AccId, name: ThreadId, now: Timestamp) -> R
     if stay > 1 && seen < Thread::MOST {
         return Err(Stop::Unserved);
     }
-    Ok(Some(Found { reader, first, thread }))
+    Ok(Some(Found { reader, first, thread: thread.clone() }))
 }
 
 /// What one account has read, followed along ascending numbers.

@@ -18,8 +18,8 @@ use crate::views::{Account, Away, Look, Stop, Views};
 pub(in crate::http) type Verdict<T> = Result<T, Code>;
 
 /// The living account of a session.
-fn living(look: &mut Look<'_>, session: Hash32, now: Timestamp) -> Result<Option<(AccId, Arc<Account>)>, Stop> {
-    let Some(id) = look.session(session)? else { return Ok(None) };
+fn living<'a>(look: &mut Look<'a>, session: Hash32, now: Timestamp) -> Result<Option<(AccId, &'a Arc<Account>)>, Stop> {
+    let Some(&id) = look.session(session)? else { return Ok(None) };
     let account = look.account(id)?.filter(|account| account.until > now);
     Ok(account.map(|account| (id, account)))
 }
@@ -30,7 +30,7 @@ pub(in crate::http) async fn own(
     session: Hash32,
     now: Timestamp,
 ) -> Result<Option<Verdict<Arc<Account>>>, Away> {
-    views.read(|look| Ok(living(look, session, now)?.map(|(_, account)| account).ok_or(Code::NotAuth))).await
+    views.read(|look| Ok(living(look, session, now)?.map(|(_, account)| account.clone()).ok_or(Code::NotAuth))).await
 }
 
 /// Where the account of a session stands with a group.
@@ -69,10 +69,10 @@ pub(in crate::http) async fn members(
         // All that are missing are loaded together.
         let members: Vec<_> = admin.into_iter().chain(others).map(|member| look.account(member)).collect();
         let members = members.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(Ok(members.into_iter().flatten().filter(|member| member.until > now).collect::<Vec<_>>()))
+        let members = members.iter().flatten().filter(|member| member.until > now);
+        Ok(Ok(list(b"members", members.map(|member| &*member.shown.member))))
     };
-    let body = |members: Vec<Arc<Account>>| list(b"members", members.iter().map(|member| &*member.shown.member));
-    Ok(views.read(look).await?.map(|found| found.map(body)))
+    views.read(look).await
 }
 
 /// The wrapped keys of a member: the body of the answer.
@@ -118,7 +118,7 @@ pub(in crate::http) async fn owners_of_keys(
         let found: Vec<_> = ids.iter().map(|id| look.account(*id)).collect();
         let found = found.into_iter().collect::<Result<Vec<_>, _>>()?;
         // The key of one that lives no more may be needed still, which PostgreSQL knows.
-        let living = found.into_iter().map(|account| account.filter(|account| account.until > now));
+        let living = found.into_iter().map(|account| account.filter(|account| account.until > now).cloned());
         Ok(Ok(living.collect::<Option<Vec<_>>>().ok_or(Stop::Unserved)?))
     };
     views.read(look).await
@@ -126,7 +126,7 @@ pub(in crate::http) async fn owners_of_keys(
 
 /// The counters.
 pub(in crate::http) async fn insights(views: &Views) -> Result<Option<Counters>, Away> {
-    views.read(|look| look.insights()?.ok_or(Stop::Unserved)).await
+    views.read(|look| look.insights()?.cloned().ok_or(Stop::Unserved)).await
 }
 
 /// The body of an answer that is a list under this name.

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::io::Write as _;
-use std::sync::Arc;
 
 use be8_events::{AccId, Hash32, ThreadId, Timestamp};
 use chrono::TimeDelta;
@@ -13,14 +12,14 @@ use crate::http::wire::thread_pieces::THREAD_PIECES;
 use crate::views::{Account, Away, Group, Look, Newest, Stop, Unshown, Views};
 
 /// A thread, and what stands on its other side.
-struct Listed {
-    newest: Arc<Newest>,
-    other: Other,
+struct Listed<'a> {
+    newest: &'a Newest,
+    other: Other<'a>,
 }
 
-enum Other {
-    Partner(AccId, Arc<Account>),
-    Group(Arc<Group>),
+enum Other<'a> {
+    Partner(AccId, &'a Account),
+    Group(&'a Group),
     System,
 }
 
@@ -32,27 +31,28 @@ pub(in crate::http) async fn threads(
     lifetime: TimeDelta,
 ) -> Result<Option<Verdict<Vec<u8>>>, Away> {
     let look = |look: &mut Look<'_>| {
-        let Some(reader) = look.session(session)? else { return Ok(Err(Code::NotAuth)) };
+        let Some(&reader) = look.session(session)? else { return Ok(Err(Code::NotAuth)) };
         let (me, list) = (look.account(reader), look.list(reader));
         if me?.is_none_or(|me| me.until <= now) {
             return Ok(Err(Code::NotAuth));
         }
-        let list = list?.unwrap_or_default();
         // All that are missing are loaded together.
-        let threads: Vec<_> = list.values().map(|thread| listed(look, reader, *thread, now)).collect();
+        let threads = list?.into_iter().flat_map(|list| list.values());
+        let threads: Vec<_> = threads.map(|thread| listed(look, reader, *thread, now)).collect();
         let threads = threads.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(Ok((reader, threads.into_iter().flatten().collect::<Vec<_>>())))
+        let threads = threads.into_iter().flatten().collect();
+        body(reader, threads, now, lifetime).map(Ok).map_err(|Unshown| Stop::Unserved)
     };
-    let Some(found) = views.read(look).await? else { return Ok(None) };
-    let body = found.map(|(reader, threads)| body(reader, threads, now, lifetime));
-    Ok(match body {
-        Ok(body) => body.ok().map(Ok),
-        Err(code) => Some(Err(code)),
-    })
+    views.read(look).await
 }
 
 /// A thread of the list; none for one without messages, and for one whose partner is gone.
-fn listed(look: &mut Look<'_>, reader: AccId, thread: ThreadId, now: Timestamp) -> Result<Option<Listed>, Stop> {
+fn listed<'a>(
+    look: &mut Look<'a>,
+    reader: AccId,
+    thread: ThreadId,
+    now: Timestamp,
+) -> Result<Option<Listed<'a>>, Stop> {
     let newest = look.newest(thread.key());
     let other = match thread {
         ThreadId::Dialog { .. } => {
@@ -73,7 +73,7 @@ fn named(body: &mut Vec<u8>, name: &str) {
     }
 }
 
-fn body(reader: AccId, mut threads: Vec<Listed>, now: Timestamp, lifetime: TimeDelta) -> Result<Vec<u8>, Unshown> {
+fn body(reader: AccId, mut threads: Vec<Listed<'_>>, now: Timestamp, lifetime: TimeDelta) -> Result<Vec<u8>, Unshown> {
     threads.sort_by_key(|Listed { newest, .. }| {
         let second = newest.time.micros().div_euclid(1_000_000);
         let system = matches!(newest.thread, ThreadId::System(_));
