@@ -106,8 +106,8 @@ install_missing() {
     fi
   fi
   if [[ "$wanted" == *" venv "* ]] && ! has_venv; then
-    echo "Python's virtual environments are missing. The tools for the OpenAPI document are installed in one: packages python3 and python3-venv."
-    packages+=(python3 python3-venv)
+    echo "Python's virtual environments are missing. The tools for the OpenAPI document are installed in one: package python3-venv."
+    packages+=(python3-venv)
   fi
   if [[ "$wanted" == *" java "* ]] && ! command -v javac >/dev/null; then
     echo "A JDK is missing. openapi-generator and the Java client are Java: package default-jdk-headless."
@@ -129,7 +129,7 @@ install_missing() {
   local root=()
   command -v apt-get >/dev/null || fail "this is no Debian, so install what is missing by your system's own means"
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || fail "as root, run: apt-get install --no-install-recommends ${packages[*]}"
+    command -v sudo >/dev/null || fail "as root, run: apt-get update && apt-get install --no-install-recommends ${packages[*]}"
     root=(sudo)
   fi
   echo "Installing from Debian: ${packages[*]}"

@@ -100,6 +100,9 @@ pub enum NodeError {
     /// The read models cannot be made those of this version.
     #[error("the read models cannot be rebuilt: {0}")]
     Rebuild(#[from] RebuildError),
+    /// There is no log where one was looked for.
+    #[error("no log of be8 in {0}: name the database or the data directory of the server (--database-url, --data-dir)")]
+    NoLog(String),
     /// The keys are not there.
     #[error("this log was imported without its vault: it can be read (be8 log, state, history, check), not served")]
     NoVault,
@@ -162,24 +165,35 @@ impl Database {
     /// # Errors
     /// [`NodeError`]
     pub async fn open(config: &Config, attach: bool) -> Result<Self, NodeError> {
+        make_data_dir(config)?;
         let database = Self::find(config, attach).await?;
         let connect = database.connect.clone().for_writing()?;
         check_sessions(&connect).await?;
         Ok(Self { connect, ..database })
     }
 
-    /// Finds the database that is set, for a command that only reads: a standby will do.
+    /// Finds the database that is set, for a command that only reads: a standby will do. Nothing is made where there is none.
     ///
     /// # Errors
     /// [`NodeError`]
     pub async fn open_to_read(config: &Config) -> Result<Self, NodeError> {
+        let settings = cluster_settings(config);
+        if config.database_url.is_none() && !settings.has_cluster() {
+            return Err(NodeError::NoLog(settings.dir.display().to_string()));
+        }
         let database = Self::find(config, true).await?;
         check_sessions(&database.connect).await?;
-        Ok(database)
+        match database.lacks_log().await {
+            Ok(false) => Ok(database),
+            lacks => {
+                let description = database.description.clone();
+                database.close().await;
+                Err(lacks.err().unwrap_or(NodeError::NoLog(description)))
+            }
+        }
     }
 
     async fn find(config: &Config, attach: bool) -> Result<Self, NodeError> {
-        make_data_dir(config)?;
         if let Some(url) = &config.database_url {
             let connect = Connector::from(Address::parse(url)?);
             // Never the URL itself: it may hold a password.
@@ -226,6 +240,15 @@ impl Database {
         let made = session.make_current(BUILD, &log_progress).await;
         session.close().await;
         Ok(made?)
+    }
+
+    /// Whether the schema of the log is not here: the database is empty, or another program's.
+    async fn lacks_log(&self) -> Result<bool, NodeError> {
+        let mut connection = self.connect.connect().await?;
+        let lacks = sqlx::query_scalar("select to_regclass('log_head') is null");
+        let lacks = lacks.fetch_one(Deadline::new(&mut connection, ANSWER)).await?;
+        with_deadline(ANSWER, connection.close()).await?;
+        Ok(lacks)
     }
 
     /// Whether the keys of what is sealed are not here: after an import without the vault.

@@ -35,6 +35,9 @@ pub(super) const UNFINISHED_PREFIX: &str = "cluster.new-";
 /// The longest path of a socket that Linux and PostgreSQL take is 107 bytes; keep away from it.
 const LONGEST_SOCKET: usize = 100;
 
+/// The name of the cluster in the directory.
+pub(super) const CLUSTER: &str = "cluster";
+
 /// The size from which on the log is turned over; at most twice this is kept.
 const LONGEST_LOG: u64 = 16 << 20;
 
@@ -72,7 +75,7 @@ impl Layout {
 
     /// PostgreSQL's data directory.
     pub fn cluster(&self) -> PathBuf {
-        self.dir.join("cluster")
+        self.dir.join(CLUSTER)
     }
 
     /// PostgreSQL's log.

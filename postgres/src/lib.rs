@@ -16,6 +16,8 @@ mod swap;
 mod upgrade;
 
 use std::fmt::Write;
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +30,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tokio::sync::{oneshot, watch};
 
-use directory::Layout;
+use directory::{CLUSTER, Layout};
 pub use error::PostgresError;
 use locks::{OwnerLock, Use};
 use pidfile::Postmaster;
@@ -76,6 +78,15 @@ impl ClusterSettings {
     /// The usual settings for a cluster in this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into(), bin: None, max_connections: 100, buffers_mib: 128 }
+    }
+
+    /// Whether there is a cluster already, be it in the middle of an upgrade, or a directory that may not be looked into.
+    #[must_use]
+    pub fn has_cluster(&self) -> bool {
+        match fs::read_dir(&self.dir) {
+            Ok(entries) => entries.flatten().any(|entry| entry.file_name().as_bytes().starts_with(CLUSTER.as_bytes())),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 }
 
@@ -213,6 +224,11 @@ impl PrivateCluster {
     pub async fn create_database(&self, name: &str) -> Result<(), PostgresError> {
         let statement = format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""));
         let mut connection = self.maintenance().await?;
+        // Asked first, since PostgreSQL writes an error into its log when it refuses to make it again.
+        let there = sqlx::query_scalar("select exists (select from pg_database where datname = $1)").bind(name);
+        if with_deadline(ANSWER, there.fetch_one(&mut connection)).await? {
+            return Ok(with_deadline(ANSWER, connection.close()).await?);
+        }
         match with_deadline(MAKING, connection.execute(AssertSqlSafe(statement))).await {
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P04") => {}
             result => {

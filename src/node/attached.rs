@@ -38,6 +38,11 @@ impl Attached {
     /// [`NodeError`]
     pub async fn open(config: &Config) -> Result<Self, NodeError> {
         let database = Database::open(config, true).await?;
+        if database.lacks_log().await? {
+            let description = database.describe().to_owned();
+            database.close().await;
+            return Err(NodeError::NoLog(description));
+        }
         // Opening the vault would found one, and a server would then serve without the keys.
         if database.lacks_vault().await? {
             return Err(NodeError::NoVault);

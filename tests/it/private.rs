@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 use sqlx::ConnectOptions as _;
 use tempfile::TempDir;
 
-use crate::cluster::passable_directory;
+use crate::cluster::{fresh_database, passable_directory};
 use crate::patience::{eventually, within};
 use crate::server::Setup;
 
@@ -238,6 +238,28 @@ async fn the_text_of_a_dead_server_s_lock_is_not_believed() {
 }
 
 /// Which commands may come before the first start; each makes keys in the data directory.
+/// Otherwise a command in the wrong directory would make a cluster there, and blame a table that is missing.
+#[tokio::test]
+async fn a_command_that_reads_makes_nothing_and_says_where_there_is_no_log() {
+    let home = passable_directory();
+    let data = home.path().join("elsewhere");
+    let database = fresh_database().await;
+    for command in ["check", "audit-check", "log"] {
+        let run = |arguments: [&str; 2]| {
+            let mut program = Command::new(env!("CARGO_BIN_EXE_be8"));
+            let output = program.env_clear().arg(command).args(arguments).arg("--data-dir").arg(&data).output();
+            let output = output.expect("the command");
+            assert!(!output.status.success(), "{command}");
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        let error = run(["--test-mode", "true"]);
+        assert!(error.contains("no log of be8 in ") && error.contains("elsewhere"), "{command}: {error}");
+        let error = run(["--database-url", &database.url]);
+        assert!(error.contains("no log of be8 in "), "{command}: {error}");
+        assert!(!data.exists(), "{command}");
+    }
+}
+
 #[tokio::test]
 async fn the_server_takes_the_data_directory_that_any_command_made() {
     let first: [&[&str]; 5] = [
