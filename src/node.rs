@@ -233,7 +233,7 @@ impl Database {
         connection.close().await?;
         match live {
             Some((models, _)) if models == shapes() => return Ok(()),
-            Some((_, build)) if is_newer(&build, BUILD) => return Err(NodeError::Newer(build)),
+            Some((_, build)) if schema::is_newer(&build, BUILD) => return Err(NodeError::Newer(build)),
             _ => {}
         }
         let session = RebuildSession::open(&self.connect, true).await?;
@@ -244,20 +244,19 @@ impl Database {
 
     /// Whether the schema of the log is not here: the database is empty, or another program's.
     async fn lacks_log(&self) -> Result<bool, NodeError> {
-        let mut connection = self.connect.connect().await?;
-        let lacks = sqlx::query_scalar("select to_regclass('log_head') is null");
-        let lacks = lacks.fetch_one(Deadline::new(&mut connection, ANSWER)).await?;
-        with_deadline(ANSWER, connection.close()).await?;
-        Ok(lacks)
+        self.ask("select to_regclass('log_head') is null").await
     }
 
     /// Whether the keys of what is sealed are not here: after an import without the vault.
     async fn lacks_vault(&self) -> Result<bool, NodeError> {
+        self.ask("select keys > 0 and not exists (select from vault.master) from log_head").await
+    }
+
+    async fn ask(&self, question: &'static str) -> Result<bool, NodeError> {
         let mut connection = self.connect.connect().await?;
-        let lacks = "select keys > 0 and not exists (select from vault.master) from log_head";
-        let lacks = sqlx::query_scalar(lacks).fetch_one(Deadline::new(&mut connection, ANSWER)).await?;
+        let answer = sqlx::query_scalar(question).fetch_one(Deadline::new(&mut connection, ANSWER)).await?;
         with_deadline(ANSWER, connection.close()).await?;
-        Ok(lacks)
+        Ok(answer)
     }
 
     /// The vault, if it is there and its master key is, too; neither is made.
@@ -300,15 +299,6 @@ impl Database {
             cluster.stop().await;
         }
     }
-}
-
-/// Whether a version, `major.minor.patch`, is newer than another.
-fn is_newer(version: &str, than: &str) -> bool {
-    let numbers = |text: &str| {
-        let core = text.split(['-', '+']).next().unwrap_or_default();
-        core.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u64>>()
-    };
-    numbers(version) > numbers(than)
 }
 
 /// Logs the progress of a rebuild.

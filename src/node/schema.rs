@@ -1,4 +1,4 @@
-//! The migrations of log and vault, in their order.
+//! The migrations of log and vault, in their order, and which version of the program is newer.
 //!
 //! A list and not `sqlx::migrate!`: the macros of sqlx compile its drivers, tokio and rustls a second time, for the compiler.
 
@@ -38,6 +38,15 @@ pub fn migrator() -> Migrator {
         Migration::new(number, name.replace('_', " ").into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
     Migrator::with_migrations(FILES.map(migration).into())
+}
+
+/// Whether a version, `major.minor.patch`, is newer than another.
+pub(super) fn is_newer(version: &str, than: &str) -> bool {
+    let numbers = |text: &str| {
+        let core = text.split(['-', '+']).next().unwrap_or_default();
+        core.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u64>>()
+    };
+    numbers(version) > numbers(than)
 }
 
 #[cfg(test)]
