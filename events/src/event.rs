@@ -127,19 +127,8 @@ const fn all<const COUNT: usize>(families: &[&[(&'static str, u16)]]) -> [(&'sta
 impl Event {
     /// How it changes the life of an account; none if it does not.
     pub const fn life(&self) -> Option<Life<'_>> {
-        match self {
-            Self::Account(event) => event.life(),
-            Self::Session(_)
-            | Self::Device(_)
-            | Self::Dialog(_)
-            | Self::Group(_)
-            | Self::Message(_)
-            | Self::Media(_)
-            | Self::Reads(_)
-            | Self::Token(_)
-            | Self::Server(_)
-            | Self::Erasure(_) => None,
-        }
+        let Self::Account(event) = self else { return None };
+        event.life()
     }
 
     /// Which account it removes; none if it removes none.
@@ -152,18 +141,9 @@ impl Event {
 
     /// Which data keys it deletes; none if it deletes none.
     pub const fn deleted_keys(&self) -> Option<&KeysDeleted> {
-        match self {
-            Self::Erasure(ErasureEvent::KeysDeleted(e)) => Some(e),
-            Self::Account(_)
-            | Self::Session(_)
-            | Self::Device(_)
-            | Self::Dialog(_)
-            | Self::Group(_)
-            | Self::Message(_)
-            | Self::Media(_)
-            | Self::Reads(_)
-            | Self::Token(_)
-            | Self::Server(_) => None,
+        let Self::Erasure(event) = self else { return None };
+        match event {
+            ErasureEvent::KeysDeleted(e) => Some(e),
         }
     }
 

@@ -281,3 +281,30 @@ fn rules(document: &Value) -> Vec<Rule> {
 fn document_answer(text: &str) -> Response {
     Response::builder().content_type("application/json; charset=utf-8").body(text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_with_parameters_in_path_or_query_go_through_the_router_that_reads_them() {
+        let handle = Handle::default();
+        let plain = plain(routes::routes(&handle));
+        let document = openapi();
+        let mut routed = 0;
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            let parameters = operations.as_object().unwrap().values().flat_map(|one| one["parameters"].as_array());
+            let read = |parameter: &Value| parameter["in"] == "path" || parameter["in"] == "query";
+            if parameters.flatten().any(read) {
+                assert!(!plain.contains_key(path), "{path}");
+                routed += 1;
+            }
+        }
+        assert!(routed > 5, "{routed}");
+        // Its parameters are no part of the document.
+        assert!(!plain.contains_key("/events"));
+        for path in ["/me", "/getthreads", "/getmessages", "/writemessage"] {
+            assert!(plain.contains_key(path), "{path}: {:?}", plain.keys());
+        }
+    }
+}

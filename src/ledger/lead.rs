@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use be8_database::{Connector, Deadline, with_deadline};
 use be8_events::Position;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 
 use super::LogError;
 
@@ -102,7 +102,7 @@ impl Lead {
     /// # Errors
     /// [`LogError::Database`]
     pub async fn save(&mut self, reached: i64) -> Result<(), LogError> {
-        self.store(reached, "").await.map(|_| ())
+        self.store(reached, false).await.map(|_| ())
     }
 
     /// Saves how far in the log the process has come; false, and nothing is saved, if the log of the database ends before that. It
@@ -111,16 +111,17 @@ impl Lead {
     /// # Errors
     /// [`LogError::Database`]
     pub async fn save_position(&mut self, reached: Position) -> Result<bool, LogError> {
-        self.store(reached.0, "where $2 <= (select position from log_head)").await
+        self.store(reached.0, true).await
     }
 
-    /// Stores the checkpoint if the condition on it (`$2`) holds; whether it did.
-    async fn store(&mut self, reached: i64, condition: &'static str) -> Result<bool, LogError> {
-        let statement = format!(
-            "insert into checkpoints (process, reached) select $1, $2 {condition}
-             on conflict (process) do update set reached = excluded.reached"
+    /// Stores the checkpoint; one that is a position, only if the log goes that far. Whether it did.
+    async fn store(&mut self, reached: i64, is_position: bool) -> Result<bool, LogError> {
+        let query = sqlx::query(
+            "insert into checkpoints (process, reached)
+             select $1, $2 where not $3 or $2 <= (select position from log_head)
+             on conflict (process) do update set reached = excluded.reached",
         );
-        let query = sqlx::query(AssertSqlSafe(statement)).bind(self.name).bind(reached);
+        let query = query.bind(self.name).bind(reached).bind(is_position);
         let saved = query.execute(self.connection()).await?.rows_affected() == 1;
         if saved {
             self.checkpoint = Some(reached);

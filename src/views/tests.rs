@@ -181,7 +181,7 @@ fn without_room_a_thread_is_loaded_when_it_is_asked_for_again_soon() {
 }
 
 #[test]
-fn the_least_recently_used_goes_first_and_the_budget_is_kept() {
+fn the_oldest_goes_first_unless_it_was_used_and_the_budget_is_kept() {
     let one = Fact::Session(account(1)).size(&[]);
     let mut state = state(3 * one, 100);
     let session = |nth: u8| Key::Session(Hash32([nth; 32]));

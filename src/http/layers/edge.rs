@@ -21,7 +21,6 @@ use crate::http::wire::error::WireError;
 /// - A request for a known path goes to it in its canonical case, without a slash at its end.
 /// - HEAD reaches a known path only where its rule says so: poem would run the GET handler.
 /// - Errors and panics become JSON answers; causes of 500s are logged, never shown.
-/// - The answer is [`finish`]ed.
 pub(super) async fn answer<E: Endpoint>(inside: &E, resolved: &Resolved, mut request: Request) -> Response {
     let rule = resolved.rule;
     let answer = match rule.map(|rule| admit(rule, &mut request)) {
@@ -39,7 +38,7 @@ pub(super) async fn answer<E: Endpoint>(inside: &E, resolved: &Resolved, mut req
             }
         }
     };
-    finish(resolved.errors().apply(answer), resolved.caller.https)
+    resolved.errors().apply(answer)
 }
 
 /// Makes a request for a known path one that the routes inside match, or refuses its method.
@@ -123,7 +122,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 /// Adds the headers that every answer has, unless the inside has set them: `X-Content-Type-Options: nosniff`,
 /// `Referrer-Policy: no-referrer`, the Content-Security-Policy of what is no page, for JSON `Cache-Control: no-store`; over
 /// https also the one that has browsers stay with it.
-pub(in crate::http) fn finish(mut answer: Response, https: bool) -> Response {
+pub(super) fn finish(mut answer: Response, https: bool) -> Response {
     let json = answer.content_type().is_some_and(|media| media.starts_with("application/json"));
     let mut set = |name: HeaderName, value: &'static str| {
         answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
@@ -195,7 +194,7 @@ mod tests {
             let rule = paths.find(request.uri().path());
             async move {
                 let resolved = Resolved { rule, ..Resolved::unknown() };
-                Ok(answer(&inside, &resolved, request).await)
+                Ok(finish(answer(&inside, &resolved, request).await, resolved.caller.https))
             }
         })
     }

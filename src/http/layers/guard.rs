@@ -9,7 +9,6 @@ use std::sync::Once;
 use poem::http::{HeaderMap, HeaderName, header};
 use poem::{IntoResponse as _, Request, Response};
 
-use super::edge::finish;
 use crate::http::request::resolved::Resolved;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
@@ -35,8 +34,7 @@ impl Guard {
         forwarded_host: Option<&str>,
     ) -> Option<Response> {
         let rule = resolved.rule.filter(|rule| rule.guarded.contains(request.method()))?;
-        let https = resolved.caller.https;
-        let scheme = if https { "https" } else { "http" };
+        let scheme = if resolved.caller.https { "https" } else { "http" };
         let is_own = |origin: &str| {
             let hosts = [asked_host(request), forwarded_host].into_iter().flatten();
             let mut own = hosts.map(|host| origin_of(&format!("{scheme}://{host}")));
@@ -47,7 +45,7 @@ impl Guard {
         }
         hint(request.headers());
         let answer = WireError::from(Code::Forbidden).into_response();
-        Some(finish(rule.errors.apply(answer), https))
+        Some(rule.errors.apply(answer))
     }
 }
 

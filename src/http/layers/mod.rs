@@ -63,7 +63,7 @@ impl<E: Endpoint> Endpoint for Layers<E> {
             None => {
                 let counted = self.limits.count(&resolved);
                 let mut answer = match counted.refusal() {
-                    Some(refusal) => edge::finish(refusal, resolved.caller.https),
+                    Some(refusal) => refusal,
                     None => {
                         request.set_data(resolved.clone());
                         let answer = edge::answer(&self.inside, &resolved, request).await;
@@ -75,6 +75,7 @@ impl<E: Endpoint> Endpoint for Layers<E> {
                 answer
             }
         };
+        let answer = edge::finish(answer, resolved.caller.https);
         let answer = compress(answer, accepted).await?;
         self.measure.count(&measured, resolved.rule, answer.status());
         Ok(answer)
