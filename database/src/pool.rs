@@ -20,6 +20,8 @@ use crate::error::{ConnectError, leaves_connection, reason};
 const TRUSTED: Duration = Duration::from_millis(500);
 /// How long a connection may take to show that it is alive, and a pool to have one.
 const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long an idle connection is kept: each is a process of PostgreSQL, and a session of a pooler that others may wait for.
+const IDLE: Duration = Duration::from_secs(60);
 /// How long a connection may take to show that it can be used again.
 const RETURN: Duration = Duration::from_secs(5);
 
@@ -45,6 +47,7 @@ impl Connector {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE)
+            .idle_timeout(IDLE)
             // A connection in steady use needs no test, which would cost a round trip; one that lay idle may have died with
             // the database. One to a host that was left is not used any more.
             .test_before_acquire(false)

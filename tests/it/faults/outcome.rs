@@ -11,6 +11,9 @@ use crate::hold::Hold;
 use crate::patience::{eventually, within};
 use crate::server::{Server, Setup};
 
+/// For appends that are held up until something was seen, which takes a while on a busy machine.
+const PATIENT: [(&str, u32); 2] = [("ledger-patience-seconds", 20), ("ledger-outcome-seconds", 25)];
+
 /// A server behind a proxy.
 async fn behind_a_proxy(flags: &[(&str, u32)]) -> (Database, Proxy, Server) {
     let database = fresh_database().await;
@@ -44,7 +47,7 @@ async fn a_lost_answer_is_settled_and_the_message_written_once() {
 
 #[tokio::test]
 async fn an_append_that_still_runs_is_waited_for() {
-    let (database, proxy, server) = behind_a_proxy(&[]).await;
+    let (database, proxy, server) = behind_a_proxy(&PATIENT).await;
     let (alice, bob, thread) = two_people(&server).await;
     let mut hold = Hold::next_append(&database.url).await;
     proxy.cut_next_append(Cut::Meanwhile);
@@ -63,7 +66,7 @@ async fn an_append_that_still_runs_is_waited_for() {
 
 #[tokio::test]
 async fn an_append_that_comes_too_late_finds_the_fence() {
-    let (database, proxy, server) = behind_a_proxy(&[]).await;
+    let (database, proxy, server) = behind_a_proxy(&PATIENT).await;
     let (alice, bob, thread) = two_people(&server).await;
     // The statement is prepared: preparing it would wait for the table, too, before there is an append to cut.
     for text in ["first", "second"] {
@@ -126,7 +129,7 @@ async fn an_outcome_that_stays_unknown_is_answered_so_and_settled_later() {
 /// Shows (docs/protocol.md): Overload.
 #[tokio::test]
 async fn a_database_that_is_away_is_reported_and_comes_back_by_itself() {
-    let (database, proxy, server) = behind_a_proxy(&[("ledger-patience-seconds", 1)]).await;
+    let (database, proxy, server) = behind_a_proxy(&[("ledger-patience-seconds", 3)]).await;
     let (alice, bob, thread) = two_people(&server).await;
     let mut stream = bob.client.events().await;
     proxy.reachable(false);

@@ -66,15 +66,16 @@ impl PgBouncer {
 
 #[tokio::test]
 async fn in_session_mode_what_is_acknowledged_is_durable() {
-    for settings in
-        ["pool_mode = session", "pool_mode = session\nserver_reset_query = DISCARD ALL\ndefault_pool_size = 60"]
-    {
+    for settings in [
+        "pool_mode = session\nserver_reset_query =\ndefault_pool_size = 60",
+        "pool_mode = session\nserver_reset_query = DISCARD ALL\ndefault_pool_size = 60",
+    ] {
         let own = Own::start().await;
         // What a session of be8 does not set itself would be so.
         own.run(&["alter database own set synchronous_commit = off"]).await;
         let Some(pooler) = PgBouncer::start(&own.database, settings).await else { return };
         let setup = Setup::on(&own.database).through(pooler.url(&own.database));
-        let server = setup.with("ledger-patience-seconds", 1).with("ledger-outcome-seconds", 2).start().await;
+        let server = setup.with("ledger-patience-seconds", 3).with("ledger-outcome-seconds", 4).start().await;
         let (alice, bob, thread) = two_people(&server).await;
         // A commit that waits for the disk waits for a standby, too, and one that does not wait does not wait for it either.
         own.set("synchronous_standby_names", "s1").await;
