@@ -29,6 +29,8 @@ mod report;
 mod rows;
 #[path = "be8/servers.rs"]
 mod servers;
+#[path = "be8/streams.rs"]
+mod streams;
 #[path = "be8/world.rs"]
 mod world;
 
@@ -146,6 +148,12 @@ fn command() -> Command {
                 .value_parser(value_parser!(u64).range(1000..=10_000_000))
                 .help("Only: what the transparency log costs, with about so many events (the targets are for 1000000)"),
         )
+        .arg(
+            Arg::new("streams")
+                .long("streams")
+                .action(ArgAction::SetTrue)
+                .help("Only: what open event streams cost, and how soon what was written is at its receivers"),
+        )
         // `cargo bench` says this to every benchmark.
         .arg(Arg::new("bench").long("bench").action(ArgAction::SetTrue).hide(true))
 }
@@ -163,6 +171,9 @@ fn main() {
     }
     if let Some(&events) = matches.get_one::<u64>("proofs") {
         return println!("{}", runtime.block_on(proofs::measure(events as usize, plan.window)));
+    }
+    if matches.get_flag("streams") {
+        return println!("{}", runtime.block_on(streams::measure(plan.rounds, plan.baseline.as_deref())));
     }
     let report = runtime.block_on(run(&plan));
     println!("{report}");

@@ -11,7 +11,7 @@ use be8_events::{MessageNo, ThreadId};
 use rand::RngExt as _;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 
-use crate::data::{Member, each, members, message, message_request};
+use crate::data::{Member, ciphertext, each, members, message, message_request};
 use crate::driver::{Requests, request};
 use crate::groups::{Group, found};
 
@@ -155,7 +155,7 @@ impl Communities {
         }
         reads.shuffle(random);
         let member = &talk.members[by];
-        let written = message_request(member, talk.receiver(by), talk.thread);
+        let written = message_request(member, talk.receiver(by), talk.thread, &ciphertext());
         [written].into_iter().chain(reads).collect()
     }
 }

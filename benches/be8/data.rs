@@ -130,7 +130,7 @@ impl Data {
     /// The same as the web client sends it.
     pub fn message_request(&self, conversation: &Conversation, by: usize) -> Box<[u8]> {
         let [from, to] = [by, 1 - by].map(|nth| &self.members[conversation.members[nth]]);
-        message_request(from, Receiver::Account(to.account), conversation.thread)
+        message_request(from, Receiver::Account(to.account), conversation.thread, &ciphertext())
     }
 
     /// One of the two has seen everything.
@@ -162,7 +162,7 @@ pub async fn members(app: &Arc<App>, name: &str, count: usize) -> Vec<Member> {
 
 /// A ciphertext as the web client sends it: as long as that of a sentence or two, and no two alike, which compresses as little as
 /// real ones.
-fn ciphertext() -> String {
+pub fn ciphertext() -> String {
     STANDARD.encode([SALTED, &rand::random::<[u8; 184]>()].concat())
 }
 
@@ -189,15 +189,15 @@ pub fn message(from: &Member, to: Receiver, thread: ThreadId) -> WriteMessage {
     }
 }
 
-/// The same as the web client sends it.
-pub fn message_request(from: &Member, to: Receiver, thread: ThreadId) -> Box<[u8]> {
+/// A message with this text as the web client sends it.
+pub fn message_request(from: &Member, to: Receiver, thread: ThreadId, text: &str) -> Box<[u8]> {
     let (receiver, kind) = match to {
         Receiver::Account(account) => (account.to_string(), "user"),
         Receiver::Group(group) => (group.to_string(), "group"),
     };
     let body = serde_json::json!({
         "receiver": receiver, "sender": from.account.to_string(), "threadID": thread.to_string(), "messageType": "text",
-        "text": ciphertext(), "nickname": "member", "iv": vector(), "type": kind, "endless": false,
+        "text": text, "nickname": "member", "iv": vector(), "type": kind, "endless": false,
     });
     request("POST", "/writemessage", &from.cookie, &body.to_string())
 }

@@ -154,20 +154,22 @@ async fn walk(address: SocketAddr, requests: Requests, from: usize, window: Wind
     .await
 }
 
-struct Connection {
+/// A keep-alive connection.
+pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> Self {
+    /// Connects.
+    pub async fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("the server takes connections");
         stream.set_nodelay(true).expect("a socket without delay");
         Self { stream, buffer: Vec::with_capacity(1 << 17) }
     }
 
     /// Sends a request and reads the answer, which must say yes.
-    async fn exchange(&mut self, request: &[u8]) {
+    pub async fn exchange(&mut self, request: &[u8]) {
         let (head, length) = self.receive(request).await;
         let (ok, body) = (self.buffer.starts_with(b"HTTP/1.1 200 "), &self.buffer[head..head + length]);
         let yes = body.starts_with(br#"{"valid":true"#) || body.starts_with(GZIP);
