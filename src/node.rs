@@ -1,6 +1,7 @@
 //! A node: the database, the vault, the ledger and the feed, wired together.
 
 mod attached;
+mod audit;
 mod erasures;
 mod files;
 mod schema;
@@ -18,16 +19,11 @@ use sqlx::Connection;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
-use crate::app::ImageReads;
-use crate::app::LoginAttempts;
-use crate::app::Names;
-use crate::app::StreamIds;
 use crate::app::tokens::{self, TokenError};
+use crate::app::{App, ImageReads, LoginAttempts, Names, SeenSessions, StreamIds};
 use crate::app::{BadOperatorToken, OperatorToken};
-use crate::audit::key_file::{self, KeyFileError};
-use crate::audit::notes::{NoteKey, Role};
-use crate::audit::{AuditSettings, Transparency, TransparencyError, Witness};
+use crate::audit::key_file::KeyFileError;
+use crate::audit::{TransparencyError, Witness};
 use crate::config::Config;
 use crate::domain::hours::StrikeHour;
 use crate::feed::Hub;
@@ -42,12 +38,15 @@ use crate::postgres::{PostgresError, PrivateCluster};
 use crate::process::answers::AnswerSweeper;
 use crate::process::{
     ProcessRunner, checkpoints::Checkpoints, expiry::Expiry, hours::HourTicker, media::MediaSweeper, overdue::Overdue,
-    push::Pusher, removal::Removals, rotation::Rotation, sweep::Sweeping, witnesses::Witnesses,
+    push::Pusher, removal::Removals, rotation::Rotation, session_days::SessionDaySweeper, sweep::Sweeping,
+    witnesses::Witnesses,
 };
 use crate::push::{BadVapid, Sender, Vapid};
 use crate::support::clock::{Clock, FileClock, SystemClock};
 use crate::vault::{self, Vault, VaultError};
 use crate::views::Views;
+
+use audit::{transparency, witness_key};
 
 pub use attached::Attached;
 pub use files::{cluster_settings, make_data_dir};
@@ -420,6 +419,11 @@ impl Node {
                 lifetime: config.app.message_lifetime,
                 cleared: Arc::default(),
             }),
+            runner.spawn(SessionDaySweeper {
+                ledger: ledger.clone(),
+                read: ReadModels::new(pool.clone()),
+                after: Mutex::default(),
+            }),
             runner.spawn(AnswerSweeper { ledger: ledger.clone(), clock: trusted.clone() }),
             runner.spawn(MediaSweeper {
                 log: Log::new(pool.clone()),
@@ -443,8 +447,11 @@ impl Node {
             None => Views::off(),
             Some(settings) => Views::start(&ledger, &pool, vault.clone(), Arc::new(Presenters), settings, stop.clone()),
         };
+        let seen = SeenSessions::default();
+        processes.push(tokio::spawn(seen.clone().keep(ledger.session_days(), config.app.seen_pause, stop.clone())));
         let app = Arc::new(App {
             views,
+            seen,
             code_attempts: ledger.code_attempts(),
             ledger,
             read: ReadModels::new(pool),
@@ -485,16 +492,4 @@ impl Node {
         self.database.close().await;
         Ok(ended?)
     }
-}
-
-/// The transparency log over this log.
-async fn transparency(log: &Log, settings: &AuditSettings) -> Result<Transparency, TransparencyError> {
-    let witnesses = settings.witnesses.iter().map(|witness| witness.key.clone()).collect();
-    Transparency::open(log, settings.key_file(), &settings.log_name(), witnesses).await
-}
-
-/// The key that cosigns foreign logs, if this server does.
-fn witness_key(settings: &AuditSettings) -> Result<Option<NoteKey>, KeyFileError> {
-    let path = settings.witness_key.as_deref();
-    path.map(|path| key_file::load_or_create(path, Role::Witness, &settings.witness_name())).transpose()
 }

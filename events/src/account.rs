@@ -24,6 +24,8 @@ family! {
         LifetimeExtended = 1,
         /// An account was removed.
         AccountRemoved = 1,
+        /// An account changed its password.
+        PasswordChanged = 1,
     }
 }
 
@@ -36,7 +38,8 @@ impl AccountEvent {
             | Self::NicknameChanged(_)
             | Self::StatusSet(_)
             | Self::CodesSet(_)
-            | Self::CodeChanged(_) => Subject::Account(account),
+            | Self::CodeChanged(_)
+            | Self::PasswordChanged(_) => Subject::Account(account),
             Self::PublicKeySet(_) => Subject::PublicKey(account),
             Self::LifetimeExtended(_) | Self::AccountRemoved(_) => return None,
         };
@@ -53,7 +56,8 @@ impl AccountEvent {
             | Self::StatusSet(_)
             | Self::PublicKeySet(_)
             | Self::CodesSet(_)
-            | Self::CodeChanged(_) => return None,
+            | Self::CodeChanged(_)
+            | Self::PasswordChanged(_) => return None,
         })
     }
 }
@@ -160,6 +164,20 @@ pub enum CodeKind {
 pub struct CodeSecret {
     /// The new code as an argon2id hash in PHC string format.
     pub hash: String,
+}
+
+/// An account changed its password. Sealed under `Account`: [`PasswordSecret`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PasswordChanged {}
+
+/// The secret part of [`PasswordChanged`].
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PasswordSecret {
+    /// The new password as an argon2id hash in PHC string format.
+    pub password: String,
 }
 
 /// A token extended the life of an account.

@@ -11,7 +11,7 @@ family! {
         /// A device subscribed to pushes.
         DeviceSubscribed = 2 older { 1 => DeviceSubscribed::from_v1 },
         /// A device is no longer pushed to.
-        DeviceDropped = 2 older { 1 => DeviceDropped::from_v1 },
+        DeviceDropped = 3 older { 1 => DeviceDropped::from_older, 2 => DeviceDropped::from_older },
     }
 }
 
@@ -81,8 +81,8 @@ pub struct DeviceDropped {
 }
 
 impl DeviceDropped {
-    /// Reads version 1, which knew fewer reasons.
-    pub(crate) fn from_v1(payload: &[u8]) -> serde_json::Result<Self> {
+    /// Reads versions 1 and 2, which knew fewer reasons.
+    pub(crate) fn from_older(payload: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(payload)
     }
 }
@@ -102,4 +102,6 @@ pub enum Dropped {
     Taken,
     /// The push service refused many pushes in a row and accepted none.
     Refused,
+    /// Its owner ended it.
+    Unsubscribed,
 }

@@ -152,19 +152,16 @@ impl Event {
     pub fn sealing(&self, stream: StreamName) -> Option<Sealing> {
         match self {
             Self::Account(event) => event.sealing(stream),
+            Self::Session(event) => event.sealing(),
             Self::Device(event) => event.sealing(stream),
             Self::Group(event) => event.sealing(stream),
             Self::Message(event) => {
                 let MessageHeader { sender: author, thread, stay, .. } = event.header();
                 Some(Sealing::Message { author, thread, stay })
             }
-            Self::Session(_)
-            | Self::Dialog(_)
-            | Self::Media(_)
-            | Self::Reads(_)
-            | Self::Token(_)
-            | Self::Server(_)
-            | Self::Erasure(_) => None,
+            Self::Dialog(_) | Self::Media(_) | Self::Reads(_) | Self::Token(_) | Self::Server(_) | Self::Erasure(_) => {
+                None
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::AccId;
 use crate::family::family;
+use crate::{AccId, Sealing, Subject};
 
 family! {
     /// Sessions.
@@ -12,6 +12,18 @@ family! {
         SessionOpened = 1,
         /// A session ended.
         SessionEnded = 1,
+        /// A session got a name.
+        SessionNamed = 1,
+    }
+}
+
+impl SessionEvent {
+    /// Under which key the secret part is sealed; none if there is none.
+    pub(crate) fn sealing(&self) -> Option<Sealing> {
+        match self {
+            Self::SessionNamed(e) => Some(Sealing::Lasting(Subject::Account(e.account))),
+            Self::SessionOpened(_) | Self::SessionEnded(_) => None,
+        }
     }
 }
 
@@ -55,10 +67,27 @@ pub struct SessionEnded {
 pub enum Ending {
     /// The same browser created another account.
     Replaced,
-    /// Its owner ended it, by `/logout`.
+    /// Its owner ended it, by `/logout` or from another session.
     LoggedOut,
     /// The account opened more sessions than it may have; the oldest gave way.
     Displaced,
     /// The operator ended it.
     Operator,
+}
+
+/// The owner of a session gave it a name, or took it away. Sealed under `Account`: [`SessionSecret`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SessionNamed {
+    /// Whose session it is.
+    pub account: AccId,
+}
+
+/// The secret part of [`SessionNamed`].
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SessionSecret {
+    /// The name, at most 64 UTF-16 units; empty: none any more.
+    pub name: String,
 }

@@ -16,7 +16,7 @@ URL = os.environ["BE8_URL"]
 OPERATOR = {"Authorization": f"Bearer {os.environ['BE8_OPERATOR_TOKEN']}"}
 COOKIE = "be8"
 # What ends the session or the account that asks for it.
-ENDS = {"endSession", "removeAccount", "removeAccountByGet"}
+ENDS = {"endSession", "endSessionByName", "removeAccount", "removeAccountByGet"}
 
 
 class Session:

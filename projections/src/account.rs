@@ -20,6 +20,7 @@ const TABLES: &[Table] = &[Table::new(
 create table if not exists {schema}.account (
     id         bigint primary key,
     nickname   bigint not null,      -- position of the event that set it
+    password   bigint not null,      -- likewise
     status     bigint,               -- likewise, to an empty one too; none until one was first set
     public_key bigint,               -- likewise
     unlock     bigint,               -- position of the event that holds the hash of this lock code
@@ -36,6 +37,7 @@ create index if not exists account_until on {schema}.account (until) where until
 #[derive(Debug, Clone, Copy, Default)]
 struct Set {
     nickname: Option<Position>,
+    password: Option<Position>,
     status: Option<Position>,
     public_key: Option<Position>,
     unlock: Option<Position>,
@@ -66,11 +68,13 @@ impl Accounts {
     fn set(&mut self, account: AccId, event: &AccountEvent, here: Position) {
         match event {
             AccountEvent::AccountCreated(e) => {
-                let row = Set { nickname: Some(here), until: Some(e.until), endless: Some(false), ..Set::default() };
+                let (until, endless) = (Some(e.until), Some(false));
+                let row = Set { nickname: Some(here), password: Some(here), until, endless, ..Set::default() };
                 self.created.insert(account, row);
             }
             AccountEvent::NicknameChanged(_) => self.row(account).nickname = Some(here),
             AccountEvent::StatusSet(_) => self.row(account).status = Some(here),
+            AccountEvent::PasswordChanged(_) => self.row(account).password = Some(here),
             AccountEvent::PublicKeySet(_) => self.row(account).public_key = Some(here),
             AccountEvent::CodesSet(_) => {
                 let row = self.row(account);
@@ -95,6 +99,7 @@ impl Accounts {
         to.rows()
             .column("id", rows.keys().map(|account| account.number()))
             .column("nickname", position(|row| row.nickname))
+            .column("password", position(|row| row.password))
             .column("status", position(|row| row.status))
             .column("public_key", position(|row| row.public_key))
             .column("unlock", position(|row| row.unlock))
@@ -105,7 +110,7 @@ impl Accounts {
 }
 
 impl ReadModel for Accounts {
-    const MODEL: Model = Model { name: "accounts", version: 1, tables: TABLES, needs: &[] };
+    const MODEL: Model = Model { name: "accounts", version: 2, tables: TABLES, needs: &[] };
 
     fn apply(&mut self, recorded: &Recorded, _: &Derived) {
         if let (Event::Account(event), StreamName::Account(account)) = (&recorded.event, recorded.stream) {
@@ -119,7 +124,8 @@ impl ReadModel for Accounts {
             "account_changed",
             "
     update {schema}.account a set
-        nickname = coalesce(u.nickname, a.nickname), status = coalesce(u.status, a.status),
+        nickname = coalesce(u.nickname, a.nickname), password = coalesce(u.password, a.password),
+        status = coalesce(u.status, a.status),
         public_key = coalesce(u.public_key, a.public_key), unlock = coalesce(u.unlock, a.unlock),
         destroy = coalesce(u.destroy, a.destroy), endless = coalesce(u.endless, a.endless),
         until = coalesce(u.until, a.until)

@@ -11,8 +11,8 @@ use crate::{Generation, ReadError, ReadModels};
 /// The event that holds the hash of an account's password.
 #[derive(Debug)]
 pub struct Credential {
-    /// The account's first event.
-    pub created: StoredSealed,
+    /// The event that set the password: that of the account's beginning, or of its newest change.
+    pub set: StoredSealed,
     /// The data keys that were live when this was read.
     pub live: Vec<KeyId>,
 }
@@ -41,8 +41,8 @@ impl ReadModels {
             })
             .await?;
         let mut live = Vec::new();
-        let created = rows.first().map(|row| CREATED.read(row, &mut live)).transpose()?.flatten();
-        Ok(created.map(|created| Credential { created, live }))
+        let set = rows.first().map(|row| PASSWORD.read(row, &mut live)).transpose()?.flatten();
+        Ok(set.map(|set| Credential { set, live }))
     }
 
     /// What lock codes of the session's account are checked against; none without a living account.
@@ -59,24 +59,21 @@ impl ReadModels {
 }
 
 /// The events that statements join to an account.
-const CREATED: Named = Named("created");
+const PASSWORD: Named = Named("password");
 const UNLOCK: Named = Named("unlock");
 const DESTROY: Named = Named("destroy");
 
-/// The statement of [`ReadModels::credential`]; `$1` the account, `$2` the time. The hash stands in
-/// the first event of the account's stream.
+/// The statement of [`ReadModels::credential`]; `$1` the account, `$2` the time.
 static CREDENTIAL: Query = Query::new(credential_sql);
 
 fn credential_sql(generation: Generation) -> String {
     format!(
-        "select h.generation, {created}
+        "select h.generation, {password}
 from log_head h
 left join {generation}.account a on a.id = $1 and a.until > $2
-left join streams n on n.name = 'account-' || a.id
-left join events first on first.stream = n.id and first.version = 1
-{join_created}",
-        created = CREATED.columns(),
-        join_created = CREATED.join("first.position"),
+{join_password}",
+        password = PASSWORD.columns(),
+        join_password = PASSWORD.join("a.password"),
     )
 }
 

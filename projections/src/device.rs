@@ -69,7 +69,7 @@ impl ReadModel for Devices {
         if let Event::Session(event) = &recorded.event {
             match event {
                 SessionEvent::SessionEnded(e) => self.session_ended(e.account),
-                SessionEvent::SessionOpened(_) => {}
+                SessionEvent::SessionOpened(_) | SessionEvent::SessionNamed(_) => {}
             }
         }
         if let Some(e) = recorded.event.removed() {

@@ -64,6 +64,7 @@ pub use model::{Model, Table};
 pub use queries::{ReadError, ReadModels};
 pub use read_mark::Ranges;
 pub use read_models::{Changes, MODELS, shapes, with_needed};
+pub use session::{OpenSessions, SessionRow};
 pub use statement::{Rows, Statement};
 pub use stored::{Stored, StoredSealed};
 pub use thread::{Counterpart, Partner, ThreadGroup, ThreadList, ThreadSummary};

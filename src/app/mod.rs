@@ -7,6 +7,7 @@ mod image_reads;
 mod login_attempts;
 pub mod names;
 mod operator_token;
+mod seen_sessions;
 mod sessions;
 mod settings;
 mod stream_ids;
@@ -32,7 +33,8 @@ pub use image_reads::ImageReads;
 pub use login_attempts::LoginAttempts;
 pub use names::Names;
 pub use operator_token::{BadOperatorToken, OperatorToken};
-pub use sessions::{OpenSession, SessionsError, open_sessions};
+pub use seen_sessions::SeenSessions;
+pub use sessions::{OpenSession, open_sessions};
 pub use settings::{AdmissionSettings, AppSettings};
 pub use stream_ids::{IdCipher, NoCipher, StreamIds};
 
@@ -63,6 +65,8 @@ pub struct App {
     pub codes: PasswordHasher,
     /// Who tried to log in, and how often.
     pub login_attempts: LoginAttempts,
+    /// Which sessions were used on which day.
+    pub seen: SeenSessions,
     /// Attempts at lock codes.
     pub code_attempts: CodeAttempts,
     /// Nicknames by the event that set them.

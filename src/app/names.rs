@@ -99,6 +99,7 @@ pub fn open_name(opener: &Opener, event: &StoredSealed) -> Result<String, Unread
             | AccountEvent::PublicKeySet(_)
             | AccountEvent::CodesSet(_)
             | AccountEvent::CodeChanged(_)
+            | AccountEvent::PasswordChanged(_)
             | AccountEvent::LifetimeExtended(_)
             | AccountEvent::AccountRemoved(_),
         )

@@ -18,6 +18,7 @@ settings! {
         group_key_bytes: usize = count, "group-key-max-bytes", "BYTES", "8192", "The longest wrapped key of a group; those of the web client have some 400 bytes";
         group_members: u32 = count, "group-max-members", "N", "1000", "The most members that a group may be created for";
         sessions_per_account: usize = count, "sessions-per-account", "N", "32", "Sessions that an account may have open; one more ends the oldest";
+        seen_pause: Duration = seconds, "session-days-seconds", "SECONDS", "60", "How long it is collected which sessions were used today, until that is written at once; each is written once a day";
         devices: usize = count, "devices-per-account", "N", "20", "Devices that an account may push to; one more displaces the oldest";
         login_queue: usize = count, "login-queue", "N", "1024", "Logins that may wait for the check of their password, a quarter of them for one address or account; one more is refused as RATELIMITED";
         heartbeat: Duration = seconds, "events-heartbeat-seconds", "SECONDS", "15", "Pause between comment lines on a silent event stream";

@@ -238,7 +238,7 @@ impl Survey {
             }
             Event::Message(event) => (event.header().sender == account).then_some(Part::Own),
             Event::Group(event) => self.of_group(event, recorded.stream, account, acted),
-            // Nothing is sealed in these families (`Event::sealing`): they only count.
+            // What is sealed of these families (`Event::sealing`) is the account's own, which did it.
             Event::Dialog(DialogEvent::ConversationEnded(_))
             | Event::Session(_)
             | Event::Reads(_)
@@ -263,6 +263,7 @@ impl Survey {
             | AccountEvent::StatusSet(_)
             | AccountEvent::CodesSet(_)
             | AccountEvent::CodeChanged(_)
+            | AccountEvent::PasswordChanged(_)
             | AccountEvent::LifetimeExtended(_) => {}
         }
         Part::Own

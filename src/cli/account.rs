@@ -80,7 +80,7 @@ async fn end_sessions(attached: &Attached, account: AccId) -> Result<String, Str
 
 async fn list(attached: &Attached, account: AccId, json: bool) -> Result<String, String> {
     exists(attached, account).await?;
-    let sessions = open_sessions(attached.ledger.log(), &attached.read, account).await;
+    let sessions = open_sessions(&attached.read, account).await;
     let sessions: Vec<SessionEntry> =
         sessions.map_err(|error| error.to_string())?.iter().map(SessionEntry::from).collect();
     if json {

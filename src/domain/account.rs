@@ -26,6 +26,8 @@ pub struct Account {
     token: Option<Hash32>,
     /// The event that set the nickname.
     nickname: Position,
+    /// The event that set the password.
+    password: Position,
     /// The event that set the status.
     status: Option<Position>,
     /// The events that hold the hashes of the lock codes.
@@ -66,6 +68,11 @@ impl Account {
         self.nickname
     }
 
+    /// The position of the event that set the password.
+    pub const fn password(&self) -> Position {
+        self.password
+    }
+
     /// The position of the event that set the status, which may be empty; none until one was first set.
     pub const fn status(&self) -> Option<Position> {
         self.status
@@ -80,10 +87,11 @@ impl Account {
         match event {
             AccountEvent::AccountCreated(e) => {
                 self.until = Some(e.until);
-                self.nickname = position;
+                (self.nickname, self.password) = (position, position);
             }
             AccountEvent::NicknameChanged(_) => self.nickname = position,
             AccountEvent::StatusSet(_) => self.status = Some(position),
+            AccountEvent::PasswordChanged(_) => self.password = position,
             AccountEvent::PublicKeySet(e) => self.public_key = Some(e.sha256),
             AccountEvent::CodesSet(_) => (self.unlock, self.destroy) = (Some(position), Some(position)),
             AccountEvent::CodeChanged(e) => match e.which {

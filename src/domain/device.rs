@@ -144,6 +144,37 @@ impl Command for Subscribe {
     }
 }
 
+/// Drops devices of the account of the request.
+#[derive(Debug, Clone, Copy)]
+pub struct Unsubscribe {
+    /// The session of the request.
+    pub session: Option<Hash32>,
+    /// Which device, by the fingerprint of its endpoint; none: those of the session.
+    pub endpoint: Option<Hash32>,
+}
+
+impl Command for Unsubscribe {
+    /// Whether there is such a device.
+    type Reply = bool;
+
+    fn streams(&self) -> Vec<StreamName> {
+        self.session.into_iter().map(StreamName::Session).collect()
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<Decision<bool>, Stop> {
+        let me = view.authenticate(self.session)?;
+        let meant = |device: &&Device| match self.endpoint {
+            Some(endpoint) => device.endpoint == endpoint,
+            None => device.session == self.session,
+        };
+        let devices = view.devices(me)?.subscribed().iter().filter(meant);
+        let events: Vec<_> =
+            devices.map(|device| dropped(me, Some(me), device.endpoint, Dropped::Unsubscribed)).collect();
+        let found = !events.is_empty();
+        Ok(Decision::events(events, found))
+    }
+}
+
 /// Drops a device that pushes do not reach, unless it subscribed again since.
 #[derive(Debug, Clone)]
 pub struct DropDevice {

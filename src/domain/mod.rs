@@ -19,6 +19,7 @@ pub mod invites;
 mod key_versions;
 pub mod message;
 pub mod operator;
+pub mod password;
 pub mod profile;
 pub mod read_marks;
 pub mod removal;
@@ -363,7 +364,7 @@ pub enum State {
 impl State {
     /// The format of a stored snapshot: raised whenever a state changes its shape, so that older
     /// snapshots are passed over.
-    pub const SNAPSHOT_FORMAT: i32 = 4;
+    pub const SNAPSHOT_FORMAT: i32 = 5;
 
     /// The state of a stream without events.
     pub fn new(stream: &StreamName) -> Self {
@@ -387,7 +388,7 @@ impl State {
     pub fn evolve(&mut self, Occurred { position, event }: Occurred<'_>) {
         match (self, event) {
             (Self::Account(state), Event::Account(event)) => state.evolve(position, event),
-            (Self::Session(state), Event::Session(event)) => state.evolve(event),
+            (Self::Session(state), Event::Session(event)) => state.evolve(position, event),
             (Self::Dialog(state), Event::Dialog(event)) => state.evolve(event),
             (Self::Dialog(state), Event::Message(event)) => state.written(event),
             (Self::Group(state), Event::Group(event)) => state.evolve(position, event),

@@ -3,8 +3,10 @@
 #[cfg(test)]
 mod tests;
 
-use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
-use be8_events::{AccId, Hash32, NewEvent, SessionEvent, StreamName};
+use be8_events::session::{Ending, Opening, SessionEnded, SessionNamed, SessionOpened, SessionSecret};
+use be8_events::{
+    AccId, Hash32, NewEvent, Position, Sealing, Secret, SecretPayload, SessionEvent, StreamName, Subject,
+};
 use serde::{Deserialize, Serialize};
 
 use super::device::dropped_with;
@@ -14,6 +16,8 @@ use super::{Command, Decision, Rejection, Stop, View};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Session {
     account: Option<AccId>,
+    /// The event that set its name.
+    named: Option<Position>,
 }
 
 impl Session {
@@ -22,20 +26,22 @@ impl Session {
         self.account
     }
 
-    pub(super) fn evolve(&mut self, event: &SessionEvent) {
+    pub(super) fn evolve(&mut self, position: Position, event: &SessionEvent) {
         match event {
             SessionEvent::SessionOpened(e) => self.account = Some(e.account),
             SessionEvent::SessionEnded(_) => self.account = None,
+            SessionEvent::SessionNamed(_) => self.named = Some(position),
         }
     }
 }
 
-/// Opens a session for an account whose password was given. The password was checked before; it
-/// is set once, so it cannot have changed since.
+/// Opens a session for an account whose password was given and checked before.
 #[derive(Debug, Clone)]
 pub struct OpenSession {
     /// The account.
     pub account: AccId,
+    /// The event that set the password that was checked.
+    pub checked: Position,
     /// The hash of the new session's token.
     pub session: Hash32,
     /// Sessions of the account that give way, as far as they are open.
@@ -58,6 +64,9 @@ impl Command for OpenSession {
         let account = self.account;
         if !view.lives(account)? {
             return Err(Rejection::NotAuthenticated.into());
+        }
+        if view.account(account)?.password() != self.checked {
+            return Err(Rejection::Outdated.into());
         }
         let mut without_devices = open(view, account, &self.displaces)?;
         let mut events: Vec<NewEvent> =
@@ -145,6 +154,67 @@ impl Command for EndSession {
         let account = view.authenticate(self.session)?;
         let sessions: Vec<Hash32> = self.session.into_iter().collect();
         Ok(Decision::events(ends(view, account, &sessions, Ending::LoggedOut)?, ()))
+    }
+}
+
+/// Ends sessions of the account of the request, which may be one of them.
+#[derive(Debug, Clone)]
+pub struct EndOwnSessions {
+    /// The session of the request.
+    pub session: Option<Hash32>,
+    /// Which, as far as they are open and the account's.
+    pub sessions: Vec<Hash32>,
+}
+
+impl Command for EndOwnSessions {
+    /// How many there were to end.
+    type Reply = usize;
+
+    fn streams(&self) -> Vec<StreamName> {
+        self.sessions.iter().chain(&self.session).copied().map(StreamName::Session).collect()
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<Decision<usize>, Stop> {
+        let account = view.authenticate(self.session)?;
+        let count = open(view, account, &self.sessions)?.len();
+        Ok(Decision::events(ends(view, account, &self.sessions, Ending::LoggedOut)?, count))
+    }
+}
+
+/// Names a session of the account of the request.
+#[derive(Debug, Clone)]
+pub struct NameSession {
+    /// The session of the request.
+    pub session: Option<Hash32>,
+    /// The one that is named.
+    pub named: Hash32,
+    /// The name; empty: none any more.
+    pub name: Secret<SessionSecret>,
+    /// The event that set the name that the new one was compared with.
+    pub compared: Option<Position>,
+}
+
+impl Command for NameSession {
+    /// Whether the account has such an open session.
+    type Reply = bool;
+
+    fn streams(&self) -> Vec<StreamName> {
+        self.session.into_iter().chain([self.named]).map(StreamName::Session).collect()
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<Decision<bool>, Stop> {
+        let account = view.authenticate(self.session)?;
+        let session = view.session(self.named)?;
+        if session.account() != Some(account) {
+            return Ok(Decision::nothing(false));
+        }
+        if session.named != self.compared {
+            return Err(Rejection::Outdated.into());
+        }
+        let secret = SecretPayload::new(Sealing::Lasting(Subject::Account(account)), &self.name);
+        let (stream, event) = (StreamName::Session(self.named), SessionNamed { account }.into());
+        let named = NewEvent { stream, actor: Some(account), event, secret: Some(secret) };
+        Ok(Decision::events(vec![named], true))
     }
 }
 

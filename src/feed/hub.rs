@@ -195,7 +195,7 @@ impl Hub {
             if let (Event::Session(event), StreamName::Session(hash)) = (&recorded.event, recorded.stream) {
                 match event {
                     SessionEvent::SessionEnded(e) => streams.remove(e.account, |sink| sink.session == hash),
-                    SessionEvent::SessionOpened(_) => {}
+                    SessionEvent::SessionOpened(_) | SessionEvent::SessionNamed(_) => {}
                 }
             }
             // A removed account receives nothing more.

@@ -29,6 +29,7 @@ mod recent_payloads;
 mod refusal;
 mod registration;
 mod sealed;
+mod session_days;
 pub mod state_at;
 mod states;
 mod subscription;
@@ -62,6 +63,7 @@ pub use push_attempts::{Again, Attempt, Delivery};
 pub use push_endpoints::PushEndpoints;
 pub use read_index::{Index, NoIndex, ReadIndex};
 pub use recent_payloads::RecentPayloads;
+pub use session_days::SessionDays;
 pub use subscription::Subscription;
 pub use sweep::{SweepConnection, SweepConnector};
 pub use tile_store::{SignedHead, TileId, Tiles, TransparencyTables, Witnessed};
@@ -303,6 +305,11 @@ impl Ledger {
     /// The attempts at lock codes, which are counted beside the log.
     pub fn code_attempts(&self) -> CodeAttempts {
         CodeAttempts::new(self.log.pool().clone())
+    }
+
+    /// When sessions were last used, which is kept beside the log.
+    pub fn session_days(&self) -> SessionDays {
+        SessionDays::new(self.log.pool().clone())
     }
 
     /// The time by which this node permanently ends what has expired.

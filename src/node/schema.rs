@@ -12,7 +12,7 @@ macro_rules! migrations {
 }
 
 /// Each file of `migrations/`: its number, its name, what it says.
-const FILES: [(&str, &str, &str); 16] = migrations! {
+const FILES: [(&str, &str, &str); 17] = migrations! {
     "0001" "log";
     "0002" "vault";
     "0003" "sealed_guard";
@@ -29,6 +29,7 @@ const FILES: [(&str, &str, &str); 16] = migrations! {
     "0016" "vault_rotation";
     "0017" "audit_wanted";
     "0018" "push_devices";
+    "0019" "session_days";
 };
 
 /// What brings a database up to the schema of this version.

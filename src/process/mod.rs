@@ -14,6 +14,7 @@ pub mod overdue;
 pub mod push;
 pub mod removal;
 pub mod rotation;
+pub mod session_days;
 pub mod sweep;
 pub mod witnesses;
 

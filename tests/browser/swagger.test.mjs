@@ -22,14 +22,15 @@ const PICTURES = process.env.BE8_PICTURES;
 
 /** In the order in which they work on a fresh server. The first account's are marked. */
 const WALK = [
-  'getMe', 'subscribe', 'setKey', 'getKey', 'getKeys',
+  'getMe', 'listSessions', 'nameSession', 'subscribe', 'listDevices', 'unsubscribe', 'setKey', 'getKey', 'getKeys',
   'startConversation', 'writeMessage', 'listThreads', 'listMessages', 'uploadImage', 'getImage',
   'createGroup', 'joinGroup', 'addGroupMember', 'listGroupMembers', 'increaseGroupVersion', 'getGroupVersion',
   'storeGroupKey', 'listGroupKeys', 'signalGroupUpdate', 'first:leaveGroup', 'addGroupMember', 'kickGroupMember',
   'getGroupHistory', 'getGroupFindings', 'getGroupProof', 'getGroupBundle',
   'getLogCheckpoint', 'getLogKey', 'getLogTilePart', 'getLogTile', 'getWitnessKey', 'addCheckpoint', 'destroyGroup',
   'useToken', 'countInviteLink', 'getInsights', 'getInsightsUntil', 'changeNickname', 'setStatus',
-  'setCodes', 'hasCodes', 'enterCode', 'updateCode', 'first:openSession', 'getHealth', 'getReadiness', 'getMetrics',
+  'setCodes', 'hasCodes', 'enterCode', 'updateCode', 'first:openSession', 'changePassword', 'endOtherSessions',
+  'getHealth', 'getReadiness', 'getMetrics',
 ];
 /** What the operator does, the removal of the third account last. */
 const OPERATORS = [
@@ -38,7 +39,7 @@ const OPERATORS = [
 /** What there is in a log of more than 256,000 events. */
 const LATER = ['getLogTileFrom1000', 'getLogTilePartFrom1000'];
 /** What ends a session or an account, each with a fresh one. */
-const ENDS = ['endSession', 'removeAccountByGet', 'removeAccount'];
+const ENDS = ['endSession', 'endSessionByName', 'removeAccountByGet', 'removeAccount'];
 
 let server, browser, first, second, third, fourth;
 

@@ -8,7 +8,11 @@ use be8::audit::witness::AddCheckpoint;
 /// operations marked with `true` are the first account's.
 pub const STORY: &[(&str, bool)] = &[
     ("getMe", false),
+    ("listSessions", false),
+    ("nameSession", false),
     ("subscribe", false),
+    ("listDevices", false),
+    ("unsubscribe", false),
     ("setKey", false),
     ("getKey", false),
     ("getKeys", false),
@@ -53,6 +57,8 @@ pub const STORY: &[(&str, bool)] = &[
     ("enterCode", false),
     ("updateCode", false),
     ("openSession", true),
+    ("changePassword", false),
+    ("endOtherSessions", false),
     ("getHealth", false),
     ("getReadiness", false),
     ("getMetrics", false),
@@ -65,6 +71,7 @@ pub const LATER: [&str; 2] = ["getLogTileFrom1000", "getLogTilePartFrom1000"];
 /// What ends accounts and sessions, and so comes last; with the account that acts, counted from 0.
 pub const ENDS: &[(&str, usize)] = &[
     ("endSession", 2),
+    ("endSessionByName", 4),
     ("removeAccountByGet", 0),
     ("removeAccount", 3),
     ("listSessionsAsOperator", 1),

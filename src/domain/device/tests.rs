@@ -4,7 +4,7 @@ use be8_events::device::{DeviceDropped, DeviceSecret, DeviceSubscribed, Dropped}
 use be8_events::session::{Ending, Opening, SessionEnded, SessionOpened};
 use be8_events::{AccId, DeviceEvent, Event, Hash32, Sealing, Secret, StreamName, Subject};
 
-use super::{DropDevice, Subscribe};
+use super::{DropDevice, Subscribe, Unsubscribe};
 use crate::domain::operator::EndSessions;
 use crate::domain::session::{DisplaceSessions, EndSession, OpenSession};
 use crate::domain::testing::{LIFETIME, World, id, token};
@@ -86,7 +86,13 @@ fn a_device_ends_with_the_session_that_subscribed_it() {
     let mut world = zoe_with(2);
     // The second device moves to another session of the account.
     let other = token(99);
-    let login = OpenSession { account: id(ZOE), session: other, displaces: Vec::new(), replaces: None };
+    let login = OpenSession {
+        account: id(ZOE),
+        checked: world.password(ZOE),
+        session: other,
+        displaces: Vec::new(),
+        replaces: None,
+    };
     let happened = world.when(&login).unwrap().events;
     world.happen(happened);
     let moved = subscribe(Some(other), 2, 1, 20);
@@ -124,7 +130,14 @@ fn a_device_ends_with_a_login_in_its_browser_and_its_session_does_not() {
         let opened = SessionOpened { account, how: Opening::Login };
         (StreamName::Session(token(nth)), Some(account), opened.into())
     };
-    let login = |account, replaces| OpenSession { account, session: token(99), displaces: Vec::new(), replaces };
+    let passwords = [ZOE, 10_002].map(|account| (id(account), world.password(account)));
+    let login = |account: AccId, replaces| OpenSession {
+        account,
+        checked: passwords.iter().find(|(of, _)| *of == account).unwrap().1,
+        session: token(99),
+        displaces: Vec::new(),
+        replaces,
+    };
     for account in [yan, id(ZOE)] {
         let over = login(account, Some(token(ZOE)));
         world.answers(&over, (), &[first.clone(), second.clone(), opened(account, 99)]);
@@ -137,6 +150,25 @@ fn a_device_ends_with_a_login_in_its_browser_and_its_session_does_not() {
     let ended = SessionEnded { account: id(ZOE), why: Ending::Displaced };
     let ended = (StreamName::Session(token(ZOE)), Some(id(ZOE)), ended.into());
     world.answers(&both, (), &[ended, first, second, opened(id(ZOE), 99)]);
+}
+
+/// Shows (docs/protocol.md): Sessions and their devices.
+#[test]
+fn a_device_is_unsubscribed_by_name_or_with_those_of_the_session() {
+    let mut world = zoe_with(3);
+    world.account(10_002);
+    let dropped = |device| {
+        let event = DeviceDropped { endpoint: hash(device), why: Dropped::Unsubscribed };
+        (StreamName::Devices(id(ZOE)), Some(id(ZOE)), event.into())
+    };
+    let unsubscribe = |session: i64, endpoint| Unsubscribe { session: Some(token(session)), endpoint };
+    world.answers(&unsubscribe(ZOE, Some(hash(2))), true, &[dropped(2)]);
+    world.answers(&unsubscribe(ZOE, Some(hash(9))), false, &[]);
+    world.answers(&unsubscribe(ZOE, None), true, &[dropped(1), dropped(2), dropped(3)]);
+    for endpoint in [Some(hash(2)), None] {
+        world.answers(&unsubscribe(10_002, endpoint), false, &[]);
+    }
+    world.wants_a_session(ZOE, |session| Unsubscribe { session, endpoint: None });
 }
 
 #[test]

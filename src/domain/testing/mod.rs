@@ -109,6 +109,11 @@ impl World {
         (account, position)
     }
 
+    /// The event that set the password of an account.
+    pub(in crate::domain) fn password(&self, number: i64) -> Position {
+        self.view().account(id(number)).map_or(Position(0), super::account::Account::password)
+    }
+
     /// Given: a conversation that the first one began.
     pub(in crate::domain) fn conversation(&mut self, initiator: AccId, receiver: AccId) -> ThreadId {
         let thread = ThreadId::Dialog { initiator, receiver };

@@ -12,6 +12,7 @@ use be8_events::image::MediaStored;
 use be8_events::message::MessageWritten;
 use be8_events::read_marks::MessagesRead;
 use be8_events::server::HourStruck;
+use be8_events::session::SessionNamed;
 use be8_events::token::{Grant, TokenIssued, TokenTaken};
 use be8_events::{AccId, Event, StreamName, ThreadId};
 
@@ -45,6 +46,7 @@ fn populated() -> World {
     world.given(StreamName::Reads(thread), MessagesRead { reader: yan, ranges, tell: Vec::new() });
 
     let session = Some(token(10_001));
+    world.given(StreamName::Session(token(10_001)), SessionNamed { account: zoe });
     world.given(StreamName::Devices(zoe), DeviceSubscribed { endpoint: token(4), subscription: token(5), session });
     world.given(StreamName::Media(zoe, token(6)), MediaStored { thread, id: 2, content: token(7) });
     world.given(StreamName::Token(token(8)), TokenIssued { grant: Grant::Endless });

@@ -290,6 +290,14 @@ impl Limits {
         // An account that cannot be looked up now is looked up with its next request.
         if let Ok(Some(account)) = app.read.account(session, app.now()).await {
             self.limiter.sessions.insert(session, account.id);
+            app.seen.note(session, app.now());
+        }
+    }
+
+    /// Notes that a session of which that is known was used today.
+    fn seen(&self, session: Hash32) {
+        if let Ok(app) = self.app.get() {
+            app.seen.note(session, app.now());
         }
     }
 }
@@ -311,6 +319,7 @@ impl Counted<'_> {
         match (self.session, status) {
             // Once for each session: so its future is not part of all others.
             (Some((session, false)), StatusCode::OK) => Box::pin(self.limits.learn(session)).await,
+            (Some((session, true)), StatusCode::OK) => self.limits.seen(session),
             (Some((session, true)), StatusCode::UNAUTHORIZED) => self.limits.limiter.sessions.invalidate(&session),
             _ => {}
         }

@@ -120,6 +120,8 @@ codes! {
     NotUsedOrSentLink "NOTUSEDORSENTLINK" Shape::Reason;
     /// Other content is stored under this content id.
     ContentExists "CONTENTEXISTS" Shape::Reason;
+    /// The old password is another one.
+    OldPasswordWrong "OLDPASSWORDWRONG" Shape::Error(403);
     /// Not from here.
     Forbidden "FORBIDDEN" Shape::Error(403);
     /// New accounts are not made here now.

@@ -7,7 +7,7 @@ use be8_projections::ReadError;
 use super::codes::Code;
 use super::error::WireError;
 use crate::app::names::Unreadable;
-use crate::app::{NoCipher, NotAdmitted, NotReady, SessionsError};
+use crate::app::{NoCipher, NotAdmitted, NotReady};
 use crate::domain::Rejection;
 use crate::ledger::{LedgerError, LogError};
 use crate::media::MediaError;
@@ -152,15 +152,6 @@ impl From<Unreadable> for WireError {
             Unreadable::Vault(error) => error.into(),
             // It is in the log already.
             Unreadable::Payload | Unreadable::NoName => Code::Internal.into(),
-        }
-    }
-}
-
-impl From<SessionsError> for WireError {
-    fn from(error: SessionsError) -> Self {
-        match error {
-            SessionsError::Read(error) => error.into(),
-            SessionsError::Log(error) => error.into(),
         }
     }
 }

@@ -39,13 +39,9 @@ pub async fn body(row: &Row, scene: &Scene<'_>, actor: &Actor<'_>) -> Option<Val
         ("/setkey", _) => json!({ "publicKey": KeyPair::generate().jwk() }),
         ("/getkey", _) => json!({ "accID": scene.other.id }),
         ("/getkeys", _) => json!({ "accIDs": [scene.other.id, scene.admin.id] }),
-        ("/subscribe", _) => json!({
-            "endpoint": format!("https://push.example.org/{}", me.id), "expirationTime": null,
-            "keys": {
-                "p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
-                "auth": "BTBZMqHH6r4Tts7J_aSIgg",
-            },
-        }),
+        ("/subscribe", _) => subscription(me),
+        ("/me/sessions/{session}", _) if row.method == "PUT" => json!({ "name": "The phone" }),
+        ("/me/password", _) => json!({ "oldPassword": me.password, "newPassword": me.password }),
         ("/startconversation", _) => json!({ "receiverID": scene.other.id }),
         ("/getmessages", "of the group") => json!({ "threadID": group }),
         ("/getmessages", "of member and admin") => json!({ "threadID": scene.dialog }),
@@ -93,11 +89,25 @@ pub async fn body(row: &Row, scene: &Scene<'_>, actor: &Actor<'_>) -> Option<Val
         ("/audit/witness/add-checkpoint", _) => json!(include_str!("../../../openapi/example-log/add-checkpoint.txt")),
         ("/operator/registration", _) if row.method == "POST" => json!({ "open": true }),
         (path, _) => {
+            if path == "/me/devices/{device}" {
+                actor.client.post("/subscribe", &subscription(me)).await;
+            }
             // What takes a body has one here, or a row could be about a request that is wrong in itself.
             let bodiless = ["/logout", "/destroyacc"];
             assert!(row.method != "POST" || bodiless.contains(&path), "{} has no body yet", row.name());
             return None;
         }
+    })
+}
+
+/// A device of somebody.
+fn subscription(me: &Person) -> Value {
+    json!({
+        "endpoint": format!("https://push.example.org/{}", me.id), "expirationTime": null,
+        "keys": {
+            "p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
+            "auth": "BTBZMqHH6r4Tts7J_aSIgg",
+        },
     })
 }
 

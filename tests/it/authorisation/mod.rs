@@ -75,7 +75,7 @@ async fn operations(house: &House) -> BTreeSet<(String, String)> {
 async fn answer(row: &Row, scene: &Scene<'_>, actor: &Actor<'_>, body: Option<&Value>) -> String {
     let path = row.path.replace("{groupID}", &scene.group).replace("{accID}", &scene.other.id);
     let path = path.replace("{level}", "0").replace("{thousands}", "001").replace("{number}", "000");
-    let path = path.replace("{width}", "5");
+    let path = path.replace("{width}", "5").replace("{session}", "current").replace("{device}", "current");
     loop {
         let mut request = actor.client.request(row.method.clone(), &path);
         request = match body {

@@ -9,13 +9,13 @@ use crate::client::{Answer, Client, Person, two_people};
 use crate::cluster::fresh_database;
 use crate::server::{Server, Setup};
 
-async fn login(server: &Server, id: impl Into<Value>, password: impl Into<Value>) -> Answer {
+pub async fn login(server: &Server, id: impl Into<Value>, password: impl Into<Value>) -> Answer {
     let (id, password): (Value, Value) = (id.into(), password.into());
     server.post("/login", &json!({ "accID": id, "password": password })).await
 }
 
 /// The client that a login opened.
-fn device(server: &Server, answer: &Answer) -> Client {
+pub fn device(server: &Server, answer: &Answer) -> Client {
     assert_eq!((answer.verdict().as_str(), answer.json()), ("200 ok", json!({ "valid": true })));
     assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 1);
     server.client().with_cookie(answer.header("set-cookie").unwrap())

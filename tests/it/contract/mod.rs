@@ -11,6 +11,7 @@ mod messages;
 mod profile;
 mod reconnect;
 mod resume;
+mod sessions;
 mod slow;
 mod stream;
 mod talk;

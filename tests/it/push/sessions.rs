@@ -244,7 +244,9 @@ async fn devices_of_an_older_log_end_with_any_session_of_the_account() {
     let rig = Rig::on(&database.url).await;
     let node = rig.node().await;
     let account = node.account(1).await;
-    let login = |nth| OpenSession { account, session: token(nth), displaces: Vec::new(), replaces: None };
+    let created = rig.events().await.into_iter().find(|one| one.event.kind() == "AccountCreated").unwrap();
+    let checked = created.position;
+    let login = |nth| OpenSession { account, checked, session: token(nth), displaces: Vec::new(), replaces: None };
     node.ledger.execute(login(2)).await.unwrap();
     // Version 1 of the event did not record the session; the version of today can be without one, too.
     let secret = DeviceSecret { endpoint: "https://push".to_owned(), p256dh: "BA".to_owned(), auth: "AA".to_owned() };

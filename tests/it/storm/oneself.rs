@@ -1,10 +1,12 @@
 //! What accounts of the storm say of themselves: names, statuses, codes, devices.
 
 use be8::domain::codes::{ChangeCode, SetCodes};
+use be8::domain::password::ChangePassword;
 use be8::domain::profile::{ChangeNickname, SetStatus};
-use be8::domain::session::{EndSession, OpenSession};
+use be8::domain::session::{EndSession, NameSession, OpenSession};
 use be8::ledger::{Ledger, LedgerError};
-use be8_events::account::{CodeKind, CodeSecret, CodesSecret, NicknameSecret, StatusSecret};
+use be8_events::account::{CodeKind, CodeSecret, CodesSecret, NicknameSecret, PasswordSecret, StatusSecret};
+use be8_events::session::SessionSecret;
 use be8_events::{AccId, AccountEvent, Event, Hash32, Position, Secret, StreamName};
 
 /// What somebody says of itself; `kind` from 0 to 11. What is compared before a command is here the
@@ -44,7 +46,13 @@ pub async fn of_oneself(ledger: &Ledger, kind: u32, session: Hash32, me: AccId) 
         _ => {
             // A device more, of which nobody keeps the token; it ends at once or with the account.
             let other = Hash32::sha256(&session.0);
-            ledger.execute(OpenSession { account: me, session: other, displaces: vec![other], replaces: None }).await?;
+            let Some(checked) = newest(&["AccountCreated", "PasswordChanged"]).await.0 else { return Ok(()) };
+            let login = OpenSession { account: me, checked, session: other, displaces: vec![other], replaces: None };
+            ledger.execute(login).await?;
+            let name = Secret::new(SessionSecret { name: "a device".to_owned() });
+            ledger.execute(NameSession { session: Some(session), named: other, name, compared: None }).await?;
+            let password = Secret::new(PasswordSecret { password: "another".to_owned() });
+            ledger.execute(ChangePassword { session, password, checked, ends: Vec::new() }).await?;
             ledger.execute(EndSession { session: Some(other) }).await
         }
     }

@@ -2,24 +2,28 @@
 
 use std::borrow::Cow;
 
-use be8_events::{AccId, Secret, Subject};
+use be8_events::device::DeviceSecret;
+use be8_events::{AccId, DeviceEvent, Event, Secret, Subject};
+use poem_openapi::param::Path;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::Type;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::sessions::CURRENT;
+use crate::app::names::open;
 use crate::app::{App, Handle};
-use crate::domain::device::Subscribe;
+use crate::domain::device::{Subscribe, Unsubscribe};
 use crate::domain::hours::StrikeHour;
 use crate::http::document::operation::Operation;
-use crate::http::document::operation::Refusal::When;
+use crate::http::document::operation::Refusal::{Always, When};
 use crate::http::document::tag::Tag;
 use crate::http::request::body::Body;
 use crate::http::request::lenient::Lenient;
 use crate::http::request::once::IdempotencyKey;
 use crate::http::request::session::Session;
-use crate::http::wire::answer::{Answer, True};
+use crate::http::wire::answer::{Answer, Success, True};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 use crate::ledger::push_endpoints;
@@ -105,18 +109,56 @@ pub struct Subscribed {
     pub subscribe: True,
 }
 
+/// A device of one's own account.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "PushDevice", rename_all = "camelCase", read_only_all, skip_serializing_if_is_none)]
+#[serde(rename_all = "camelCase")]
+pub struct PushDevice {
+    /// Names it.
+    pub device: String,
+    /// Where is pushed to, by which a browser knows its own subscription.
+    pub endpoint: String,
+    /// When it subscribed last (RFC 3339).
+    pub subscribed: String,
+    /// The session that it belongs to, as the list of sessions names it; missing where an early version did not record it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+/// The devices of one's own account.
+#[derive(Debug, Default, Object, Serialize)]
+#[oai(rename = "PushDeviceList", rename_all = "camelCase", read_only_all)]
+#[serde(rename_all = "camelCase")]
+pub struct PushDeviceList {
+    /// Always true.
+    pub valid: True,
+    /// The devices.
+    pub devices: Vec<PushDevice>,
+}
+
+fn example_device() -> String {
+    CURRENT.to_owned()
+}
+
 /// The operations of this file.
-pub(in crate::http) const OPERATIONS: &[Operation] = &[Operation::contract(
-    "subscribe",
-    &[
-        When(Code::NotAuth, "without a session of a living account"),
-        When(
-            Code::InvalidSubscribe,
-            "when `endpoint` is no https URL with a host, `expirationTime` is absent or not null, or `keys` \
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::contract(
+        "subscribe",
+        &[
+            When(Code::NotAuth, "without a session of a living account"),
+            When(
+                Code::InvalidSubscribe,
+                "when `endpoint` is no https URL with a host, `expirationTime` is absent or not null, or `keys` \
                  has not a point of P-256 and a secret of 16 bytes",
-        ),
-    ],
-)];
+            ),
+        ],
+    ),
+    Operation::own("listDevices", &[Always(Code::NotAuth)]),
+    Operation::own(
+        "unsubscribe",
+        &[Always(Code::NotAuth), When(Code::NotFound, "when the account has no such device")],
+    ),
+];
 
 #[OpenApi]
 impl Devices {
@@ -166,6 +208,51 @@ impl Devices {
         let answer = app.execute(once, command, |()| Subscribed::default()).await?;
         metrics::counter!("be8_push_subscriptions_total", "listed" => if listed { "yes" } else { "no" }).increment(1);
         Ok(answer)
+    }
+
+    /// List one's devices
+    #[oai(path = "/me/devices", method = "get", operation_id = "listDevices", tag = "Tag::Devices")]
+    async fn list(&self, session: Session) -> Result<Answer<PushDeviceList>, WireError> {
+        let app = self.0.get()?;
+        let now = app.now();
+        let me = app.read.account(session.required()?, now).await?.ok_or(WireError::from(Code::NotAuth))?.id;
+        let found = app.read.devices(&[me], now).await?;
+        let opener = app.vault.opener(&found.live).await?;
+        let mut devices = Vec::with_capacity(found.found.len());
+        for (_, event) in &found.found {
+            let Event::Device(DeviceEvent::DeviceSubscribed(subscribed)) = &event.stored.event else { continue };
+            // None once the account was removed this moment.
+            let Some(secret) = open::<DeviceSecret>(&opener, event)? else { continue };
+            devices.push(PushDevice {
+                device: subscribed.endpoint.to_string(),
+                endpoint: secret.into_inner().endpoint,
+                subscribed: event.stored.time.to_string(),
+                session: subscribed.session.map(|session| session.to_string()),
+            });
+        }
+        Ok(Answer::new(&PushDeviceList { valid: True, devices }))
+    }
+
+    /// Unsubscribe a device
+    ///
+    /// Nothing is pushed to it any more. Its session stays open.
+    #[oai(path = "/me/devices/:device", method = "delete", operation_id = "unsubscribe", tag = "Tag::Devices")]
+    async fn unsubscribe(
+        &self,
+        session: Session,
+        /// The device, as the list of devices names it, or `current` for what the session of the request subscribed.
+        #[oai(name = "device", example = "example_device")]
+        device: Path<String>,
+    ) -> Result<Answer<Success>, WireError> {
+        let app = self.0.get()?;
+        let me = app.read.account(session.required()?, app.now()).await?;
+        me.ok_or(WireError::from(Code::NotAuth))?;
+        let endpoint = match device.0.as_str() {
+            CURRENT => None,
+            device => Some(device.parse().map_err(|_| WireError::from(Code::NotFound))?),
+        };
+        let found = app.ledger.execute(Unsubscribe { session: session.0, endpoint }).await?;
+        if found { Ok(Answer::new(&Success::default())) } else { Err(Code::NotFound.into()) }
     }
 }
 

@@ -1,15 +1,15 @@
 //! The routes of the tag "Accounts" that open a session with the password and end one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use be8_events::account::AccountSecret;
-use be8_events::{AccId, Secret};
+use be8_events::{AccId, Hash32, Secret};
 use poem_openapi::{Object, OpenApi};
 use serde_json::json;
 
-use crate::app::names::open;
+use super::passwords::{Proven, ROUNDS, attempt};
+use super::profile::is_outdated;
 use crate::app::{App, Handle};
+use crate::domain::Rejection;
 use crate::domain::session::{DisplaceSessions, EndSession, OpenSession};
 use crate::http::document::operation::Operation;
 use crate::http::document::operation::Refusal::{Always, When};
@@ -22,7 +22,6 @@ use crate::http::request::session::{OptionalSession, Session};
 use crate::http::wire::answer::{Answer, Success};
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
-use crate::password::HashPermit;
 
 /// Sessions by password.
 pub struct Logins(pub Handle);
@@ -44,55 +43,28 @@ impl poem_openapi::types::Example for LoginInput {
     }
 }
 
-/// Whether this is the password of an account. Whatever is wrong, it takes as long.
-async fn check(
-    app: &App,
-    permit: &HashPermit,
-    account: Option<AccId>,
-    password: Secret<String>,
-) -> Result<Option<AccId>, WireError> {
-    let credential = match account {
-        Some(account) => app.read.credential(account, app.now()).await?,
-        None => None,
-    };
-    let hash = match &credential {
-        Some(credential) => {
-            let opener = app.vault.opener(&credential.live).await?;
-            let secret = open::<AccountSecret>(&opener, &credential.created)?;
-            secret.map(|secret| Secret::new(secret.into_inner().password))
-        }
-        None => None,
-    };
-    let [right] = permit.verify(password, [hash]).await?;
-    Ok(account.filter(|_| right))
-}
-
-/// The account of a login whose password is right. An attempt counts if it was judged, and it is judged once it has a permit,
-/// also when the client has left.
-async fn attempt(
+/// Opens a session of the account whose password was sent.
+async fn open_session(
     app: &Arc<App>,
     caller: Caller,
     account: Option<AccId>,
     password: Secret<String>,
+    session: Hash32,
+    replaced: OptionalSession,
 ) -> Result<AccId, WireError> {
-    let requester = caller.requester(account);
-    let permit = app.logins.enter(requester);
-    let permit = permit.map_err(|_| WireError::retry(Code::RateLimited, Duration::from_secs(5)))?;
-    // Before anything is hashed, so that guessing costs the server nothing.
-    let counted = app.login_attempts.admit(requester, app.now());
-    let counted = counted.map_err(|early| WireError::retry(Code::RateLimited, early))?;
-    let app = Arc::clone(app);
-    let judged = tokio::spawn(async move {
-        let checked = check(&app, &permit, account, password).await;
-        match checked {
-            Ok(Some(_)) => app.login_attempts.forget(counted),
-            Ok(None) => {}
-            Err(_) => app.login_attempts.withdraw(counted),
+    for _ in 0..ROUNDS {
+        let proven = attempt(app, caller, account, password.clone()).await?;
+        let Proven { account, set, .. } = proven.ok_or(WireError::from(Code::NotAuth))?;
+        let mut displaces = app.read.sessions(account).await?;
+        displaces.truncate((displaces.len() + 1).saturating_sub(app.settings.sessions_per_account));
+        let command = OpenSession { account, checked: set, session, displaces, replaces: replaced.0 };
+        match app.ledger.execute(command).await {
+            // The password was changed this moment.
+            Err(error) if is_outdated(&error) => {}
+            opened => return opened.map(|()| account).map_err(WireError::from),
         }
-        checked
-    });
-    let account = judged.await.map_err(|_| WireError::from(Code::Internal))??;
-    account.ok_or_else(|| Code::NotAuth.into())
+    }
+    Err(Rejection::Outdated.into())
 }
 
 /// The operations of this file.
@@ -130,12 +102,9 @@ impl Logins {
         let body = body.into_inner();
         let account: Option<AccId> = body.acc_id.str_or_number().and_then(|id| id.parse().ok());
         let password = Secret::new(body.password.into_string().unwrap_or_default());
-        let account = attempt(app, caller, account, password).await?;
         let most = app.settings.sessions_per_account;
-        let mut displaces = app.read.sessions(account).await?;
-        displaces.truncate((displaces.len() + 1).saturating_sub(most));
         let token = SessionToken::generate();
-        app.ledger.execute(OpenSession { account, session: token.hash(), displaces, replaces: replaced.0 }).await?;
+        let account = open_session(app, caller, account, password, token.hash(), replaced).await?;
         // Concurrent logins each made room for themselves only: the last one sees them all.
         let mut sessions = app.read.sessions(account).await?;
         sessions.truncate(sessions.len().saturating_sub(most));

@@ -7,8 +7,10 @@ pub mod devices;
 pub mod jwk;
 pub mod keys;
 pub mod logins;
+pub mod passwords;
 pub mod profile;
 pub mod removal;
+pub mod sessions;
 pub mod tokens;
 
 super::list::routes! {
@@ -17,7 +19,9 @@ super::list::routes! {
     devices::Devices,
     keys::Keys,
     logins::Logins,
+    passwords::Passwords,
     profile::Profile,
     removal::Removal,
+    sessions::Sessions,
     tokens::Tokens,
 }

@@ -46,6 +46,13 @@ pub struct SessionsEnded {
     pub ended: u32,
 }
 
+impl SessionsEnded {
+    /// So many.
+    pub(in crate::http) fn of(count: usize) -> Self {
+        Self { valid: True, ended: u32::try_from(count).unwrap_or(u32::MAX) }
+    }
+}
+
 fn example_account() -> String {
     "10003".to_owned()
 }
@@ -103,7 +110,7 @@ impl OperatorAccounts {
     ) -> Result<Answer<SessionList>, WireError> {
         let app = self.0.get()?;
         let account = admit(app, &operator, &account.0, "list sessions").await?;
-        let sessions = open_sessions(app.ledger.log(), &app.read, account).await?;
+        let sessions = open_sessions(&app.read, account).await?;
         let sessions = sessions.iter().map(SessionEntry::from).collect();
         Ok(Answer::new(&SessionList { valid: True, sessions }))
     }
@@ -128,7 +135,7 @@ impl OperatorAccounts {
         let account = admit(app, &operator, &account.0, "end sessions").await?;
         let sessions = app.read.sessions(account).await?;
         let ended = app.ledger.execute(EndSessions { account, sessions }).await?;
-        Ok(Answer::new(&SessionsEnded { valid: True, ended: u32::try_from(ended).unwrap_or(u32::MAX) }))
+        Ok(Answer::new(&SessionsEnded::of(ended)))
     }
 }
 
