@@ -11,6 +11,7 @@ mod client;
 pub mod config;
 pub mod domain;
 pub mod feed;
+pub mod histories;
 pub mod http;
 pub mod json;
 pub mod ledger;

@@ -1,9 +1,9 @@
-//! Events of the server as a whole: the streams `invites` and `clock`.
+//! Events of the server as a whole: the streams `invites`, `clock` and `histories`.
 
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
 use crate::family::family;
+use crate::{Hash32, Position, Timestamp};
 
 family! {
     /// The server itself.
@@ -12,6 +12,8 @@ family! {
         LinkCounted = 1,
         /// An hour began.
         HourStruck = 1,
+        /// How far each history goes was committed to.
+        HistoriesCommitted = 1,
     }
 }
 
@@ -56,4 +58,16 @@ pub enum Usage {
 pub struct HourStruck {
     /// The full hour, UTC.
     pub hour: Timestamp,
+}
+
+/// Commits to how many events each history has, and to the newest one of each, by the root of the map of histories
+/// (`docs/log-format.md`). It is the last entry of a checkpoint, so that a signed head stands for one map.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HistoriesCommitted {
+    /// The position of the last event that the map covers.
+    pub until: Position,
+    /// The root of the map.
+    pub root: Hash32,
 }

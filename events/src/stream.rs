@@ -46,6 +46,8 @@ pub enum StreamName {
     Invites,
     /// `clock`: the hours.
     Clock,
+    /// `histories`: how far each history goes, committed to at every checkpoint.
+    Histories,
     /// `dialog-10001-10002`: the conversation of two accounts, the smaller id first, so that a
     /// pair has one stream whichever of them began.
     Dialog(AccId, AccId),
@@ -77,6 +79,7 @@ impl fmt::Display for StreamName {
             Self::Token(token) => write!(f, "token-{token}"),
             Self::Invites => f.write_str("invites"),
             Self::Clock => f.write_str("clock"),
+            Self::Histories => f.write_str("histories"),
             Self::Dialog(low, high) => write!(f, "dialog-{low}-{high}"),
             Self::Group(group) => write!(f, "group-{group}"),
             Self::Chat(group) => write!(f, "chat-{group}"),
@@ -111,6 +114,7 @@ impl FromStr for StreamName {
             "token" => Self::Token(rest.parse()?),
             "invites" if text == "invites" => Self::Invites,
             "clock" if text == "clock" => Self::Clock,
+            "histories" if text == "histories" => Self::Histories,
             "group" => Self::Group(rest.parse()?),
             "chat" => Self::Chat(rest.parse()?),
             "reads" => Self::Reads(rest.parse()?),
@@ -140,6 +144,7 @@ mod tests {
             StreamName::Token(Hash32([7; 32])),
             StreamName::Invites,
             StreamName::Clock,
+            StreamName::Histories,
             StreamName::Erasure,
         ] {
             assert_eq!(stream.to_string().parse::<StreamName>().unwrap(), stream);

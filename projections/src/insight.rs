@@ -182,6 +182,7 @@ impl ReadModel for Insights {
             Event::Server(event) => match event {
                 ServerEvent::LinkCounted(e) => self.link(e.link, e.usage),
                 ServerEvent::HourStruck(e) => self.struck.push((e.hour, self.added)),
+                ServerEvent::HistoriesCommitted(_) => {}
             },
             Event::Session(_)
             | Event::Device(_)

@@ -8,23 +8,22 @@ use base64::engine::general_purpose::STANDARD;
 use be8_events::{AccId, GroupId, Hash32, Position, Recorded, StreamName};
 
 use super::Visibility;
-use super::checkpoint_wait::{ProofError, covering};
+use super::bundle_format::{FORM, MOST_MESSAGES, event_section, lines};
+use super::checkpoint_wait::{Covers, ProofError, covering};
+use super::completeness::Completeness;
 use super::findings::JUDGING;
-use super::notes::{self, PublicKey};
+use super::notes::{self, NoteKey, PublicKey};
 use super::transparency::Transparency;
 use super::tree::Question;
+use crate::histories::{history_index, name_index, newest, salt};
 use crate::ledger::{Log, SignedHead};
 
-/// The first line of a bundle.
-pub const FORM: &str = "be8.live/audit-bundle@v1";
 /// The first line of a proof, by the specification.
 const PROOF_FORM: &str = "c2sp.org/tlog-proof@v1";
 /// How many events are read and proved at once.
 const PAGE: u32 = 500;
 /// When it is worth asking again for what the next checkpoint covers.
 const SOON: Duration = Duration::from_secs(5);
-/// The most messages of a bundle, the newest ones: they are where, when and who, nothing of what.
-pub const MOST_MESSAGES: usize = 10_000;
 
 /// An event with its proof.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,19 +52,57 @@ pub async fn proof(
     };
     let event = event.into_iter().next().filter(|event| sight.shows(group, event)).ok_or(ProofError::NoEvent)?;
     let size = event.position.0.unsigned_abs();
-    let head = covering(transparency, size).await?;
+    let head = covering(transparency, size, Covers::Entry).await?;
     let index = size - 1;
-    let hashes = transparency.answer(Question::Inclusion { size: head.size, index }).await?;
+    let hashes = transparency.answer(inclusion(&event, &head)).await?;
     let proof = format!("{PROOF_FORM}\nindex {index}\n{}\n{}", lines(&hashes), head.checkpoint());
     Ok(ProvedEvent { event, proof })
 }
 
-/// Hashes, a line each.
-fn lines(hashes: &[Hash32]) -> String {
-    hashes.iter().map(|hash| STANDARD.encode(hash.0) + "\n").collect()
+/// What is in a bundle.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// Of which group.
+    pub group: GroupId,
+    /// For whom; none is the operator.
+    pub reader: Option<AccId>,
+    /// The checkpoint, with the lines of witnesses.
+    pub head: SignedHead,
+    /// Those that have signed it, in the order of their lines.
+    pub witnesses: Vec<PublicKey>,
+    /// Where the group's histories end.
+    pub completeness: Completeness,
+    /// How many events the group's life has up to there, and how many messages there are.
+    pub counts: (i64, i64),
+    /// The events, ascending, each with its inclusion proof.
+    pub events: Vec<(Recorded, Vec<Hash32>)>,
 }
 
-/// The bundle of a group for a reader; no reader is the operator.
+impl Bundle {
+    /// The bundle as it is handed out, signed by the key of the log.
+    pub fn text(&self, key: &NoteKey) -> String {
+        let (life, chat) = (StreamName::Group(self.group), StreamName::Chat(self.group));
+        let mut body = format!("{}{}", self.head.checkpoint(), self.completeness.text(self.group));
+        self.events.iter().for_each(|(event, inclusion)| body += &event_section("event", event, inclusion));
+        let witnesses: String = self.witnesses.iter().map(|witness| format!("witness {witness}\n")).collect();
+        let reader = self.reader.map_or_else(|| "operator".to_owned(), |reader| reader.to_string());
+        let text = format!(
+            "{FORM}\nkey {}\n{witnesses}group {}\nreader {reader}\ntree {}\nuntil {}\n\
+             stream {life} {}\nstream {chat} {}\nevents {}\nbody {}\n",
+            key.public(),
+            self.group,
+            self.head.size,
+            self.head.histories.unwrap_or_default(),
+            self.counts.0,
+            self.counts.1,
+            self.events.len(),
+            STANDARD.encode(Hash32::sha256(body.as_bytes()).0),
+        );
+        format!("{}\n{body}", key.note(&text))
+    }
+}
+
+/// The bundle of a group for a reader; no reader is the operator, for whom it may also prove that there is no such group.
 ///
 /// # Errors
 /// [`ProofError`]
@@ -77,9 +114,9 @@ pub async fn bundle(
     sight: &Visibility,
 ) -> Result<String, ProofError> {
     let (life, chat) = (StreamName::Group(group), StreamName::Chat(group));
-    let head = head_for(log, transparency, &[life, chat]).await?;
+    let mut head = head_for(log, transparency, &[life, chat]).await?;
     let _turn = JUDGING.acquire().await;
-    let until = Position(i64::try_from(head.size).unwrap_or(i64::MAX));
+    let until = position(head.histories.unwrap_or_default());
     let mut events = Vec::new();
     let mut after = Position::START;
     loop {
@@ -88,57 +125,78 @@ pub async fn bundle(
         after = last.position;
         events.extend(page);
     }
-    if events.is_empty() {
+    if events.is_empty() && reader.is_some() {
         return Err(ProofError::NotCovered(SOON));
     }
+    let completeness = completeness(log, transparency, group, &head, events.first()).await?;
     events.extend(messages(log, chat, sight, until).await?);
     events.sort_by_key(|event| event.position);
-
     let (witnesses, cosignatures) = transparency.cosigned(&head);
-    let mut body = format!("{}{cosignatures}", head.note);
-    for page in events.chunks(PAGE as usize) {
-        let ask = |event: &Recorded| Question::Inclusion {
-            size: head.size,
-            index: event.position.0.unsigned_abs().saturating_sub(1),
-        };
-        let questions: Vec<Question> = page.iter().map(ask).collect();
-        for (event, hashes) in page.iter().zip(transparency.answers(&questions).await?) {
-            body.push_str(&format!("\nevent {}\n{}", STANDARD.encode(event.canonical()), lines(&hashes)));
-        }
+    head.cosignatures = cosignatures;
+    let counts = (log.count(life, Position::START, until).await?, log.count(chat, Position::START, until).await?);
+    let mut proved = Vec::with_capacity(events.len());
+    let mut events = events.into_iter().peekable();
+    while events.peek().is_some() {
+        let page: Vec<Recorded> = events.by_ref().take(PAGE as usize).collect();
+        let questions: Vec<Question> = page.iter().map(|event| inclusion(event, &head)).collect();
+        proved.extend(page.into_iter().zip(transparency.answers(&questions).await?));
     }
-    let key = transparency.key();
-    let witnesses: String = witnesses.iter().map(|witness| format!("witness {witness}\n")).collect();
-    let reader = reader.map_or_else(|| "operator".to_owned(), |reader| reader.to_string());
-    let text = format!(
-        "{FORM}\nkey {}\n{witnesses}group {group}\nreader {reader}\ntree {}\n\
-         stream {life} {}\nstream {chat} {}\nevents {}\nbody {}\n",
-        key.public(),
-        head.size,
-        log.count(life, Position::START, until).await?,
-        log.count(chat, Position::START, until).await?,
-        events.len(),
-        STANDARD.encode(Hash32::sha256(body.as_bytes()).0),
-    );
-    Ok(format!("{}\n{body}", key.note(&text)))
+    let bundle = Bundle { group, reader, head, witnesses, completeness, counts, events: proved };
+    Ok(bundle.text(transparency.key()))
 }
 
-/// The head for a bundle: one that covers all that the group has so far, or else the most of it. Of such heads it is one
+/// Asks for the proof that an event is in what a head covers.
+fn inclusion(event: &Recorded, head: &SignedHead) -> Question {
+    Question::Inclusion { size: head.size, index: event.position.0.unsigned_abs().saturating_sub(1) }
+}
+
+fn position(size: u64) -> Position {
+    Position(i64::try_from(size).unwrap_or(i64::MAX))
+}
+
+/// What the map that a head commits to has of a group, whose life begins with an event.
+async fn completeness(
+    log: &Log,
+    transparency: &Transparency,
+    group: GroupId,
+    head: &SignedHead,
+    first: Option<&Recorded>,
+) -> Result<Completeness, ProofError> {
+    let (name, chat) = (StreamName::Group(group).to_string(), StreamName::Chat(group));
+    let mut indexes = vec![name_index(&name)];
+    if let Some(first) = first {
+        let salt = salt(&first.salt);
+        indexes.extend([history_index(&salt, &name), history_index(&salt, &chat.to_string())]);
+    }
+    let until = head.histories.unwrap_or_default();
+    let mut proofs = transparency.tables().map_proofs(until, &indexes).await?.into_iter();
+    let (at_name, life, at_chat) = (proofs.next(), proofs.next(), proofs.next());
+    let message = log.read_streams_backwards(&[chat], Position::START, position(until), 1).await?;
+    let committed = log.read_all(position(head.size.saturating_sub(1)), 1).await?.into_iter().next();
+    let (Some(name), Some(committed)) = (at_name, committed) else { return Err(ProofError::NotCovered(SOON)) };
+    let inclusion = transparency.answer(inclusion(&committed, head)).await?;
+    let histories = life.zip(at_chat).map(|(life, chat)| (life, chat, message.first().map(newest)));
+    Ok(Completeness { commitment: (committed, inclusion), name, histories })
+}
+
+/// The head for a bundle: one whose map covers all that the group has so far, or else the most of it. Of such heads it is one
 /// that witnesses have signed.
 async fn head_for(log: &Log, transparency: &Transparency, streams: &[StreamName]) -> Result<SignedHead, ProofError> {
     let last_until = async |until| {
         let last = log.read_streams_backwards(streams, Position::START, until, 1).await?;
         Ok::<_, ProofError>(last.last().map(|event| event.position.0.unsigned_abs()))
     };
-    let last = last_until(log.newest().await?).await?.ok_or(ProofError::NoEvent)?;
-    let again = match covering(transparency, last).await {
+    let last = last_until(log.newest().await?).await?.unwrap_or(1);
+    let again = match covering(transparency, last, Covers::Histories).await {
         Err(ProofError::NotCovered(again)) => again,
         covered => return covered,
     };
     let tables = transparency.tables();
-    let newest = tables.newest_head().await?.ok_or(ProofError::NotCovered(again))?;
-    let until = Position(i64::try_from(newest.size).unwrap_or(i64::MAX));
-    let last = last_until(until).await?.ok_or(ProofError::NotCovered(again))?;
-    Ok(tables.head_covering(last).await?.unwrap_or(newest))
+    let newest = tables.newest_head().await?.filter(|head| head.histories.is_some());
+    let newest = newest.ok_or(ProofError::NotCovered(again))?;
+    let last =
+        last_until(position(newest.histories.unwrap_or_default())).await?.ok_or(ProofError::NotCovered(again))?;
+    Ok(tables.head_with_map(last).await?.unwrap_or(newest))
 }
 
 /// The newest messages that are seen.

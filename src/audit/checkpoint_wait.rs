@@ -40,16 +40,33 @@ impl From<LogError> for ProofError {
     }
 }
 
+/// What a checkpoint must cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Covers {
+    /// The entries of the log.
+    Entry,
+    /// The histories of groups, by a map that is kept.
+    Histories,
+}
+
+impl Covers {
+    async fn head(self, transparency: &Transparency, size: u64) -> Result<Option<SignedHead>, LogError> {
+        match self {
+            Self::Entry => transparency.tables().head_covering(size).await,
+            Self::Histories => transparency.tables().head_with_map(size).await,
+        }
+    }
+}
+
 /// A checkpoint that covers this many events; it is requested if there is none yet.
 ///
 /// # Errors
 /// [`ProofError::NotCovered`] if there is none soon enough: too many wait, or the last one on request is too young.
-pub(super) async fn covering(transparency: &Transparency, size: u64) -> Result<SignedHead, ProofError> {
-    let tables = transparency.tables();
-    if let Some(head) = tables.head_covering(size).await? {
+pub(super) async fn covering(transparency: &Transparency, size: u64, covers: Covers) -> Result<SignedHead, ProofError> {
+    if let Some(head) = covers.head(transparency, size).await? {
         return Ok(head);
     }
-    let again = tables.want_head(size).await?;
+    let again = transparency.tables().want_head(size).await?;
     if again > PATIENCE {
         return Err(ProofError::NotCovered(again));
     }
@@ -58,7 +75,7 @@ pub(super) async fn covering(transparency: &Transparency, size: u64) -> Result<S
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         sleep(LOOK).await;
-        if let Some(head) = tables.head_covering(size).await? {
+        if let Some(head) = covers.head(transparency, size).await? {
             return Ok(head);
         }
     }

@@ -8,7 +8,9 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod bundle;
+mod bundle_format;
 pub mod checkpoint_wait;
+pub mod completeness;
 mod erasure;
 mod findings;
 mod history;

@@ -348,11 +348,17 @@ impl Transparency {
     }
 
     /// Signs the head of the stored tree, if it extends all that was signed before: in the
-    /// database and in the file, which gets the new one before anybody else does.
+    /// database and in the file, which gets the new one before anybody else does. The last entry commits to the map of histories
+    /// up to `histories`.
     ///
     /// # Errors
     /// [`TransparencyError`]
-    pub async fn sign(&self, log: &Log, size: u64, root: Hash32) -> Result<SignedHead, TransparencyError> {
+    pub async fn sign(
+        &self,
+        log: &Log,
+        (size, root): (u64, Hash32),
+        histories: u64,
+    ) -> Result<SignedHead, TransparencyError> {
         if let Some(note) = self.head_file.read()? {
             let last = self.opened(&note)?;
             self.check_head(log, &last, &self.head_file.path().display().to_string()).await?;
@@ -365,7 +371,7 @@ impl Transparency {
         let checkpoint = Checkpoint { origin: self.key.public().name().to_owned(), size, root };
         let note = self.key.note(&checkpoint.text());
         self.head_file.write(&note)?;
-        Ok(SignedHead { size, root, note, cosignatures: String::new() })
+        Ok(SignedHead { size, root, note, cosignatures: String::new(), histories: Some(histories) })
     }
 }
 

@@ -2,22 +2,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use be8_events::{AccId, GroupId, Hash32, Recorded, StreamName, Timestamp};
+use be8_events::{AccId, Event, GroupId, Hash32, Position, Recorded, ServerEvent, StreamName, Timestamp};
 
-use super::bundle::FORM;
+pub use super::bundle_format::BadBundle;
+use super::bundle_format::{FORM, FORM_WITHOUT_MAP, bad};
+use super::completeness::{self, Stated};
 use super::findings::{Finding, Rule, judge};
 use super::history::{Act, Entry};
 use super::notes::{self, Checkpoint, PublicKey, Role};
 use super::tree;
-
-/// Why a bundle is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadBundle(String);
-
-fn bad<T>(what: impl Into<String>) -> Result<T, BadBundle> {
-    Err(BadBundle(what.into()))
-}
 
 /// A bundle that holds what it says.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +25,9 @@ pub struct VerifiedBundle {
     pub reader: String,
     /// The checkpoint.
     pub checkpoint: Checkpoint,
+    /// Up to where it is proved that the group has no other events; none for a bundle from before the map of histories, in which
+    /// that is only what the server says.
+    pub until: Option<Position>,
     /// The events, ascending.
     pub events: Vec<Recorded>,
     /// How many messages the group had; the bundle may hold fewer.
@@ -64,9 +60,11 @@ pub fn verify_bundle(text: &str, expected: Option<&PublicKey>) -> Result<Verifie
     let [head, signature, body] = sections[..] else { return bad("it is cut off, or is no bundle") };
     let head = format!("{head}\n");
     let mut lines = Lines(head.lines());
-    if lines.0.next() != Some(FORM) {
-        return bad("it is no bundle of a form that this program knows");
-    }
+    let has_map = match lines.0.next() {
+        Some(FORM) => true,
+        Some(FORM_WITHOUT_MAP) => false,
+        _ => return bad("it is no bundle of a form that this program knows"),
+    };
     let key: PublicKey = lines.value("key")?.parse().map_err(|_| BadBundle("its key is malformed".to_owned()))?;
     if key.role() != Role::Log {
         return bad("its key is not one of a log");
@@ -95,6 +93,7 @@ pub fn verify_bundle(text: &str, expected: Option<&PublicKey>) -> Result<Verifie
         reader => reader.parse::<AccId>().map_err(|_| BadBundle("it names no reader".to_owned()))?.to_string(),
     };
     let tree = lines.number("tree")?;
+    let until = if has_map { Some(Position(lines.number("until")?)) } else { None };
     let total = lines.number(&format!("stream {life}"))?;
     let messages = lines.number(&format!("stream {chat}"))?;
     let count = lines.number("events")?;
@@ -109,9 +108,11 @@ pub fn verify_bundle(text: &str, expected: Option<&PublicKey>) -> Result<Verifie
     if i64::try_from(checkpoint.size) != Ok(tree) {
         return bad("its checkpoint has another size than its head says");
     }
+    let of_events = blocks.iter().position(|block| block.starts_with("event ")).unwrap_or(blocks.len());
+    let (of_map, blocks) = blocks.split_at(of_events);
     let mut events: Vec<Recorded> = Vec::new();
     for block in blocks {
-        let event = proved(block, &checkpoint)?;
+        let event = proved("event ", block, &checkpoint)?;
         if events.last().is_some_and(|last| last.position >= event.position || last.time > event.time) {
             return bad(format!("position {} is out of order", event.position));
         }
@@ -121,7 +122,34 @@ pub fn verify_bundle(text: &str, expected: Option<&PublicKey>) -> Result<Verifie
         return bad("it has another number of events than its head says");
     }
     complete(&events, (life, total), (chat, messages))?;
-    Ok(VerifiedBundle { key, witnesses, group, reader, checkpoint, events, messages })
+    match (until, of_map.split_first()) {
+        (None, None) => {}
+        (Some(until), Some((commitment, sections))) => {
+            let root = committed(commitment, &checkpoint, until)?;
+            if events.last().is_some_and(|last| last.position > until) {
+                return bad("it holds events after the point up to which it is complete");
+            }
+            let stated = Stated { group, counts: (total, messages), reader: &reader, events: &events };
+            completeness::check(&stated, sections, root)?;
+        }
+        _ => return bad("the proof of completeness is missing, or is in a bundle of an older form"),
+    }
+    Ok(VerifiedBundle { key, witnesses, group, reader, checkpoint, until, events, messages })
+}
+
+/// The root of the map of histories that the last entry of a checkpoint commits to, if that map goes up to this position.
+fn committed(block: &str, checkpoint: &Checkpoint, until: Position) -> Result<Hash32, BadBundle> {
+    let event = proved("commitment ", block, checkpoint)?;
+    if u64::try_from(event.position.0) != Ok(checkpoint.size) || event.stream != StreamName::Histories {
+        return bad("its checkpoint does not end with a commitment to the map of histories");
+    }
+    if let Event::Server(ServerEvent::HistoriesCommitted(map)) = event.event
+        && map.until == until
+        && until < event.position
+    {
+        return Ok(map.root);
+    }
+    bad("the map of histories goes to another position than its head says")
 }
 
 /// The checkpoint, the witnesses with their times, and the blocks of the events.
@@ -160,9 +188,9 @@ fn checkpoint<'a>(body: &'a str, key: &PublicKey, witnesses: Vec<PublicKey>) -> 
 }
 
 /// The event of a block, if its proof leads to the checkpoint.
-fn proved(block: &str, checkpoint: &Checkpoint) -> Result<Recorded, BadBundle> {
+fn proved(what: &str, block: &str, checkpoint: &Checkpoint) -> Result<Recorded, BadBundle> {
     let mut lines = block.split('\n');
-    let canonical = lines.next().and_then(|line| line.strip_prefix("event ")).unwrap_or_default();
+    let canonical = lines.next().and_then(|line| line.strip_prefix(what)).unwrap_or_default();
     let canonical = STANDARD.decode(canonical).map_err(|_| BadBundle("an event is malformed".to_owned()))?;
     let event = Recorded::from_canonical(&canonical).map_err(|error| BadBundle(format!("an event: {error}")))?;
     let hash = |line: &str| Some(Hash32(STANDARD.decode(line).ok()?.try_into().ok()?));
@@ -201,6 +229,49 @@ fn complete(events: &[Recorded], life: (StreamName, i64), chat: (StreamName, i64
 }
 
 impl VerifiedBundle {
+    /// Whether this bundle and another one of the same group can both be true: what the one shows, the other must show if it is
+    /// complete up to there. If not, the server has signed a contradiction, and both bundles together prove it.
+    ///
+    /// # Errors
+    /// [`BadBundle`] says which event is left out, or that the bundles cannot be compared.
+    pub fn agrees_with(&self, known: &Self) -> Result<(), BadBundle> {
+        if (self.group, &self.key) != (known.group, &known.key) {
+            return bad("the known bundle is of another group or another log");
+        }
+        let (ours, theirs) = (self.up_to(), known.up_to());
+        if self.checkpoint.size == known.checkpoint.size && self.checkpoint.root != known.checkpoint.root {
+            return bad("the server has signed a contradiction: two checkpoints of one size");
+        }
+        let life = |bundle: &Self, until| -> Vec<Recorded> {
+            let of_life = |event: &&Recorded| event.stream == StreamName::Group(self.group) && event.position <= until;
+            bundle.events.iter().filter(of_life).cloned().collect()
+        };
+        let until = ours.min(theirs);
+        let (one, other) = (life(self, until), life(known, until));
+        if one != other {
+            let number = one.iter().zip(&other).take_while(|(one, other)| one == other).count() + 1;
+            return bad(format!(
+                "the server has signed a contradiction: one bundle has another event number {number} of the group than the \
+                 other one, or has none, though both are complete up to position {until}"
+            ));
+        }
+        let (earlier, later) = if ours <= theirs { (self, known) } else { (known, self) };
+        let left_out =
+            |event: &Recorded| event.stream == StreamName::Chat(self.group) && event.version > earlier.messages;
+        let known = later.events.iter().filter(|event| event.position <= until).any(left_out);
+        if earlier.messages > later.messages || known {
+            return bad(
+                "the server has signed a contradiction: one bundle counts fewer messages than the other one knows",
+            );
+        }
+        Ok(())
+    }
+
+    /// Up to where it says that the group has no other events.
+    fn up_to(&self) -> Position {
+        self.until.unwrap_or_else(|| Position(i64::try_from(self.checkpoint.size).unwrap_or(i64::MAX)))
+    }
+
     /// The history that the bundle contains.
     pub fn entries(&self) -> Vec<Entry> {
         self.events.iter().filter_map(Entry::of).collect()

@@ -9,6 +9,7 @@ use super::progress::Progress as Bar;
 use crate::config::{Config, flags};
 use crate::ledger::rebuild::{EVENTS_AT_ONCE, Rebuild, RebuildError, RebuildSession, Rebuilt, abort, status};
 use crate::ledger::rebuild::{Phase, Progress, Status};
+use crate::ledger::{RebuiltMap, rebuild_map};
 use crate::node::{BUILD, Database};
 
 /// The sub-command.
@@ -85,9 +86,29 @@ async fn act(database: &Database, matches: &ArgMatches) -> Result<(), RebuildErr
         session.rebuild(&what, BUILD, &progress).await.map(|rebuilt| rebuilt_text(&rebuilt))
     };
     session.close().await;
+    let done = match done {
+        Ok(mut done) if is_whole(matches) => {
+            bar.say("map of histories");
+            let rebuilt = rebuild_map(connect, &|reached, target| bar.at(reached, target)).await?;
+            done.push_str(&map_text(&rebuilt));
+            Ok(done)
+        }
+        done => done,
+    };
     bar.end();
     print(&done?);
     Ok(())
+}
+
+/// Whether everything is built again that follows from the log.
+fn is_whole(matches: &ArgMatches) -> bool {
+    let other = matches.get_flag("rollback") || matches.get_flag("drop-old");
+    !other && matches.get_many::<String>("PROJECTION").is_none_or(|named| named.len() == 0)
+}
+
+fn map_text(rebuilt: &RebuiltMap) -> String {
+    let how = if rebuilt.same { "equal to the one before" } else { "and differed before" };
+    format!("The map of histories goes up to position {}, {how}.\n", rebuilt.map.until)
 }
 
 fn dropped_text(dropped: &[Generation]) -> String {

@@ -20,8 +20,8 @@ impl Hours {
     pub(super) const fn evolve(&mut self, event: &ServerEvent) {
         match event {
             ServerEvent::HourStruck(e) => self.last = Some(e.hour),
-            // In a stream of its own.
-            ServerEvent::LinkCounted(_) => {}
+            // In streams of their own.
+            ServerEvent::LinkCounted(_) | ServerEvent::HistoriesCommitted(_) => {}
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod dialog;
 pub mod erasure;
 pub mod group;
 pub mod group_keys;
+pub mod histories;
 pub mod hours;
 pub mod image;
 pub mod invites;
@@ -265,6 +266,8 @@ view_of! {
     token(hmac: Hash32) -> Token(token::Token), StreamName::Token(hmac);
     /// The hours that struck.
     hours() -> Hours(hours::Hours), StreamName::Clock;
+    /// How far the histories were committed to.
+    histories() -> Histories(histories::Histories), StreamName::Histories;
     /// The state of the conversation of two accounts.
     dialog(a: AccId, b: AccId) -> Dialog(dialog::Dialog), StreamName::dialog(a, b);
     /// The state of a group.
@@ -355,6 +358,8 @@ pub enum State {
     Token(token::Token),
     /// Of `clock`.
     Hours(hours::Hours),
+    /// Of `histories`.
+    Histories(histories::Histories),
     /// Of `invites`: the stream is written to, never decided on.
     Invites,
     /// Of `erasure`: the stream is written to, never decided on.
@@ -364,7 +369,7 @@ pub enum State {
 impl State {
     /// The format of a stored snapshot: raised whenever a state changes its shape, so that older
     /// snapshots are passed over.
-    pub const SNAPSHOT_FORMAT: i32 = 5;
+    pub const SNAPSHOT_FORMAT: i32 = 6;
 
     /// The state of a stream without events.
     pub fn new(stream: &StreamName) -> Self {
@@ -379,6 +384,7 @@ impl State {
             StreamName::Media(..) => Self::Media(image::Media::default()),
             StreamName::Token(_) => Self::Token(token::Token::default()),
             StreamName::Clock => Self::Hours(hours::Hours::default()),
+            StreamName::Histories => Self::Histories(histories::Histories::default()),
             StreamName::Invites => Self::Invites,
             StreamName::Erasure => Self::Erasure,
         }
@@ -398,6 +404,7 @@ impl State {
             (Self::Media(state), Event::Media(event)) => state.evolve(event),
             (Self::Token(state), Event::Token(event)) => state.evolve(event),
             (Self::Hours(state), Event::Server(event)) => state.evolve(event),
+            (Self::Histories(state), Event::Server(event)) => state.evolve(event),
             (
                 _,
                 Event::Account(_)

@@ -14,6 +14,7 @@ mod clock_trust;
 mod code_attempts;
 mod fork_check;
 mod head;
+mod history_map;
 mod idempotency;
 mod lead;
 mod listener;
@@ -56,6 +57,7 @@ use crate::vault::{Vault, VaultError};
 use ticket::{Answers, Ticket};
 
 pub use code_attempts::CodeAttempts;
+pub use history_map::{MapState, RebuiltMap, rebuild_map};
 pub use idempotency::{Answered, Idempotency};
 pub use lead::{Lead, Leads};
 pub use log::{Direction, Log};

@@ -29,6 +29,8 @@ pub struct SignedHead {
     pub note: String,
     /// The lines of the witnesses.
     pub cosignatures: String,
+    /// Up to where the map of histories goes that its last entry commits to; none of a head that an older build signed.
+    pub histories: Option<u64>,
 }
 
 impl SignedHead {
@@ -50,7 +52,7 @@ pub struct Witnessed {
 /// The tables of the transparency log, for reading.
 #[derive(Debug, Clone)]
 pub struct TransparencyTables {
-    pool: Pool,
+    pub(super) pool: Pool,
 }
 
 impl TransparencyTables {
@@ -125,7 +127,7 @@ impl TransparencyTables {
     /// [`LogError`]
     pub async fn newest_head(&self) -> Result<Option<SignedHead>, LogError> {
         let row = sqlx::query(
-            "select size, root, note, cosignatures from audit_heads
+            "select size, root, note, cosignatures, histories from audit_heads
              where log = (select max(id) from audit_logs) order by size desc limit 1",
         )
         .fetch_optional(&self.pool)
@@ -140,10 +142,10 @@ impl TransparencyTables {
     pub async fn head_covering(&self, size: u64) -> Result<Option<SignedHead>, LogError> {
         let row = sqlx::query(
             "select * from (
-                 (select size, root, note, cosignatures, 1 as rank from audit_heads
+                 (select size, root, note, cosignatures, histories, 1 as rank from audit_heads
                   where log = (select max(id) from audit_logs) and cosignatures <> '' and size >= $1 order by size desc limit 1)
                  union all
-                 (select size, root, note, cosignatures, 2 from audit_heads
+                 (select size, root, note, cosignatures, histories, 2 from audit_heads
                   where log = (select max(id) from audit_logs) and size >= $1 order by size desc limit 1)) h
              order by rank limit 1",
         )
@@ -278,6 +280,8 @@ impl Lead {
             let mut transaction = self.transactions().begin().await?;
             // Made again from the events, whatever they were.
             sqlx::query("delete from audit_tiles").execute(&mut *transaction).await?;
+            sqlx::query("delete from audit_map_nodes").execute(&mut *transaction).await?;
+            sqlx::query("update audit_map set until = 0, oldest = 0").execute(&mut *transaction).await?;
             sqlx::query("insert into audit_logs (id, key) select coalesce(max(id), 0) + 1, $1 from audit_logs")
                 .bind(key)
                 .execute(&mut *transaction)
@@ -293,14 +297,15 @@ impl Lead {
     /// [`LogError`]
     pub async fn store_head(&mut self, head: &SignedHead) -> Result<(), LogError> {
         let done = sqlx::query(
-            "insert into audit_heads (log, size, root, note, cosignatures)
-             select l.id, $1, $2, $3, $4 from (select max(id) as id from audit_logs) l
+            "insert into audit_heads (log, size, root, note, cosignatures, histories)
+             select l.id, $1, $2, $3, $4, $5 from (select max(id) as id from audit_logs) l
              where not exists (select from audit_heads h where h.log = l.id and h.size >= $1)",
         )
         .bind(signed(head.size))
         .bind(&head.root.0[..])
         .bind(&head.note)
         .bind(&head.cosignatures)
+        .bind(head.histories.map(signed))
         .execute(self.connection())
         .await?;
         let what = "a head of the transparency log that is no newer than the last one";
@@ -336,21 +341,26 @@ impl Lead {
 }
 
 /// How long a transaction that writes tiles may take; one that begins another log deletes those of all events.
-const LIMIT: Duration = Duration::from_secs(120);
+pub(super) const LIMIT: Duration = Duration::from_secs(120);
 
 const REWRITTEN: &str = "a tile of the transparency log that does not begin as the stored one";
 
 /// Sizes and numbers of tiles count events, which PostgreSQL counts in 63 bits too.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn head(row: &PgRow) -> Result<SignedHead, LogError> {
-    let size = row.try_get::<i64, _>("size")?.unsigned_abs();
-    Ok(SignedHead { size, root: root(row)?, note: row.try_get("note")?, cosignatures: row.try_get("cosignatures")? })
+pub(super) fn head(row: &PgRow) -> Result<SignedHead, LogError> {
+    Ok(SignedHead {
+        size: row.try_get::<i64, _>("size")?.unsigned_abs(),
+        root: root(row)?,
+        note: row.try_get("note")?,
+        cosignatures: row.try_get("cosignatures")?,
+        histories: row.try_get::<Option<i64>, _>("histories")?.map(i64::unsigned_abs),
+    })
 }
 
-fn root(row: &PgRow) -> Result<Hash32, LogError> {
+pub(super) fn root(row: &PgRow) -> Result<Hash32, LogError> {
     let bytes: &[u8] = row.try_get("root")?;
     let what = "the root of a checkpoint is not 32 bytes long";
     bytes.try_into().map(Hash32).map_err(|_| LogError::Stored(what))

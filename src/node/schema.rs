@@ -12,7 +12,7 @@ macro_rules! migrations {
 }
 
 /// Each file of `migrations/`: its number, its name, what it says.
-const FILES: [(&str, &str, &str); 17] = migrations! {
+const FILES: [(&str, &str, &str); 18] = migrations! {
     "0001" "log";
     "0002" "vault";
     "0003" "sealed_guard";
@@ -30,6 +30,7 @@ const FILES: [(&str, &str, &str); 17] = migrations! {
     "0017" "audit_wanted";
     "0018" "push_devices";
     "0019" "session_days";
+    "0020" "history_map";
 };
 
 /// What brings a database up to the schema of this version.

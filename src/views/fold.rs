@@ -88,7 +88,7 @@ pub fn touched(recorded: &Recorded, mut touch: impl FnMut(Key)) {
             }
         }
         Event::Server(ServerEvent::LinkCounted(_)) => touch(Key::Insights),
-        Event::Server(ServerEvent::HourStruck(_))
+        Event::Server(ServerEvent::HourStruck(_) | ServerEvent::HistoriesCommitted(_))
         | Event::Device(_)
         | Event::Media(_)
         | Event::Token(_)

@@ -25,6 +25,14 @@ const DAMAGES: &[(&str, &str)] = &[
     ("update log_head set time = time + interval '1 day'", "head: the head row says "),
     ("update log_head set accounts = 10000", "head: the head row counts accounts up to 10000, but there is 100"),
     ("update log_head set groups = 10000", "head: the head row counts groups up to 10000, but there is 100"),
+    (
+        "update audit_map set root = decode(repeat('ab', 32), 'hex')",
+        "head: the stored map of histories is not that of the events up to position ",
+    ),
+    (
+        "insert into audit_map_nodes (prefix, born, node) values ('\\x0f0f0f', 1, '\\x00')",
+        "head: the stored nodes of the map of histories are not those of its entries",
+    ),
     ("update log_head set keys = 1", "head: the head row counts keys up to 1, but there is "),
     ("update log_head set streams = 1", "head: the head row counts streams up to 1, but there is "),
     (

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use be8::domain::histories::CommitHistories;
 use be8::domain::read_marks::MarkRead;
 use be8::domain::{Occurred, State};
-use be8_events::{AccId, AccountEvent, Event, MessageNo, Position, StreamName, ThreadId};
+use be8_events::{AccId, AccountEvent, Event, Hash32, MessageNo, Position, StreamName, ThreadId};
 use be8_projections::MODELS;
 use be8_projections::{Changes, Generation, Model, Statement};
 use serde_json::Value;
@@ -130,6 +131,7 @@ async fn models_agree(rig: &Rig, states: &HashMap<StreamName, (State, i64)>) {
                 tokens.push((hash.0.to_vec(), state.grant().is_some(), holder));
             }
             (StreamName::Clock, State::Hours(_)) => hours.push(json["Hours"]["last"].as_str().unwrap().to_owned()),
+            (StreamName::Histories, State::Histories(_)) => {}
             (StreamName::Invites, State::Invites) => links.push(*version),
             (StreamName::Erasure, State::Erasure) => {}
             (StreamName::Devices(account), State::Devices(state)) => {
@@ -304,6 +306,9 @@ async fn after_any_commands_everything_agrees() {
             everything_agrees(&rig, &storm, page).await;
         }
         within("the end of all that was begun", storm.settles(&rig)).await;
+        // Here no process commits to the map of histories.
+        let committed = CommitHistories { until: Position(1), root: Hash32([0; 32]) };
+        assert!(storm.nodes[0].ledger.execute(committed).await.unwrap());
         everything_agrees(&rig, &storm, 100).await;
         let events = rig.events().await;
         assert!(events.iter().zip(1..).all(|(event, position)| event.position.0 == position));

@@ -11,7 +11,7 @@ use be8_events::group::{Access, GroupKeyStored, VersionAllocated};
 use be8_events::image::MediaStored;
 use be8_events::message::MessageWritten;
 use be8_events::read_marks::MessagesRead;
-use be8_events::server::HourStruck;
+use be8_events::server::{HistoriesCommitted, HourStruck};
 use be8_events::session::SessionNamed;
 use be8_events::token::{Grant, TokenIssued, TokenTaken};
 use be8_events::{AccId, Event, StreamName, ThreadId};
@@ -53,6 +53,7 @@ fn populated() -> World {
     world.given(StreamName::Token(token(8)), TokenTaken { by: zoe });
     world.given(StreamName::Token(token(9)), TokenIssued { grant: Grant::Promo { millis: 1 } });
     world.given(StreamName::Clock, HourStruck { hour: world.now });
+    world.given(StreamName::Histories, HistoriesCommitted { until: Position(9), root: token(10) });
     world
 }
 
@@ -73,8 +74,9 @@ const fn order(state: &State) -> usize {
         State::Media(_) => 7,
         State::Token(_) => 8,
         State::Hours(_) => 9,
-        State::Invites => 10,
-        State::Erasure => 11,
+        State::Histories(_) => 10,
+        State::Invites => 11,
+        State::Erasure => 12,
     }
 }
 
@@ -86,7 +88,7 @@ fn a_state_changes_its_shape_with_a_new_format_only() {
     }
     let mut states: Vec<_> = world.states.iter().map(|(stream, (state, _))| (order(state), stream, state)).collect();
     states.sort_by_key(|(order, stream, _)| (*order, stream.to_string()));
-    for state in 0..=11 {
+    for state in 0..=12 {
         assert!(states.iter().any(|(order, ..)| *order == state), "the {state}th state has no example");
     }
     let lines: Vec<_> = states

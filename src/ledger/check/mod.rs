@@ -2,6 +2,7 @@
 //! row with a fresh replay. All in one snapshot; the replay is in temporary tables, so that nothing
 //! is changed and nothing stays, also when it is killed.
 
+mod histories;
 mod keys;
 mod walk;
 
@@ -18,6 +19,7 @@ use super::LogError;
 use super::head::Head;
 use super::pages::{self, PAGE};
 use crate::vault::Vault;
+use histories::Histories;
 use keys::Keys;
 use walk::Walk;
 
@@ -131,7 +133,8 @@ async fn in_snapshot(
     if replays {
         Generation::SCRATCH.create(&mut tx).await?;
     }
-    let mut walk = Walk::new(keys, vault, replays);
+    let histories = Histories::load(&mut tx).await?;
+    let mut walk = Walk::new(keys, vault, histories, replays);
     let mut after = 0;
     progress(Position(after), head.position);
     while after < head.position.0 {

@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use super::super::head::Head;
 use super::super::pages::{Names, Raw};
 use super::super::{LogError, sealed};
+use super::histories::Histories;
 use super::keys::Keys;
 use super::{Problems, SealedCount};
 use crate::domain::count_numbers;
@@ -22,6 +23,7 @@ pub(super) struct Walk {
     vault: Option<Arc<Vault>>,
     /// Keys whose rows are not as they must be.
     damaged_keys: HashSet<KeyId>,
+    histories: Histories,
     names: Names,
     versions: HashMap<i64, i64>,
     position: i64,
@@ -37,11 +39,12 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn new(keys: Keys, vault: Option<Arc<Vault>>, replays: bool) -> Self {
+    pub(super) fn new(keys: Keys, vault: Option<Arc<Vault>>, histories: Histories, replays: bool) -> Self {
         Self {
             keys,
             vault,
             damaged_keys: HashSet::new(),
+            histories,
             names: Names::default(),
             versions: HashMap::new(),
             position: 0,
@@ -112,6 +115,7 @@ impl Walk {
             count_numbers(&recorded.event, &mut self.accounts, &mut self.groups);
             self.digest.update(recorded.hash().0);
             changes.apply(&recorded);
+            self.histories.apply(&recorded, &mut self.problems);
             if let Some(payload) = self.look_at_sealed(&recorded, payload) {
                 open.push((recorded, payload));
             }
@@ -126,6 +130,7 @@ impl Walk {
 
     fn not_decoded(&mut self, position: i64, what: String) {
         self.all_decoded = false;
+        self.histories.give_up();
         self.problems.add(position, what);
     }
 
@@ -139,6 +144,7 @@ impl Walk {
         }
         if missing > 0 {
             self.all_decoded = false;
+            self.histories.give_up();
         }
         self.position = position - 1;
     }
@@ -243,6 +249,8 @@ impl Walk {
 
     /// What the head row says, and what lies beyond the head.
     pub(super) async fn ends(&mut self, tx: &mut PgConnection, head: &Head) -> Result<(), LogError> {
+        self.histories.compare(head.position, &mut self.problems);
+        self.histories.ends(tx, &mut self.problems).await?;
         for (position, key) in self.keys.live_but_deleted() {
             self.problems.add(position, format!("key {key} was deleted here, but lives in the vault"));
         }

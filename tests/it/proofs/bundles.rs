@@ -36,14 +36,24 @@ fn python() -> &'static str {
 
 /// What the two verifiers say of a bundle: both take it, or both refuse it.
 pub fn both(bundle: &str, key: Option<&PublicKey>) -> Result<[String; 2], [String; 2]> {
+    beside(bundle, key, None)
+}
+
+/// The same beside another bundle that is known.
+pub fn beside(bundle: &str, key: Option<&PublicKey>, known: Option<&str>) -> Result<[String; 2], [String; 2]> {
     let home = tempfile::tempdir().unwrap();
-    let file = home.path().join("bundle");
+    let [file, beside] = ["bundle", "known"].map(|name| home.path().join(name));
     fs::write(&file, bundle).unwrap();
+    let known = known.map(|known| {
+        fs::write(&beside, known).unwrap();
+        &beside
+    });
     let key = key.map(ToString::to_string);
     let mut ours = Command::new(env!("CARGO_BIN_EXE_be8"));
     ours.arg("verify-bundle").arg(&file).args(key.iter().flat_map(|key| ["--key", key]));
+    ours.args(known.iter().flat_map(|known| [std::ffi::OsStr::new("--known"), known.as_os_str()]));
     let mut theirs = Command::new(python());
-    theirs.arg(script()).arg(&file).args(&key);
+    theirs.arg(script()).arg(&file).args(&key).args(known);
     let said = [ours, theirs].map(|mut command| command.output().unwrap());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let success = said.each_ref().map(|output: &Output| output.status.success());
@@ -154,7 +164,7 @@ for at in range(len(data)):
         changed = data[:at] + bytes([data[at] ^ change]) + data[at + 1:]
         try:
             verify.verify(changed, None)
-        except (verify.Refused, ValueError, OverflowError):
+        except (verify.Refused, ValueError, KeyError, TypeError, OverflowError):
             continue
         sys.exit(f"byte {at} changed by {change} is taken")
 "#;
@@ -168,6 +178,8 @@ for at in range(len(data)):
 struct Parts {
     head: String,
     checkpoint: String,
+    /// What proves where the histories end.
+    map: Vec<String>,
     events: Vec<String>,
 }
 
@@ -177,12 +189,13 @@ impl Parts {
         let head = sections.next().unwrap();
         sections.next();
         let checkpoint = format!("{}\n\n{}", sections.next().unwrap(), sections.next().unwrap());
-        Self { head, checkpoint, events: sections.collect() }
+        let (map, events) = sections.partition(|section| !section.starts_with("event "));
+        Self { head, checkpoint, map, events }
     }
 
     /// The bundle, signed again, with what the head says changed.
     fn signed(&self, key: &NoteKey, change: impl Fn(String) -> String) -> String {
-        let body = [std::slice::from_ref(&self.checkpoint), &self.events].concat().join("\n\n") + "\n";
+        let body = [std::slice::from_ref(&self.checkpoint), &self.map, &self.events].concat().join("\n\n") + "\n";
         let digest = STANDARD.encode(Hash32::sha256(body.as_bytes()).0);
         let lines = self.head.lines().map(|line| match line.split_once(' ') {
             Some(("body", _)) => format!("body {digest}\n"),
@@ -190,6 +203,23 @@ impl Parts {
             _ => format!("{line}\n"),
         });
         format!("{}\n{body}", key.note(&change(lines.collect())))
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_from_before_the_map_is_verified_and_proves_less() {
+    let (setup, _token) = signing().await;
+    let server = setup.start().await;
+    let (group, _) = eventful(&server).await;
+    let key = NoteKey::from_text(&fs::read_to_string(server.setup().audit_key()).unwrap()).unwrap();
+    let mut parts = Parts::of(&bundle_of(&server, &group).await);
+    parts.map.clear();
+    let of_old = |head: String| {
+        let lines = head.lines().filter(|line| !line.starts_with("until ")).map(|line| line.replace("@v2", "@v1"));
+        lines.map(|line| line + "\n").collect()
+    };
+    for said in both(&parts.signed(&key, of_old), Some(key.public())).unwrap() {
+        assert!(said.contains("as the server says: a bundle of this form does not prove it"), "{said}");
     }
 }
 
@@ -244,7 +274,25 @@ async fn what_the_server_itself_could_forge_is_refused_by_both() {
     });
     refused("another size", &parts, &says("\ntree ", "\ntree 1"));
     refused("a line more", &parts, &|head| format!("{head}more lines\n"));
-    refused("another form", &parts, &says("@v1", "@v2"));
+    refused("another form", &parts, &says("@v2", "@v3"));
+    refused("the form before", &parts, &says("@v2", "@v1"));
+    refused("a map that goes further", &parts, &says("\nuntil ", "\nuntil 1"));
+    // What proves where the histories end: none of it can be left out, nor stand for something else.
+    for gone in 0..parts.map.len() {
+        let mut less = Parts::of(&bundle);
+        less.map.remove(gone);
+        refused("a section of the map is left out", &less, &same);
+        let mut other = Parts::of(&bundle);
+        let (first, rest) = other.map[gone].split_once('\n').unwrap();
+        other.map[gone] = format!("{}\n{rest}", first.replace("present", "absent"));
+        if gone > 0 {
+            refused("the map has it not", &other, &same);
+        }
+        let mut shorter = Parts::of(&bundle);
+        let (kept, _) = shorter.map[gone].rsplit_once('\n').unwrap();
+        shorter.map[gone] = kept.to_owned();
+        refused("a hash of the path is left out", &shorter, &same);
+    }
     let witness = NoteKey::new("w", Role::Witness, &[3; 32]).unwrap();
     refused("a witness that did not sign", &parts, &|head| {
         head.replacen("\ngroup ", &format!("\nwitness {}\ngroup ", witness.public()), 1)

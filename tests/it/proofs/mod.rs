@@ -2,7 +2,9 @@
 //! meets.
 
 mod bundles;
+mod completeness;
 mod heads;
+mod million;
 mod public;
 mod witnesses;
 

@@ -180,12 +180,18 @@ impl Client {
         ids
     }
 
-    /// The change that the newest event of the log is for the account.
+    /// The change that the newest event of the log is for the account, apart from commitments to the map of histories.
     pub async fn newest_change(&self) -> Event {
         let metrics = self.get("/metrics").await.text;
         let position = metrics.lines().find_map(|line| line.strip_prefix("be8_log_position ")).expect("the position");
-        let before = position.parse::<i64>().expect("a position") - 1;
-        self.events_after(&before.to_string()).await.event().await
+        let mut before = position.parse::<i64>().expect("a position") - 1;
+        loop {
+            let mut stream = self.events_after(&before.to_string()).await;
+            if let Ok(event) = tokio::time::timeout(std::time::Duration::from_secs(1), stream.event()).await {
+                return event;
+            }
+            before -= 1;
+        }
     }
 }
 

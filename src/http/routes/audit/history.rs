@@ -173,6 +173,24 @@ pub(in crate::http) async fn admit(
     group: &str,
     what: &str,
 ) -> Result<Admitted, WireError> {
+    let admitted = admit_to_absent(app, auditor, group, what).await?;
+    // A member's group is there.
+    if admitted.reader.is_none() {
+        let life = StreamName::Group(admitted.group);
+        if app.ledger.log().read_stream(life, 1, Direction::Forwards, 1).await?.is_empty() {
+            return Err(Code::NotFound.into());
+        }
+    }
+    Ok(admitted)
+}
+
+/// The same where the operator may also ask about a group that does not exist.
+pub(in crate::http) async fn admit_to_absent(
+    app: &App,
+    auditor: &Auditor,
+    group: &str,
+    what: &str,
+) -> Result<Admitted, WireError> {
     let named: Option<GroupId> = group.parse().ok();
     let not_found = || WireError::from(Code::NotFound);
     match auditor {
@@ -183,10 +201,6 @@ pub(in crate::http) async fn admit(
             }
             tracing::info!(group, what, "operator access");
             let group = named.ok_or_else(not_found)?;
-            let first = app.ledger.log().read_stream(StreamName::Group(group), 1, Direction::Forwards, 1).await?;
-            if first.is_empty() {
-                return Err(not_found());
-            }
             Ok(Admitted { group, sight: Visibility::Everything, reader: None })
         }
         Auditor::Session(session) => {

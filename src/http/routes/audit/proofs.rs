@@ -9,7 +9,7 @@ use poem_openapi::payload::{PlainText, Response};
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 
-use super::history::{Admitted, admit, example_group};
+use super::history::{Admitted, admit, admit_to_absent, example_group};
 use crate::app::Handle;
 use crate::audit::bundle;
 use crate::audit::checkpoint_wait::ProofError;
@@ -98,7 +98,8 @@ impl Proofs {
     /// proofs and a checkpoint, signed: `be8 verify-bundle` and `openapi/verify/verify.py` check it
     /// without the server. `docs/audit.md` fixes its format. Who may ask is as for the history. If the
     /// newest checkpoint does not cover all of it, one is signed, as for a proof; where that has to wait,
-    /// the bundle ends with what is covered.
+    /// the bundle ends with what is covered. It proves that the group has no other events up to there; to the operator also,
+    /// in a bundle without events, that there is no such group.
     #[oai(path = "/audit/groups/:groupID/bundle", method = "get", operation_id = "getGroupBundle", tag = "Tag::Audit")]
     async fn bundle(
         &self,
@@ -108,7 +109,7 @@ impl Proofs {
         group: Path<String>,
     ) -> Result<Response<PlainText<String>>, WireError> {
         let app = self.0.get()?;
-        let Admitted { group, sight, reader } = admit(app, &auditor, &group.0, "bundle").await?;
+        let Admitted { group, sight, reader } = admit_to_absent(app, &auditor, &group.0, "bundle").await?;
         let text = bundle::bundle(app.ledger.log(), &app.transparency, group, reader, &sight).await?;
         let name = format!("attachment; filename=\"{group}.be8-bundle\"");
         Ok(Response::new(PlainText(text))
