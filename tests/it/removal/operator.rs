@@ -87,7 +87,8 @@ async fn by_command_line_beside_a_server() {
     let be8 = async |arguments: &[&str]| server.setup().run(arguments).await;
     let listed = be8(&["account", "sessions", "--format", "json", &alice.id]).await;
     let session: Value = serde_json::from_str(&listed.out).unwrap();
-    assert_eq!(session["position"], 3, "{listed:?}");
+    // After the hour and the account, and the first commitment to the map of histories if it came before them.
+    assert!(matches!(session["position"].as_i64(), Some(3 | 4)), "{listed:?}");
     assert!(be8(&["account", "sessions", &alice.id]).await.out.contains(session["session"].as_str().unwrap()));
     let ended = be8(&["account", "end-sessions", &alice.id]).await;
     assert_eq!(ended.out, format!("1 session of account {} ended.\n", alice.id));
