@@ -8,7 +8,6 @@ mod login_attempts;
 pub mod names;
 mod operator_token;
 mod seen_sessions;
-mod sessions;
 mod settings;
 mod stream_ids;
 pub mod tokens;
@@ -34,7 +33,6 @@ pub use login_attempts::LoginAttempts;
 pub use names::Names;
 pub use operator_token::{BadOperatorToken, OperatorToken};
 pub use seen_sessions::SeenSessions;
-pub use sessions::{OpenSession, open_sessions};
 pub use settings::{AdmissionSettings, AppSettings};
 pub use stream_ids::{IdCipher, NoCipher, StreamIds};
 

@@ -5,7 +5,6 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::columns::{Cell, Tone, coloured, table};
 use super::{named_account, of_account, print};
-use crate::app::open_sessions;
 use crate::config::Config;
 use crate::domain::Rejection;
 use crate::domain::operator::EndSessions;
@@ -80,9 +79,9 @@ async fn end_sessions(attached: &Attached, account: AccId) -> Result<String, Str
 
 async fn list(attached: &Attached, account: AccId, json: bool) -> Result<String, String> {
     exists(attached, account).await?;
-    let sessions = open_sessions(&attached.read, account).await;
+    let sessions = attached.read.open_sessions(account).await;
     let sessions: Vec<SessionEntry> =
-        sessions.map_err(|error| error.to_string())?.iter().map(SessionEntry::from).collect();
+        sessions.map_err(|error| error.to_string())?.found.iter().map(SessionEntry::from).collect();
     if json {
         let lines: Result<Vec<String>, _> = sessions.iter().map(serde_json::to_string).collect();
         return Ok(lines.map_err(|error| error.to_string())?.iter().map(|line| format!("{line}\n")).collect());

@@ -172,6 +172,13 @@ pub struct Nodes {
 }
 
 impl Nodes {
+    /// A map without entries, of which all nodes are there.
+    pub fn empty() -> Self {
+        let mut nodes = Self::default();
+        nodes.add([(Prefix::new(), Node::default())]);
+        nodes
+    }
+
     /// Adds nodes that were read.
     pub fn add(&mut self, nodes: impl IntoIterator<Item = (Prefix, Node)>) {
         self.nodes.extend(nodes);
@@ -268,14 +275,5 @@ impl Nodes {
         };
         siblings.reverse();
         Ok(Proof { found, siblings })
-    }
-}
-
-impl Nodes {
-    /// A map without entries, of which all nodes are there.
-    pub fn empty() -> Self {
-        let mut nodes = Self::default();
-        nodes.add([(Prefix::new(), Node::default())]);
-        nodes
     }
 }

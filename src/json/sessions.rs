@@ -1,9 +1,8 @@
 //! An open session, as the operator sees it.
 
+use be8_projections::SessionRow;
 use poem_openapi::Object;
 use serde::Serialize;
-
-use crate::app::OpenSession;
 
 /// An open session.
 #[derive(Debug, Default, Object, Serialize)]
@@ -19,8 +18,9 @@ pub struct SessionEntry {
     pub position: i64,
 }
 
-impl From<&OpenSession> for SessionEntry {
-    fn from(session: &OpenSession) -> Self {
-        Self { session: session.hash.to_string(), opened: session.opened.to_string(), position: session.position.0 }
+impl From<&SessionRow> for SessionEntry {
+    fn from(session: &SessionRow) -> Self {
+        let SessionRow { hash, opened, .. } = session;
+        Self { session: hash.to_string(), opened: opened.time.to_string(), position: opened.position.0 }
     }
 }

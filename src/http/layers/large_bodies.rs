@@ -89,7 +89,7 @@ impl LargeBodies {
     async fn admit(&self, session: Option<Hash32>) -> Result<Permit, WireError> {
         let app = self.app.get()?;
         let session = session.ok_or(Code::NotAuth)?;
-        let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let me = app.signed_in(session).await?;
         let share = self.share(me.id);
         if let (Ok(own), Ok(body)) = (share.bodies.clone().try_acquire_owned(), self.bodies.clone().try_acquire_owned())
         {

@@ -117,7 +117,7 @@ impl App {
                 Err(Code::Internal.into())
             }
             Once::BadKey { session } => {
-                self.read.account(session, self.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+                self.signed_in(session).await?;
                 Err(Code::InvalidInput.into())
             }
         }

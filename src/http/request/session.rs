@@ -1,12 +1,14 @@
 //! The session of a request, as an extractor and as a security scheme of the OpenAPI document.
 
 use be8_events::Hash32;
+use be8_projections::AccountView;
 use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::cookie::NAME;
 use super::resolved::Resolved;
+use crate::app::App;
 use crate::http::wire::codes::Code;
 use crate::http::wire::error::WireError;
 
@@ -25,6 +27,16 @@ impl Session {
     /// [`Code::NotAuth`] if the request carries none.
     pub fn required(self) -> Result<Hash32, WireError> {
         self.0.ok_or_else(|| Code::NotAuth.into())
+    }
+}
+
+impl App {
+    /// The living account of a session.
+    ///
+    /// # Errors
+    /// [`Code::NotAuth`] if there is none.
+    pub(in crate::http) async fn signed_in(&self, session: Hash32) -> Result<AccountView, WireError> {
+        self.read.account(session, self.now()).await?.ok_or_else(|| Code::NotAuth.into())
     }
 }
 

@@ -231,13 +231,13 @@ impl Setup {
         let server = self.start_unready().await;
         eventually("the server is ready", async || server.get("/readyz").await.status == 200).await;
         // A new log gets its first commitment to the map of histories, an event that nobody asked for: what is counted is
-        // counted after it. Where no checkpoint is signed for another reason, nobody waits for long.
+        // counted after it. Where no checkpoint can be signed, as in some tests of faults, nobody waits for longer.
         let first = async {
             while server.get("/audit/log/checkpoint").await.status == 503 {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         };
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), first).await;
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(8), first).await;
         server
     }
 

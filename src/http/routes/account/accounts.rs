@@ -178,7 +178,7 @@ impl Accounts {
         if let Some(me) = reads::own(&app.views, session, now).await? {
             return Ok(Answer::written(me?.shown.own.to_vec()));
         }
-        let me = app.read.account(session, now).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let me = app.signed_in(session).await?;
         let opener = app.vault.opener(&me.live).await?;
         Ok(Answer::new(&own_account(&me, &opener)?))
     }

@@ -351,7 +351,7 @@ impl Codes {
         let (session, now) = (session.required()?, app.now());
         let has_code = match reads::own(&app.views, session, now).await? {
             Some(me) => me?.codes,
-            None => app.read.account(session, now).await?.ok_or(WireError::from(Code::NotAuth))?.codes,
+            None => app.signed_in(session).await?.codes,
         };
         Ok(Answer::new(&HasCode { valid: True, has_code }))
     }
@@ -368,7 +368,7 @@ impl Codes {
     ) -> Result<Answer<Success, Refused>, WireError> {
         let app = self.0.get()?;
         let session = session.required()?;
-        let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let me = app.signed_in(session).await?;
         let unlock = settable(&body.unlock_code).ok_or(WireError::from(Code::InvalidUnlockCode))?;
         let destroy = settable(&body.destroy_code).filter(|code| *code != unlock);
         let destroy = destroy.ok_or(WireError::from(Code::InvalidDestroyCode))?;
@@ -400,7 +400,7 @@ impl Codes {
         let app = self.0.get()?;
         let session = session.required()?;
         if sent(&body.code).is_none() {
-            app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+            app.signed_in(session).await?;
         }
         let code = sent(&body.code).ok_or(WireError::from(Code::InvalidCode))?;
         drop(body);
@@ -423,7 +423,7 @@ impl Codes {
     ) -> Result<Answer<UpdatedCodes, Refused>, WireError> {
         let app = self.0.get()?;
         let session = session.required()?;
-        app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        app.signed_in(session).await?;
         let new = settable(&body.code).ok_or(WireError::from(Code::InvalidCode))?;
         let new = Secret::new(new.to_owned());
         let old = sent(&body.old_code).ok_or(WireError::from(Code::InvalidOldCode))?;

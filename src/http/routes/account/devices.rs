@@ -185,7 +185,7 @@ impl Devices {
     ) -> Result<Answer<Subscribed, (), 201>, WireError> {
         let app = self.0.get()?;
         let once = key.with(&body);
-        let me = app.read.account(session.required()?, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let me = app.signed_in(session.required()?).await?;
         let device = checked(&body).ok_or(WireError::from(Code::InvalidSubscribe))?;
         let Some((own, server)) = keys_of(app, me.id).await? else {
             // The account was removed this moment.
@@ -215,7 +215,7 @@ impl Devices {
     async fn list(&self, session: Session) -> Result<Answer<PushDeviceList>, WireError> {
         let app = self.0.get()?;
         let now = app.now();
-        let me = app.read.account(session.required()?, now).await?.ok_or(WireError::from(Code::NotAuth))?.id;
+        let me = app.signed_in(session.required()?).await?.id;
         let found = app.read.devices(&[me], now).await?;
         let opener = app.vault.opener(&found.live).await?;
         let mut devices = Vec::with_capacity(found.found.len());
@@ -245,8 +245,7 @@ impl Devices {
         device: Path<String>,
     ) -> Result<Answer<Success>, WireError> {
         let app = self.0.get()?;
-        let me = app.read.account(session.required()?, app.now()).await?;
-        me.ok_or(WireError::from(Code::NotAuth))?;
+        app.signed_in(session.required()?).await?;
         let endpoint = match device.0.as_str() {
             CURRENT => None,
             device => Some(device.parse().map_err(|_| WireError::from(Code::NotFound))?),

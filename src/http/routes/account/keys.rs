@@ -188,7 +188,7 @@ impl Keys {
         let once = key.with(&body);
         let Some(key) = body.public_key.value().and_then(jwk::check) else {
             // No session comes before no key.
-            app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+            app.signed_in(session).await?;
             return Err(Code::InvalidPublicKey.into());
         };
         let command = SetPublicKey {

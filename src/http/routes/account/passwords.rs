@@ -157,7 +157,7 @@ impl Passwords {
         let app = self.0.get()?;
         let session = session.required()?;
         let body = body.into_inner();
-        let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?.id;
+        let me = app.signed_in(session).await?.id;
         let new = body.new_password.str().and_then(|new| cryptojs::plain(new).ok());
         let new = new.ok_or(WireError::from(Code::InvalidPassword))?;
         let end_others = body.end_others.bool() == Some(true);

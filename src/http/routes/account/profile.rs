@@ -103,7 +103,7 @@ impl Profile {
         let once = key.with(&body);
         let session = session.required()?;
         for _ in 0..ROUNDS {
-            let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+            let me = app.signed_in(session).await?;
             let name = body.new_nickname.str().filter(|name| (1..=30).contains(&utf16_len(name)));
             let name = name.ok_or(WireError::from(Code::InvalidNickname))?;
             let opener = app.vault.opener(&me.live).await?;
@@ -134,7 +134,7 @@ impl Profile {
         let once = key.with(&body);
         let session = session.required()?;
         for _ in 0..ROUNDS {
-            let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?;
+            let me = app.signed_in(session).await?;
             let status = body.user_status.str().ok_or(WireError::from(Code::InvalidStatus))?;
             let status = cut_utf16(status, STATUS_UNITS);
             let opener = app.vault.opener(&me.live).await?;

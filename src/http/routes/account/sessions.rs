@@ -130,7 +130,7 @@ impl Sessions {
     async fn list(&self, session: Session) -> Result<Answer<OwnSessionList>, WireError> {
         let app = self.0.get()?;
         let session = session.required()?;
-        let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?.id;
+        let me = app.signed_in(session).await?.id;
         let open = app.read.open_sessions(me).await?;
         let opener = app.vault.opener(&open.live).await?;
         let hashes: Vec<Hash32> = open.found.iter().map(|found| found.hash).collect();
@@ -158,7 +158,7 @@ impl Sessions {
     async fn end_others(&self, session: Session) -> Result<Answer<SessionsEnded>, WireError> {
         let app = self.0.get()?;
         let session = session.required()?;
-        let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?.id;
+        let me = app.signed_in(session).await?.id;
         let mut sessions = app.read.sessions(me).await?;
         sessions.retain(|other| *other != session);
         let ended = app.ledger.execute(EndOwnSessions { session: Some(session), sessions }).await?;
@@ -180,7 +180,7 @@ impl Sessions {
         let app = self.0.get()?;
         let session = session.required()?;
         for _ in 0..ROUNDS {
-            let me = app.read.account(session, app.now()).await?.ok_or(WireError::from(Code::NotAuth))?.id;
+            let me = app.signed_in(session).await?.id;
             let name = body.name.str().filter(|name| utf16_len(name) <= NAME_UNITS);
             let name = name.ok_or(WireError::from(Code::InvalidInput))?.to_owned();
             let named = named(&part.0, session).ok_or(WireError::from(Code::NotFound))?;

@@ -321,7 +321,7 @@ impl Images {
             return Ok(missing());
         };
         let key = BlobKey::from_base64(&key).ok_or(WireError::from(Code::Internal))?;
-        let me = app.read.account(session, now).await?.ok_or(WireError::from(Code::NotAuth))?;
+        let me = app.signed_in(session).await?;
         let _turn = app.image_reads.turn(me.id, PATIENCE).await.ok_or(Code::Unavailable)?;
         // Contents in memory at once are bounded for readers, too: while they are read, and until they are taken.
         outgoing.wait(usize::try_from(mark.size).unwrap_or(usize::MAX), PATIENCE).await?;

@@ -5,7 +5,7 @@ use poem_openapi::param::Path;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 
-use crate::app::{App, Handle, open_sessions};
+use crate::app::{App, Handle};
 use crate::domain::Rejection;
 use crate::domain::operator::EndSessions;
 use crate::domain::removal::RemoveAccount;
@@ -110,8 +110,8 @@ impl OperatorAccounts {
     ) -> Result<Answer<SessionList>, WireError> {
         let app = self.0.get()?;
         let account = admit(app, &operator, &account.0, "list sessions").await?;
-        let sessions = open_sessions(&app.read, account).await?;
-        let sessions = sessions.iter().map(SessionEntry::from).collect();
+        let sessions = app.read.open_sessions(account).await?;
+        let sessions = sessions.found.iter().map(SessionEntry::from).collect();
         Ok(Answer::new(&SessionList { valid: True, sessions }))
     }
 
