@@ -191,7 +191,7 @@ pub const ROOMS: &[Room] = &[
         ],
     ),
     // Its types say what the document says of them.
-    room("src/json/", Crates::Only(&["be8_events", "poem_openapi", "serde"]), &["app", "audit"]),
+    room("src/json/", Crates::Only(&["be8_events", "be8_projections", "poem_openapi", "serde"]), &["audit"]),
     room(
         "src/http/",
         Crates::AllBut(&["sqlx"]),
