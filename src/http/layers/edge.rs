@@ -262,7 +262,7 @@ mod tests {
     #[tokio::test]
     async fn our_own_paths_answer_problems() {
         for (method, status, title, code, detail) in [
-            ("GET", 404, "Not Found", "NOTFOUND", "No such path."),
+            ("GET", 404, "Not Found", "NOTFOUND", "There is nothing at this path."),
             ("POST", 405, "Method Not Allowed", "METHODNOTALLOWED", "Not with this method."),
         ] {
             let (said, answer) = ask(method, "/audit").await;

@@ -126,7 +126,7 @@ codes! {
     Forbidden "FORBIDDEN" Shape::Error(403);
     /// New accounts are not made here now.
     RegistrationClosed "REGISTRATIONCLOSED" Shape::Error(403);
-    /// No such path.
+    /// There is nothing at this path.
     NotFound "NOTFOUND" Shape::Error(404);
     /// Not with this method.
     MethodNotAllowed "METHODNOTALLOWED" Shape::Error(405);

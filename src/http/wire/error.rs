@@ -156,7 +156,7 @@ pub fn answer_of(status: u16) -> MetaResponse {
             ),
         ),
         403 => ("Not allowed.", vec![]),
-        404 => ("No such path.", vec![]),
+        404 => ("There is nothing at this path.", vec![]),
         405 => ("Not with this method.", header("Allow", "The methods that are allowed.", true, text())),
         408 => ("The body did not arrive in time.", vec![]),
         409 => ("The first request with this idempotency key is still running.", vec![]),
